@@ -1,0 +1,75 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let package = Package(
+  name: "AIPO",
+  platforms: [.macOS(.v15)],
+  products: [
+    .library(name: "AIPO", targets: ["AIPO"]),
+    .library(name: "AIPOFlowTesting", targets: ["AIPOFlowTesting"]),
+    .executable(name: "aipo", targets: ["aipo-cli"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CAIPOOpenBLAS", path: "Sources/COpenBLAS", pkgConfig: "openblas",
+      providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
+    .systemLibrary(
+      name: "CAIPOLAPACKE", path: "Sources/CLAPACKE", pkgConfig: "lapacke",
+      providers: [.apt(["liblapacke-dev"]), .brew(["lapack"])]),
+    .systemLibrary(
+      name: "CAIPOPNG", path: "Sources/CPNG", pkgConfig: "libpng",
+      providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
+    .systemLibrary(
+      name: "CAIPOTurboJPEG", path: "Sources/CTurboJPEG", pkgConfig: "libturbojpeg",
+      providers: [.apt(["libturbojpeg0-dev"]), .brew(["jpeg-turbo"])]),
+    .systemLibrary(
+      name: "CAIPOZlib", path: "Sources/CZlib", pkgConfig: "zlib",
+      providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .target(
+      name: "CAIPOKernels", dependencies: ["CAIPOOpenBLAS", "CAIPOLAPACKE"], path: "CKernels",
+      sources: ["src"], publicHeadersPath: "include"),
+    .target(
+      name: "AIPOKernels", dependencies: ["CAIPOKernels"], path: "Sources/Kernels"),
+    .target(
+      name: "AIPOFlows",
+      dependencies: ["AIPOKernels", .product(name: "Yams", package: "Yams")],
+      path: "Sources/Flows"),
+    .target(
+      name: "AIPOInverseProblems", dependencies: ["AIPOFlows"], path: "Sources/InverseProblems"),
+    .target(
+      name: "AIPOContinuation", dependencies: ["AIPOInverseProblems"], path: "Sources/Continuation"),
+    .target(
+      name: "AIPOImaging",
+      dependencies: ["AIPOKernels", "CAIPOPNG", "CAIPOTurboJPEG", "CAIPOZlib"],
+      path: "Sources/Imaging"),
+    .target(
+      name: "AIPOFlowTesting", dependencies: ["AIPOInverseProblems"], path: "Sources/FlowTesting"),
+    .target(
+      name: "AIPO", dependencies: ["AIPOContinuation", "AIPOImaging"], path: "Sources/AIPO"),
+    .executableTarget(
+      name: "aipo-cli",
+      dependencies: [
+        "AIPO", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Sources/aipo-cli"),
+    .testTarget(
+      name: "KernelsTests", dependencies: ["AIPOKernels"], path: "Tests/KernelsTests"),
+    .testTarget(
+      name: "FlowsTests", dependencies: ["AIPOFlows", "AIPOFlowTesting"], path: "Tests/FlowsTests"),
+    .testTarget(
+      name: "InverseProblemsTests", dependencies: ["AIPOInverseProblems", "AIPOFlowTesting"],
+      path: "Tests/InverseProblemsTests"),
+    .testTarget(
+      name: "ContinuationTests", dependencies: ["AIPOContinuation"],
+      path: "Tests/ContinuationTests"),
+    .testTarget(
+      name: "ImagingTests", dependencies: ["AIPOImaging"], path: "Tests/ImagingTests"),
+    .testTarget(
+      name: "CLITests", dependencies: ["aipo-cli"], path: "Tests/CLITests"),
+  ]
+)

@@ -1,0 +1,6 @@
+/// The umbrella module: `import AIPO` brings flows, inverse problems, the continuation and imaging.
+@_exported import AIPOContinuation
+@_exported import AIPOFlows
+@_exported import AIPOImaging
+@_exported import AIPOInverseProblems
+@_exported import AIPOKernels
