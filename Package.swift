@@ -73,3 +73,11 @@ let package = Package(
       name: "CLITests", dependencies: ["aipo-cli"], path: "Tests/CLITests"),
   ]
 )
+
+// What .ci/run sets. Off for everybody else, whose newer compiler may have newer warnings.
+if Context.environment["AIPO_STRICT"] != nil {
+  for target in package.targets where target.type != .system {
+    target.swiftSettings = (target.swiftSettings ?? []) + [.treatAllWarnings(as: .error)]
+    target.cSettings = (target.cSettings ?? []) + [.enableWarning("all"), .treatAllWarnings(as: .error)]
+  }
+}

@@ -30,5 +30,7 @@ public protocol LatentPrior<Scalar>: ImagePrior {
     throws -> Tensor<Scalar>
 
   /// `log p(ε)` of the base density and its gradient (one value a row).
-  func baseLogProbWithGradient(_ latents: Tensor<Scalar>) throws -> (logProb: [Double], gradient: Tensor<Scalar>)
+  func baseLogProbWithGradient(_ latents: Tensor<Scalar>) throws -> (
+    logProb: [Double], gradient: Tensor<Scalar>
+  )
 }

@@ -1,0 +1,61 @@
+# The verbs of the house. `make help` lists them.
+PREFIX ?= /usr/local
+DESTDIR ?=
+SWIFT ?= swift
+
+# Two scratch folders, since the flags of one build would rebuild the other.
+RELEASE = --configuration release
+TESTING = --configuration release --scratch-path .build-test -Xswiftc -enable-testing
+ifeq ($(shell uname -s),Darwin)
+  # Homebrew keeps these beside the system's own, out of pkg-config's sight.
+  BREW := $(shell brew --prefix 2>/dev/null)
+  export PKG_CONFIG_PATH := $(subst @,$(BREW)/opt/,@openblas/lib/pkgconfig:@lapack/lib/pkgconfig:@jpeg-turbo/lib/pkgconfig:@zlib/lib/pkgconfig):$(PKG_CONFIG_PATH)
+else
+  # Starting is quicker without the Swift libraries to load, and the binary can be moved.
+  RELEASE += --static-swift-stdlib
+endif
+
+.DEFAULT_GOAL := build
+.PHONY: help setup build test test-package test-dependent install format lint docs clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
+
+setup: ## installs the system libraries that are missing
+	@scripts/setup
+
+build: setup ## the command, at .build/release/aipo
+	$(SWIFT) build $(RELEASE) --product aipo
+
+test: test-package test-dependent ## all tests
+
+test-package: setup ## the package's own tests
+	$(SWIFT) test $(TESTING)
+
+test-dependent: setup ## a package that depends on this one, and the README's example
+	scripts/test-dependent
+
+install: build ## the command and its priors, under PREFIX (/usr/local)
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/aipo"
+	install -m 755 .build/release/aipo "$(DESTDIR)$(PREFIX)/bin/aipo"
+	for file in Models/*; do \
+	  test ! -f "$$file" || install -m 644 "$$file" "$(DESTDIR)$(PREFIX)/share/aipo/" || exit; \
+	done
+
+SWIFT_FILES = find Package.swift Sources Tests -name '.build*' -prune -o -name '*.swift' -print0
+
+format: ## rewrites the Swift files in the house's style
+	$(SWIFT_FILES) | xargs -0 $(SWIFT) format format --in-place --parallel
+
+lint: ## fails where the style isn't kept
+	$(SWIFT_FILES) | xargs -0 $(SWIFT) format lint --strict --parallel
+
+DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOInverseProblems AIPOContinuation AIPOImaging AIPOFlowTesting
+
+docs: setup ## the reference and the articles, at .build/documentation
+	$(SWIFT) package --allow-writing-to-directory .build/documentation generate-documentation \
+	  --enable-experimental-combined-documentation $(DOCUMENTED:%=--target %) \
+	  --transform-for-static-hosting --output-path .build/documentation
+
+clean: ## removes everything that was built
+	rm -rf .build .build-test Tests/Dependent/.build Tests/Dependent/Sources/ReadmeExample demo
