@@ -16,7 +16,7 @@ else
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build test test-package test-dependent install format lint docs clean
+.PHONY: help setup build demo test test-package test-dependent install format lint docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -26,6 +26,9 @@ setup: ## installs the system libraries that are missing
 
 build: setup ## the command, at .build/release/aipo
 	$(SWIFT) build $(RELEASE) --product aipo
+
+demo: build ## reconstructs the shipped test images: a table, demo/report.html, pictures
+	scripts/demo .build/release/aipo
 
 test: test-package test-dependent ## all tests
 
@@ -37,7 +40,7 @@ test-dependent: setup ## a package that depends on this one, and the README's ex
 
 install: build ## the command and its priors, under PREFIX (/usr/local)
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/aipo"
-	install -m 755 .build/release/aipo "$(DESTDIR)$(PREFIX)/bin/aipo"
+	install -s -m 755 .build/release/aipo "$(DESTDIR)$(PREFIX)/bin/aipo"
 	for file in Models/*; do \
 	  test ! -f "$$file" || install -m 644 "$$file" "$(DESTDIR)$(PREFIX)/share/aipo/" || exit; \
 	done
