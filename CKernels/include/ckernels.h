@@ -1,4 +1,187 @@
+/* The C interface of the flow kernels.
+ *
+ * Conventions, for every function below:
+ *  - Images are NHWC. A batch of n images of height h is n·h *rows*; `row0 <= r < row1` selects rows of
+ *    the batch, so that work can be split over threads within an image. Row r belongs to image r / h.
+ *  - `xs`, `ys`, … are the distances, in elements, between neighbouring pixels of x, y, …: a half of the
+ *    channels is addressed in place by its first element and the stride of the whole.
+ *  - Arguments in the order sizes, constant inputs, outputs, workspace. Pointers don't alias unless said.
+ *  - A kernel never allocates, prints, exits or starts a thread. The caller owns the workspace
+ *    (`…_workspace` gives its size in elements) and may give different threads different ones.
+ *  - The value of an output element depends on its inputs alone: not on row0 and row1, the batch, the
+ *    position in the batch, or the number of threads, bit for bit.
+ *  - Gradients with respect to inputs are overwritten; gradients of parameters are accumulated (+=).
+ *  - Suffix _f32 or _f64: the element type, `T` in the comments. Log-determinants are double.
+ */
 #ifndef CKERNELS_H
 #define CKERNELS_H
-int ck_version(void);
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum ck_status {
+  CK_OK = 0,
+  CK_SINGULAR,      /* a matrix has no inverse at working precision */
+  CK_NOT_FINITE,    /* an input holds NaN or infinity */
+  CK_BAD_VARIANT    /* no such kernel variant on this processor */
+} ck_status;
+
+/* One line for people; never NULL. */
+const char *ck_status_message(ck_status status);
+
+/* ---- dispatch ---------------------------------------------------------------------------------
+ * The variant is chosen once, at the first call: the best that the processor runs, or the one that the
+ * environment variable AIPO_KERNELS names (reference, portable, avx2). */
+const char *ck_variant(void);
+
+/* Chooses a variant by name, for tests and benchmarks. Not to be called while a kernel runs; weights
+ * packed under another variant must be packed again. */
+ck_status ck_set_variant(const char *name);
+
+/* The i-th variant that this processor can run, or NULL beyond the last. */
+const char *ck_available_variant(int32_t i);
+
+/* ---- convolution ------------------------------------------------------------------------------
+ * y[i,j,o] = b[o] + sum over dy, dx, c of x[i+dy-1, j+dx-1, c] · w[dy,dx,c,o]      (kernel 3)
+ * y[i,j,o] = b[o] + sum over c of x[i,j,c] · w[c,o]                                (kernel 1)
+ * cross-correlation, stride 1, same size; pixels outside the image have the value `pad`. */
+typedef struct ck_conv {
+  int32_t height, width;
+  int32_t in_channels, out_channels;
+  int32_t kernel; /* 1 or 3 */
+} ck_conv;
+
+/* What happens to a value v on its way into y; flags add up, applied in this order. */
+enum {
+  CK_STORE = 0,
+  CK_ADD = 1,  /* v + y: accumulates (residual connections, cotangents) */
+  CK_RELU = 2, /* max(v, 0) */
+  CK_GATE = 4  /* v where gate > 0, else 0: the derivative of ReLU at its output `gate` */
+};
+
+#define CK_DECLARE(T, S)                                                                              \
+  /* Weights in the order the active variant reads them; repack when they change. */                  \
+  size_t ck_conv_packed_count_##S(const ck_conv *conv);                                               \
+  void ck_conv_pack_##S(const ck_conv *conv, const T *w /* [k,k,in,out] */, T *packed);               \
+  /* The adjoint in x: a convolution of the *exchanged* shape (out -> in channels) with flipped,      \
+   * transposed weights. `conv` is the original; use `packed` with its in and out exchanged. */       \
+  void ck_conv_pack_adjoint_##S(const ck_conv *conv, const T *w /* [k,k,in,out] */, T *packed);       \
+  size_t ck_conv_workspace_##S(const ck_conv *conv);                                                  \
+  void ck_conv_fwd_##S(const ck_conv *conv, int64_t row0, int64_t row1,                               \
+                       const T *x /* [rows,w,in], stride xs */, int64_t xs, const T *packed,          \
+                       const T *bias /* [out] or NULL */, T pad, int32_t flags,                       \
+                       const T *gate /* [rows,w,out] dense, or NULL */,                               \
+                       T *y /* [rows,w,out], stride ys */, int64_t ys, T *workspace);                 \
+  /* dw += sum over pixels of patch(x) ⊗ g, dbias += sum over pixels of g, for rows row0..<row1,      \
+   * in a fixed order of pixels. The rows must be whole images. */                                    \
+  size_t ck_conv_wgrad_workspace_##S(const ck_conv *conv);                                            \
+  void ck_conv_wgrad_##S(const ck_conv *conv, int64_t row0, int64_t row1,                             \
+                         const T *x /* [rows,w,in] */, int64_t xs, T pad,                             \
+                         const T *g /* [rows,w,out] */, int64_t gs, T *dw /* [k,k,in,out] */,         \
+                         T *dbias /* [out] or NULL */, T *workspace);                                 \
+                                                                                                      \
+  /* ---- actnorm: y = (x + b)·e^s per channel; log|det| = h·w·Σs, added by the caller -------------- */ \
+  void ck_actnorm_fwd_##S(int64_t pixels, int32_t c, const T *b /* [c] */, const T *s /* [c] */,      \
+                          T *x /* [pixels,c], in place */);                                           \
+  void ck_actnorm_inv_##S(int64_t pixels, int32_t c, const T *b, const T *s, T *y /* in place */);    \
+  /* From y and ȳ: x into y, x̄ into ȳ; db += Σ ȳe^s, ds += Σ ȳy. (ds from the log-det: caller.) */    \
+  void ck_actnorm_fwd_vjp_##S(int64_t pixels, int32_t c, const T *b, const T *s, T *y, T *ybar,       \
+                              double *db /* [c] or NULL */, double *ds /* [c] or NULL */);            \
+  /* From x = inverse(y) and x̄: y into x, ȳ into x̄; db -= Σ x̄, ds -= Σ x̄(x + b). */                   \
+  void ck_actnorm_inv_vjp_##S(int64_t pixels, int32_t c, const T *b, const T *s, T *x, T *xbar,       \
+                              double *db, double *ds);                                                \
+  /* Mean and variance of every channel over the pixels, in double. */                                \
+  void ck_moments_##S(int64_t pixels, int32_t c, const T *x, double *mean /* [c] */,                  \
+                      double *variance /* [c] */);                                                    \
+                                                                                                      \
+  /* ---- coupling transform: y = (x + t)·e^l, l a function of s, on `ct` channels of each pixel ----- \
+   * net output h[.., 0..<ct] = t, h[.., ct..<2ct] = s (additive: h = t, ct channels, l = 0).         \
+   * CK_SIGMOID: l = log σ(s + 2) by its stable form min(u,0) − log1p(e^−|u|); log(σ(u)) is −∞ at      \
+   * u = −90 in float32 although l = −90. CK_EXP: l = 2·tanh(s/2), bounded by ±2 by construction.     \
+   * parity −1: all pixels; 0 or 1: only pixels with (i + j) mod 2 = parity are transformed.          \
+   * logdet_rows[r] is overwritten with the row's Σl. `rows` index h·w images of `height`. */         \
+  void ck_affine_fwd_##S(int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct,     \
+                         int64_t row0, int64_t row1, const T *h /* [rows,w,2ct] dense */,             \
+                         T *x /* [rows,w,ct], stride xs, in place */, int64_t xs,                     \
+                         double *logdet_rows);                                                        \
+  /* x = y·e^−l − t; logdet_rows[r] is the row's Σ(−l). */                                            \
+  void ck_affine_inv_##S(int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct,     \
+                         int64_t row0, int64_t row1, const T *h, T *y, int64_t ys,                    \
+                         double *logdet_rows);                                                        \
+  /* From y, ȳ and ℓ̄ (one an image): x into y, x̄ into ȳ, h̄ into hbar. */                             \
+  void ck_affine_fwd_vjp_##S(int32_t kind, int32_t parity, int32_t height, int32_t width,             \
+                             int32_t ct, int64_t row0, int64_t row1, const T *h,                      \
+                             const double *lbar /* [images] */, T *y, int64_t ys, T *ybar,            \
+                             int64_t ybs, T *hbar /* [rows,w,2ct] */);                                \
+  /* From x = inverse(y), x̄ and ℓ̄ of −Σl: y into x, ȳ into x̄, h̄ into hbar. */                        \
+  void ck_affine_inv_vjp_##S(int32_t kind, int32_t parity, int32_t height, int32_t width,             \
+                             int32_t ct, int64_t row0, int64_t row1, const T *h,                      \
+                             const double *lbar, T *x, int64_t xs, T *xbar, int64_t xbs, T *hbar);    \
+                                                                                                      \
+  /* ---- logistic: y = σ(x); log|det| = Σ log σ(x) + log σ(−x) ------------------------------------- */ \
+  void ck_logistic_fwd_##S(int64_t count, T *x /* in place */, double *logdet /* added */);           \
+  void ck_logistic_inv_##S(int64_t count, T *y /* in place */, double *logdet /* added */);           \
+  void ck_logistic_fwd_vjp_##S(int64_t count, double lbar, T *y, T *ybar);                            \
+  void ck_logistic_inv_vjp_##S(int64_t count, double lbar, T *x, T *xbar);                            \
+                                                                                                      \
+  /* ---- SiLU: y = u·σ(u), and ū = ȳ·σ(u)(1 + u(1 − σ(u))) ----------------------------------------- */ \
+  void ck_silu_fwd_##S(int64_t count, const T *u, T *y /* may be u */);                               \
+  void ck_silu_vjp_##S(int64_t count, const T *u, T *ybar /* in place: ū */);                         \
+  void ck_relu_fwd_##S(int64_t count, const T *u, T *y /* may be u */);                               \
+  /* ybar = 0 where y <= 0 */                                                                         \
+  void ck_relu_vjp_##S(int64_t count, const T *y, T *ybar);                                           \
+                                                                                                      \
+  /* ---- moving channels ----------------------------------------------------------------------------\
+   * squeeze: z[i,j,4c+2dy+dx] = x[2i+dy,2j+dx,c]; h, w, c are those of x, and rows those of z. */    \
+  void ck_squeeze_##S(int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *x, T *z); \
+  void ck_unsqueeze_##S(int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *z,      \
+                        T *x);                                                                        \
+  /* y[p, 0..<c] = x[p, 0..<c] */                                                                     \
+  void ck_copy_channels_##S(int64_t pixels, int32_t c, const T *x, int64_t xs, T *y, int64_t ys);     \
+  /* y = x where (i + j) mod 2 = parity, else 0; dense. add != 0: y += that. */                       \
+  void ck_checkerboard_##S(int32_t parity, int32_t add, int32_t height, int32_t width, int32_t c,     \
+                           int64_t row0, int64_t row1, const T *x, T *y);                             \
+                                                                                                      \
+  /* ---- sums ------------------------------------------------------------------------------------ */ \
+  double ck_sum_squares_##S(int64_t count, const T *x);                                               \
+  double ck_dot_##S(int64_t count, const T *x, const T *y);                                           \
+  /* y += x */                                                                                        \
+  void ck_add_##S(int64_t count, const T *x, T *y);                                                   \
+                                                                                                      \
+  /* ---- Adam (Kingma & Ba, ICLR 2015) and an exponential moving average of the weights ------------ \
+   * m = β₁m + (1−β₁)g;  v = β₂v + (1−β₂)g²;  w −= rate·(m/c₁)/(√(v/c₂) + ε);  ema += (1−decay)(w−ema) \
+   * with g = scale · gradient. */                                                                    \
+  void ck_adam_##S(int64_t count, double rate, double beta1, double beta2, double correction1,        \
+                   double correction2, double epsilon, double scale, double ema_decay,                \
+                   const T *gradient, T *w, T *m, T *v, T *ema);
+
+CK_DECLARE(float, f32)
+CK_DECLARE(double, f64)
+#undef CK_DECLARE
+
+enum { CK_SIGMOID = 0, CK_EXP = 1, CK_ADDITIVE = 2 };
+
+/* ---- small dense matrices (LAPACK), double ----------------------------------------------------
+ * Inverse and log|det| of a [c,c] row-major matrix by LU with partial pivoting. log|det| is the sum of
+ * log|u_ii|: the product of the u_ii under- or overflows where the sum doesn't.
+ * pivots: c integers; work: c·c doubles. CK_SINGULAR when a pivot is zero or the inverse isn't finite. */
+ck_status ck_invert(int32_t c, const double *w /* [c,c] */, double *inverse /* [c,c] */,
+                    double *log_abs_det, int32_t *pivots, double *work);
+
+/* A hint to the processor that this thread waits in a loop. */
+static inline void ck_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -1,0 +1,100 @@
+/* The dispatch table: what a variant provides. Elementwise kernels are compiled from one source for every
+ * variant; convolutions have a readable reference and a vectorised implementation. */
+#ifndef VARIANT_H
+#define VARIANT_H
+
+#include "ckernels.h"
+
+/* Calls X(return type, name, parameters, arguments) for every kernel of element type T. */
+#define CK_KERNELS(X, T)                                                                              \
+  X(size_t, conv_packed_count, (const ck_conv *conv), (conv))                                         \
+  X(void, conv_pack, (const ck_conv *conv, const T *w, T *packed), (conv, w, packed))                 \
+  X(void, conv_pack_adjoint, (const ck_conv *conv, const T *w, T *packed), (conv, w, packed))         \
+  X(size_t, conv_workspace, (const ck_conv *conv), (conv))                                            \
+  X(void, conv_fwd,                                                                                   \
+    (const ck_conv *conv, int64_t row0, int64_t row1, const T *x, int64_t xs, const T *packed,        \
+     const T *bias, T pad, int32_t flags, const T *gate, T *y, int64_t ys, T *workspace),             \
+    (conv, row0, row1, x, xs, packed, bias, pad, flags, gate, y, ys, workspace))                      \
+  X(size_t, conv_wgrad_workspace, (const ck_conv *conv), (conv))                                      \
+  X(void, conv_wgrad,                                                                                 \
+    (const ck_conv *conv, int64_t row0, int64_t row1, const T *x, int64_t xs, T pad, const T *g,      \
+     int64_t gs, T *dw, T *dbias, T *workspace),                                                      \
+    (conv, row0, row1, x, xs, pad, g, gs, dw, dbias, workspace))                                      \
+  X(void, actnorm_fwd, (int64_t pixels, int32_t c, const T *b, const T *s, T *x),                     \
+    (pixels, c, b, s, x))                                                                             \
+  X(void, actnorm_inv, (int64_t pixels, int32_t c, const T *b, const T *s, T *y),                     \
+    (pixels, c, b, s, y))                                                                             \
+  X(void, actnorm_fwd_vjp,                                                                            \
+    (int64_t pixels, int32_t c, const T *b, const T *s, T *y, T *ybar, double *db, double *ds),       \
+    (pixels, c, b, s, y, ybar, db, ds))                                                               \
+  X(void, actnorm_inv_vjp,                                                                            \
+    (int64_t pixels, int32_t c, const T *b, const T *s, T *x, T *xbar, double *db, double *ds),       \
+    (pixels, c, b, s, x, xbar, db, ds))                                                               \
+  X(void, moments, (int64_t pixels, int32_t c, const T *x, double *mean, double *variance),           \
+    (pixels, c, x, mean, variance))                                                                   \
+  X(void, affine_fwd,                                                                                 \
+    (int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct, int64_t row0,           \
+     int64_t row1, const T *h, T *x, int64_t xs, double *logdet_rows),                                \
+    (kind, parity, height, width, ct, row0, row1, h, x, xs, logdet_rows))                             \
+  X(void, affine_inv,                                                                                 \
+    (int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct, int64_t row0,           \
+     int64_t row1, const T *h, T *y, int64_t ys, double *logdet_rows),                                \
+    (kind, parity, height, width, ct, row0, row1, h, y, ys, logdet_rows))                             \
+  X(void, affine_fwd_vjp,                                                                             \
+    (int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct, int64_t row0,           \
+     int64_t row1, const T *h, const double *lbar, T *y, int64_t ys, T *ybar, int64_t ybs, T *hbar),  \
+    (kind, parity, height, width, ct, row0, row1, h, lbar, y, ys, ybar, ybs, hbar))                   \
+  X(void, affine_inv_vjp,                                                                             \
+    (int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct, int64_t row0,           \
+     int64_t row1, const T *h, const double *lbar, T *x, int64_t xs, T *xbar, int64_t xbs, T *hbar),  \
+    (kind, parity, height, width, ct, row0, row1, h, lbar, x, xs, xbar, xbs, hbar))                   \
+  X(void, logistic_fwd, (int64_t count, T *x, double *logdet), (count, x, logdet))                    \
+  X(void, logistic_inv, (int64_t count, T *y, double *logdet), (count, y, logdet))                    \
+  X(void, logistic_fwd_vjp, (int64_t count, double lbar, T *y, T *ybar), (count, lbar, y, ybar))      \
+  X(void, logistic_inv_vjp, (int64_t count, double lbar, T *x, T *xbar), (count, lbar, x, xbar))      \
+  X(void, silu_fwd, (int64_t count, const T *u, T *y), (count, u, y))                                 \
+  X(void, silu_vjp, (int64_t count, const T *u, T *ybar), (count, u, ybar))                           \
+  X(void, relu_fwd, (int64_t count, const T *u, T *y), (count, u, y))                                 \
+  X(void, relu_vjp, (int64_t count, const T *y, T *ybar), (count, y, ybar))                           \
+  X(void, squeeze, (int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *x, T *z),   \
+    (h, w, c, row0, row1, x, z))                                                                      \
+  X(void, unsqueeze, (int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *z, T *x), \
+    (h, w, c, row0, row1, z, x))                                                                      \
+  X(void, copy_channels, (int64_t pixels, int32_t c, const T *x, int64_t xs, T *y, int64_t ys),       \
+    (pixels, c, x, xs, y, ys))                                                                        \
+  X(void, checkerboard,                                                                               \
+    (int32_t parity, int32_t add, int32_t height, int32_t width, int32_t c, int64_t row0,             \
+     int64_t row1, const T *x, T *y),                                                                 \
+    (parity, add, height, width, c, row0, row1, x, y))                                                \
+  X(double, sum_squares, (int64_t count, const T *x), (count, x))                                     \
+  X(double, dot, (int64_t count, const T *x, const T *y), (count, x, y))                              \
+  X(void, add, (int64_t count, const T *x, T *y), (count, x, y))                                      \
+  X(void, adam,                                                                                       \
+    (int64_t count, double rate, double beta1, double beta2, double correction1, double correction2,  \
+     double epsilon, double scale, double ema_decay, const T *gradient, T *w, T *m, T *v, T *ema),    \
+    (count, rate, beta1, beta2, correction1, correction2, epsilon, scale, ema_decay, gradient, w, m,  \
+     v, ema))
+
+#define CK_FIELD(R, name, parameters, arguments) R(*name) parameters;
+typedef struct ck_table_f32 {
+  CK_KERNELS(CK_FIELD, float)
+} ck_table_f32;
+typedef struct ck_table_f64 {
+  CK_KERNELS(CK_FIELD, double)
+} ck_table_f64;
+#undef CK_FIELD
+
+typedef struct ck_variant_t {
+  const char *name;
+  int (*runs_here)(void);
+  const ck_table_f32 *f32;
+  const ck_table_f64 *f64;
+} ck_variant_t;
+
+extern const ck_variant_t ck_variant_reference;
+extern const ck_variant_t ck_variant_portable;
+#if defined(__x86_64__)
+extern const ck_variant_t ck_variant_avx2;
+#endif
+
+#endif
