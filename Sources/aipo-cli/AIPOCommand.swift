@@ -1,8 +1,80 @@
 import AIPO
 import ArgumentParser
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// The command `aipo`: one subcommand a verb, each in a file of its own.
 @main
 struct AIPOCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "aipo", abstract: "Inverse problems solved with a normalizing flow as prior.")
+    commandName: "aipo",
+    abstract: "Inverse problems solved with a normalizing flow as prior.",
+    discussion: """
+      Noisy, half-missing and compressed images are brought back by following the solution of
+      L_recon(x) + λ L_reg(x) from where it is easy to the weight that is asked for.
+
+      Example:
+        aipo reconstruct --task denoise --observation noisy.png --out clean.png
+
+      Exit codes: 0 done, 64 wrong usage, 65 bad data, 66 input missing, 70 internal failure,
+      73 can't write, 75 an image has no finite result, 130 and 143 interrupted (finished work kept).
+      """,
+    version: ProgramVersion.description,
+    subcommands: [Info.self])
+
+  static func main() {
+    Console.prepareStreams()
+    _exit(status(of: parsed).rawValue)
+  }
+
+  private static func parsed() throws -> ExitStatus {
+    var command = try parseAsRoot()
+    if let verb = command as? any Verb { return try verb.perform() }
+    try command.run()
+    return .done
+  }
+
+  /// Runs `body` and reports what it throws: help and version on standard output, the rest as a line on
+  /// standard error.
+  private static func status(of body: () throws -> ExitStatus) -> ExitStatus {
+    do {
+      return try body()
+    } catch let failure as CommandFailure {
+      return report(failure)
+    } catch let error where isParserError(error) {
+      let message = fullMessage(for: error)
+      guard exitCode(for: error).isSuccess else {
+        Console.error(message)
+        return .usage
+      }
+      do { try Console.output(message + "\n") } catch { return report(CommandFailure(error)) }
+      return .done
+    } catch {
+      return report(CommandFailure(error))
+    }
+  }
+
+  private static func report(_ failure: CommandFailure) -> ExitStatus {
+    ProgressLine.clearCurrent()
+    Console.error("aipo: " + failure.message)
+    return failure.status
+  }
+
+  /// Whether the argument parser knows what to print for this error (usage, help, version, completions).
+  private static func isParserError(_ error: any Error) -> Bool {
+    exitCode(for: error) != .failure
+  }
+}
+
+/// A subcommand that ends with one of the program's exit codes.
+protocol Verb: ParsableCommand {
+  func perform() throws -> ExitStatus
+}
+
+extension Verb {
+  func run() throws { _ = try perform() }
 }

@@ -1,0 +1,67 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Standard output and standard error, written with every error seen.
+enum Console {
+  /// A reader that goes away must not kill the program in the middle of its files, and a closed stream must
+  /// not have its number taken by a file that is opened later.
+  static func prepareStreams() {
+    signal(SIGPIPE, SIG_IGN)
+    for descriptor in Int32(0)...2 where fcntl(descriptor, F_GETFD) < 0 {
+      // Read-only, so that writing to a closed output still fails and is reported.
+      _ = open("/dev/null", O_RDONLY)
+    }
+  }
+
+  static let errorIsTerminal = isatty(STDERR_FILENO) != 0
+
+  /// Writes all of `text` to standard output. A reader that has gone away is no error: nobody is left to
+  /// tell. Anything else (a full disk, a closed stream) is.
+  static func output(_ text: String) throws(CommandFailure) {
+    let code = write(text, to: STDOUT_FILENO)
+    guard code == 0 || code == EPIPE else {
+      throw CommandFailure(.cannotWrite, "standard output: \(String(cString: strerror(code)))")
+    }
+  }
+
+  /// A line on standard error. If even that can't be written, there is nowhere left to say so.
+  static func error(_ line: String) {
+    _ = write(line + "\n", to: STDERR_FILENO)
+  }
+
+  /// The text as it is on standard error, for a line that is drawn over and over.
+  static func errorRaw(_ text: String) {
+    _ = write(text, to: STDERR_FILENO)
+  }
+
+  /// Columns of the terminal on standard error.
+  static var errorColumns: Int {
+    var size = winsize()
+    guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+    return Int(size.ws_col)
+  }
+
+  /// 0 or the error number.
+  private static func write(_ text: String, to descriptor: Int32) -> Int32 {
+    var text = text
+    return text.withUTF8 { bytes in
+      var done = 0
+      while done < bytes.count {
+        #if canImport(Glibc)
+          let written = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+        #else
+          let written = Darwin.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+        #endif
+        if written > 0 {
+          done += written
+        } else if errno != EINTR {
+          return errno
+        }
+      }
+      return 0
+    }
+  }
+}

@@ -1,0 +1,89 @@
+/// A JSON value to be written. Keys keep their order, and numbers that aren't finite become null.
+enum JSONValue {
+  case null
+  case bool(Bool)
+  case int(Int)
+  case unsigned(UInt64)
+  case number(Double)
+  case string(String)
+  case array([JSONValue])
+  case object([(String, JSONValue)])
+
+  /// A number, or null where there is none.
+  static func optional(_ value: Double?) -> JSONValue { value.map { .number($0) } ?? .null }
+
+  /// The text without line breaks, as one line of a log wants it.
+  var compact: String {
+    var text = ""
+    write(to: &text, indent: nil)
+    return text
+  }
+
+  /// Indented text; arrays of plain values stay on one line.
+  var pretty: String {
+    var text = ""
+    write(to: &text, indent: 0)
+    return text
+  }
+
+  private var isContainer: Bool {
+    switch self {
+    case .array, .object: true
+    default: false
+    }
+  }
+
+  private func write(to text: inout String, indent: Int?) {
+    switch self {
+    case .null: text += "null"
+    case .bool(let value): text += value ? "true" : "false"
+    case .int(let value): text += String(value)
+    case .unsigned(let value): text += String(value)
+    case .number(let value): text += value.isFinite ? value.description : "null"
+    case .string(let value): Self.writeQuoted(value, to: &text)
+    case .array(let values):
+      let flat = indent == nil || !values.contains(where: \.isContainer)
+      Self.writeList(values, "[", "]", to: &text, indent: flat ? nil : indent) { value, text, indent in
+        value.write(to: &text, indent: indent)
+      }
+    case .object(let members):
+      Self.writeList(members, "{", "}", to: &text, indent: indent) { member, text, indent in
+        Self.writeQuoted(member.0, to: &text)
+        text += indent == nil ? ":" : ": "
+        member.1.write(to: &text, indent: indent)
+      }
+    }
+  }
+
+  private static func writeList<Item>(
+    _ items: [Item], _ open: String, _ close: String, to text: inout String, indent: Int?,
+    _ writeItem: (Item, inout String, Int?) -> Void
+  ) {
+    text += open
+    for (i, item) in items.enumerated() {
+      if i > 0 { text += "," }
+      if let indent { text += "\n" + String(repeating: " ", count: 2 * (indent + 1)) }
+      writeItem(item, &text, indent.map { $0 + 1 })
+    }
+    if let indent, !items.isEmpty { text += "\n" + String(repeating: " ", count: 2 * indent) }
+    text += close
+  }
+
+  private static func writeQuoted(_ string: String, to text: inout String) {
+    text += "\""
+    for scalar in string.unicodeScalars {
+      switch scalar {
+      case "\"": text += "\\\""
+      case "\\": text += "\\\\"
+      case "\n": text += "\\n"
+      case "\r": text += "\\r"
+      case "\t": text += "\\t"
+      case _ where scalar.value < 0x20 || scalar.value == 0x7F:
+        let hex = String(scalar.value, radix: 16)
+        text += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+      default: text.unicodeScalars.append(scalar)
+      }
+    }
+    text += "\""
+  }
+}

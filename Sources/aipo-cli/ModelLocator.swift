@@ -1,0 +1,77 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Where the program looks for its prior.
+enum ModelLocator {
+  /// The shipped prior that is taken when none is named; `fashion-mnist-realnvp.safetensors` lies beside it.
+  static let defaultName = "fashion-mnist-glow.safetensors"
+
+  /// The named file, else `$AIPO_MODEL`, else the shipped prior in `../share/aipo` beside the executable or
+  /// in `Models` in a folder above it.
+  static func path(named: String?) throws(CommandFailure) -> String {
+    if let named { return try existing(named, from: "--model") }
+    if let value = getenv("AIPO_MODEL"), value.pointee != 0 {
+      return try existing(String(cString: value), from: "$AIPO_MODEL")
+    }
+    var tried: [String] = []
+    if let executable = executablePath() {
+      for folder in candidateFolders(executable: executable) {
+        let path = folder + "/" + defaultName
+        if isFile(path) { return path }
+        tried.append(folder)
+      }
+    }
+    throw CommandFailure(
+      .inputMissing,
+      """
+      no model \(defaultName) in \(tried.first ?? "../share/aipo") nor in Models above the executable; \
+      name one by --model FILE or $AIPO_MODEL
+      """)
+  }
+
+  private static func existing(_ path: String, from origin: String) throws(CommandFailure) -> String {
+    var status = stat()
+    guard stat(path, &status) == 0 else {
+      let reason = String(cString: strerror(errno))
+      throw CommandFailure(.inputMissing, "model '\(path)' (from \(origin)): \(reason)")
+    }
+    return path
+  }
+
+  private static func isFile(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+  }
+
+  private static func candidateFolders(executable: String) -> [String] {
+    var folder = parent(of: executable)
+    var folders = [parent(of: folder) + "/share/aipo"]
+    while folder != "/", !folder.isEmpty {
+      folders.append(folder + "/Models")
+      folder = parent(of: folder)
+    }
+    return folders
+  }
+
+  private static func parent(of path: String) -> String {
+    guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return "/" }
+    return String(path[..<slash])
+  }
+
+  private static func executablePath() -> String? {
+    #if os(Linux)
+      let resolved = realpath("/proc/self/exe", nil)
+    #else
+      var size: UInt32 = 4096
+      var buffer = [CChar](repeating: 0, count: Int(size))
+      guard _NSGetExecutablePath(&buffer, &size) == 0 else { return nil }
+      let resolved = realpath(buffer, nil)
+    #endif
+    guard let resolved else { return nil }
+    defer { free(resolved) }
+    return String(cString: resolved)
+  }
+}

@@ -1,0 +1,35 @@
+import AIPOKernels
+import ArgumentParser
+
+/// A file that a verb is going to write, tried before the work starts.
+struct OutputPath: ExpressibleByArgument, Hashable {
+  let path: String
+
+  init?(argument: String) {
+    guard !argument.isEmpty else { return nil }
+    path = argument
+  }
+
+  static var defaultCompletionKind: CompletionKind { .file() }
+
+  /// Whether the name ends in `suffix`, in either case.
+  func hasSuffix(_ suffix: String) -> Bool { path.lowercased().hasSuffix(suffix) }
+
+  /// Refuses outputs that would replace each other.
+  static func requireDistinct(_ outputs: [(flag: String, output: OutputPath?)]) throws {
+    var seen: [OutputPath: String] = [:]
+    for (flag, output) in outputs {
+      guard let output else { continue }
+      if let other = seen.updateValue(flag, forKey: output) {
+        throw ValidationError("\(other) and \(flag) both write '\(output.path)'")
+      }
+    }
+  }
+
+  /// Throws for the first output that couldn't be written at the end of the work.
+  static func checkWritable(_ outputs: [OutputPath?]) throws(FileError) {
+    for output in outputs {
+      if let output { try AtomicFile.checkWritable(output.path) }
+    }
+  }
+}

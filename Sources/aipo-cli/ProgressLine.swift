@@ -1,0 +1,108 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+import Synchronization
+
+/// A line on standard error that shows how far long work has come: a bar, the rate, the time left, and what
+/// the work has to say about itself. Drawn only on a terminal; with `-v` elsewhere, as a line every few
+/// seconds.
+final class ProgressLine: Sendable {
+  private struct State {
+    var lastShown = -Double.infinity
+    var isOnScreen = false
+  }
+
+  private static let current = Mutex<Bool>(false)
+
+  private let title: String
+  private let unit: String
+  private let total: Int
+  private let start = ProgressLine.now()
+  private let state = Mutex(State())
+  private let draws: Bool
+  private let interval: Double
+
+  /// - Parameters:
+  ///   - title: what is being done, first on the line.
+  ///   - unit: what is counted, as in `images`.
+  init(_ title: String, total: Int, unit: String, options: CommonOptions) {
+    self.title = title
+    self.unit = unit
+    self.total = total
+    draws = Console.errorIsTerminal && !options.quiet
+    interval = draws ? 0.1 : options.verbose && !options.quiet ? 5 : .infinity
+  }
+
+  /// Seconds of a clock that never goes back.
+  static func now() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+  }
+
+  /// Seconds since the work began.
+  var elapsed: Double { Self.now() - start }
+
+  /// Shows that `done` of the total are finished (a fraction counts parts of one), at most ten times a second.
+  func update(_ done: Double, _ detail: @autoclosure () -> String = "") {
+    let now = Self.now()
+    let due = state.withLock { state in
+      guard now - state.lastShown >= interval else { return false }
+      state.lastShown = now
+      state.isOnScreen = true
+      return true
+    }
+    guard due else { return }
+    let text = line(done, seconds: now - start, detail: detail())
+    if draws {
+      Self.current.withLock { $0 = true }
+      Console.errorRaw("\r" + text.prefix(max(Console.errorColumns - 1, 20)) + "\u{1B}[K")
+    } else {
+      Console.error(text)
+    }
+  }
+
+  /// Takes the line off the screen.
+  func finish() { Self.clearCurrent() }
+
+  /// Takes whatever line stands on the screen off it, so that a message can follow.
+  static func clearCurrent() {
+    let shown = current.withLock { shown in
+      defer { shown = false }
+      return shown
+    }
+    if shown { Console.errorRaw("\r\u{1B}[K") }
+  }
+
+  private func line(_ done: Double, seconds: Double, detail: String) -> String {
+    let share = total > 0 ? min(max(done / Double(total), 0), 1) : 0
+    let width = 20
+    let filled = Int(share * Double(width))
+    let bar = String(repeating: "█", count: filled) + String(repeating: "·", count: width - filled)
+    var text = "\(title) \(bar) \(Int(done))/\(total) \(unit)"
+    if seconds > 0, done > 0 {
+      text += ", \(fixed(done / seconds, 2))/s"
+      text += ", \(duration(seconds * (Double(total) - done) / done)) left"
+    }
+    return detail.isEmpty ? text : text + ", " + detail
+  }
+}
+
+/// A number with the given digits after its point.
+func fixed(_ value: Double, _ digits: Int) -> String {
+  guard value.isFinite else { return "–" }
+  var buffer = [CChar](repeating: 0, count: 400)
+  let count = withVaList([Int32(digits), value]) { vsnprintf(&buffer, buffer.count, "%.*f", $0) }
+  return String(decoding: buffer.prefix(Int(count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+/// Seconds in words short enough for a line: `40 s`, `3 min 20 s`, `2 h 5 min`.
+func duration(_ seconds: Double) -> String {
+  guard seconds.isFinite else { return "–" }
+  let whole = Int(min(max(seconds, 0), 1e9).rounded())
+  if whole < 60 { return "\(whole) s" }
+  if whole < 3600 { return "\(whole / 60) min \(whole % 60) s" }
+  return "\(whole / 3600) h \(whole % 3600 / 60) min"
+}
