@@ -1,0 +1,119 @@
+import AIPOKernels
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Peak signal-to-noise ratio and structural similarity, after clipping both images to [0, 1].
+/// Sums are in double.
+public enum ImageMetrics {
+  /// `10 log₁₀(1 / MSE)` in dB, one an image of `[n, h, w, c]`; nil where it isn't finite: for equal
+  /// images, and where a value is NaN. Throws where the shapes differ.
+  public static func psnr<Scalar: KernelScalar>(
+    _ images: Tensor<Scalar>, truth: Tensor<Scalar>
+  ) throws(TensorError) -> [Double?] {
+    try perImage(images, truth) { a, b, _ in
+      var sum = 0.0
+      for i in a.indices { sum += (a[i] - b[i]) * (a[i] - b[i]) }
+      let value = 10 * log10(Double(a.count) / sum)
+      return value.isFinite ? value : nil
+    }
+  }
+
+  /// The mean structural similarity, one an image of `[n, h, w, c]`, as scikit-image's
+  /// `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+  /// data_range=1)`: a Gaussian window of 11×11 pixels, K₁ = .01, K₂ = .03, averaged over the places
+  /// where the window lies within the image, then over channels. Nil where a side is below 11 pixels
+  /// (undefined) or a value is NaN. Throws where the shapes differ.
+  ///
+  /// Source: Wang, Bovik, Sheikh, Simoncelli, *Image quality assessment: from error visibility to
+  /// structural similarity*, IEEE TIP 13 (2004).
+  public static func ssim<Scalar: KernelScalar>(
+    _ images: Tensor<Scalar>, truth: Tensor<Scalar>
+  ) throws(TensorError) -> [Double?] {
+    try perImage(images, truth) { a, b, shape in
+      guard shape.height >= window, shape.width >= window else { return nil }
+      var sum = 0.0
+      for channel in 0..<shape.channels {
+        sum += meanSimilarity(plane(a, shape, channel), plane(b, shape, channel), shape)
+      }
+      let value = sum / Double(shape.channels)
+      return value.isFinite ? value : nil
+    }
+  }
+
+  private static let window = 11
+
+  private static let weights: [Double] = {
+    let values = (-5...5).map { exp(-Double($0 * $0) / (2 * 1.5 * 1.5)) }
+    let sum = values.reduce(0, +)
+    return values.map { $0 / sum }
+  }()
+
+  private static func perImage<Scalar: KernelScalar>(
+    _ images: Tensor<Scalar>, _ truth: Tensor<Scalar>,
+    _ body: ([Double], [Double], ImageShape) -> Double?
+  ) throws(TensorError) -> [Double?] {
+    guard images.shape == truth.shape, images.shape.count == 4 else {
+      throw .shapeMismatch(what: "image batch", found: images.shape, expected: truth.shape)
+    }
+    let shape = ImageShape(height: truth.shape[1], width: truth.shape[2], channels: truth.shape[3])
+    let a = images.elements
+    let b = truth.elements
+    return (0..<truth.shape[0]).map { n in
+      let range = (n * shape.count)..<((n + 1) * shape.count)
+      return body(a[range].map(clip), b[range].map(clip), shape)
+    }
+  }
+
+  /// NaN stays NaN.
+  private static func clip<Scalar: KernelScalar>(_ value: Scalar) -> Double {
+    let value = Double(value)
+    return value < 0 ? 0 : value > 1 ? 1 : value
+  }
+
+  private static func plane(_ values: [Double], _ shape: ImageShape, _ channel: Int) -> [Double] {
+    stride(from: channel, to: shape.count, by: shape.channels).map { values[$0] }
+  }
+
+  private static func meanSimilarity(_ a: [Double], _ b: [Double], _ shape: ImageShape) -> Double {
+    let meanA = smooth(a, shape)
+    let meanB = smooth(b, shape)
+    let meanAA = smooth(zip(a, a).map { $0 * $1 }, shape)
+    let meanBB = smooth(zip(b, b).map { $0 * $1 }, shape)
+    let meanAB = smooth(zip(a, b).map { $0 * $1 }, shape)
+    let c1 = 0.01 * 0.01
+    let c2 = 0.03 * 0.03
+    var sum = 0.0
+    for i in meanA.indices {
+      let varianceA = meanAA[i] - meanA[i] * meanA[i]
+      let varianceB = meanBB[i] - meanB[i] * meanB[i]
+      let covariance = meanAB[i] - meanA[i] * meanB[i]
+      sum +=
+        (2 * meanA[i] * meanB[i] + c1) * (2 * covariance + c2)
+        / ((meanA[i] * meanA[i] + meanB[i] * meanB[i] + c1) * (varianceA + varianceB + c2))
+    }
+    return sum / Double(meanA.count)
+  }
+
+  /// Gaussian averages at the places where the window fits, `[h − 10, w − 10]`.
+  private static func smooth(_ plane: [Double], _ shape: ImageShape) -> [Double] {
+    let (height, width) = (shape.height, shape.width)
+    let (rows, columns) = (height - window + 1, width - window + 1)
+    var vertical = [Double](repeating: 0, count: rows * width)
+    for y in 0..<rows {
+      for (k, weight) in weights.enumerated() {
+        for x in 0..<width { vertical[y * width + x] += weight * plane[(y + k) * width + x] }
+      }
+    }
+    var result = [Double](repeating: 0, count: rows * columns)
+    for y in 0..<rows {
+      for (k, weight) in weights.enumerated() {
+        for x in 0..<columns { result[y * columns + x] += weight * vertical[y * width + x + k] }
+      }
+    }
+    return result
+  }
+}

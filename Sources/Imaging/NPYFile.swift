@@ -1,0 +1,108 @@
+import AIPOKernels
+
+/// Arrays of any rank in NPY files (or IDX, or gzip of either): observations, operators, masks, latents.
+public enum NPYFile {
+  /// Reads a whole array. Booleans become 0 and 1, integers their value: nothing is scaled.
+  ///
+  /// Throws `FileError` where the file is missing or malformed, or holds a non-finite value that is
+  /// refused; `TensorError` where memory is short.
+  public static func read<Scalar: KernelScalar>(
+    _ path: String, as type: Scalar.Type = Scalar.self, nonFinite: NonFinitePolicy = .refused
+  ) throws -> Tensor<Scalar> {
+    let file = try InputFile(path: path)
+    let beginning = try file.next(16)
+    guard let array = try ArrayData(file, beginning: beginning) else {
+      throw FileError.malformed(
+        path: path, what: "file", found: beginning.isEmpty ? "empty" : "of unknown format",
+        expected: "an NPY array")
+    }
+    let header = array.header
+    var result = try Tensor<Scalar>(shape: header.shape)
+    let count = result.count
+    try result.withUnsafeMutableBufferPointer { out in
+      // In pieces, so that the file's bytes never need memory of their own.
+      let piece = 1 << 16
+      var values = [Double](repeating: 0, count: min(piece, count))
+      for start in stride(from: 0, to: count, by: piece) {
+        let end = min(start + piece, count)
+        let bytes = try array.bytes((start * header.type.size)..<(end * header.type.size))
+        if values.count != end - start { values.removeLast(values.count - (end - start)) }
+        header.forEachValue(bytes) { values[$0] = $1 }
+        if nonFinite == .refused, let bad = values.firstIndex(where: { !$0.isFinite }) {
+          throw FileError.malformed(
+            path: path, what: "value at \(indices(of: start + bad, in: header.shape))",
+            found: "\(values[bad])", expected: "a finite number")
+        }
+        store(values, into: UnsafeMutableBufferPointer(rebasing: out[start..<end]))
+        if nonFinite == .refused, let bad = (start..<end).first(where: { !out[$0].isFinite }) {
+          throw FileError.malformed(
+            path: path, what: "value at \(indices(of: bad, in: header.shape))",
+            found: "\(values[bad - start])", expected: "a number within the range of \(Scalar.self)")
+        }
+      }
+    }
+    return result
+  }
+
+  /// Writes a whole array in the precision of its scalars. Throws `unwritable`.
+  public static func write<Scalar: KernelScalar>(_ tensor: Tensor<Scalar>, to path: String) throws(FileError) {
+    let file = try AtomicFile(path: path)
+    try file.write(NPY.header(descr: descr(Scalar.self), shape: tensor.shape))
+    try append(tensor, to: file)
+    try file.commit()
+  }
+
+  static func descr<Scalar: KernelScalar>(_: Scalar.Type) -> String {
+    MemoryLayout<Scalar>.size == 4 ? "<f4" : "<f8"
+  }
+
+  static func append<Scalar: KernelScalar>(_ tensor: Tensor<Scalar>, to file: AtomicFile) throws(FileError) {
+    #if _endian(little)
+      try tensor.withUnsafeBufferPointer { buffer throws(FileError) in
+        try file.write(UnsafeRawBufferPointer(buffer))
+      }
+    #else
+      #error("NPY files are written little-endian; swap bytes here")
+    #endif
+  }
+
+  private static func indices(of position: Int, in shape: [Int]) -> [Int] {
+    var rest = position
+    var result = [Int]()
+    for extent in shape.reversed() {
+      result.append(rest % extent)
+      rest /= extent
+    }
+    return result.reversed()
+  }
+}
+
+/// Writes an NPY file whose number of rows is known only at the end, a batch at a time. The file
+/// appears with `finish`; what was appended so far is a valid result whenever that is called.
+public final class NPYWriter<Scalar: KernelScalar> {
+  private let file: AtomicFile
+  private let rowShape: [Int]
+  public private(set) var rows = 0
+
+  /// `rowShape` is the shape behind the first axis. Throws `unwritable`.
+  public init(path: String, rowShape: [Int]) throws(FileError) {
+    file = try AtomicFile(path: path)
+    self.rowShape = rowShape
+    try file.write(header)
+  }
+
+  /// Appends `[k] + rowShape`.
+  public func append(_ batch: Tensor<Scalar>) throws(FileError) {
+    precondition(Array(batch.shape.dropFirst()) == rowShape, "rows of \(batch.shape) for \(rowShape)")
+    try NPYFile.append(batch, to: file)
+    rows += batch.shape[0]
+  }
+
+  /// Completes the header and puts the file in its place.
+  public func finish() throws(FileError) {
+    try file.overwrite(at: 0, with: header)
+    try file.commit()
+  }
+
+  private var header: [UInt8] { NPY.header(descr: NPYFile.descr(Scalar.self), shape: [rows] + rowShape) }
+}
