@@ -1,0 +1,30 @@
+import AIPOKernels
+
+/// What the trainer needs of a density: its parameters as one list, and the gradient of its likelihood.
+///
+/// `Flow` conforms; a density of one's own can be trained too.
+public protocol TrainableFlow<Scalar>: AnyObject {
+  associatedtype Scalar: KernelScalar
+  var imageShape: ImageShape { get }
+
+  /// Trainable scalars.
+  var parameterCount: Int { get }
+  /// The trainable scalars in a fixed order.
+  var parameters: [Scalar] { get set }
+  /// Everything that a checkpoint must hold: trainable tensors and buffers.
+  var namedTensors: [NamedTensor] { get }
+  /// Takes what `namedTensors` gave.
+  func load(_ tensors: [NamedTensor]) throws
+
+  /// Initialises what depends on the data (actnorm) from a batch `[n, h, w, c]`.
+  func initialize(from batch: Tensor<Scalar>) throws
+
+  /// `−log p(x)` in nats, one an image; writes the gradient of the batch's mean to `gradient`.
+  func trainingGradient(_ x: Tensor<Scalar>, gradient: inout [Scalar]) throws -> [Double]
+
+  /// `log p(x)` in nats, one an image.
+  func logProb(_ x: Tensor<Scalar>) throws -> [Double]
+
+  /// Draws the images with the given indices: each depends on (seed, index) alone.
+  func sample(indices: Range<Int>, temperature: Double, seed: UInt64) throws -> Tensor<Scalar>
+}

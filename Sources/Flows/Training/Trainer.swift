@@ -1,0 +1,242 @@
+import AIPOKernels
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Maximum-likelihood training of a density, in a folder that holds its log and its checkpoint.
+///
+/// A run may be killed at any moment and resumed: it gives the same bytes as one that was never stopped.
+/// Everything random is keyed by (seed, step), and the checkpoint holds the rest.
+///
+/// A step whose loss or gradient is not finite, or jumps, is not made: parameters and moments go back to
+/// what they were before the last update, and the rate is lowered for a while.
+public final class Trainer<Flow: TrainableFlow> {
+  public typealias Scalar = Flow.Scalar
+
+  /// How a run ended.
+  public enum Outcome: Equatable, Sendable {
+    /// All steps are made; the flow holds the averaged parameters.
+    case finished
+    /// Cancelled after so many steps; the checkpoint holds them.
+    case cancelled(step: Int)
+  }
+
+  public let flow: Flow
+  public let config: TrainingConfig
+  /// Images trained on, and kept back for validation.
+  public let trainingImages: Int
+  public let validationImages: Int
+  /// Steps made.
+  public var step: Int { progress.step }
+  /// Steps that were rolled back.
+  public var rollbacks: Int { progress.rollbacks }
+  /// The last measurement on the validation images.
+  public var validation: Evaluation? { progress.validation }
+
+  private let folder: String
+  private var batches: TrainingBatches
+  private let validationSet: ImageSet?
+  private let settings: [String: String]
+  private var progress = TrainingProgress()
+  private var current: OptimizerState<Scalar>
+  /// The state before the last update, or nil where the last update was undone.
+  private var previous: OptimizerState<Scalar>?
+  /// Buffers that the next update is written to.
+  private var spare: OptimizerState<Scalar>
+  private var gradient: [Scalar]
+  private let log: TrainingLog
+
+  public static func checkpointPath(in folder: String) -> String { folder + "/checkpoint.safetensors" }
+  public static func logPath(in folder: String) -> String { folder + "/log.jsonl" }
+
+  /// Starts a run in an existing folder, or takes it up at its checkpoint if there is one and `resume`.
+  ///
+  /// `settings` are further strings that a resumed run must have in common with its start (the flow's
+  /// spec, …); the training's own are added. The caller sees to it that only one run uses the folder.
+  ///
+  /// Throws `TrainingError` for unfit data or other settings than the checkpoint's, `FileError` for files
+  /// that can't be read or written, and what the flow throws.
+  public init(
+    flow: Flow, images: ImageSet, config: TrainingConfig, folder: String, resume: Bool,
+    settings: [String: String] = [:]
+  ) throws {
+    guard images.shape == flow.imageShape else {
+      throw TrainingError.imageShape(found: "\(images.shape)", expected: "\(flow.imageShape)")
+    }
+    let split = try TrainingSplit(images: images, config: config)
+    self.flow = flow
+    self.config = config
+    self.folder = folder
+    trainingImages = split.training.count
+    validationImages = split.validation.count
+    validationSet = split.validation.isEmpty ? nil : images.subset(split.validation)
+    batches = TrainingBatches(
+      images: images, indices: split.training, size: config.batch, seed: config.seed,
+      dequantization: config.dequantization, augmentation: config.augmentation)
+    var settings = settings
+    for entry in config.entries where entry.decidesResult { settings[entry.key] = entry.value }
+    settings["data"] = images.fingerprint
+    self.settings = settings
+    let path = Self.checkpointPath(in: folder)
+    if resume, access(path, F_OK) == 0 {
+      let checkpoint = try TrainingCheckpoint<Scalar>.load(path: path, into: flow, settings: settings)
+      progress = checkpoint.progress
+      current = checkpoint.current
+      previous = checkpoint.previous
+    } else {
+      try flow.initialize(from: batches.initializationBatch(count: config.initializationImages))
+      current = OptimizerState(parameters: flow.parameters)
+    }
+    spare = OptimizerState(parameters: current.parameters)
+    gradient = Array(repeating: 0, count: current.parameters.count)
+    log = try TrainingLog(path: Self.logPath(in: folder), keep: progress.logBytes)
+  }
+
+  /// Makes the remaining steps. Events are told in order on the caller's thread; `isCancelled` is asked
+  /// between steps and between batches of a measurement, and a cancelled run leaves a checkpoint.
+  ///
+  /// Throws `diverged` after too many roll-backs in a row, `FileError` where the log or a checkpoint can't
+  /// be written, and what the flow or `observe` throws; the last checkpoint stays good.
+  public func run(
+    isCancelled: () -> Bool = { false }, observe: (TrainingEvent<Scalar>) throws -> Void = { _ in }
+  ) throws -> Outcome {
+    while progress.step < config.steps || progress.measuring {
+      do {
+        if isCancelled() { throw CancellationError() }
+        if progress.measuring {
+          try measure(observe, isCancelled)
+        } else {
+          try makeStep(observe)
+        }
+      } catch is CancellationError {
+        try checkpoint(observe)
+        return .cancelled(step: progress.step)
+      }
+      let last = progress.step == config.steps
+      if !progress.measuring, progress.step % config.checkpointEvery == 0 || last { try checkpoint(observe) }
+    }
+    flow.parameters = current.average
+    return .finished
+  }
+
+  /// Validation and samples after a step; a cancelled one is made again from its beginning.
+  private func measure(
+    _ observe: (TrainingEvent<Scalar>) throws -> Void, _ isCancelled: () -> Bool
+  ) throws {
+    let step = progress.step
+    func isDue(_ every: Int) -> Bool { every > 0 && (step % every == 0 || step == config.steps) }
+    flow.parameters = current.average
+    var result: Evaluation?
+    if let validationSet, isDue(config.validation.every) {
+      result = try Evaluation.measure(
+        flow, on: validationSet, dequantization: config.dequantization, seed: config.seed,
+        batch: config.batch, isCancelled: isCancelled)
+    }
+    var sheet: Tensor<Scalar>?
+    if isDue(config.samples.every) {
+      sheet = try flow.sample(
+        indices: 0..<config.samples.count, temperature: config.samples.temperature, seed: config.seed)
+    }
+    if let result {
+      progress.validation = result
+      try log.append(
+        "{\"step\":\(step),\"validationBitsPerDim\":\(JSONText.number(result.bitsPerDim)),"
+          + "\"standardError\":\(JSONText.number(result.standardError))}")
+    }
+    progress.measuring = false
+    if let result { try observe(.validation(step: step, result)) }
+    if let sheet { try observe(.samples(step: step, sheet)) }
+  }
+
+  private func makeStep(_ observe: (TrainingEvent<Scalar>) throws -> Void) throws {
+    let step = progress.step
+    let x = try batches.batch(step: step, as: Scalar.self)
+    flow.parameters = current.parameters
+    let nats = try flow.trainingGradient(x, gradient: &gradient)
+    let mean = nats.reduce(0, +) / Double(nats.count)
+    let loss = config.dequantization.bitsPerDim(logProb: -mean, dimensions: flow.imageShape.count)
+    let norm = euclideanNorm(gradient)
+    progress.step += 1
+    let event: TrainingEvent<Scalar>
+    if let reason = progress.fault(loss: loss, norm: norm, limits: config.guarding) {
+      event = try rollBack(reason)
+    } else {
+      let rate = config.rate.rate(step: step, steps: config.steps) * progress.rateScale
+      update(norm: norm, rate: rate)
+      progress.accept(loss: loss, norm: norm)
+      event = .step(step + 1, of: config.steps, bitsPerDim: loss, gradientNorm: norm, rate: rate)
+    }
+    if progress.windowSteps > 0, progress.step % config.logEvery == 0 || progress.step == config.steps {
+      try logWindow()
+    }
+    progress.measuring = true
+    try observe(event)
+  }
+
+  private func update(norm: Double, rate: Double) {
+    let updates = Double(current.updates)
+    spare.advance(
+      from: current, gradient: gradient, scale: config.clip > 0 && norm > config.clip ? config.clip / norm : 1,
+      rate: rate, averageDecay: min(config.averageDecay, (1 + updates) / (10 + updates)), adam: config.adam)
+    let old = previous ?? OptimizerState(parameters: current.parameters)
+    previous = current
+    current = spare
+    spare = old
+  }
+
+  private func rollBack(_ reason: String) throws -> TrainingEvent<Scalar> {
+    progress.reject(config.guarding)
+    if let previous { current = previous }
+    previous = nil
+    try log.append(
+      "{\"step\":\(progress.step),\"rolledBack\":\(JSONText.quoted(reason)),"
+        + "\"rateScale\":\(JSONText.number(progress.rateScale))}")
+    if progress.failures >= config.guarding.attempts {
+      throw TrainingError.diverged(step: progress.step, attempts: progress.failures, reason: reason)
+    }
+    return .rolledBack(step: progress.step, reason: reason, rateScale: progress.rateScale)
+  }
+
+  private func logWindow() throws {
+    let n = Double(progress.windowSteps)
+    let rate = config.rate.rate(step: progress.step - 1, steps: config.steps) * progress.rateScale
+    try log.append(
+      "{\"step\":\(progress.step),\"bitsPerDim\":\(JSONText.number(progress.windowLoss / n)),"
+        + "\"gradientNorm\":\(JSONText.number(progress.windowNorm / n)),\"rate\":\(JSONText.number(rate))}")
+    progress.closeWindow()
+  }
+
+  private func checkpoint(_ observe: (TrainingEvent<Scalar>) throws -> Void) throws {
+    flow.parameters = current.parameters
+    progress.updates = current.updates
+    progress.logBytes = log.byteCount
+    try log.sync()
+    try TrainingCheckpoint(
+      progress: progress, settings: settings, flow: flow.namedTensors, current: current, previous: previous
+    ).save(path: Self.checkpointPath(in: folder))
+    try observe(.checkpoint(step: progress.step))
+  }
+}
+
+/// Which images are trained on and which are kept back for validation.
+struct TrainingSplit {
+  var training: [Int]
+  var validation: [Int]
+
+  /// Draws the validation images by the seed. Throws `tooFewImages`, `constantData`.
+  init(images: ImageSet, config: TrainingConfig) throws(TrainingError) {
+    let needed = config.validation.images + 1
+    guard images.count >= needed else {
+      throw .tooFewImages(
+        found: images.count, needed: needed,
+        purpose: "training with \(config.validation.images) images kept back for validation")
+    }
+    if let value = images.constantValue { throw .constantData(value: Int(value), images: images.count) }
+    let order = Array(0..<images.count).shuffled(seed: config.seed, index: .max)
+    validation = order.prefix(config.validation.images).sorted()
+    training = order.dropFirst(config.validation.images).sorted()
+  }
+}

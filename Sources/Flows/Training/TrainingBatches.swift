@@ -1,0 +1,120 @@
+import AIPOKernels
+
+/// Random changes that leave an image an image.
+public struct Augmentation: Sendable, Hashable {
+  /// Mirror left and right, every other image.
+  public var flip: Bool
+  /// Move by up to so many pixels each way, uniformly; the edge is repeated.
+  public var shift: Int
+
+  public init(flip: Bool = false, shift: Int = 0) {
+    precondition(shift >= 0)
+    self.flip = flip
+    self.shift = shift
+  }
+
+  /// Writes the changed image `[h, w, c]`.
+  func apply(
+    to image: UnsafeBufferPointer<UInt8>, shape: ImageShape, random: inout Philox,
+    into out: UnsafeMutableBufferPointer<UInt8>
+  ) {
+    let mirrored = flip && random.next() & 1 == 1
+    func offset() -> Int { shift == 0 ? 0 : Int(random.next() % UInt64(2 * shift + 1)) - shift }
+    let (dy, dx) = (offset(), offset())
+    let (height, width, channels) = (shape.height, shape.width, shape.channels)
+    for y in 0..<height {
+      let sourceY = min(max(y + dy, 0), height - 1)
+      for x in 0..<width {
+        let moved = min(max(x + dx, 0), width - 1)
+        let sourceX = mirrored ? width - 1 - moved : moved
+        for c in 0..<channels {
+          out[(y * width + x) * channels + c] = image[(sourceY * width + sourceX) * channels + c]
+        }
+      }
+    }
+  }
+}
+
+/// The batches of a training: a function of (seed, step) alone.
+///
+/// The stream of images runs through the training images in a new random order every epoch; step s takes
+/// positions s·B to s·B + B − 1 of it. Augmentation and dequantisation noise are keyed by the position.
+struct TrainingBatches {
+  let images: ImageSet
+  /// The images of `images` that are trained on.
+  let indices: [Int]
+  let size: Int
+  let seed: UInt64
+  let dequantization: Dequantization
+  let augmentation: Augmentation
+  private var order: (epoch: Int, indices: [Int])?
+
+  init(
+    images: ImageSet, indices: [Int], size: Int, seed: UInt64, dequantization: Dequantization,
+    augmentation: Augmentation
+  ) {
+    precondition(size > 0 && !indices.isEmpty)
+    self.images = images
+    self.indices = indices
+    self.size = size
+    self.seed = seed
+    self.dequantization = dequantization
+    self.augmentation = augmentation
+  }
+
+  /// The batch of a step (from 0), `[B, h, w, c]`.
+  mutating func batch<Scalar: KernelScalar>(step: Int, as: Scalar.Type) throws(TensorError) -> Tensor<Scalar> {
+    let chosen = (0..<size).map { index(position: step * size + $0) }
+    let shape = images.shape
+    var result = try Tensor<Scalar>(shape: [size, shape.height, shape.width, shape.channels])
+    let d = shape.count
+    var changed = [UInt8](repeating: 0, count: d)
+    result.withUnsafeMutableBufferPointer { out in
+      images.pixels.withUnsafeBufferPointer { pixels in
+        changed.withUnsafeMutableBufferPointer { changed in
+          for (k, image) in chosen.enumerated() {
+            let position = UInt64(step * size + k)
+            var random = Philox(seed: seed, index: position, purpose: .augmentation)
+            var noise = Philox(seed: seed, index: position, purpose: .dequantization)
+            let source = UnsafeBufferPointer(rebasing: pixels[(image * d)..<((image + 1) * d)])
+            augmentation.apply(to: source, shape: shape, random: &random, into: changed)
+            dequantization.fill(
+              UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]),
+              from: UnsafeBufferPointer(changed), noise: &noise)
+          }
+        }
+      }
+    }
+    return result
+  }
+
+  /// The first training images, dequantised, for the data-dependent initialisation.
+  func initializationBatch<Scalar: KernelScalar>(count: Int) throws(TensorError) -> Tensor<Scalar> {
+    var first = TrainingBatches(
+      images: images, indices: indices, size: min(count, indices.count), seed: seed,
+      dequantization: dequantization, augmentation: augmentation)
+    return try first.batch(step: 0, as: Scalar.self)
+  }
+
+  /// The image at a position of the stream.
+  private mutating func index(position: Int) -> Int {
+    let epoch = position / indices.count
+    if order?.epoch != epoch {
+      order = (epoch, indices.shuffled(seed: seed, index: UInt64(epoch)))
+    }
+    return order!.indices[position % indices.count]
+  }
+}
+
+extension Array {
+  /// Fisher–Yates with a stream of its own, the same on every platform.
+  func shuffled(seed: UInt64, index: UInt64) -> [Element] {
+    var result = self
+    var random = Philox(seed: seed, index: index, purpose: .shuffle)
+    for i in stride(from: result.count - 1, to: 0, by: -1) {
+      // The product's high word is uniform on 0...i up to 2⁻⁶⁴(i + 1).
+      result.swapAt(i, Int(random.next().multipliedFullWidth(by: UInt64(i + 1)).high))
+    }
+    return result
+  }
+}

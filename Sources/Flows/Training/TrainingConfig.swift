@@ -1,0 +1,138 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Everything that decides what a training gives, but for the flow and the data.
+public struct TrainingConfig: Sendable, Hashable {
+  public enum Precision: String, Sendable, CaseIterable { case float32, float64 }
+
+  /// Key of everything random: weights, order, augmentation, noise, validation images, samples.
+  public var seed: UInt64 = 0
+  public var precision = Precision.float32
+
+  /// Updates of the parameters.
+  public var steps = 10_000
+  /// Images a step.
+  public var batch = 64
+  public var rate = RateSchedule()
+  public var adam = Adam()
+  /// Largest Euclidean norm of the gradient of the batch's mean −log p (nats an image); a longer
+  /// gradient is scaled down to it. 0: no limit.
+  public var clip = 500.0
+  /// Decay d of the parameters' moving average, at update u at most (1 + u)/(10 + u). Validation, samples
+  /// and the final model use the average.
+  public var averageDecay = 0.999
+  /// Images that the data-dependent initialisation sees.
+  public var initializationImages = 256
+
+  /// Bits of the uniform dequantisation.
+  public var dequantization = Dequantization(bits: 5)
+  public var augmentation = Augmentation()
+
+  public var validation = Validation()
+  public var samples = Samples()
+  public var guarding = Guard()
+
+  public var about = About()
+  public var data = DataSource()
+  public var statistics = Statistics()
+
+  /// Steps between checkpoints; a checkpoint is also written when the run ends or is cancelled.
+  public var checkpointEvery = 500
+  /// Steps between lines of the log; a line holds the means over the steps since the last.
+  public var logEvery = 10
+
+  /// Images kept back from the training data, drawn by the seed, to measure bits/dim on.
+  public struct Validation: Sendable, Hashable {
+    /// Images kept back. 0: none, and no validation.
+    public var images = 2000
+    /// Steps between measurements; the end is always measured.
+    public var every = 500
+  }
+
+  /// Sheets of samples drawn by the averaged parameters.
+  public struct Samples: Sendable, Hashable {
+    /// Steps between sheets. 0: none.
+    public var every = 1000
+    public var count = 64
+    public var temperature = 0.8
+  }
+
+  /// When a step is rolled back, and what follows.
+  public struct Guard: Sendable, Hashable {
+    /// A loss so many bits/dim above its running mean counts as an explosion.
+    public var lossJump = 4.0
+    /// A gradient norm so many times its running mean counts as an explosion.
+    public var gradientJump = 1000.0
+    /// What the rate is multiplied by after a roll-back …
+    public var rateFactor = 0.5
+    /// … for so many good steps.
+    public var recovery = 100
+    /// So many roll-backs in a row end the training with an error.
+    public var attempts = 10
+  }
+
+  /// What the model file says about itself.
+  public struct About: Sendable, Hashable {
+    public var name = ""
+    /// Where the training images come from.
+    public var provenance = ""
+    /// The licence of the images and of the model.
+    public var licence = ""
+  }
+
+  /// Where images are read from; the caller reads them. The paths are no part of the recipe that a model
+  /// file holds.
+  public struct DataSource: Sendable, Hashable {
+    /// The training images.
+    public var images = ""
+    /// Images that the finished model is measured on, never used before.
+    public var test = ""
+    /// `HxW`: every image is resized to it. Empty: not resized.
+    public var resize = ""
+    /// `HxW`: the middle of every image is cut out. Empty: not cut.
+    public var crop = ""
+  }
+
+  /// The Gaussian that is fitted to the training images and stored with the model.
+  public struct Statistics: Sendable, Hashable {
+    /// Rank of the covariance where an image has more than 4096 values; it is stored whole otherwise.
+    public var rank = 128
+  }
+
+  public init() {}
+}
+
+/// The learning rate: a linear warm-up, a constant stretch, and a decay over the last steps.
+public struct RateSchedule: Sendable, Hashable {
+  public enum Shape: String, Sendable, CaseIterable { case linear, cosine }
+
+  /// The rate of the constant stretch.
+  public var peak = 1e-3
+  /// Steps of the warm-up, from peak/warmup to peak.
+  public var warmup = 100
+  /// The share of all steps, at the end, over which the rate decays.
+  public var decayFraction = 0.3
+  public var decayShape = Shape.cosine
+  /// The rate at the end, relative to the peak.
+  public var final = 0.01
+
+  public init() {}
+
+  /// The rate of a step (from 0) of `steps`.
+  public func rate(step: Int, steps: Int) -> Double {
+    var rate = peak
+    if step < warmup { rate *= Double(step + 1) / Double(warmup) }
+    let start = (1 - decayFraction) * Double(steps)
+    if Double(step) >= start, decayFraction > 0 {
+      let progress = (Double(step) - start) / (decayFraction * Double(steps))
+      switch decayShape {
+      case .linear: rate *= 1 - (1 - final) * progress
+      case .cosine: rate *= final + (1 - final) * (1 + cos(Double.pi * progress)) / 2
+      }
+    }
+    return rate
+  }
+}

@@ -1,0 +1,40 @@
+/// What can stop a training: the data, the settings of a run that is resumed, or a flow that diverges.
+public enum TrainingError: Error, Equatable, CustomStringConvertible {
+  /// The data has fewer images than are needed.
+  case tooFewImages(found: Int, needed: Int, purpose: String)
+  /// A list of pixels isn't a whole number of images.
+  case pixelCount(found: Int, shape: String)
+  /// A pixel is NaN, infinite or outside [0, 1].
+  case invalidPixel(value: Double, image: Int, position: Int)
+  /// Every pixel of every image has the same value, so there is nothing to learn.
+  case constantData(value: Int, images: Int)
+  /// Images of another shape than the flow's.
+  case imageShape(found: String, expected: String)
+  /// So many steps in a row were rolled back.
+  case diverged(step: Int, attempts: Int, reason: String)
+  /// A run is resumed with other settings or data than it was started with.
+  case resumed(what: String, found: String, expected: String)
+  /// The flow's density of a validation or test image isn't finite.
+  case nonFiniteDensity(image: Int, value: Double)
+
+  public var description: String {
+    switch self {
+    case .tooFewImages(let found, let needed, let purpose):
+      "\(found) images are too few for \(purpose), which needs \(needed)"
+    case .pixelCount(let found, let shape):
+      "\(found) pixels are no whole number of images of shape \(shape)"
+    case .invalidPixel(let value, let image, let position):
+      "image \(image) holds \(value) at position \(position), expected a number from 0 to 1"
+    case .constantData(let value, let images):
+      "every pixel of the \(images) training images is \(value): there is nothing to learn"
+    case .imageShape(let found, let expected): "images are \(found), expected \(expected)"
+    case .diverged(let step, let attempts, let reason):
+      "training diverged at step \(step): \(attempts) steps in a row were rolled back (\(reason));"
+        + " a lower rate or clip may help"
+    case .resumed(let what, let found, let expected):
+      "the run to resume had \(what) \(expected), found \(found)"
+    case .nonFiniteDensity(let image, let value):
+      "the log-density of image \(image) is \(value), expected a finite number"
+    }
+  }
+}
