@@ -52,6 +52,7 @@ format: ## rewrites the Swift files in the house's style
 
 lint: ## fails where the style isn't kept
 	$(SWIFT_FILES) | xargs -0 $(SWIFT) format lint --strict --parallel
+	scripts/lint-names
 
 DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOInverseProblems AIPOContinuation AIPOImaging AIPOFlowTesting
 
