@@ -172,6 +172,9 @@ enum { CK_SIGMOID = 0, CK_EXP = 1, CK_ADDITIVE = 2 };
 ck_status ck_invert(int32_t c, const double *w /* [c,c] */, double *inverse /* [c,c] */,
                     double *log_abs_det, int32_t *pivots, double *work);
 
+/* Processors that this process may run on, at least 1. */
+int32_t ck_available_cores(void);
+
 /* A hint to the processor that this thread waits in a loop. */
 static inline void ck_relax(void) {
 #if defined(__x86_64__) || defined(__i386__)

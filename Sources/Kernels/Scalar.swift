@@ -3,12 +3,7 @@ public protocol KernelScalar: BinaryFloatingPoint, SIMDScalar, Sendable, Codable
 where Stride == Self {
   /// The safetensors name of the type: `F32` or `F64`.
   static var dtypeName: String { get }
-}
 
-extension Float: KernelScalar {
-  public static var dtypeName: String { "F32" }
-}
-
-extension Double: KernelScalar {
-  public static var dtypeName: String { "F64" }
+  /// The C kernels for this type.
+  static var kernels: KernelTable<Self> { get }
 }

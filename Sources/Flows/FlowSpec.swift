@@ -1,0 +1,168 @@
+import AIPOKernels
+
+/// A flow as data: its layers from images to latents, and its base density.
+///
+/// In YAML or JSON either `layers` spelled out, or a family:
+///
+/// ```yaml
+/// base: gaussian
+/// glow: {levels: 2, steps: 10, hidden: 64}
+/// ```
+/// ```yaml
+/// layers:
+///   - squeeze
+///   - repeat:
+///       times: 8
+///       layers: [actnorm, conv1x1, {coupling: {transform: sigmoid, net: {hidden: 64}}}]
+/// ```
+public struct FlowSpec: Hashable, Sendable {
+  /// The density of the latents, of which there are as many as an image has values.
+  public enum Base: String, Codable, Sendable, CaseIterable {
+    /// N(0, I)
+    case gaussian
+    /// A mean and a scale per channel of every level, learned; latents are standardised by them.
+    case learnedGaussian = "learned-gaussian"
+    /// Uniform on [0, 1]^d; outside, the log-density is −∞.
+    case uniform
+  }
+
+  public var base: Base
+  public var layers: [LayerSpec]
+
+  public init(base: Base = .gaussian, layers: [LayerSpec]) {
+    self.base = base
+    self.layers = layers
+  }
+
+  /// Glow: L levels of squeeze, K steps of (actnorm, 1×1 convolution, affine coupling), split; the last without split.
+  ///
+  /// Source: D. P. Kingma, P. Dhariwal, *Glow*, NeurIPS 2018.
+  public static func glow(
+    levels: Int, steps: Int, hidden: Int, base: Base = .gaussian, matrix: MatrixForm = .plu,
+    transform: CouplingSpec.Transform = .sigmoid, activation: NetSpec.Activation = .relu
+  ) -> FlowSpec {
+    let net = NetSpec(kind: .glow, hidden: hidden, activation: activation)
+    let step: [LayerSpec] = [
+      .actnorm, .conv1x1(matrix), .coupling(CouplingSpec(mask: .firstHalf, transform: transform, net: net)),
+    ]
+    var layers: [LayerSpec] = []
+    for level in 0..<max(levels, 0) {
+      layers += [.squeeze, .repeated(steps, step)]
+      if level < levels - 1 { layers.append(.split) }
+    }
+    return FlowSpec(base: base, layers: layers)
+  }
+
+  /// RealNVP: each level is `couplings` checkerboard couplings, squeeze, `couplings` channel couplings, split; the last
+  /// level is checkerboards alone, one more of them. An actnorm goes before each coupling.
+  ///
+  /// Source: L. Dinh et al., *Density estimation using Real NVP*, ICLR 2017.
+  public static func realNVP(
+    levels: Int, couplings: Int = 3, hidden: Int, blocks: Int = 2, base: Base = .gaussian,
+    activation: NetSpec.Activation = .relu
+  ) -> FlowSpec {
+    let net = NetSpec(kind: .residual, hidden: hidden, blocks: blocks, activation: activation)
+    func alternate(_ count: Int, _ masks: [CouplingSpec.Mask]) -> [LayerSpec] {
+      (0..<count).flatMap { k -> [LayerSpec] in
+        [.actnorm, .coupling(CouplingSpec(mask: masks[k % 2], transform: .exponential, net: net))]
+      }
+    }
+    let checkerboards: [CouplingSpec.Mask] = [.checkerboardEven, .checkerboardOdd]
+    var layers: [LayerSpec] = []
+    for _ in 0..<max(levels - 1, 0) {
+      layers += alternate(couplings, checkerboards)
+      layers.append(.squeeze)
+      layers += alternate(couplings, [.firstHalf, .secondHalf])
+      layers.append(.split)
+    }
+    layers += alternate(couplings + 1, checkerboards)
+    return FlowSpec(base: base, layers: layers)
+  }
+
+  /// The most layers that a flow may have, and channels that a net may have: a stranger's file can't ask for more.
+  static let layerLimit = 4096
+  static let widthLimit = 8192
+
+  /// The layers with repetitions written out.
+  public func flattened() throws(FlowError) -> [LayerSpec] {
+    var result: [LayerSpec] = []
+    try Self.flatten(layers, depth: 0, into: &result)
+    return result
+  }
+
+  private static func flatten(_ layers: [LayerSpec], depth: Int, into result: inout [LayerSpec]) throws(FlowError) {
+    guard depth < 8 else { throw .invalidSpec("repetitions are nested more than 8 deep") }
+    for layer in layers {
+      switch layer {
+      case .repeated(let times, let inner):
+        guard times >= 0, times <= layerLimit else {
+          throw .invalidSpec("repeat: times is \(times), expected 0 to \(layerLimit)")
+        }
+        for _ in 0..<times { try flatten(inner, depth: depth + 1, into: &result) }
+      case .coupling(let coupling):
+        guard (1...widthLimit).contains(coupling.net.hidden) else {
+          throw .invalidSpec("coupling: hidden is \(coupling.net.hidden), expected 1 to \(widthLimit)")
+        }
+        guard (0...64).contains(coupling.net.blocks) else {
+          throw .invalidSpec("coupling: blocks is \(coupling.net.blocks), expected 0 to 64")
+        }
+        guard coupling.net.padding.isFinite else { throw .invalidSpec("coupling: padding is not finite") }
+        result.append(layer)
+      default: result.append(layer)
+      }
+      guard result.count <= layerLimit else { throw .invalidSpec("more than \(layerLimit) layers") }
+    }
+  }
+
+  /// The shape of an image before each layer and after the last; throws where a layer doesn't accept it.
+  public func shapes(from image: ImageShape) throws(FlowError) -> [ImageShape] {
+    guard image.height > 0, image.width > 0, image.channels > 0 else {
+      throw .unsupportedShape(image, reason: "every extent must be positive")
+    }
+    var shapes = [image]
+    var shape = image
+    for layer in try flattened() {
+      switch layer {
+      case .squeeze:
+        guard shape.height % 2 == 0, shape.width % 2 == 0 else {
+          throw .unsupportedShape(image, reason: acceptedSizes)
+        }
+        guard shape.channels <= Self.widthLimit / 4 else {
+          throw .unsupportedShape(image, reason: "a squeeze would make more than \(Self.widthLimit) channels")
+        }
+        shape = ImageShape(height: shape.height / 2, width: shape.width / 2, channels: shape.channels * 4)
+      case .split:
+        guard shape.channels % 2 == 0 else {
+          throw .unsupportedShape(image, reason: "a split meets \(shape.channels) channels, expected an even number")
+        }
+        shape.channels /= 2
+      case .coupling(let coupling):
+        if [.firstHalf, .secondHalf].contains(coupling.mask), shape.channels < 2 {
+          throw .unsupportedShape(
+            image, reason: "a coupling of channels meets a single channel; squeeze first or use a checkerboard")
+        }
+      default: break
+      }
+      shapes.append(shape)
+    }
+    return shapes
+  }
+
+  /// Which image sizes fit, in words.
+  public var acceptedSizes: String {
+    let squeezes = ((try? flattened()) ?? []).filter { $0 == .squeeze }.count
+    let divisor = 1 << min(squeezes, 30)
+    return divisor == 1 ? "any height and width" : "height and width divisible by \(divisor)"
+  }
+}
+
+/// One layer of a `FlowSpec`.
+public indirect enum LayerSpec: Hashable, Sendable {
+  case actnorm
+  case conv1x1(MatrixForm)
+  case coupling(CouplingSpec)
+  case squeeze
+  case split
+  case logistic
+  case repeated(Int, [LayerSpec])
+}

@@ -1,0 +1,251 @@
+import CAIPOKernels
+
+/// The C kernels with their arguments checked. Images are NHWC; `rows` are rows of a batch, of which image r / h
+/// owns row r.
+public enum Kernel<T: KernelScalar> {
+  private static var table: KernelTable<T> { T.kernels }
+
+  // MARK: Actnorm
+
+  public static func actnorm(_ x: Memory<T>, bias: Memory<T>, logScale: Memory<T>) {
+    let c = bias.count
+    precondition(logScale.count == c && x.count % c == 0)
+    table.actnorm(Int64(x.count / c), Int32(c), bias.base, logScale.base, x.base)
+  }
+
+  public static func actnormInverse(_ y: Memory<T>, bias: Memory<T>, logScale: Memory<T>) {
+    let c = bias.count
+    precondition(logScale.count == c && y.count % c == 0)
+    table.actnormInverse(Int64(y.count / c), Int32(c), bias.base, logScale.base, y.base)
+  }
+
+  public static func actnormVJP(
+    _ y: Memory<T>, cotangent: Memory<T>, bias: Memory<T>, logScale: Memory<T>,
+    biasGradient: Memory<Double>?, logScaleGradient: Memory<Double>?
+  ) {
+    let c = bias.count
+    precondition(logScale.count == c && y.count % c == 0 && cotangent.count == y.count)
+    table.actnormVJP(
+      Int64(y.count / c), Int32(c), bias.base, logScale.base, y.base, cotangent.base, biasGradient?.base,
+      logScaleGradient?.base)
+  }
+
+  public static func actnormInverseVJP(
+    _ x: Memory<T>, cotangent: Memory<T>, bias: Memory<T>, logScale: Memory<T>,
+    biasGradient: Memory<Double>?, logScaleGradient: Memory<Double>?
+  ) {
+    let c = bias.count
+    precondition(logScale.count == c && x.count % c == 0 && cotangent.count == x.count)
+    table.actnormInverseVJP(
+      Int64(x.count / c), Int32(c), bias.base, logScale.base, x.base, cotangent.base, biasGradient?.base,
+      logScaleGradient?.base)
+  }
+
+  /// Mean and variance of every channel.
+  public static func moments(_ x: Memory<T>, channels: Int) -> (mean: [Double], variance: [Double]) {
+    var mean = [Double](repeating: 0, count: channels)
+    var variance = mean
+    table.moments(Int64(x.count / channels), Int32(channels), x.base, &mean, &variance)
+    return (mean, variance)
+  }
+
+  // MARK: Coupling transform
+
+  /// Which scale a coupling applies: `y = (x + t)·e^l`.
+  public enum Scale: Int32, Sendable {
+    /// l = log σ(s + 2)
+    case sigmoid = 0
+    /// l = 2·tanh(s/2)
+    case boundedExponential = 1
+    /// l = 0
+    case additive = 2
+  }
+
+  /// The pixels and channels that a coupling transforms.
+  public struct CouplingShape: Sendable {
+    public var scale: Scale
+    /// nil: every pixel; 0 or 1: those with (i + j) mod 2 = parity.
+    public var parity: Int?
+    public var height: Int
+    public var width: Int
+    public var channels: Int
+    /// Elements between pixels of the transformed array.
+    public var stride: Int
+
+    public init(scale: Scale, parity: Int?, height: Int, width: Int, channels: Int, stride: Int) {
+      self.scale = scale
+      self.parity = parity
+      self.height = height
+      self.width = width
+      self.channels = channels
+      self.stride = stride
+    }
+
+    /// Channels of the net's output.
+    public var headChannels: Int { scale == .additive ? channels : 2 * channels }
+
+    fileprivate func check(rows: Range<Int>, head: Memory<T>, values: Memory<T>) {
+      let pixels = rows.upperBound * width
+      precondition(rows.lowerBound >= 0 && head.count >= pixels * headChannels)
+      precondition(pixels == 0 || values.count >= (pixels - 1) * stride + channels)
+    }
+  }
+
+  /// In place; `logDetRows[r]` is set for each row.
+  public static func affine(
+    _ shape: CouplingShape, inverse: Bool, rows: Range<Int>, head: Memory<T>, values: Memory<T>,
+    logDetRows: Memory<Double>
+  ) {
+    shape.check(rows: rows, head: head, values: values)
+    precondition(logDetRows.count >= rows.upperBound)
+    (inverse ? table.affineInverse : table.affine)(
+      shape.scale.rawValue, Int32(shape.parity ?? -1), Int32(shape.height), Int32(shape.width),
+      Int32(shape.channels), Int64(rows.lowerBound), Int64(rows.upperBound), head.base, values.base,
+      Int64(shape.stride), logDetRows.base)
+  }
+
+  /// `values` and `cotangent` become those before the transform; the head's cotangent is written.
+  public static func affineVJP(
+    _ shape: CouplingShape, inverse: Bool, rows: Range<Int>, head: Memory<T>, logDetCotangent: Memory<Double>,
+    values: Memory<T>, cotangent: Memory<T>, headCotangent: Memory<T>
+  ) {
+    shape.check(rows: rows, head: head, values: values)
+    shape.check(rows: rows, head: headCotangent, values: cotangent)
+    precondition(logDetCotangent.count * shape.height >= rows.upperBound)
+    (inverse ? table.affineInverseVJP : table.affineVJP)(
+      shape.scale.rawValue, Int32(shape.parity ?? -1), Int32(shape.height), Int32(shape.width),
+      Int32(shape.channels), Int64(rows.lowerBound), Int64(rows.upperBound), head.base, logDetCotangent.base,
+      values.base, Int64(shape.stride), cotangent.base, Int64(shape.stride), headCotangent.base)
+  }
+
+  // MARK: Logistic
+
+  public static func logistic(_ x: Memory<T>, logDet: inout Double) { table.logistic(Int64(x.count), x.base, &logDet) }
+
+  public static func logisticInverse(_ y: Memory<T>, logDet: inout Double) {
+    table.logisticInverse(Int64(y.count), y.base, &logDet)
+  }
+
+  public static func logisticVJP(_ y: Memory<T>, cotangent: Memory<T>, logDetCotangent: Double) {
+    precondition(y.count == cotangent.count)
+    table.logisticVJP(Int64(y.count), logDetCotangent, y.base, cotangent.base)
+  }
+
+  public static func logisticInverseVJP(_ x: Memory<T>, cotangent: Memory<T>, logDetCotangent: Double) {
+    precondition(x.count == cotangent.count)
+    table.logisticInverseVJP(Int64(x.count), logDetCotangent, x.base, cotangent.base)
+  }
+
+  // MARK: Activations
+
+  /// `y = u·σ(u)`; both may be the same memory.
+  public static func silu(_ u: Memory<T>, into y: Memory<T>) {
+    precondition(u.count == y.count)
+    table.silu(Int64(u.count), u.base, y.base)
+  }
+
+  public static func siluVJP(_ u: Memory<T>, cotangent: Memory<T>) {
+    precondition(u.count == cotangent.count)
+    table.siluVJP(Int64(u.count), u.base, cotangent.base)
+  }
+
+  // MARK: Moving channels
+
+  /// Space to depth, `z[i,j,4c+2dy+dx] = x[2i+dy,2j+dx,c]`, for rows of z.
+  public static func squeeze(_ x: Memory<T>, shape: ImageShape, rows: Range<Int>, into z: Memory<T>) {
+    precondition(x.count == z.count && rows.upperBound * 2 * shape.width * shape.channels <= x.count)
+    table.squeeze(
+      Int32(shape.height), Int32(shape.width), Int32(shape.channels), Int64(rows.lowerBound),
+      Int64(rows.upperBound), x.base, z.base)
+  }
+
+  /// The inverse of `squeeze`; `shape` is that of x, and rows those of z.
+  public static func unsqueeze(_ z: Memory<T>, shape: ImageShape, rows: Range<Int>, into x: Memory<T>) {
+    precondition(x.count == z.count && rows.upperBound * 2 * shape.width * shape.channels <= x.count)
+    table.unsqueeze(
+      Int32(shape.height), Int32(shape.width), Int32(shape.channels), Int64(rows.lowerBound),
+      Int64(rows.upperBound), z.base, x.base)
+  }
+
+  /// Copies `channels` values of every pixel between arrays of different pixel strides.
+  public static func copyChannels(
+    _ channels: Int, pixels: Int, from x: Memory<T>, stride xs: Int, to y: Memory<T>, stride ys: Int
+  ) {
+    precondition(pixels == 0 || x.count >= (pixels - 1) * xs + channels && y.count >= (pixels - 1) * ys + channels)
+    table.copyChannels(Int64(pixels), Int32(channels), x.base, Int64(xs), y.base, Int64(ys))
+  }
+
+  /// Zeroes the pixels of the other parity on the way; `adding`: y += instead of y =.
+  public static func checkerboard(
+    _ x: Memory<T>, parity: Int, shape: ImageShape, rows: Range<Int>, adding: Bool, into y: Memory<T>
+  ) {
+    let needed = rows.upperBound * shape.width * shape.channels
+    precondition(x.count >= needed && y.count >= needed)
+    table.checkerboard(
+      Int32(parity), adding ? 1 : 0, Int32(shape.height), Int32(shape.width), Int32(shape.channels),
+      Int64(rows.lowerBound), Int64(rows.upperBound), x.base, y.base)
+  }
+
+  // MARK: Sums and updates
+
+  /// Σ xᵢyᵢ in double.
+  public static func dot(_ x: Memory<T>, _ y: Memory<T>) -> Double {
+    precondition(x.count == y.count)
+    return table.dot(Int64(x.count), x.base, y.base)
+  }
+
+  /// y += x
+  public static func add(_ x: Memory<T>, to y: Memory<T>) {
+    precondition(x.count == y.count)
+    table.add(Int64(x.count), x.base, y.base)
+  }
+
+  /// One step of Adam with bias corrections 1 − βᵗ, on `scale`·gradient, and of the weights' moving average.
+  public static func adam(
+    rate: Double, beta1: Double, beta2: Double, correction1: Double, correction2: Double, epsilon: Double,
+    scale: Double, averageDecay: Double, gradient: Memory<T>, weights: Memory<T>, firstMoment: Memory<T>,
+    secondMoment: Memory<T>, average: Memory<T>
+  ) {
+    let n = weights.count
+    precondition(
+      gradient.count == n && firstMoment.count == n && secondMoment.count == n && average.count == n)
+    table.adam(
+      Int64(n), rate, beta1, beta2, correction1, correction2, epsilon, scale, averageDecay, gradient.base,
+      weights.base, firstMoment.base, secondMoment.base, average.base)
+  }
+}
+
+/// Which C kernels are in use.
+public enum KernelVariant {
+  /// `avx2`, `portable` or `reference`; chosen at the first call, or by the environment variable AIPO_KERNELS.
+  public static var current: String { String(cString: ck_variant()) }
+
+  /// All that this processor can run, the fastest first.
+  public static var available: [String] {
+    var names: [String] = []
+    while let name = ck_available_variant(Int32(names.count)) { names.append(String(cString: name)) }
+    return names
+  }
+
+  /// Chooses a variant by name; false if there is none such. Flows made before must not be used after.
+  public static func choose(_ name: String) -> Bool { ck_set_variant(name) == CK_OK }
+}
+
+/// A matrix has no usable inverse.
+public struct SingularMatrix: Error, Equatable, CustomStringConvertible {
+  public let description: String
+}
+
+/// Inverse and `log|det|` of a row-major c×c matrix, by LU with partial pivoting.
+public func invertMatrix(_ w: [Double], size c: Int) throws(SingularMatrix) -> (
+  inverse: [Double], logAbsDet: Double
+) {
+  precondition(w.count == c * c)
+  var inverse = w
+  var work = w
+  var pivots = [Int32](repeating: 0, count: c)
+  var logAbsDet = 0.0
+  let status = ck_invert(Int32(c), w, &inverse, &logAbsDet, &pivots, &work)
+  guard status == CK_OK else { throw SingularMatrix(description: String(cString: ck_status_message(status))) }
+  return (inverse, logAbsDet)
+}
