@@ -1,0 +1,205 @@
+import AIPOKernels
+
+/// A report on reconstructions as one HTML file that needs nothing else: pictures are inside, it opens
+/// offline, follows the reader's light or dark theme, and prints.
+///
+/// A section is a task. Where its images have one result each, every image gets a card: truth,
+/// observation, result, error map, and the curves along the path. Where several methods are compared,
+/// the images are rows and the methods columns. The file holds nothing but what is put in here, so it
+/// is the same bytes for the same content.
+public struct ReconstructionReport: Sendable {
+  /// A name and a value, shown as text.
+  public struct Field: Sendable {
+    public var name: String
+    public var value: String
+
+    public init(_ name: String, _ value: String) {
+      self.name = name
+      self.value = value
+    }
+  }
+
+  /// A state of a path.
+  public struct PathPoint: Sendable {
+    /// λ, t, or whatever the path runs along.
+    public var parameter: Double
+    /// `recon + λ reg`, in nats.
+    public var objective: Double
+    public var recon: Double
+    public var reg: Double
+    public var psnr: Double?
+
+    public init(parameter: Double, objective: Double, recon: Double, reg: Double, psnr: Double? = nil) {
+      self.parameter = parameter
+      self.objective = objective
+      self.recon = recon
+      self.reg = reg
+      self.psnr = psnr
+    }
+  }
+
+  /// The states in order, and what they run along: "λ", "t", "evaluations".
+  public struct Path: Sendable {
+    public var parameterName: String
+    public var points: [PathPoint]
+
+    public init(parameterName: String, points: [PathPoint]) {
+      self.parameterName = parameterName
+      self.points = points
+    }
+  }
+
+  /// What a method made of an image.
+  public struct Result: Sendable {
+    public var method: String
+    /// `[h, w, c]`, or nil where there is no finite result.
+    public var image: Tensor<Float>?
+    public var psnr: Double?
+    public var ssim: Double?
+    public var objective: Double?
+    public var recon: Double?
+    public var reg: Double?
+    public var lambda: Double?
+    public var evaluations: Int?
+    public var converged: Bool?
+    public var reason: String?
+    public var path: Path?
+
+    public init(
+      method: String, image: Tensor<Float>?, psnr: Double? = nil, ssim: Double? = nil,
+      objective: Double? = nil, recon: Double? = nil, reg: Double? = nil, lambda: Double? = nil,
+      evaluations: Int? = nil, converged: Bool? = nil, reason: String? = nil, path: Path? = nil
+    ) {
+      self.method = method
+      self.image = image
+      self.psnr = psnr
+      self.ssim = ssim
+      self.objective = objective
+      self.recon = recon
+      self.reg = reg
+      self.lambda = lambda
+      self.evaluations = evaluations
+      self.converged = converged
+      self.reason = reason
+      self.path = path
+    }
+  }
+
+  /// One image of a task. Pictures are `[h, w, c]`; NaN is drawn as a missing pixel.
+  public struct Entry: Sendable {
+    public var source: String
+    public var truth: Tensor<Float>?
+    public var observed: Tensor<Float>?
+    /// Stands in for an observation that is no picture, as "100 numbers".
+    public var observedNote: String?
+    public var psnrObserved: Double?
+    public var results: [Result]
+
+    public init(
+      source: String, truth: Tensor<Float>? = nil, observed: Tensor<Float>? = nil,
+      observedNote: String? = nil, psnrObserved: Double? = nil, results: [Result]
+    ) {
+      self.source = source
+      self.truth = truth
+      self.observed = observed
+      self.observedNote = observedNote
+      self.psnrObserved = psnrObserved
+      self.results = results
+    }
+  }
+
+  /// A row of a section's table of means.
+  public struct SummaryRow: Sendable {
+    public var method: String
+    public var psnr: Double?
+    public var ssim: Double?
+    public var objective: Double?
+    public var evaluations: Double?
+
+    public init(
+      method: String, psnr: Double? = nil, ssim: Double? = nil, objective: Double? = nil,
+      evaluations: Double? = nil
+    ) {
+      self.method = method
+      self.psnr = psnr
+      self.ssim = ssim
+      self.objective = objective
+      self.evaluations = evaluations
+    }
+  }
+
+  /// A task with its images.
+  public struct Section: Sendable {
+    public var title: String
+    public var caption: String
+    public var settings: [Field]
+    public var entries: [Entry]
+    /// The table of means; nil to take it from the entries (means over the images that have the value,
+    /// of dB for PSNR).
+    public var summary: [SummaryRow]?
+
+    public init(
+      title: String, caption: String = "", settings: [Field] = [], entries: [Entry],
+      summary: [SummaryRow]? = nil
+    ) {
+      self.title = title
+      self.caption = caption
+      self.settings = settings
+      self.entries = entries
+      self.summary = summary
+    }
+  }
+
+  public var title: String
+  public var subtitle: String
+  /// The command that makes the report again.
+  public var command: String
+  /// Model, checksum, seed, version …
+  public var provenance: [Field]
+  public var sections: [Section]
+
+  public init(
+    title: String, subtitle: String = "", command: String, provenance: [Field], sections: [Section]
+  ) {
+    self.title = title
+    self.subtitle = subtitle
+    self.command = command
+    self.provenance = provenance
+    self.sections = sections
+  }
+
+  /// Writes the file, whole or not at all. Throws `unwritable`.
+  public func write(to path: String) throws(FileError) {
+    try AtomicFile.write(html(), to: path)
+  }
+}
+
+extension ReconstructionReport.Section {
+  /// Methods in the order of their first appearance.
+  var methods: [String] {
+    var seen = [String]()
+    for result in entries.flatMap(\.results) where !seen.contains(result.method) { seen.append(result.method) }
+    return seen
+  }
+
+  var rows: [ReconstructionReport.SummaryRow] {
+    if let summary { return summary }
+    func mean(_ values: [Double?]) -> Double? {
+      let present = values.compactMap { $0 }.filter(\.isFinite)
+      return present.isEmpty ? nil : present.reduce(0, +) / Double(present.count)
+    }
+    var rows = [ReconstructionReport.SummaryRow]()
+    if let psnr = mean(entries.map(\.psnrObserved)) {
+      rows.append(ReconstructionReport.SummaryRow(method: "observed", psnr: psnr))
+    }
+    for method in methods {
+      let results = entries.flatMap(\.results).filter { $0.method == method }
+      rows.append(
+        ReconstructionReport.SummaryRow(
+          method: method, psnr: mean(results.map(\.psnr)), ssim: mean(results.map(\.ssim)),
+          objective: mean(results.map(\.objective)),
+          evaluations: mean(results.map { $0.evaluations.map(Double.init) })))
+    }
+    return rows
+  }
+}

@@ -1,0 +1,72 @@
+import AIPOKernels
+
+/// Pictures of a report as PNG data inside the page.
+enum ReportPicture {
+  /// `[h, w, c]` clipped to [0, 1]; missing (NaN) pixels in a checked blue that no grey image has. With
+  /// other than one or three channels the first is shown.
+  static func image(_ tensor: Tensor<Float>) throws(FileError) -> (tag: String, shape: ImageShape) {
+    let shape = ImageShape(height: tensor.shape[0], width: tensor.shape[1], channels: tensor.shape[2])
+    let values = tensor.elements
+    let coloured = shape.channels == 3
+    let hasMissing = values.contains { $0.isNaN }
+    var pixels = [UInt8]()
+    for pixel in 0..<(shape.height * shape.width) {
+      let channels = values[(pixel * shape.channels)..<((pixel + 1) * shape.channels)]
+      if channels.contains(where: \.isNaN) {
+        let odd = (pixel / shape.width + pixel % shape.width) % 2 == 1
+        pixels += odd ? [74, 104, 160] : [58, 84, 136]
+      } else if coloured {
+        pixels += channels.map { PixelValue.byte(Double($0)) }
+      } else {
+        let grey = PixelValue.byte(Double(channels.first ?? 0))
+        pixels += hasMissing ? [grey, grey, grey] : [grey]
+      }
+    }
+    let stored = ImageShape(height: shape.height, width: shape.width, channels: coloured || hasMissing ? 3 : 1)
+    return (try tag(pixels, stored), stored)
+  }
+
+  /// The error's size at every pixel, mean over channels, after clipping.
+  static func errors(_ tensor: Tensor<Float>, _ truth: Tensor<Float>) -> [Double] {
+    let channels = max(tensor.shape[2], 1)
+    let a = tensor.elements
+    let b = truth.elements
+    func clip(_ value: Float) -> Double { Double(min(max(value, 0), 1)) }
+    return stride(from: 0, to: a.count, by: channels).map { start in
+      var sum = 0.0
+      for i in start..<(start + channels) { sum += abs(clip(a[i]) - clip(b[i])) }
+      return sum / Double(channels)
+    }
+  }
+
+  static func errorMap(
+    _ tensor: Tensor<Float>, _ truth: Tensor<Float>, scale: Double
+  ) throws(FileError) -> String {
+    let pixels = errors(tensor, truth).flatMap { error -> [UInt8] in
+      let color = ColorMap.color(error / scale)
+      return [color.red, color.green, color.blue]
+    }
+    return try tag(pixels, ImageShape(height: tensor.shape[0], width: tensor.shape[1], channels: 3))
+  }
+
+  /// A round number that 99 of 100 errors of a section don't exceed.
+  static func errorScale(_ section: ReconstructionReport.Section) -> Double {
+    var errors = [Double]()
+    for entry in section.entries {
+      for result in entry.results {
+        if let truth = entry.truth, let image = result.image, image.shape == truth.shape {
+          errors += Self.errors(image, truth)
+        }
+      }
+    }
+    errors = errors.filter(\.isFinite).sorted()
+    guard !errors.isEmpty else { return 1 }
+    let high = errors[min(errors.count - 1, errors.count * 99 / 100)]
+    return [0.05, 0.1, 0.2, 0.3, 0.5].first { $0 >= high } ?? 1
+  }
+
+  private static func tag(_ pixels: [UInt8], _ shape: ImageShape) throws(FileError) -> String {
+    let data = Markup.base64(try PNG.encode(pixels, shape: shape, path: "the report's picture"))
+    return #"width="\#(shape.width)" height="\#(shape.height)" src="data:image/png;base64,\#(data)""#
+  }
+}
