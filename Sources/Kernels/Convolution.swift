@@ -12,8 +12,9 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
   public let height: Int
   public let width: Int
 
-  private var shape: ck_conv
-  private var adjointShape: ck_conv
+  /// The shape, and the adjoint's at [1]; behind a pointer because kernels on several threads read it at once.
+  private let shape: UnsafeMutablePointer<ck_conv>
+  private let adjointShape: UnsafeMutablePointer<ck_conv>
   private let packed: Storage<T>
   private let packedAdjoint: Storage<T>
 
@@ -30,24 +31,31 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
     self.padding = padding
     self.height = height
     self.width = width
-    shape = ck_conv(
+    var forward = ck_conv(
       height: Int32(height), width: Int32(width), in_channels: Int32(inChannels),
       out_channels: Int32(outChannels), kernel: Int32(kernel))
-    adjointShape = shape
-    swap(&adjointShape.in_channels, &adjointShape.out_channels)
+    var adjoint = forward
+    swap(&adjoint.in_channels, &adjoint.out_channels)
     let k = T.kernels
-    packed = try Storage(count: k.convPackedCount(&shape))
-    packedAdjoint = try Storage(count: k.convPackedCount(&adjointShape))
-    workspaceCount = max(k.convWorkspace(&shape), k.convWorkspace(&adjointShape), k.convGradientWorkspace(&shape))
+    packed = try Storage(count: k.convPackedCount(&forward))
+    packedAdjoint = try Storage(count: k.convPackedCount(&adjoint))
+    workspaceCount = max(
+      k.convWorkspace(&forward), k.convWorkspace(&adjoint), k.convGradientWorkspace(&forward))
+    shape = .allocate(capacity: 2)
+    adjointShape = shape + 1
+    shape.initialize(to: forward)
+    adjointShape.initialize(to: adjoint)
   }
+
+  deinit { shape.deallocate() }
 
   public var weightCount: Int { kernel * kernel * inChannels * outChannels }
 
   /// To be called whenever the weights have changed.
   public func pack(_ weights: Memory<T>) {
     precondition(weights.count == weightCount)
-    T.kernels.convPack(&shape, weights.base, packed.memory.base)
-    T.kernels.convPackAdjoint(&shape, weights.base, packedAdjoint.memory.base)
+    T.kernels.convPack(shape, weights.base, packed.memory.base)
+    T.kernels.convPackAdjoint(shape, weights.base, packedAdjoint.memory.base)
   }
 
   /// What happens to a value on its way out, in this order.
@@ -76,7 +84,7 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
     checkRows(rows, y, channels: outChannels, stride: ys)
     precondition(scratch.count >= workspaceCount && (bias?.count ?? outChannels) == outChannels)
     T.kernels.conv(
-      &shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), packed.memory.base, bias?.base,
+      shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), packed.memory.base, bias?.base,
       padding, epilogue.rawValue, nil, y.base, Int64(ys), scratch.base)
   }
 
@@ -90,7 +98,7 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
     precondition(scratch.count >= workspaceCount && epilogue.contains(.gate) == (gate != nil))
     if let gate { checkRows(rows, gate, channels: inChannels, stride: inChannels) }
     T.kernels.conv(
-      &adjointShape, Int64(rows.lowerBound), Int64(rows.upperBound), g.base, Int64(gs),
+      adjointShape, Int64(rows.lowerBound), Int64(rows.upperBound), g.base, Int64(gs),
       packedAdjoint.memory.base, nil, 0, epilogue.rawValue, gate?.base, x.base, Int64(xs), scratch.base)
   }
 
@@ -104,7 +112,7 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
     precondition(rows.lowerBound % height == 0 && rows.upperBound % height == 0)
     precondition(weights.count == weightCount && scratch.count >= workspaceCount)
     T.kernels.convGradient(
-      &shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), padding, g.base, Int64(gs),
+      shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), padding, g.base, Int64(gs),
       weights.base, bias?.base, scratch.base)
   }
 }
