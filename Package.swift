@@ -65,7 +65,7 @@ let package = Package(
       name: "InverseProblemsTests", dependencies: ["AIPOInverseProblems", "AIPOFlowTesting"],
       path: "Tests/InverseProblemsTests"),
     .testTarget(
-      name: "ContinuationTests", dependencies: ["AIPOContinuation"],
+      name: "ContinuationTests", dependencies: ["AIPOContinuation", "AIPOFlowTesting"],
       path: "Tests/ContinuationTests"),
     .testTarget(
       name: "ImagingTests", dependencies: ["AIPOImaging"], path: "Tests/ImagingTests"),

@@ -1,0 +1,107 @@
+import AIPOInverseProblems
+
+/// Why a state was reported.
+public enum PathEvent: String, Sendable, Codable {
+  /// The start point, as evaluated.
+  case start
+  /// A solve on the way met the stop rule.
+  case solved
+  /// A solve on the way used up its iterations, still descending.
+  case unfinished
+  /// A solve on the way couldn't descend; the step is undone and halved.
+  case failed
+  /// An accepted step of the solve at the target.
+  case iterate
+  /// A λ was tried in search of the best.
+  case lambda
+  /// The end.
+  case finished
+}
+
+/// Why a run ended.
+public enum PathStop: String, Sendable, Codable {
+  case gradient = "gradient below tolerance"
+  case objective = "objective changed by less than epsilon"
+  case resolution = "no further decrease at the resolution of the objective"
+  case lineSearch = "line search found no decrease"
+  case budget = "evaluation budget used up"
+  case smallestStep = "smallest step along the path reached"
+  case noFiniteStart = "the prior is not finite at the start"
+  case closedForm = "closed form"
+  case cancelled = "cancelled"
+
+  /// Whether the solution meets the stop rule.
+  public var isConverged: Bool {
+    switch self {
+    case .gradient, .objective, .resolution, .closedForm: true
+    case .lineSearch, .budget, .smallestStep, .noFiniteStart, .cancelled: false
+    }
+  }
+}
+
+/// A state of the continuation of one image.
+public struct PathState: Sendable {
+  /// The image's place in the batch.
+  public let image: Int
+  public let event: PathEvent
+  /// Place on the path, 0…1.
+  public let s: Double
+  public let weights: ObjectiveWeights
+  /// Coordinates: pixels, or latents in z-space.
+  public let point: [Double]
+  /// L at the weights, nats.
+  public let objective: Double
+  public let recon: Double
+  /// R_flow and R_gauss where they were evaluated.
+  public let flow: Double?
+  public let gaussian: Double?
+  /// Evaluations of the flow so far, and accepted steps of all solves.
+  public let evaluations: Int
+  public let iterations: Int
+  /// The step in s that led here.
+  public let step: Double
+  public let gradientNorm: Double
+}
+
+/// The end of one image's run. Where nothing finite was found, `sample` is nil.
+public struct PathOutcome: Sendable {
+  public let image: Int
+  public let point: [Double]
+  public let weights: ObjectiveWeights
+  public let sample: ObjectiveSample?
+  public let evaluations: Int
+  public let iterations: Int
+  public let seconds: Double
+  public let stop: PathStop
+}
+
+/// The exchangeable parts of the machine.
+public struct PathSettings: Sendable {
+  public var corrector: any Corrector
+  public var predictor: any Predictor
+  public var stepControl: any StepControl
+  public var stopRule: any StopRule
+  /// Chooses λ after the path; nil keeps the path's own.
+  public var lambdaRule: (any LambdaRule)?
+  /// Evaluations of the flow an image.
+  public var maximumEvaluations: Int
+  /// Share of the evaluations after which the path jumps to its end.
+  public var pathShare: Double
+  public var seed: UInt64
+
+  public init(
+    corrector: any Corrector = LBFGS(), predictor: any Predictor = SecantPredictor(),
+    stepControl: any StepControl = AdaptiveStep(), stopRule: any StopRule = ToleranceRule(),
+    lambdaRule: (any LambdaRule)? = nil, maximumEvaluations: Int = 200, pathShare: Double = 0.5,
+    seed: UInt64 = 0
+  ) {
+    self.corrector = corrector
+    self.predictor = predictor
+    self.stepControl = stepControl
+    self.stopRule = stopRule
+    self.lambdaRule = lambdaRule
+    self.maximumEvaluations = maximumEvaluations
+    self.pathShare = pathShare
+    self.seed = seed
+  }
+}

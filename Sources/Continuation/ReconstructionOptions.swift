@@ -1,0 +1,111 @@
+import AIPOInverseProblems
+
+/// How to solve.
+public enum ReconstructionMethod: String, Sendable, Codable, CaseIterable {
+  /// Follow a path from an easy objective to the target.
+  case aipo
+  /// The same objective, corrector and budget, with λ at its target from the start.
+  case fixed
+  /// The closed-form solution under the Gaussian prior at λ = 1.
+  case gaussian
+}
+
+/// Which path `aipo` follows.
+public enum PathChoice: String, Sendable, Codable, CaseIterable {
+  /// λ: 0 → Λ with the flow as prior.
+  case lambda
+  /// t: 0 → 1 in (1 − t) R_gauss + t R_flow at λ = Λ.
+  case prior
+  /// `prior` where there is a Gaussian prior, else `lambda`. The result names the one taken.
+  case auto
+}
+
+/// λ at the target.
+public enum LambdaChoice: Sendable, Hashable {
+  case value(Double)
+  /// Chosen image by image for a known σ, without the truth: `RiskRule`, in pixel space and for linear
+  /// operators whose noise drowns part of the data; 1 elsewhere.
+  case auto
+}
+
+public enum SolutionSpace: String, Sendable, Codable, CaseIterable {
+  /// Pixels.
+  case x
+  /// Latents, with the log-determinant in full.
+  case z
+}
+
+public enum CorrectorChoice: String, Sendable, Codable, CaseIterable {
+  case lbfgs, adam, gd
+
+  /// The corrector with its defaults.
+  public var corrector: any Corrector {
+    switch self {
+    case .lbfgs: LBFGS()
+    case .adam: Adam()
+    case .gd: GradientDescent()
+    }
+  }
+}
+
+/// Where the first corrector starts.
+public enum StartChoice: String, Sendable, Codable, CaseIterable {
+  /// `observed` for an injective operator, else `gaussian`.
+  case auto
+  /// A⁺y.
+  case observed
+  /// G(0).
+  case zero
+  /// Uniform pixels.
+  case random
+  /// A draw of the prior.
+  case prior
+  /// The closed-form solution under the Gaussian prior.
+  case gaussian
+}
+
+/// Options of a reconstruction. The defaults are those of the command line.
+public struct ReconstructionOptions: Sendable {
+  public var method = ReconstructionMethod.aipo
+  public var path = PathChoice.auto
+  public var lambda = LambdaChoice.auto
+  public var space = SolutionSpace.x
+  public var start = StartChoice.auto
+  public var corrector: any Corrector = LBFGS()
+  public var predictor: any Predictor = SecantPredictor()
+  public var stepControl: any StepControl = AdaptiveStep()
+  public var stopRule: any StopRule = ToleranceRule()
+  public var lambdaRule: any LambdaRule = RiskRule()
+  public var curvature = PriorCurvature()
+  /// Evaluations of the flow an image.
+  public var maximumEvaluations = 200
+  public var seed: UInt64 = 0
+  /// The images' indices in their source, which key random starts; 0, 1, … where empty.
+  public var sourceIndices: [Int] = []
+  /// Images solved at a time; nil: by size, between 1 and 32.
+  public var chunk: Int?
+
+  public init() {}
+
+  func check(count: Int) throws(SolverError) {
+    if case .value(let lambda) = lambda, !(lambda > 0) || !lambda.isFinite {
+      throw .invalidOption(name: "lambda", found: "\(lambda)", expected: "a finite number above 0")
+    }
+    if maximumEvaluations < 1 {
+      throw .invalidOption(
+        name: "maximum evaluations", found: "\(maximumEvaluations)", expected: "at least 1")
+    }
+    if let chunk, chunk < 1 {
+      throw .invalidOption(name: "chunk", found: "\(chunk)", expected: "at least 1")
+    }
+    if !sourceIndices.isEmpty, sourceIndices.count != count {
+      throw .invalidOption(
+        name: "source indices", found: "\(sourceIndices.count)", expected: "one an image, \(count)")
+    }
+    if !(curvature.isotropic > 0) || !curvature.isotropic.isFinite || !(0...1).contains(curvature.mix) {
+      throw .invalidOption(
+        name: "prior curvature", found: "\(curvature.isotropic), mix \(curvature.mix)",
+        expected: "a finite number above 0, mix in [0, 1]")
+    }
+  }
+}

@@ -1,0 +1,59 @@
+import AIPOInverseProblems
+import AIPOKernels
+
+/// One reconstructed image.
+public struct ReconstructionResult<Scalar: KernelScalar>: Sendable {
+  /// The image's place in the problem.
+  public let index: Int
+  /// `[h, w, c]`, finite always. Where nothing finite was found it is the start point.
+  public let image: Tensor<Scalar>
+  /// `recon + lambda·reg`, nats, all constants; nil with `reg` where the flow isn't finite at the image.
+  public let objective: Double?
+  public let recon: Double
+  /// −log p_flow in full, whatever the method.
+  public let reg: Double?
+  public let lambda: Double
+  /// Evaluations of the flow; accepted steps of all solves.
+  public let evaluations: Int
+  public let iterations: Int
+  public let seconds: Double
+  public let converged: Bool
+  public let reason: PathStop
+  /// `lambda`, `prior`, `fixed` or `gaussian`.
+  public let path: String
+  public let trace: [PathState]
+}
+
+/// What is going on, for a progress line.
+public struct ReconstructionProgress: Sendable {
+  public let finished: Int
+  public let total: Int
+  /// Evaluations so far, of all images.
+  public let evaluations: Int
+  /// Means over the images at work; nil where none has a state.
+  public let lambda: Double?
+  public let t: Double?
+  public let objective: Double?
+}
+
+/// Callbacks of a reconstruction; all are called on the caller's thread.
+public struct ReconstructionObserver<Scalar: KernelScalar> {
+  public var onStates: ([PathState]) -> Void
+  /// Called as each chunk of images is done, in order.
+  public var onResults: ([ReconstructionResult<Scalar>]) throws -> Void
+  public var onProgress: (ReconstructionProgress) -> Void
+  /// Asked before every evaluation; true ends the work with what there is.
+  public var isCancelled: () -> Bool
+
+  public init(
+    onStates: @escaping ([PathState]) -> Void = { _ in },
+    onResults: @escaping ([ReconstructionResult<Scalar>]) throws -> Void = { _ in },
+    onProgress: @escaping (ReconstructionProgress) -> Void = { _ in },
+    isCancelled: @escaping () -> Bool = { false }
+  ) {
+    self.onStates = onStates
+    self.onResults = onResults
+    self.onProgress = onProgress
+    self.isCancelled = isCancelled
+  }
+}

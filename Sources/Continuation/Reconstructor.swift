@@ -1,0 +1,267 @@
+import AIPOFlows
+import AIPOInverseProblems
+import AIPOKernels
+
+/// Reconstructs the images of an inverse problem with a prior.
+///
+///     let results = try Reconstructor(problem: problem, prior: flow, gaussian: gaussian).run()
+///
+/// The images are solved in chunks of bounded memory, each chunk as one batch. An image's result is the
+/// same bits whatever the chunk.
+public struct Reconstructor<Scalar: KernelScalar>: Sendable {
+  public let problem: InverseProblem
+  public let prior: any ImagePrior<Scalar>
+  /// The Gaussian of the training images; without it there is no prior path and no Gaussian start.
+  public let gaussian: GaussianDensity?
+  public let options: ReconstructionOptions
+
+  private let objective: any Objective
+  private let latent: LatentObjective<Scalar>?
+
+  /// Throws where the shapes of problem, prior and Gaussian differ, an option is out of range or needs what
+  /// isn't there.
+  public init(
+    problem: InverseProblem, prior: any ImagePrior<Scalar>, gaussian: GaussianDensity?,
+    options: ReconstructionOptions = ReconstructionOptions()
+  ) throws(SolverError) {
+    try options.check(count: problem.count)
+    self.problem = problem
+    self.prior = prior
+    self.gaussian = gaussian
+    self.options = options
+    let latentPrior = prior as? any LatentPrior<Scalar>
+    (objective, latent) = try solver {
+      if options.space == .z {
+        guard let latentPrior else {
+          throw SolverError.unsupported("this prior has no latents, so it can't be solved in space z")
+        }
+        let latent = try LatentObjective(problem: problem, prior: latentPrior, gaussian: gaussian)
+        return (latent as any Objective, Optional(latent))
+      }
+      let pixel = try PixelObjective(
+        problem: problem, prior: prior, gaussian: gaussian, curvature: options.curvature)
+      return (pixel as any Objective, nil)
+    }
+    if gaussian == nil {
+      if options.method == .gaussian || options.start == .gaussian || options.path == .prior {
+        throw .unsupported("the model holds no Gaussian prior, which this method, start or path needs")
+      }
+    }
+  }
+
+  /// The path that the method takes.
+  public var path: PathChoice {
+    options.path == .auto ? (gaussian == nil ? .lambda : .prior) : options.path
+  }
+
+  /// Solves all images. After cancellation the rest has the reason `cancelled`; chunks that weren't begun
+  /// are left out.
+  public func run(_ observer: ReconstructionObserver<Scalar> = ReconstructionObserver()) throws(SolverError)
+    -> [ReconstructionResult<Scalar>]
+  {
+    try solver {
+      try BLASThreads.single {
+        let shared = options.method == .gaussian ? try conditional(at: 1) : nil
+        var results: [ReconstructionResult<Scalar>] = []
+        var first = 0
+        while first < problem.count, !observer.isCancelled() {
+          let images = Array(first..<min(first + chunkSize, problem.count))
+          let done =
+            options.method == .gaussian
+            ? try closedForm(images, shared: shared)
+            : try solve(images, before: results, observer)
+          results += done
+          try observer.onResults(done)
+          (objective as? PixelObjective<Scalar>)?.releaseCurvature()
+          first += images.count
+        }
+        return results
+      }
+    }
+  }
+
+  /// Bounded by about 256 MB of solver state: some 120 vectors an image, and a matrix where each has its
+  /// own operator.
+  private var chunkSize: Int {
+    if let chunk = options.chunk { return chunk }
+    let d = problem.imageShape.count
+    let own = problem.isOperatorShared || options.curvature.mix == 0 ? 0 : 8 * d * d
+    return min(max((1 << 28) / (8 * 120 * d + own), 1), 32)
+  }
+
+  // MARK: - Methods
+
+  private func solve(
+    _ images: [Int], before: [ReconstructionResult<Scalar>], _ observer: ReconstructionObserver<Scalar>
+  ) throws -> [ReconstructionResult<Scalar>] {
+    let settings = self.settings
+    let path = solutionPath(settings)
+    var starts = try startPoints(images, lambda: path.weights(at: 1).lambda)
+    let pixels = starts
+    if let latent {
+      starts = zip(try latent.latents(starts), starts).map { latents, start in
+        // Where G⁻¹ isn't finite, ε = 0 is.
+        latents ?? [Double](repeating: 0, count: start.count)
+      }
+    }
+    var machine = PathMachine(
+      objective: objective, starts: starts, images: images, sources: images.map(source), path: path,
+      settings: settings, problem: problem)
+    var traces = [[PathState]](repeating: [], count: images.count)
+    let spent = before.reduce(0) { $0 + $1.evaluations }
+    while true {
+      if observer.isCancelled() {
+        machine.cancel()
+        break
+      }
+      guard let states = try machine.next() else { break }
+      for state in states { traces[state.image - images[0]].append(state) }
+      if !states.isEmpty { observer.onStates(states) }
+      let active = images.count - machine.activeCount
+      let latest = traces.compactMap(\.last)
+      func mean(_ value: (PathState) -> Double) -> Double? {
+        latest.isEmpty ? nil : latest.reduce(0) { $0 + value($1) } / Double(latest.count)
+      }
+      observer.onProgress(
+        ReconstructionProgress(
+          finished: before.count + active, total: problem.count,
+          evaluations: spent + machine.outcomes.reduce(0) { $0 + $1.evaluations },
+          lambda: mean(\.weights.lambda), t: mean(\.weights.t), objective: mean(\.objective)))
+    }
+    let outcomes = machine.outcomes
+    let found = try objective.pixels(outcomes.map(\.point))
+    return try zip(outcomes, zip(found, zip(traces, pixels))).map { outcome, rest in
+      let (image, (trace, start)) = rest
+      return try result(
+        outcome, image: image ?? start, path: options.method == .fixed ? "fixed" : path.name,
+        trace: trace)
+    }
+  }
+
+  private var settings: PathSettings {
+    PathSettings(
+      corrector: options.corrector, predictor: options.predictor, stepControl: options.stepControl,
+      stopRule: options.stopRule,
+      lambdaRule: options.lambda == .auto && options.space == .x && isNoisy ? options.lambdaRule : nil,
+      maximumEvaluations: options.maximumEvaluations, seed: options.seed)
+  }
+
+  /// Whether choosing λ can pay: the data see every pixel through noise.
+  private var isNoisy: Bool { problem.linearOperator(0)?.isInjective ?? false }
+
+  private func solutionPath(_ settings: PathSettings) -> any SolutionPath {
+    let lambda: Double
+    switch options.lambda {
+    case .value(let value): lambda = value
+    case .auto: lambda = settings.lambdaRule?.first ?? 1
+    }
+    if options.method == .fixed { return FixedWeights(ObjectiveWeights(lambda: lambda)) }
+    return path == .prior ? PriorPath(lambda: lambda) : LambdaPath(target: lambda)
+  }
+
+  private func closedForm(_ images: [Int], shared: GaussianConditional?) throws
+    -> [ReconstructionResult<Scalar>]
+  {
+    let clock = ContinuousClock()
+    let begin = clock.now
+    let points = try images.map { image in
+      objective.representable(try gaussianMean(image, lambda: 1, shared: shared))
+    }
+    let weights = ObjectiveWeights(lambda: 1)
+    let pixel = try PixelObjective(problem: problem, prior: prior, gaussian: nil)
+    let samples = try pixel.evaluate(
+      points, images: images, weights: images.map { _ in weights })
+    let span = (clock.now - begin).components
+    let seconds = Double(span.seconds) + Double(span.attoseconds) * 1e-18
+    return try images.indices.map { k in
+      let outcome = PathOutcome(
+        image: images[k], point: points[k], weights: weights, sample: samples[k], evaluations: 1,
+        iterations: 0, seconds: seconds / Double(images.count),
+        stop: samples[k] == nil ? .noFiniteStart : .closedForm)
+      return try result(outcome, image: points[k], path: "gaussian", trace: [])
+    }
+  }
+
+  private func result(_ outcome: PathOutcome, image pixels: [Double], path: String, trace: [PathState])
+    throws -> ReconstructionResult<Scalar>
+  {
+    let shape = problem.imageShape
+    let image = try Tensor<Scalar>(
+      shape: [shape.height, shape.width, shape.channels], elements: pixels.map { Scalar($0) })
+    let recon = outcome.sample?.recon ?? problem.recon(pixels, image: outcome.image).value
+    let reg = outcome.sample?.flow
+    return ReconstructionResult(
+      index: outcome.image, image: image, objective: reg.map { recon + outcome.weights.lambda * $0 },
+      recon: recon, reg: reg, lambda: outcome.weights.lambda, evaluations: outcome.evaluations,
+      iterations: outcome.iterations, seconds: outcome.seconds,
+      converged: reg != nil && outcome.stop.isConverged, reason: outcome.stop, path: path, trace: trace)
+  }
+
+  // MARK: - Starts
+
+  private func conditional(at lambda: Double) throws -> GaussianConditional? {
+    guard problem.isOperatorShared, let gaussian, problem.count > 0 else { return nil }
+    return try GaussianConditional(
+      gaussian, linearOperator: try linear(0), noiseVariance: lambda / problem.noise.curvature)
+  }
+
+  private func linear(_ image: Int) throws -> any LinearOperator {
+    guard let linear = problem.linearOperator(image) else {
+      throw SolverError.unsupported("this method or start needs a linear operator")
+    }
+    return linear
+  }
+
+  private func gaussianMean(_ image: Int, lambda: Double, shared: GaussianConditional?) throws -> [Double] {
+    if let shared { return shared.mean(problem.observations[image]) }
+    guard let gaussian else { throw SolverError.unsupported("the model holds no Gaussian prior") }
+    return try GaussianConditional(
+      gaussian, linearOperator: try linear(image), noiseVariance: lambda / problem.noise.curvature
+    ).mean(problem.observations[image])
+  }
+
+  /// Start points in pixels, finite.
+  func startPoints(_ images: [Int], lambda: Double) throws -> [[Double]] {
+    let d = problem.imageShape.count
+    var choice = options.start
+    if choice == .auto {
+      let injective = try images.first.map { try linear($0).isInjective } ?? true
+      choice = injective || gaussian == nil ? .observed : .gaussian
+    }
+    switch choice {
+    case .auto, .observed:
+      return try images.map { try linear($0).pseudoInverse(problem.observations[$0]) }
+    case .gaussian:
+      let shared = try conditional(at: lambda)
+      return try images.map { try gaussianMean($0, lambda: lambda, shared: shared) }
+    case .random:
+      return images.map { image in
+        var random = Philox(seed: options.seed, index: source(image), purpose: .start)
+        return (0..<d).map { _ in random.uniform() }
+      }
+    case .zero:
+      return try decoded(images) { _ in [Double](repeating: 0, count: d) }
+    case .prior:
+      return try decoded(images) { image in
+        var random = Philox(seed: options.seed, index: source(image), purpose: .start)
+        return (0..<d).map { _ in random.normal() }
+      }
+    }
+  }
+
+  private func source(_ image: Int) -> UInt64 {
+    UInt64(options.sourceIndices.isEmpty ? image : options.sourceIndices[image])
+  }
+
+  /// `G(ε)`, or the Gaussian's mean where it isn't finite.
+  private func decoded(_ images: [Int], _ latents: (Int) -> [Double]) throws -> [[Double]] {
+    guard let prior = prior as? any LatentPrior<Scalar> else {
+      throw SolverError.unsupported("this prior has no latents, which the start G(ε) needs")
+    }
+    let found = try LatentObjective(problem: problem, prior: prior, gaussian: nil).pixels(
+      images.map(latents))
+    return found.map {
+      $0 ?? gaussian?.mean ?? [Double](repeating: 0.5, count: problem.imageShape.count)
+    }
+  }
+}

@@ -1,0 +1,96 @@
+import AIPOKernels
+
+/// `y = f(x) + e` for a batch of images: operator, noise model and observations.
+public struct InverseProblem: Sendable {
+  public let imageShape: ImageShape
+  public let noise: any NoiseModel
+  /// The measurements, one row of m an image.
+  public let observations: [[Double]]
+  private let operators: [any ForwardOperator]
+
+  /// - Parameters:
+  ///   - operators: one for all images, or one an image.
+  ///   - observations: m finite numbers an image.
+  public init(
+    operators: [any ForwardOperator], noise: any NoiseModel, observations: [[Double]],
+    imageShape: ImageShape
+  ) throws(ProblemError) {
+    guard operators.count == 1 || operators.count == observations.count else {
+      throw .shapeMismatch(
+        what: "operator list", found: [operators.count], expected: [observations.count])
+    }
+    for f in operators where f.inputCount != imageShape.count {
+      throw .shapeMismatch(
+        what: "operator", found: [f.outputCount, f.inputCount],
+        expected: [f.outputCount, imageShape.count])
+    }
+    for (i, y) in observations.enumerated() {
+      let m = operators[operators.count == 1 ? 0 : i].outputCount
+      guard y.count == m else {
+        throw .shapeMismatch(what: "observation \(i)", found: [y.count], expected: [m])
+      }
+      if let bad = y.firstIndex(where: { !$0.isFinite }) {
+        throw .nonFinite(what: "observation", image: i, position: bad, value: y[bad])
+      }
+    }
+    self.operators = operators
+    self.noise = noise
+    self.observations = observations
+    self.imageShape = imageShape
+  }
+
+  /// From a tensor: `[n, m]` or `[m]` measurements, or whole images `[n, h, w, c]`. Of whole images a mask
+  /// takes its observed values, so hidden ones may be anything, NaN included.
+  public init<S: KernelScalar>(
+    operators: [any ForwardOperator], noise: any NoiseModel, observation: Tensor<S>,
+    imageShape: ImageShape
+  ) throws(ProblemError) {
+    let d = imageShape.count
+    let image = [imageShape.height, imageShape.width, imageShape.channels]
+    let m = operators.first?.outputCount ?? d
+    let isWhole = observation.shape.count == 4
+    if isWhole, Array(observation.shape.dropFirst()) != image {
+      throw .shapeMismatch(
+        what: "observation", found: observation.shape, expected: [observation.shape[0]] + image)
+    }
+    let n = observation.shape.count == 1 ? 1 : observation.shape.first ?? 0
+    let width = n == 0 ? m : observation.count / n
+    let values = observation.elements
+    var rows: [[Double]] = []
+    for i in 0..<n {
+      let row = values[(i * width)..<((i + 1) * width)].map { Double($0) }
+      let f = operators[operators.count == 1 ? 0 : min(i, operators.count - 1)]
+      if let mask = f as? MaskOperator, row.count == d, isWhole || mask.outputCount != d {
+        rows.append(mask.apply(row))
+      } else if isWhole || observation.shape.count <= 2 {
+        rows.append(row)
+      } else {
+        throw .shapeMismatch(what: "observation", found: observation.shape, expected: [n, f.outputCount])
+      }
+    }
+    try self.init(operators: operators, noise: noise, observations: rows, imageShape: imageShape)
+  }
+
+  /// Images in the problem.
+  public var count: Int { observations.count }
+
+  /// Whether all images are measured by the same operator.
+  public var isOperatorShared: Bool { operators.count == 1 }
+
+  /// The operator of an image.
+  public func forwardOperator(_ image: Int) -> any ForwardOperator {
+    operators[operators.count == 1 ? 0 : image]
+  }
+
+  /// The operator of an image where it is linear.
+  public func linearOperator(_ image: Int) -> (any LinearOperator)? {
+    forwardOperator(image) as? any LinearOperator
+  }
+
+  /// `L_recon(x)` of an image in nats, and its gradient.
+  public func recon(_ x: [Double], image: Int) -> (value: Double, gradient: [Double]) {
+    let f = forwardOperator(image)
+    let (value, gradient) = noise.negativeLogLikelihood(observations[image], prediction: f.apply(x))
+    return (value, f.vjp(at: x, gradient))
+  }
+}

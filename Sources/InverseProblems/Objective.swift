@@ -1,0 +1,266 @@
+import AIPOFlows
+import AIPOKernels
+import Synchronization
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Where on a path the objective is taken: `L = L_recon + λ((1 − t) R_gauss + t R_flow)`.
+public struct ObjectiveWeights: Sendable, Hashable {
+  public var lambda: Double
+  public var t: Double
+
+  public init(lambda: Double, t: Double = 1) {
+    self.lambda = lambda
+    self.t = t
+  }
+
+  /// Weight of `R_flow`.
+  public var flow: Double { lambda * t }
+  /// Weight of `R_gauss`.
+  public var gaussian: Double { lambda * (1 - t) }
+}
+
+/// The terms of the objective at one point, in nats, and their gradients. Terms that had no weight when the
+/// point was evaluated are nil.
+public struct ObjectiveSample: Sendable {
+  public var recon: Double
+  public var flow: Double?
+  public var gaussian: Double?
+  public var gradient: Gradient
+
+  public enum Gradient: Sendable {
+    /// A gradient a term: the sample serves every weight whose terms are there.
+    case split(recon: [Double], flow: [Double]?, gaussian: [Double]?)
+    /// One gradient, at these weights alone (in z-space, where each term would cost a pass).
+    case combined([Double], ObjectiveWeights)
+  }
+
+  public init(recon: Double, flow: Double?, gaussian: Double?, gradient: Gradient) {
+    self.recon = recon
+    self.flow = flow
+    self.gaussian = gaussian
+    self.gradient = gradient
+  }
+
+  /// Whether value and gradient at these weights are known without another evaluation.
+  public func serves(_ weights: ObjectiveWeights) -> Bool {
+    guard weights.flow == 0 || flow != nil, weights.gaussian == 0 || gaussian != nil else { return false }
+    if case .combined(_, let own) = gradient { return own == weights }
+    return true
+  }
+
+  /// L at the weights, which the sample must serve.
+  public func value(_ weights: ObjectiveWeights) -> Double {
+    var sum = recon
+    if weights.flow != 0 { sum += weights.flow * flow! }
+    if weights.gaussian != 0 { sum += weights.gaussian * gaussian! }
+    return sum
+  }
+
+  /// ∇L at the weights, which the sample must serve.
+  public func gradient(_ weights: ObjectiveWeights) -> [Double] {
+    switch gradient {
+    case .combined(let gradient, _): return gradient
+    case .split(let recon, let flow, let gaussian):
+      var sum = recon
+      if weights.flow != 0 { sum = adding(sum, flow!, scaledBy: weights.flow) }
+      if weights.gaussian != 0 { sum = adding(sum, gaussian!, scaledBy: weights.gaussian) }
+      return sum
+    }
+  }
+}
+
+/// How the prior's second derivative is guessed for the preconditioner: `(1 − mix)·isotropic·I + mix·C⁻¹`.
+public struct PriorCurvature: Sendable, Hashable {
+  /// Per squared pixel of [0, 1].
+  public var isotropic: Double
+  /// Share of the Gaussian prior's C⁻¹, in [0, 1]; counts as 0 where there is no Gaussian prior.
+  public var mix: Double
+
+  public init(isotropic: Double = 300, mix: Double = 0) {
+    self.isotropic = isotropic
+    self.mix = mix
+  }
+}
+
+/// An objective over a batch of images, each with its own weights, in the coordinates that a solver moves in.
+/// Every image's result depends on that image alone, to the bit.
+public protocol Objective: Sendable {
+  /// Coordinates of an image.
+  var dimension: Int { get }
+  /// Whether points are latents: every evaluation then passes through the flow, whatever its weight.
+  var latentCoordinates: Bool { get }
+  /// Relative resolution of the value: about the unit roundoff of the prior's arithmetic.
+  var resolution: Double { get }
+
+  /// The nearest point that can be evaluated exactly: coordinates rounded to the prior's scalar type.
+  func representable(_ point: [Double]) -> [Double]
+
+  /// Values and gradients for `images[k]` at `points[k]` by one call of the prior; nil where anything is
+  /// not finite. The flow is left out for images whose weight of it is 0.
+  func evaluate(_ points: [[Double]], images: [Int], weights: [ObjectiveWeights]) throws
+    -> [ObjectiveSample?]
+
+  /// The initial inverse Hessian for an image, or nil where none is known.
+  func curvature(image: Int, weights: ObjectiveWeights) throws -> (any CurvatureSolver)?
+
+  /// The pixels of points, nil where one isn't finite.
+  func pixels(_ points: [[Double]]) throws -> [[Double]?]
+}
+
+func allFinite(_ values: [Double]) -> Bool { values.allSatisfy { $0.isFinite } }
+
+/// Packs rows into a tensor of the prior's scalars.
+func pack<S: KernelScalar>(_ rows: [[Double]], shape: [Int], as type: S.Type = S.self) throws(TensorError)
+  -> Tensor<S>
+{
+  var tensor = try Tensor<S>(shape: shape)
+  tensor.withUnsafeMutableBufferPointer { out in
+    var next = 0
+    for row in rows {
+      for value in row {
+        out[next] = S(value)
+        next += 1
+      }
+    }
+  }
+  return tensor
+}
+
+/// The rows of a tensor as doubles.
+func unpack<S: KernelScalar>(_ tensor: Tensor<S>) -> [[Double]] {
+  let n = tensor.shape.first ?? 0
+  let size = tensor.rowCount
+  return tensor.withUnsafeBufferPointer { values in
+    (0..<n).map { i in (0..<size).map { Double(values[i * size + $0]) } }
+  }
+}
+
+/// The objective over pixels x.
+public final class PixelObjective<Scalar: KernelScalar>: Objective {
+  public let problem: InverseProblem
+  public let prior: any ImagePrior<Scalar>
+  public let gaussian: GaussianDensity?
+  public let priorCurvature: PriorCurvature
+  private let cache = CurvatureCache()
+
+  public var dimension: Int { problem.imageShape.count }
+  public var latentCoordinates: Bool { false }
+  public var resolution: Double { Double(Scalar.ulpOfOne) }
+
+  /// Throws where the prior's images have another shape than the problem's.
+  public init(
+    problem: InverseProblem, prior: any ImagePrior<Scalar>, gaussian: GaussianDensity?,
+    curvature: PriorCurvature = PriorCurvature()
+  ) throws(ProblemError) {
+    try checkShapes(problem, prior: prior.imageShape, gaussian: gaussian)
+    self.problem = problem
+    self.prior = prior
+    self.gaussian = gaussian
+    priorCurvature = curvature
+  }
+
+  public func representable(_ point: [Double]) -> [Double] { point.map { Double(Scalar($0)) } }
+
+  public func evaluate(_ points: [[Double]], images: [Int], weights: [ObjectiveWeights]) throws
+    -> [ObjectiveSample?]
+  {
+    let shape = problem.imageShape
+    let flowRows = points.indices.filter { weights[$0].flow != 0 && allFinite(points[$0]) }
+    var flows: [Int: (Double, [Double])] = [:]
+    if !flowRows.isEmpty {
+      let x: Tensor<Scalar> = try pack(
+        flowRows.map { points[$0] }, shape: [flowRows.count, shape.height, shape.width, shape.channels])
+      let (logProb, gradient) = try prior.evaluateWithGradient(x)
+      let rows = unpack(gradient)
+      for (k, i) in flowRows.enumerated() { flows[i] = (-logProb[k], rows[k].map { -$0 }) }
+    }
+    return points.indices.map { i in
+      guard allFinite(points[i]) else { return nil }
+      let (recon, reconGradient) = problem.recon(points[i], image: images[i])
+      let flow = flows[i]
+      var normal: (value: Double, gradient: [Double])?
+      if let gaussian, weights[i].t < 1 { normal = gaussian.negativeLogProb(points[i]) }
+      let sample = ObjectiveSample(
+        recon: recon, flow: flow?.0, gaussian: normal?.value,
+        gradient: .split(recon: reconGradient, flow: flow?.1, gaussian: normal?.gradient))
+      guard sample.serves(weights[i]), sample.value(weights[i]).isFinite, allFinite(reconGradient),
+        allFinite(flow?.1 ?? []), allFinite(normal?.gradient ?? [])
+      else { return nil }
+      return sample
+    }
+  }
+
+  /// λ is rounded to a quarter of an octave, so that nearby weights share a factorisation.
+  public func curvature(image: Int, weights: ObjectiveWeights) throws -> (any CurvatureSolver)? {
+    guard let linear = problem.linearOperator(image), weights.lambda > 0 else { return nil }
+    let lambda = CurvatureCache.rounded(weights.lambda)
+    // At t = 0 the Gaussian's C⁻¹ is the prior's curvature itself.
+    let mix = weights.t == 0 ? 1 : priorCurvature.mix
+    let key = CurvatureCache.Key(
+      image: problem.isOperatorShared ? -1 : image, lambda: lambda, mix: mix)
+    if let known = cache.find(key) { return known }
+    let weight = problem.noise.curvature
+    let made: any CurvatureSolver
+    if let gaussian {
+      made = try gaussian.curvatureSolver(
+        for: linear, dataWeight: weight, lambda: lambda, isotropic: priorCurvature.isotropic,
+        mix: mix)
+    } else {
+      made = try linear.curvatureSolver(dataWeight: weight, damping: lambda * priorCurvature.isotropic)
+    }
+    cache.keep(made, for: key)
+    return made
+  }
+
+  public func pixels(_ points: [[Double]]) -> [[Double]?] { points.map { allFinite($0) ? $0 : nil } }
+
+  /// Forgets the factorisations of images that are done.
+  public func releaseCurvature() { cache.clear() }
+}
+
+func checkShapes(_ problem: InverseProblem, prior: ImageShape, gaussian: GaussianDensity?)
+  throws(ProblemError)
+{
+  for other in [prior, gaussian?.imageShape ?? prior] where other != problem.imageShape {
+    let found = problem.imageShape
+    throw .shapeMismatch(
+      what: "image of the problem", found: [found.height, found.width, found.channels],
+      expected: [other.height, other.width, other.channels])
+  }
+}
+
+/// Factorisations by operator and λ. A shared operator keeps several λ, an image's own operator the latest.
+final class CurvatureCache: Sendable {
+  struct Key: Hashable {
+    let image: Int
+    let lambda: Double
+    let mix: Double
+  }
+  private let store = Mutex<[(Key, any CurvatureSolver)]>([])
+
+  static func rounded(_ lambda: Double) -> Double {
+    let octaves = (4 * log2(lambda)).rounded() / 4
+    let result = exp2(octaves)
+    return result.isNormal ? result : lambda
+  }
+
+  func find(_ key: Key) -> (any CurvatureSolver)? {
+    store.withLock { entries in entries.first { $0.0 == key }?.1 }
+  }
+
+  func keep(_ solver: any CurvatureSolver, for key: Key) {
+    store.withLock { entries in
+      let limit = key.image < 0 ? 4 : 1
+      let own = entries.indices.filter { entries[$0].0.image == key.image }
+      if own.count >= limit { entries.remove(at: own[0]) }
+      entries.append((key, solver))
+    }
+  }
+
+  func clear() { store.withLock { $0.removeAll() } }
+}

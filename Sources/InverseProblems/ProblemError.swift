@@ -1,0 +1,39 @@
+import AIPOKernels
+
+/// What can be wrong with an inverse problem, its data or its Gaussian prior.
+public enum ProblemError: Error, Equatable, CustomStringConvertible {
+  case shapeMismatch(what: String, found: [Int], expected: [Int])
+  case nonFinite(what: String, image: Int, position: Int, value: Double)
+  case invalidSigma(Double)
+  case invalidMask(String, reason: String)
+  case invalidWeight(what: String, value: Double)
+  case tooFewImages(found: Int, expected: Int)
+  case algebra(LinearAlgebraError)
+  case memory(TensorError)
+
+  public var description: String {
+    switch self {
+    case .shapeMismatch(let what, let found, let expected):
+      "\(what) has shape \(found), expected \(expected)"
+    case .nonFinite(let what, let image, let position, let value):
+      "\(what) \(image) holds \(value) at position \(position), expected a finite number"
+    case .invalidSigma(let sigma):
+      "the noise deviation sigma is \(sigma), expected a finite number above 0"
+    case .invalidMask(let text, let reason): "mask \"\(text)\": \(reason)"
+    case .invalidWeight(let what, let value): "\(what) is \(value), expected a finite number above 0"
+    case .tooFewImages(let found, let expected):
+      "a Gaussian prior needs at least \(expected) images, found \(found)"
+    case .algebra(let error): error.description
+    case .memory(let error): error.description
+    }
+  }
+}
+
+/// Runs linear algebra and gives its errors as ours.
+func algebra<R>(_ body: () throws(LinearAlgebraError) -> R) throws(ProblemError) -> R {
+  do {
+    return try body()
+  } catch {
+    throw .algebra(error)
+  }
+}

@@ -1,0 +1,113 @@
+import AIPOContinuation
+import AIPOFlowTesting
+import AIPOInverseProblems
+import AIPOKernels
+import Testing
+
+@Suite struct ClosedFormTests {
+  let shape = ImageShape(height: 3, width: 4, channels: 1)
+
+  func gaussian(seed: UInt64) throws -> GaussianDensity {
+    try GaussianDensity(
+      imageShape: shape, mean: randomVector(12, seed: seed),
+      covariance: .dense(try randomCovariance(12, seed: seed + 1)))
+  }
+
+  /// Denoising with unit noise: x*(λ) = (I + λC⁻¹)⁻¹(y + λC⁻¹μ₀) at every λ of the path, by an independent
+  /// LU.
+  @Test(arguments: [0.0, 0.5, 1.0]) func denoisingPathAtEveryLambda(mix: Double) throws {
+    let density = try gaussian(seed: 2)
+    guard case .dense(let c) = density.covariance else { return }
+    let precision = try LU(c).inverse()
+    let y = [randomVector(12, seed: 5), randomVector(12, seed: 6)]
+    let problem = try InverseProblem(
+      operators: [IdentityOperator(count: 12)], noise: try GaussianNoise(sigma: 1), observations: y,
+      imageShape: shape)
+    let objective = try PixelObjective(
+      problem: problem, prior: GaussianPrior<Double>(density), gaussian: density,
+      curvature: PriorCurvature(isotropic: 30, mix: mix))
+    let settings = PathSettings(stopRule: ToleranceRule.exact(tolerance: 1e-12), maximumEvaluations: 5000)
+    let (states, outcomes) = try solve(
+      objective, from: y, path: LambdaPath(target: 1, start: 0.001), settings)
+    let solved = states.filter { $0.event == .solved || $0.event == .finished }
+    #expect(solved.count >= 8)
+    for state in solved {
+      let lambda = state.weights.lambda
+      var h = precision
+      h.scale(by: lambda)
+      h.addToDiagonal(1)
+      let right = adding(y[state.image], precision.times(density.mean), scaledBy: lambda)
+      let expected = try LU(h).solve(right)
+      #expect(distance(state.point, expected) < 1e-8, "λ = \(lambda)")
+    }
+    #expect(outcomes.allSatisfy { $0.stop.isConverged && $0.weights.lambda == 1 })
+  }
+
+  /// Linear operators, both paths: the end is the LAPACK solve.
+  @Test func linearOperatorsEndAtTheNormalEquations() throws {
+    let density = try gaussian(seed: 10)
+    let other = try gaussian(seed: 20)
+    let operators: [any LinearOperator] = [
+      IdentityOperator(count: 12), MaskOperator(mask: (0..<12).map { $0 % 2 == 0 }),
+      MaskOperator(mask: [Bool](repeating: false, count: 12)),
+      try DenseOperator.gaussian(measurements: 5, inputCount: 12, seed: 1),
+      try DenseOperator.gaussian(measurements: 30, inputCount: 12, seed: 1),
+      try DenseOperator(try Matrix(rows: 3, columns: 12)),
+    ]
+    for a in operators {
+      let y = randomVector(a.outputCount, seed: 5)
+      let problem = try InverseProblem(
+        operators: [a], noise: try GaussianNoise(sigma: 0.1), observations: [y], imageShape: shape)
+      for lambda in [1, 0.3] {
+        let expected = try density.conditionalMeans(of: problem, lambda: lambda)[0]
+        for path in [LambdaPath(target: lambda), PriorPath(lambda: lambda)] as [any SolutionPath] {
+          let objective = try PixelObjective(
+            problem: problem, prior: GaussianPrior<Double>(density), gaussian: other)
+          let settings = PathSettings(
+            stopRule: ToleranceRule.exact(tolerance: 1e-11), maximumEvaluations: 5000)
+          let start = try a.pseudoInverse(y)
+          let (_, outcomes) = try solve(objective, from: [start], path: path, settings)
+          #expect(distance(outcomes[0].point, expected) < 1e-8, "\(a.outputCount) \(path.name) \(lambda)")
+        }
+      }
+    }
+  }
+
+  /// The answer doesn't depend on the method, the space or the corrector when the prior is Gaussian.
+  @Test func everyMethodAndCorrectorAgrees() throws {
+    let d = 12
+    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0, seed: 3)
+    let factor = try Matrix(rows: d, columns: d, rowMajor: prior.factor)
+    let density = try GaussianDensity(
+      imageShape: shape, mean: prior.mean, covariance: .dense(try factor.timesTransposed(factor)))
+    let problem = try InverseProblem(
+      operators: [IdentityOperator(count: d)], noise: try GaussianNoise(sigma: 0.1),
+      observations: [randomVector(d, seed: 8)], imageShape: shape)
+    let expected = try density.conditionalMeans(of: problem, lambda: 1)[0]
+    for space in SolutionSpace.allCases {
+      for method in ReconstructionMethod.allCases {
+        for corrector in CorrectorChoice.allCases {
+          for start in StartChoice.allCases {
+            var options = ReconstructionOptions()
+            options.space = space
+            options.method = method
+            options.start = start
+            options.lambda = .value(1)
+            options.corrector = corrector.corrector
+            options.stopRule = ToleranceRule(tolerance: 1e-7, epsilon: 0)
+            options.maximumEvaluations = corrector == .lbfgs ? 500 : 4000
+            let result = try Reconstructor(
+              problem: problem, prior: prior, gaussian: density, options: options
+            ).run()[0]
+            let image = result.image.elements
+            let goal = corrector == .lbfgs ? 1e-6 : corrector == .gd ? 2e-3 : 2e-2
+            #expect(
+              distance(image, expected) < goal, "\(space) \(method) \(corrector) \(start) \(result.reason)")
+            let objective = try #require(result.objective)
+            #expect((objective - result.recon - result.lambda * result.reg!).magnitude < 1e-9)
+          }
+        }
+      }
+    }
+  }
+}
