@@ -48,7 +48,7 @@ public final class ImageOutput<Scalar: KernelScalar> {
     case .png(let file):
       guard !pixels.isEmpty else { throw .unwritable(path: path, reason: "there are no images to write") }
       let grid = ImageGrid(images: pixels, shape: imageShape)
-      try file.write(PNG.encode(grid.pixels, shape: grid.shape, path: path))
+      try file.write(grid.png(path: path))
       try file.commit()
     }
   }
@@ -82,30 +82,5 @@ extension PixelValue {
     return batch.withUnsafeBufferPointer { buffer in
       (0..<(batch.shape.first ?? 0)).map { k in (0..<size).map { byte(Double(buffer[k * size + $0])) } }
     }
-  }
-}
-
-/// Images of one shape side by side, in about as many rows as columns, with white lines between.
-struct ImageGrid {
-  let pixels: [UInt8]
-  let shape: ImageShape
-
-  init(images: [[UInt8]], shape: ImageShape, gap: Int = 2) {
-    let columns = max(1, Int(Double(images.count).squareRoot().rounded(.up)))
-    let rows = max(1, (images.count + columns - 1) / columns)
-    let grid = ImageShape(
-      height: rows * (shape.height + gap) - gap, width: columns * (shape.width + gap) - gap,
-      channels: shape.channels)
-    var pixels = [UInt8](repeating: 255, count: grid.count)
-    let row = shape.width * shape.channels
-    for (k, image) in images.enumerated() {
-      for y in 0..<shape.height {
-        let top = k / columns * (shape.height + gap) + y
-        let start = (top * grid.width + k % columns * (shape.width + gap)) * shape.channels
-        pixels.replaceSubrange(start..<(start + row), with: image[(y * row)..<((y + 1) * row)])
-      }
-    }
-    self.pixels = pixels
-    self.shape = grid
   }
 }

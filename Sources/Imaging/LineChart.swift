@@ -47,7 +47,7 @@ public struct LineChart: Sendable {
 
   /// A file of its own that follows the reader's light or dark theme.
   public func svgDocument() -> String {
-    svg(style: "<style>\(Self.theme)\(Self.rules)</style>", margin: 0)
+    svg(style: "<style>\(Self.theme)\(Self.rules)</style>", box: [0, 0, width, height])
   }
 
   /// Writes `svgDocument`. Throws `unwritable`.
@@ -56,15 +56,14 @@ public struct LineChart: Sendable {
   }
 
   /// For inclusion in a page that defines `rules` and the variables of `theme`; flush with its column.
-  func svgFragment() -> String { svg(style: "", margin: 16) }
+  func svgFragment() -> String { svg(style: "", box: [16, 0, width - 24, height]) }
 
-  private func svg(style: String, margin: Double) -> String {
+  private func svg(style: String, box: [Double]) -> String {
     let points = series.map(visiblePoints)
     let all = points.flatMap { $0.compactMap { $0 } }
     var parts = [String]()
-    let box = [margin, 0, width - 2 * margin, height].map(Markup.coordinate).joined(separator: " ")
     parts.append(
-      #"<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="\#(box)" role="img" "#
+      #"<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="\#(box.map(Markup.coordinate).joined(separator: " "))" role="img" "#
         + #"aria-label="\#(Markup.escape(title))">\#(style)"#)
     parts.append(
       #"<rect class="ground" width="\#(Markup.coordinate(width))" height="\#(Markup.coordinate(height))"/>"#)
@@ -81,7 +80,7 @@ public struct LineChart: Sendable {
       let yAxis = ChartAxis(values: all.map(\.y), scale: yScale, targetTicks: 5, padded: true)
       let widest = yAxis.ticks.map(\.label.count).max() ?? 1
       let frame = Frame(
-        left: 22 + 7 * Double(widest), right: width - 18, top: top + 26, bottom: height - 44)
+        left: 27 + 7.2 * Double(widest), right: width - 18, top: top + 26, bottom: height - 44)
       let xAxis = ChartAxis(values: all.map(\.x), scale: xScale, targetTicks: 6, padded: false)
       parts.append(text(yLabel, x: 16, y: top + 12, class: "label"))
       parts += axes(xAxis, yAxis, frame)
@@ -158,7 +157,8 @@ public struct LineChart: Sendable {
       if marks { dots += #"<circle cx="\#(x)" cy="\#(y)" r="2.6"/>"# }
       inGap = false
     }
-    return #"<g class="series s\#(index % Self.colours)"><path d="\#(path)"/>\#(dots)</g>"#
+    let dense = points.count > 300 ? " dense" : ""
+    return #"<g class="series s\#(index % Self.colours)\#(dense)"><path d="\#(path)"/>\#(dots)</g>"#
   }
 
   private func legend(top: Double) -> (svg: String, bottom: Double) {
@@ -215,6 +215,7 @@ public struct LineChart: Sendable {
     .chart .grid{stroke:var(--line);stroke-width:1}
     .chart .axis{stroke:var(--muted);stroke-width:1}
     .chart .series path{stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+    .chart .dense path{stroke-width:1;opacity:.75}
 
     """ + (0..<colours).map { ".chart .s\($0) path{stroke:var(--s\($0))}.chart .s\($0) circle{fill:var(--s\($0))}\n" }
     .joined()

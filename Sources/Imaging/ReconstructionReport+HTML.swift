@@ -91,22 +91,22 @@ extension ReconstructionReport {
   // MARK: One method: a card an image
 
   private static func card(_ entry: Entry, _ scale: Double) throws(FileError) -> String {
-    let result = entry.results.first
     var figures = [String]()
-    if let truth = entry.truth { figures.append(try figure("Truth", picture(truth))) }
+    if let truth = entry.truth {
+      figures.append(figure("Truth", try picture(truth, alt: "truth of \(entry.source)")))
+    }
     if entry.observed != nil || entry.observedNote != nil {
       figures.append(figure("Observed", try observed(entry), value: decibel(entry.psnrObserved)))
     }
-    if let result {
-      figures.append(try figure("Result", picture(result.image), value: decibel(result.psnr)))
-      if let truth = entry.truth, let image = result.image, image.shape == truth.shape {
-        let map = try ReportPicture.errorMap(image, truth, scale: scale)
-        figures.append(figure("Error", #"<img alt="error map" \#(map)>"#, extra: scaleBar(scale)))
-      }
+    if let result = entry.results.first {
+      let alt = "result for \(entry.source)"
+      figures.append(figure("Result", try picture(result.image, alt: alt), value: decibel(result.psnr)))
+      let map = try errorMap(entry, result, scale)
+      if !map.isEmpty { figures.append(figure("Error", map, extra: scaleBar(scale))) }
     }
     var parts = [#"<article class="card"><h3>\#(Markup.escape(entry.source))</h3>"#]
     parts.append(#"<div class="figures">\#(figures.joined())</div>"#)
-    if let result {
+    if let result = entry.results.first {
       parts.append(fields(facts(result), class: "facts"))
       if let path = result.path, path.points.count > 1 {
         parts.append(#"<div class="charts">\#(charts(path))</div>"#)
@@ -170,17 +170,12 @@ extension ReconstructionReport {
     parts.append(#"<div class="row head"><span></span>\#(head.map { "<b>\(Markup.escape($0))</b>" }.joined())</div>"#)
     for entry in section.entries {
       parts.append(#"<div class="row">\#(rowLabel(entry.source))"#)
-      if hasTruth { parts.append(try figure("", picture(entry.truth))) }
-      if hasObserved {
-        parts.append(figure("", try observed(entry), value: decibel(entry.psnrObserved)))
-      }
+      if hasTruth { parts.append(figure("", try picture(entry.truth, alt: "truth"))) }
+      if hasObserved { parts.append(figure("", try observed(entry), value: decibel(entry.psnrObserved))) }
       let best = entry.results.compactMap(\.psnr).max()
       for method in methods {
         let result = entry.results.first { $0.method == method }
-        var picture = try picture(result?.image)
-        if let truth = entry.truth, let image = result?.image, image.shape == truth.shape {
-          picture += try #"<img class="error" alt="error map" \#(ReportPicture.errorMap(image, truth, scale: scale))>"#
-        }
+        let picture = try picture(result?.image, alt: method) + errorMap(entry, result, scale)
         let isBest = best != nil && result?.psnr == best
         parts.append(figure("", picture, value: decibel(result?.psnr), class: isBest ? "best" : ""))
       }
@@ -205,7 +200,7 @@ extension ReconstructionReport {
         let drawn = paths.filter { $0.1.parameterName == name }
         charts.append(
           LineChart(
-            title: "Objective, \(entry.source)", xLabel: name, yLabel: "nats",
+            title: "Objective, \(short(entry.source))", xLabel: name, yLabel: "nats",
             xScale: xScale(drawn.flatMap { $0.1.points.map(\.parameter) }),
             series: drawn.map { method, path in
               LineChart.Series(name: method, x: path.points.map(\.parameter), y: path.points.map(\.objective))
@@ -218,26 +213,33 @@ extension ReconstructionReport {
 
   // MARK: Parts
 
-  /// Of `file#42` the number alone, the rest on demand: rows of one file needn't repeat its name.
+  /// Of `file#42` the number alone: rows of one file needn't repeat its name.
+  private static func short(_ source: String) -> String {
+    source.lastIndex(of: "#").map { String(source[$0...]) } ?? source
+  }
+
   private static func rowLabel(_ source: String) -> String {
-    let short = source.lastIndex(of: "#").map { String(source[$0...]) } ?? source
-    let full = Markup.escape(source)
-    return #"<span class="source" title="\#(full)">\#(Markup.escape(short))</span>"#
+    #"<span class="source" title="\#(Markup.escape(source))">\#(Markup.escape(short(source)))</span>"#
   }
 
   private static func decibel(_ value: Double?) -> String {
     value.map { Markup.fixed($0, decimals: 2) + " dB" } ?? ""
   }
 
-  private static func picture(_ tensor: Tensor<Float>?) throws(FileError) -> String {
-    guard let tensor else { return #"<div class="none">no result</div>"# }
-    let picture = try ReportPicture.image(tensor)
-    return #"<img alt="" \#(picture.tag)>"#
+  private static func picture(_ tensor: Tensor<Float>?, alt: String) throws(FileError) -> String {
+    guard let tensor else { return #"<div class="none">–</div>"# }
+    return try ReportPicture.image(tensor, alt: alt)
   }
 
   private static func observed(_ entry: Entry) throws(FileError) -> String {
-    if let observed = entry.observed { return try picture(observed) }
+    if let observed = entry.observed { return try picture(observed, alt: "observation of \(entry.source)") }
     return #"<div class="none">\#(Markup.escape(entry.observedNote ?? "–"))</div>"#
+  }
+
+  /// Empty where there is nothing to compare.
+  private static func errorMap(_ entry: Entry, _ result: Result?, _ scale: Double) throws(FileError) -> String {
+    guard let truth = entry.truth, let image = result?.image, image.shape == truth.shape else { return "" }
+    return try ReportPicture.errorMap(image, truth, scale: scale, alt: "error map")
   }
 
   private static func figure(

@@ -2,9 +2,10 @@ import AIPOKernels
 
 /// Pictures of a report as PNG data inside the page.
 enum ReportPicture {
-  /// `[h, w, c]` clipped to [0, 1]; missing (NaN) pixels in a checked blue that no grey image has. With
-  /// other than one or three channels the first is shown.
-  static func image(_ tensor: Tensor<Float>) throws(FileError) -> (tag: String, shape: ImageShape) {
+  /// `[h, w, c]` clipped to [0, 1], as RGB or, where nothing needs colour, as grey. Missing (NaN) pixels
+  /// are of a checked blue that no grey image has. With other than one or three channels the first is
+  /// shown.
+  static func pixels(_ tensor: Tensor<Float>) -> (pixels: [UInt8], shape: ImageShape) {
     let shape = ImageShape(height: tensor.shape[0], width: tensor.shape[1], channels: tensor.shape[2])
     let values = tensor.elements
     let coloured = shape.channels == 3
@@ -22,8 +23,13 @@ enum ReportPicture {
         pixels += hasMissing ? [grey, grey, grey] : [grey]
       }
     }
-    let stored = ImageShape(height: shape.height, width: shape.width, channels: coloured || hasMissing ? 3 : 1)
-    return (try tag(pixels, stored), stored)
+    let stored = coloured || hasMissing ? 3 : 1
+    return (pixels, ImageShape(height: shape.height, width: shape.width, channels: stored))
+  }
+
+  static func image(_ tensor: Tensor<Float>, alt: String) throws(FileError) -> String {
+    let (pixels, shape) = pixels(tensor)
+    return try tag(pixels, shape, alt: alt, class: "")
   }
 
   /// The error's size at every pixel, mean over channels, after clipping.
@@ -40,13 +46,14 @@ enum ReportPicture {
   }
 
   static func errorMap(
-    _ tensor: Tensor<Float>, _ truth: Tensor<Float>, scale: Double
+    _ tensor: Tensor<Float>, _ truth: Tensor<Float>, scale: Double, alt: String
   ) throws(FileError) -> String {
     let pixels = errors(tensor, truth).flatMap { error -> [UInt8] in
       let color = ColorMap.color(error / scale)
       return [color.red, color.green, color.blue]
     }
-    return try tag(pixels, ImageShape(height: tensor.shape[0], width: tensor.shape[1], channels: 3))
+    let shape = ImageShape(height: tensor.shape[0], width: tensor.shape[1], channels: 3)
+    return try tag(pixels, shape, alt: alt, class: "error ")
   }
 
   /// A round number that 99 of 100 errors of a section don't exceed.
@@ -65,8 +72,15 @@ enum ReportPicture {
     return [0.05, 0.1, 0.2, 0.3, 0.5].first { $0 >= high } ?? 1
   }
 
-  private static func tag(_ pixels: [UInt8], _ shape: ImageShape) throws(FileError) -> String {
-    let data = Markup.base64(try PNG.encode(pixels, shape: shape, path: "the report's picture"))
-    return #"width="\#(shape.width)" height="\#(shape.height)" src="data:image/png;base64,\#(data)""#
+  /// Small images are enlarged by whole pixels; large ones smoothly.
+  private static func tag(
+    _ pixels: [UInt8], _ shape: ImageShape, alt: String, class name: String
+  ) throws(FileError) -> String {
+    let data = Markup.base64(try PNG.encode(pixels, shape: shape, path: "a picture of the report"))
+    let name = name + (max(shape.height, shape.width) <= 128 ? "small" : "")
+    return """
+      <img class="\(name)" alt="\(Markup.escape(alt))" width="\(shape.width)" height="\(shape.height)" \
+      src="data:image/png;base64,\(data)">
+      """
   }
 }

@@ -41,8 +41,9 @@ enum ReportStyle {
     .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(9.5rem,42%),1fr));\
     gap:1.1rem;max-width:56rem}
     figure{margin:0;min-width:0}
-    img,.none{display:block;width:100%;height:auto;border-radius:4px;image-rendering:pixelated;\
+    img,.none{display:block;width:100%;height:auto;border-radius:4px;\
     box-shadow:0 0 0 1px var(--line)}
+    img.small{image-rendering:pixelated}
     .none{aspect-ratio:1;display:grid;place-content:center;text-align:center;padding:.4rem;\
     font-size:.8rem;line-height:1.3;color:var(--muted);background:var(--page)}
     figcaption{display:flex;flex-wrap:wrap;align-items:baseline;justify-content:space-between;gap:0 .6rem;\
@@ -53,6 +54,7 @@ enum ReportStyle {
     .bar i{width:3.2rem;height:.5rem;border-radius:2px;background:\(ColorMap.gradient)}
     .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(21rem,100%),1fr));gap:1.2rem;\
     margin-top:1.6rem}
+    .charts .ground{fill:none}
     .charts svg{display:block;width:100%;height:auto}
     details{margin-top:1.4rem}
     summary{cursor:pointer;font-size:.92rem;color:var(--muted)}
@@ -69,7 +71,7 @@ enum ReportStyle {
     padding-bottom:1.6rem}
     .row figcaption{font-size:.8rem;justify-content:flex-start;min-height:1.1rem}
     .best figcaption span{color:var(--good);font-weight:650}
-    .error{display:none}
+    .grid .error{display:none}
     section:has(.toggle input:checked) .grid figure:has(.error) img:not(.error){display:none}
     section:has(.toggle input:checked) .grid img.error{display:block}
     footer{margin-top:4rem;padding-top:1.2rem;border-top:1px solid var(--line);color:var(--muted);\
@@ -94,8 +96,11 @@ enum ReportStyle {
     nav,.toggle{display:none}
     section{margin-top:1.6rem;padding-top:1rem}
     .card{padding:.8rem;margin-top:1rem}
-    .card,.row,table,.charts svg{break-inside:avoid}
-    h2,.row.head{break-after:avoid}
+    .card,.row,table,dl,.charts{break-inside:avoid}
+    h2,.caption,dl.settings,.row.head{break-after:avoid}
+    section+section{break-before:page;border:0}
+    .charts{grid-template-columns:1fr 1fr}
+    details:not([open]){display:none}
     .scroll{overflow:visible}
     }
 
