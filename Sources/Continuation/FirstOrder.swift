@@ -62,7 +62,7 @@ public struct GradientDescent: Corrector {
 /// Adam (Kingma and Ba, 2015), rate 0.01 by default. A point that isn't finite is not taken: the rate is
 /// halved and the moments start anew. The objective may rise from step to step; the caller keeps the best
 /// point.
-public struct Adam: Corrector {
+public struct AdamDescent: Corrector {
   public let rate: Double
   public let decay: (first: Double, second: Double)
 

@@ -42,7 +42,7 @@ public enum CorrectorChoice: String, Sendable, Codable, CaseIterable {
   public var corrector: any Corrector {
     switch self {
     case .lbfgs: LBFGS()
-    case .adam: Adam()
+    case .adam: AdamDescent()
     case .gd: GradientDescent()
     }
   }
