@@ -16,6 +16,8 @@ final class TrainingGaussian<Scalar: KernelScalar>: TrainableFlow {
     parameters = Array(repeating: 0, count: 2 * shape.count)
   }
 
+  func setParameters(_ values: [Scalar]) throws { parameters = values }
+
   var parameterCount: Int { parameters.count }
   private var d: Int { imageShape.count }
 
@@ -101,11 +103,11 @@ final class TrainingFolder {
 }
 
 /// Images with a gradient of brightness and noise in it.
-func trainingImages(_ count: Int, _ shape: ImageShape, seed: UInt64 = 5) -> ImageSet {
+func trainingImages(_ count: Int, _ shape: ImageShape, seed: UInt64 = 5) -> TrainingImages {
   var random = Philox(seed: seed, purpose: .test)
   let pixels = (0..<count * shape.count).map { k -> UInt8 in
     let place = Double(k % shape.count) / Double(shape.count)
     return UInt8(max(0, min(255, 40 + 150 * place + 25 * random.normal())))
   }
-  return try! ImageSet(shape: shape, pixels: pixels)
+  return try! TrainingImages(shape: shape, pixels: pixels)
 }

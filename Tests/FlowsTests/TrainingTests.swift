@@ -59,7 +59,7 @@ import Testing
     #expect(try trainer.run() == .finished)
     let split = try TrainingSplit(images: images, config: config)
     #expect(Set(split.training).isDisjoint(with: split.validation))
-    #expect(split.training.count == 300 && trainer.validationImages == 100)
+    #expect(split.training.count == 300 && trainer.split == split)
     let d = shape.count
     let best = TrainingGaussian<Double>(shape)
     for i in 0..<d {
@@ -111,9 +111,9 @@ import Testing
       flow: TrainingGaussian<Float>(shape), images: trainingImages(50, shape), config: config,
       folder: folder.path, resume: false)
     #expect(throws: Killed.self) {
-      try trainer.run(observe: { event in
+      try trainer.run { event in
         if case .step(stop, _, _, _, _) = event { throw Killed() }
-      })
+      }
     }
     let handle = try #require(FileHandle(forWritingAtPath: folder.path + "/log.jsonl"))
     try handle.seekToEnd()
@@ -192,7 +192,7 @@ import Testing
     var before: [[Float]] = []
     var after: [Float] = []
     var told: [String] = []
-    _ = try trainer.run(observe: { event in
+    _ = try trainer.run { event in
       switch event {
       case .step(let step, _, _, _, let rate):
         if step <= 20 { before.append(flow.parameters) }
@@ -205,7 +205,7 @@ import Testing
         #expect(step == 21 && scale == 0.5)
       default: break
       }
-    })
+    }
     // Step 20 (counted from 1) started from before[19]; its update was undone, so step 22 starts there.
     #expect(after == before[19])
     #expect(told == ["the loss is nan"])
@@ -241,19 +241,19 @@ import Testing
 
   @Test func unfitDataIsRefused() throws {
     let folder = TrainingFolder()
-    func train(_ images: ImageSet) throws {
+    func train(_ images: TrainingImages) throws {
       _ = try Trainer(
         flow: TrainingGaussian<Float>(shape), images: images, config: config, folder: folder.path,
         resume: false)
     }
-    let constant = try ImageSet(shape: shape, pixels: Array(repeating: 7, count: 20 * shape.count))
+    let constant = try TrainingImages(shape: shape, pixels: Array(repeating: 7, count: 20 * shape.count))
     #expect(throws: TrainingError.constantData(value: 7, images: 20)) { try train(constant) }
     #expect(throws: TrainingError.self) { try train(trainingImages(10, shape)) }
     #expect(throws: TrainingError.self) {
       try train(trainingImages(50, ImageShape(height: 3, width: 3, channels: 1)))
     }
     #expect(throws: TrainingError.pixelCount(found: 13, shape: "4x3x1")) {
-      try ImageSet(shape: shape, pixels: Array(repeating: 0, count: 13))
+      try TrainingImages(shape: shape, pixels: Array(repeating: 0, count: 13))
     }
   }
 
@@ -261,11 +261,11 @@ import Testing
     var floats = try Tensor<Float>(shape: [2, 4, 3, 1])
     for (value, text) in [(Float.nan, "nan"), (1.5, "1.5"), (-0.25, "-0.25"), (.infinity, "inf")] {
       floats[flat: 15] = value
-      let error = #expect(throws: TrainingError.self) { try ImageSet(floats) }
+      let error = #expect(throws: TrainingError.self) { try TrainingImages(floats) }
       #expect(error?.description == "image 1 holds \(text) at position 3, expected a number from 0 to 1")
     }
     floats[flat: 15] = 1
     floats[flat: 16] = 0.5
-    #expect(try ImageSet(floats).pixels[15...16] == [255, 128])
+    #expect(try TrainingImages(floats).pixels[15...16] == [255, 128])
   }
 }

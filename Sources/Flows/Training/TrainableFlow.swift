@@ -10,7 +10,10 @@ public protocol TrainableFlow<Scalar>: AnyObject {
   /// Trainable scalars.
   var parameterCount: Int { get }
   /// The trainable scalars in a fixed order.
-  var parameters: [Scalar] { get set }
+  var parameters: [Scalar] { get }
+  /// Replaces all of them. Throws `FlowError.unusableParameters` where a density can't be made of them; the
+  /// trainer then goes back to the last ones.
+  func setParameters(_ values: [Scalar]) throws
   /// Everything that a checkpoint must hold: trainable tensors and buffers.
   var namedTensors: [NamedTensor] { get }
   /// Takes what `namedTensors` gave.

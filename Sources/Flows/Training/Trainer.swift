@@ -26,9 +26,8 @@ public final class Trainer<Flow: TrainableFlow> {
 
   public let flow: Flow
   public let config: TrainingConfig
-  /// Images trained on, and kept back for validation.
-  public let trainingImages: Int
-  public let validationImages: Int
+  /// Which images are trained on, and which are kept back for validation.
+  public let split: TrainingSplit
   /// Steps made.
   public var step: Int { progress.step }
   /// Steps that were rolled back.
@@ -38,7 +37,7 @@ public final class Trainer<Flow: TrainableFlow> {
 
   private let folder: String
   private var batches: TrainingBatches
-  private let validationSet: ImageSet?
+  private let validationSet: TrainingImages?
   private let settings: [String: String]
   private var progress = TrainingProgress()
   private var current: OptimizerState<Scalar>
@@ -60,7 +59,7 @@ public final class Trainer<Flow: TrainableFlow> {
   /// Throws `TrainingError` for unfit data or other settings than the checkpoint's, `FileError` for files
   /// that can't be read or written, and what the flow throws.
   public init(
-    flow: Flow, images: ImageSet, config: TrainingConfig, folder: String, resume: Bool,
+    flow: Flow, images: TrainingImages, config: TrainingConfig, folder: String, resume: Bool,
     settings: [String: String] = [:]
   ) throws {
     guard images.shape == flow.imageShape else {
@@ -70,14 +69,13 @@ public final class Trainer<Flow: TrainableFlow> {
     self.flow = flow
     self.config = config
     self.folder = folder
-    trainingImages = split.training.count
-    validationImages = split.validation.count
+    self.split = split
     validationSet = split.validation.isEmpty ? nil : images.subset(split.validation)
     batches = TrainingBatches(
       images: images, indices: split.training, size: config.batch, seed: config.seed,
       dequantization: config.dequantization, augmentation: config.augmentation)
     var settings = settings
-    for entry in config.entries where entry.decidesResult { settings[entry.key] = entry.value }
+    for entry in config.decisiveEntries { settings[entry.key] = entry.value }
     settings["data"] = images.fingerprint
     self.settings = settings
     let path = Self.checkpointPath(in: folder)
@@ -101,7 +99,7 @@ public final class Trainer<Flow: TrainableFlow> {
   /// Throws `diverged` after too many roll-backs in a row, `FileError` where the log or a checkpoint can't
   /// be written, and what the flow or `observe` throws; the last checkpoint stays good.
   public func run(
-    isCancelled: () -> Bool = { false }, observe: (TrainingEvent<Scalar>) throws -> Void = { _ in }
+    observe: (TrainingEvent<Scalar>) throws -> Void = { _ in }, isCancelled: () -> Bool = { false }
   ) throws -> Outcome {
     while progress.step < config.steps || progress.measuring {
       do {
@@ -118,7 +116,7 @@ public final class Trainer<Flow: TrainableFlow> {
       let last = progress.step == config.steps
       if !progress.measuring, progress.step % config.checkpointEvery == 0 || last { try checkpoint(observe) }
     }
-    flow.parameters = current.average
+    try flow.setParameters(current.average)
     return .finished
   }
 
@@ -128,7 +126,7 @@ public final class Trainer<Flow: TrainableFlow> {
   ) throws {
     let step = progress.step
     func isDue(_ every: Int) -> Bool { every > 0 && (step % every == 0 || step == config.steps) }
-    flow.parameters = current.average
+    try flow.setParameters(current.average)
     var result: Evaluation?
     if let validationSet, isDue(config.validation.every) {
       result = try Evaluation.measure(
@@ -154,14 +152,10 @@ public final class Trainer<Flow: TrainableFlow> {
   private func makeStep(_ observe: (TrainingEvent<Scalar>) throws -> Void) throws {
     let step = progress.step
     let x = try batches.batch(step: step, as: Scalar.self)
-    flow.parameters = current.parameters
-    let nats = try flow.trainingGradient(x, gradient: &gradient)
-    let mean = nats.reduce(0, +) / Double(nats.count)
-    let loss = config.dequantization.bitsPerDim(logProb: -mean, dimensions: flow.imageShape.count)
-    let norm = euclideanNorm(gradient)
+    let (loss, norm, fault) = try lossAndGradient(x)
     progress.step += 1
     let event: TrainingEvent<Scalar>
-    if let reason = progress.fault(loss: loss, norm: norm, limits: config.guarding) {
+    if let reason = fault ?? progress.fault(loss: loss, norm: norm, limits: config.guarding) {
       event = try rollBack(reason)
     } else {
       let rate = config.rate.rate(step: step, steps: config.steps) * progress.rateScale
@@ -174,6 +168,20 @@ public final class Trainer<Flow: TrainableFlow> {
     }
     progress.measuring = true
     try observe(event)
+  }
+
+  /// Bits/dim of a batch, the norm of the gradient, and why the parameters are unusable, if they are.
+  private func lossAndGradient(_ x: Tensor<Scalar>) throws -> (loss: Double, norm: Double, fault: String?) {
+    do {
+      try flow.setParameters(current.parameters)
+    } catch let error as FlowError {
+      guard case .unusableParameters = error else { throw error }
+      return (.nan, .nan, "\(error)")
+    }
+    let nats = try flow.trainingGradient(x, gradient: &gradient)
+    let mean = nats.reduce(0, +) / Double(nats.count)
+    let loss = config.dequantization.bitsPerDim(logProb: -mean, dimensions: flow.imageShape.count)
+    return (loss, euclideanNorm(gradient), nil)
   }
 
   private func update(norm: Double, rate: Double) {
@@ -210,7 +218,7 @@ public final class Trainer<Flow: TrainableFlow> {
   }
 
   private func checkpoint(_ observe: (TrainingEvent<Scalar>) throws -> Void) throws {
-    flow.parameters = current.parameters
+    try flow.setParameters(current.parameters)
     progress.updates = current.updates
     progress.logBytes = log.byteCount
     try log.sync()
@@ -222,12 +230,13 @@ public final class Trainer<Flow: TrainableFlow> {
 }
 
 /// Which images are trained on and which are kept back for validation.
-struct TrainingSplit {
-  var training: [Int]
-  var validation: [Int]
+public struct TrainingSplit: Sendable, Equatable {
+  /// Indices into the images, ascending.
+  public let training: [Int]
+  public let validation: [Int]
 
   /// Draws the validation images by the seed. Throws `tooFewImages`, `constantData`.
-  init(images: ImageSet, config: TrainingConfig) throws(TrainingError) {
+  public init(images: TrainingImages, config: TrainingConfig) throws(TrainingError) {
     let needed = config.validation.images + 1
     guard images.count >= needed else {
       throw .tooFewImages(

@@ -40,7 +40,7 @@ public struct Augmentation: Sendable, Hashable {
 /// The stream of images runs through the training images in a new random order every epoch; step s takes
 /// positions s·B to s·B + B − 1 of it. Augmentation and dequantisation noise are keyed by the position.
 struct TrainingBatches {
-  let images: ImageSet
+  let images: TrainingImages
   /// The images of `images` that are trained on.
   let indices: [Int]
   let size: Int
@@ -50,7 +50,7 @@ struct TrainingBatches {
   private var order: (epoch: Int, indices: [Int])?
 
   init(
-    images: ImageSet, indices: [Int], size: Int, seed: UInt64, dequantization: Dequantization,
+    images: TrainingImages, indices: [Int], size: Int, seed: UInt64, dequantization: Dequantization,
     augmentation: Augmentation
   ) {
     precondition(size > 0 && !indices.isEmpty)

@@ -13,7 +13,9 @@ extension TrainingConfig {
     for key in ConfigKey.all { keys[key.path] = key }
     let sections = Set(keys.keys.compactMap { $0.split(separator: ".").count > 1 ? $0.split(separator: ".").first : nil })
     for (name, node) in try document.members(of: document.root, section: "") {
-      if sections.contains(name[...]) {
+      if name == "flow" {
+        flow = try document.decode(FlowSpec.self, from: node.value, key: name)
+      } else if sections.contains(name[...]) {
         for (inner, node) in try document.members(of: node.value, section: name) {
           try set("\(name).\(inner)", to: node, keys, document)
         }
@@ -60,6 +62,14 @@ extension TrainingConfig {
   /// unless asked for, since its paths mean nothing elsewhere.
   public func yaml(explained: Bool = false, data: Bool = false) -> String {
     var result = ""
+    if let flow {
+      let encoder = YAMLEncoder()
+      encoder.options.sortKeys = true
+      guard let text = try? encoder.encode(["flow": flow]) else {
+        preconditionFailure("a flow's spec can't be written as YAML")
+      }
+      result = text
+    }
     var section: Substring?
     for key in ConfigKey.all where data || !key.path.hasPrefix("data.") {
       let parts = key.path.split(separator: ".")
@@ -74,9 +84,9 @@ extension TrainingConfig {
     return result
   }
 
-  /// Every key with its value, and whether a resumed run must have the same.
-  var entries: [(key: String, value: String, decidesResult: Bool)] {
-    ConfigKey.all.map { ($0.path, $0.read(self), $0.decidesResult) }
+  /// Every key with its value that a resumed run must have in common with its start.
+  var decisiveEntries: [(key: String, value: String)] {
+    ConfigKey.all.filter(\.decidesResult).map { ($0.path, $0.read(self)) }
   }
 }
 
@@ -144,6 +154,43 @@ struct ConfigDocument {
 
   func error(_ key: String, at node: Node, found: String, expected: String) -> ConfigError {
     ConfigError(path: path, line: node.mark?.line, key: key, found: found, expected: expected)
+  }
+
+  /// Decodes a part of the file; what is wrong in it is named by its key and line.
+  func decode<Value: Decodable>(_: Value.Type, from node: Node, key: String) throws(ConfigError) -> Value {
+    do { return try YAMLDecoder().decode(Value.self, from: node) } catch {
+      let (context, expected): (DecodingError.Context?, String)
+      switch error {
+      case DecodingError.keyNotFound(let missing, let found):
+        (context, expected) = (found, "the key \(missing.stringValue)")
+      case DecodingError.typeMismatch(let type, let found), DecodingError.valueNotFound(let type, let found):
+        (context, expected) = (found, Self.name(of: type))
+      case DecodingError.dataCorrupted(let found): (context, expected) = (found, found.debugDescription)
+      default: (context, expected) = (nil, "\(error)")
+      }
+      var place = node
+      var path = key
+      for step in context?.codingPath ?? [] {
+        path += "." + (step.intValue.map(String.init) ?? step.stringValue)
+        if let index = step.intValue, let items = place.sequence, items.indices.contains(index) {
+          place = items[index]
+        } else if let pair = place.mapping?.first(where: { $0.key.string == step.stringValue }) {
+          place = pair.value.mark == nil ? pair.key : pair.value
+        }
+      }
+      throw self.error(path, at: place, found: place.kind, expected: expected)
+    }
+  }
+
+  private static func name(of type: any Any.Type) -> String {
+    switch type {
+    case is Int.Type: "an integer"
+    case is Double.Type: "a number"
+    case is String.Type, is Node.Scalar.Type: "one value"
+    case is Node.Mapping.Type, is [String: Any].Type: "keys and values"
+    case is Node.Sequence.Type, is [Any].Type: "a list"
+    default: "a \(type)"
+    }
   }
 
   func unknownKey(_ key: String, at node: Node, known: [String]) -> ConfigError {

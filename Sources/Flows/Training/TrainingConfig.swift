@@ -4,9 +4,12 @@
   import Darwin
 #endif
 
-/// Everything that decides what a training gives, but for the flow and the data.
+/// Everything that decides what a training gives, but for the images.
 public struct TrainingConfig: Sendable, Hashable {
   public enum Precision: String, Sendable, CaseIterable { case float32, float64 }
+
+  /// The flow to train; a YAML must have it.
+  public var flow: FlowSpec?
 
   /// Key of everything random: weights, order, augmentation, noise, validation images, samples.
   public var seed: UInt64 = 0

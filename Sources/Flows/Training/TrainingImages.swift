@@ -1,7 +1,7 @@
 import AIPOKernels
 
 /// Images to train on or to measure with, as 8-bit pixels `[n, h, w, c]`.
-public struct ImageSet: Sendable {
+public struct TrainingImages: Sendable {
   public let shape: ImageShape
   public let pixels: [UInt8]
 
@@ -35,12 +35,12 @@ public struct ImageSet: Sendable {
   }
 
   /// The images at `indices`, in that order.
-  public func subset(_ indices: some Collection<Int>) -> ImageSet {
+  public func subset(_ indices: some Collection<Int>) -> TrainingImages {
     let size = shape.count
     var result: [UInt8] = []
     result.reserveCapacity(indices.count * size)
     for i in indices { result += pixels[(i * size)..<((i + 1) * size)] }
-    return ImageSet(shape: shape, checked: result)
+    return TrainingImages(shape: shape, checked: result)
   }
 
   private init(shape: ImageShape, checked pixels: [UInt8]) {

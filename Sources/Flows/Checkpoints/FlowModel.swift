@@ -1,0 +1,233 @@
+import AIPOKernels
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+/// A flow prior as a file: the flow and everything that is needed to use it.
+///
+/// A safetensors file. Tensors: the flow's own as `flow.…`; the training images' statistics as
+/// `images.mean` and `images.covariance` (lower triangle) or `images.factors` and `images.diagonal`.
+/// Strings: `format`, `version`, `spec`, `image`, `dequantization`, `figures` (JSON), `recipe` (YAML), `name`,
+/// `provenance`, `licence`.
+public struct FlowModel: Sendable {
+  public static let format = "aipo-flow"
+  /// The version that is written; others are refused.
+  public static let version = "1"
+
+  public var spec: FlowSpec
+  public var imageShape: ImageShape
+  public var dequantization: Dequantization
+  /// The flow's tensors, all float32 or all float64 (but for integers).
+  public var tensors: [NamedTensor]
+  /// Of the training images; nil where they aren't known (an imported model).
+  public var statistics: ImageStatistics?
+  /// The training's YAML; empty where there was none.
+  public var recipe = ""
+  public var figures = ModelFigures()
+  public var name = ""
+  public var provenance = ""
+  public var licence = ""
+  /// Where it was loaded from, for errors.
+  public private(set) var path = "model"
+  /// SHA-256 of the file that was loaded, 64 hexadecimal digits; nil for a model made in memory.
+  public private(set) var checksum: String?
+
+  public init(
+    spec: FlowSpec, imageShape: ImageShape, dequantization: Dequantization, tensors: [NamedTensor],
+    statistics: ImageStatistics? = nil
+  ) {
+    self.spec = spec
+    self.imageShape = imageShape
+    self.dequantization = dequantization
+    self.tensors = tensors
+    self.statistics = statistics
+  }
+
+  /// Trainable and other numbers of the flow.
+  public var parameterCount: Int { tensors.reduce(0) { $0 + $1.count } }
+
+  /// `F32` or `F64`.
+  public var dtypeName: String {
+    tensors.contains { $0.values.dtype == .float64 } ? Double.dtypeName : Float.dtypeName
+  }
+
+  /// Builds the flow. Throws `malformed`, naming the file, where the tensors don't fit the spec or aren't
+  /// usable, and what building throws.
+  public func makeFlow<Scalar: KernelScalar>(
+    _: Scalar.Type = Scalar.self, threads: Int = ThreadPool.availableCores
+  ) throws -> Flow<Scalar> {
+    do {
+      let flow = try Flow<Scalar>(spec: spec, imageShape: imageShape, pool: ThreadPool(threads: threads))
+      try flow.load(tensors)
+      return flow
+    } catch let error as FlowError {
+      throw FileError.malformed(
+        path: path, what: "the flow", found: "unusable (\(error))", expected: "tensors that fit its spec")
+    }
+  }
+
+  // MARK: Reading
+
+  /// Reads and checks a model. Throws `missing`, or `malformed` for anything wrong in it: a truncated
+  /// file, another format or version, a missing or unreadable part, a value that isn't finite.
+  public static func load(path: String) throws(FileError) -> FlowModel {
+    let bytes = try InputFile.bytes(path: path, limit: Safetensors.sizeLimit)
+    var model = try FlowModel(Safetensors(bytes: bytes, path: path), path: path)
+    model.checksum = SHA256.hexDigest(bytes)
+    return model
+  }
+
+  init(_ file: Safetensors, path: String) throws(FileError) {
+    let reader = ModelReader(file: file, path: path)
+    try reader.expect("format", Self.format)
+    try reader.expect("version", Self.version)
+    self.init(
+      spec: try reader.json("spec", FlowSpec.self), imageShape: try reader.imageShape(),
+      dequantization: try reader.json("dequantization", Dequantization.self),
+      tensors: try reader.flowTensors(), statistics: nil)
+    statistics = try reader.statistics(dimensions: imageShape.count)
+    figures = try reader.json("figures", ModelFigures.self)
+    recipe = file.metadata["recipe"] ?? ""
+    name = file.metadata["name"] ?? ""
+    provenance = file.metadata["provenance"] ?? ""
+    licence = file.metadata["licence"] ?? ""
+    self.path = path
+  }
+
+  // MARK: Writing
+
+  /// The file's content; the same bytes for the same model.
+  public func safetensors() throws(FileError) -> Safetensors {
+    if let bad = tensors.first(where: { !$0.values.isFinite }) {
+      throw .malformed(
+        path: path, what: "tensor \(bad.name)", found: "not finite", expected: "finite numbers only")
+    }
+    var metadata = [
+      "format": Self.format, "version": Self.version, "spec": Self.json(spec), "image": Self.json(imageShape),
+      "dequantization": Self.json(dequantization), "figures": Self.json(figures),
+    ]
+    for (key, value) in [
+      ("recipe", recipe), ("name", name), ("provenance", provenance), ("licence", licence),
+    ] where !value.isEmpty {
+      metadata[key] = value
+    }
+    var all = tensors.map { tensor in
+      var tensor = tensor
+      tensor.name = "flow." + tensor.name
+      return tensor
+    }
+    if let statistics {
+      func add(_ name: String, _ shape: [Int], _ values: [Float]) {
+        all.append(NamedTensor(name: "images." + name, shape: shape, values: .float32(values)))
+      }
+      let d = statistics.dimensions
+      add("mean", [d], statistics.mean)
+      switch statistics.covariance {
+      case .full(let triangle): add("covariance", [triangle.count], triangle)
+      case .lowRank(let factors, let diagonal):
+        add("factors", [factors.count / d, d], factors)
+        add("diagonal", [d], diagonal)
+      }
+    }
+    return Safetensors(metadata: metadata, tensors: all)
+  }
+
+  /// Writes the file whole, by rename, and notes its checksum. Throws `unwritable`.
+  public mutating func save(path: String) throws(FileError) {
+    let bytes = try safetensors().bytes
+    try AtomicFile.write(bytes, to: path)
+    self.path = path
+    checksum = SHA256.hexDigest(bytes)
+  }
+
+  static func json(_ value: some Encodable) -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    guard let data = try? encoder.encode(value) else {
+      preconditionFailure("\(type(of: value)) can't be written as JSON")
+    }
+    return String(decoding: data, as: UTF8.self)
+  }
+}
+
+/// Takes a model file's parts and says what is wrong with them.
+private struct ModelReader {
+  let file: Safetensors
+  let path: String
+
+  func malformed(_ what: String, _ found: String, _ expected: String) -> FileError {
+    .malformed(path: path, what: what, found: found, expected: expected)
+  }
+
+  func expect(_ key: String, _ expected: String) throws(FileError) {
+    let found = file.metadata[key].map { "\"\($0.prefix(60))\"" } ?? "missing"
+    guard file.metadata[key] == expected else { throw malformed(key, found, "\"\(expected)\"") }
+  }
+
+  func json<Value: Decodable>(_ key: String, _: Value.Type) throws(FileError) -> Value {
+    guard let text = file.metadata[key] else { throw malformed(key, "missing", "JSON") }
+    do { return try JSONDecoder().decode(Value.self, from: Data(text.utf8)) } catch {
+      throw malformed(key, "unreadable (\(explain(error)))", "a \(Value.self) as JSON")
+    }
+  }
+
+  private func explain(_ error: any Error) -> String {
+    func path(_ context: DecodingError.Context, _ key: (any CodingKey)? = nil) -> String {
+      (context.codingPath + (key.map { [$0] } ?? [])).map { $0.intValue.map(String.init) ?? $0.stringValue }
+        .joined(separator: ".")
+    }
+    return switch error {
+    case DecodingError.keyNotFound(let key, let context): "no \(path(context, key))"
+    case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context),
+      DecodingError.dataCorrupted(let context):
+      "\(path(context)): \(context.debugDescription)"
+    default: "\(error)"
+    }
+  }
+
+  func imageShape() throws(FileError) -> ImageShape {
+    let shape = try json("image", ImageShape.self)
+    guard [shape.height, shape.width, shape.channels].allSatisfy({ (1...65536).contains($0) }) else {
+      throw malformed("image", "\(shape)", "extents from 1 to 65536")
+    }
+    return shape
+  }
+
+  func flowTensors() throws(FileError) -> [NamedTensor] {
+    var result: [NamedTensor] = []
+    for tensor in file.tensors where tensor.name.hasPrefix("flow.") {
+      var own = tensor
+      own.name.removeFirst("flow.".count)
+      guard own.values.isFinite else { throw malformed("tensor \(tensor.name)", "not finite", "finite numbers") }
+      result.append(own)
+    }
+    return result
+  }
+
+  func statistics(dimensions d: Int) throws(FileError) -> ImageStatistics? {
+    guard file["images.mean"] != nil else { return nil }
+    let mean = try floats("images.mean", [d])
+    if file["images.covariance"] != nil {
+      return ImageStatistics(
+        mean: mean, covariance: .full(lowerTriangle: try floats("images.covariance", [d * (d + 1) / 2])))
+    }
+    let rank = file["images.factors"]?.shape.first ?? 0
+    return ImageStatistics(
+      mean: mean,
+      covariance: .lowRank(
+        factors: try floats("images.factors", [rank, d]), diagonal: try floats("images.diagonal", [d])))
+  }
+
+  private func floats(_ name: String, _ shape: [Int]) throws(FileError) -> [Float] {
+    guard let tensor = file[name] else { throw malformed("tensor \(name)", "missing", "shape \(shape)") }
+    guard tensor.shape == shape, case .float32(let values) = tensor.values else {
+      throw malformed(
+        "tensor \(name)", "\(tensor.values.dtype.rawValue) \(tensor.shape.prefix(8))", "F32 \(shape)")
+    }
+    guard tensor.values.isFinite else { throw malformed("tensor \(name)", "not finite", "finite numbers") }
+    return values
+  }
+}

@@ -1,0 +1,119 @@
+import AIPOKernels
+
+extension ImageStatistics {
+  /// Fits mean and covariance to the images at `indices` of a set, as dequantisation makes them: the moments
+  /// of the bins' middles, plus the noise's variance `2^(−2b)/12` on the diagonal (in closed form, nothing is
+  /// drawn). Sums are of integers and exact, so the result depends on no order. The covariance divides by n.
+  ///
+  /// Images of more than `fullLimit` values get `rank` factors: the leading eigenvectors of the covariance of
+  /// at most `max(1024, 4·rank)` evenly spaced images, and a diagonal that restores every value's variance
+  /// over all of them.
+  public static func fit(
+    _ images: TrainingImages, indices: [Int], dequantization: Dequantization, rank: Int
+  ) throws -> ImageStatistics? {
+    precondition(!indices.isEmpty && rank > 0)
+    let moments = BinMoments(images, indices, dequantization)
+    let scale = 1 / Double(dequantization.binCount)
+    let mean = moments.mean.map { Float(($0 + 0.5) * scale) }
+    if images.shape.count <= fullLimit {
+      return ImageStatistics(mean: mean, covariance: .full(lowerTriangle: moments.covariance(scale: scale)))
+    }
+    return nil
+  }
+}
+
+/// Sums over images of their bins (integers from 0 to 2ᵇ − 1).
+private struct BinMoments {
+  let images: TrainingImages
+  let indices: [Int]
+  let dequantization: Dequantization
+  let mean: [Double]
+  private let sums: [Int]
+
+  private var d: Int { images.shape.count }
+  private var n: Double { Double(indices.count) }
+
+  init(_ images: TrainingImages, _ indices: [Int], _ dequantization: Dequantization) {
+    self.images = images
+    self.indices = indices
+    self.dequantization = dequantization
+    let d = images.shape.count
+    var sums = [Int](repeating: 0, count: d)
+    images.pixels.withUnsafeBufferPointer { pixels in
+      sums.withUnsafeMutableBufferPointer { sums in
+        for index in indices {
+          for i in 0..<d { sums[i] += dequantization.bin(pixels[index * d + i]) }
+        }
+      }
+    }
+    self.sums = sums
+    mean = sums.map { Double($0) / Double(indices.count) }
+  }
+
+  /// The lower triangle, row by row, times scale²; the noise's variance is added to the diagonal.
+  func covariance(scale: Double) -> [Float] {
+    let products = self.products()
+    var result: [Float] = []
+    result.reserveCapacity(products.count)
+    for i in 0..<d {
+      for j in 0...i {
+        let value = (products[i * (i + 1) / 2 + j] - Double(sums[i]) * Double(sums[j]) / n) / n
+        result.append(Float(value * scale * scale + (i == j ? dequantization.noiseVariance : 0)))
+      }
+    }
+    return result
+  }
+
+  /// `Σ bᵢbⱼ`, lower triangle. Blocks of images are summed in float32, where the integers are exact below
+  /// 2²⁴ (256·255² is), and added up in double.
+  private func products() -> [Double] {
+    let d = self.d
+    let blockSize = 256
+    let tile = 8
+    var total = [Double](repeating: 0, count: d * (d + 1) / 2)
+    var block = [Float](repeating: 0, count: blockSize * d)
+    var rows = [Float](repeating: 0, count: tile * d)
+    for start in stride(from: 0, to: indices.count, by: blockSize) {
+      let count = min(blockSize, indices.count - start)
+      for k in 0..<count { fill(&block, at: k * d, image: indices[start + k]) }
+      block.withUnsafeBufferPointer { block in
+        rows.withUnsafeMutableBufferPointer { rows in
+          total.withUnsafeMutableBufferPointer { total in
+            for first in stride(from: 0, to: d, by: tile) {
+              let last = min(first + tile, d)
+              rows.update(repeating: 0)
+              for k in 0..<count {
+                let x = block.baseAddress! + k * d
+                for i in first..<last where x[i] != 0 {
+                  addProduct(x[i], x, to: rows.baseAddress! + (i - first) * d, count: i + 1)
+                }
+              }
+              for i in first..<last {
+                for j in 0...i { total[i * (i + 1) / 2 + j] += Double(rows[(i - first) * d + j]) }
+              }
+            }
+          }
+        }
+      }
+    }
+    return total
+  }
+
+  private func fill(_ block: inout [Float], at offset: Int, image: Int) {
+    let d = self.d
+    let shift = UInt8(8 - dequantization.bits)
+    images.pixels.withUnsafeBufferPointer { pixels in
+      block.withUnsafeMutableBufferPointer { block in
+        for i in 0..<d { block[offset + i] = Float(pixels[image * d + i] >> shift) }
+      }
+    }
+  }
+
+}
+
+@inline(__always)
+private func addProduct(
+  _ a: Float, _ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int
+) {
+  for j in 0..<count { y[j] += a * x[j] }
+}
