@@ -34,7 +34,7 @@ public struct GradientDescent: Corrector {
       return .failure(CorrectorFailure(.resolution))
     }
     let promised = step * dot(gradient, gradient)
-    if promised < resolution * max(1, sample.value(weights).magnitude), halvings == 0 {
+    if promised < 0.25 * sample.rounding(weights, resolution: resolution), halvings == 0 {
       return .failure(CorrectorFailure(.resolution))
     }
     return .success(adding(point, gradient, scaledBy: -step))
@@ -54,7 +54,9 @@ public struct GradientDescent: Corrector {
     }
     halvings += 1
     step = length / 2
-    if length * square < resolution * max(1, value.magnitude) { return .stuck(.resolution) }
+    if length * square < 0.25 * sample.rounding(weights, resolution: resolution) {
+      return .stuck(.resolution)
+    }
     return halvings < 60 ? .searching : .stuck(.lineSearch)
   }
 }

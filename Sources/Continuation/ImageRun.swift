@@ -329,9 +329,8 @@ struct ImageRun: Sendable {
   private mutating func takeBest() {
     guard let best, let sample, sample.serves(weights), best.sample.serves(weights) else { return }
     let value = sample.value(weights)
-    guard best.sample.value(weights) < value - 4 * objective.resolution * max(1, value.magnitude) else {
-      return
-    }
+    guard best.sample.value(weights) < value - sample.rounding(weights, resolution: objective.resolution)
+    else { return }
     point = best.point
     self.sample = best.sample
   }
@@ -391,8 +390,9 @@ struct ImageRun: Sendable {
     states.append(
       PathState(
         image: image, event: event, s: s, weights: weights, point: point,
-        objective: sample.value(weights), recon: sample.recon, flow: sample.flow,
-        gaussian: sample.gaussian, evaluations: evaluations, iterations: iterations, step: step,
+        pixels: sample.pixels ?? point, objective: sample.value(weights), recon: sample.recon,
+        flow: sample.flow, gaussian: sample.gaussian, evaluations: evaluations, iterations: iterations,
+        step: step,
         gradientNorm: norm(sample.gradient(weights))))
   }
 }

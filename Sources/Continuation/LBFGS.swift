@@ -68,7 +68,7 @@ public struct LBFGS: Corrector {
         slope = dot(gradient, candidate)
       }
       let value = sample.value(weights)
-      let slack = resolution * max(1, value.magnitude)
+      let slack = sample.rounding(weights, resolution: resolution)
       // A Newton-like step promises a decrease of half the slope. Below the value's resolution the slopes
       // still tell a better point, the further the finer the arithmetic.
       guard slope < 0, slope.isFinite, -0.5 * slope > min(0.1, 1e6 * resolution) * slack else {
@@ -98,7 +98,7 @@ public struct LBFGS: Corrector {
       if let best { return accept(best.point, best.sample) }
       let promised = -0.5 * dot(gradient, direction)
       self.direction = nil
-      if promised <= 4 * resolution * max(1, sample.value(weights).magnitude) {
+      if promised <= sample.rounding(weights, resolution: resolution) {
         return .stuck(.resolution)
       }
       guard !didReset, !pairs.isEmpty else { return .stuck(.lineSearch) }

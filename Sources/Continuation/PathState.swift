@@ -47,8 +47,10 @@ public struct PathState: Sendable {
   /// Place on the path, 0…1.
   public let s: Double
   public let weights: ObjectiveWeights
-  /// Coordinates: pixels, or latents in z-space.
-  public let point: [Double]
+  /// Coordinates: pixels, or latents in z-space; empty in the trace of a result.
+  public internal(set) var point: [Double]
+  /// The image, h·w·c values; empty in the trace of a result.
+  public internal(set) var pixels: [Double]
   /// L at the weights, nats.
   public let objective: Double
   public let recon: Double

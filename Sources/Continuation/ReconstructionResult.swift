@@ -21,6 +21,7 @@ public struct ReconstructionResult<Scalar: KernelScalar>: Sendable {
   public let reason: PathStop
   /// `lambda`, `prior`, `fixed` or `gaussian`.
   public let path: String
+  /// The states without their points, which only the observer sees: they would be most of the memory.
   public let trace: [PathState]
 }
 

@@ -115,7 +115,12 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
         break
       }
       guard let states = try machine.next() else { break }
-      for state in states { traces[state.image - images[0]].append(state) }
+      for state in states {
+        var kept = state
+        kept.point = []
+        kept.pixels = []
+        traces[state.image - images[0]].append(kept)
+      }
       if !states.isEmpty { observer.onStates(states) }
       let active = images.count - machine.activeCount
       let latest = traces.compactMap(\.last)
@@ -225,8 +230,10 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     let d = problem.imageShape.count
     var choice = options.start
     if choice == .auto {
-      let injective = try images.first.map { try linear($0).isInjective } ?? true
-      choice = injective || gaussian == nil ? .observed : .gaussian
+      let isLinear = images.allSatisfy { problem.linearOperator($0) != nil }
+      let injective = images.allSatisfy { problem.linearOperator($0)?.isInjective ?? false }
+      choice = injective ? .observed : gaussian == nil ? (isLinear ? .observed : .zero) : .gaussian
+      if !isLinear, let gaussian { return images.map { _ in gaussian.mean } }
     }
     switch choice {
     case .auto, .observed:

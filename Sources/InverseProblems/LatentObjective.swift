@@ -58,7 +58,7 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
       let base = baseLogProb[cotangents.count]
       results[i] = ObjectiveSample(
         recon: recon, flow: decodedLogDet[row] - base, gaussian: normal,
-        gradient: .combined([], weights[i]))
+        gradient: .combined([], weights[i]), pixels: x)
       cotangents.append(cotangent)
     }
     let shape = problem.imageShape

@@ -31,6 +31,8 @@ public struct ObjectiveSample: Sendable {
   public var flow: Double?
   public var gaussian: Double?
   public var gradient: Gradient
+  /// The image where the point is something else.
+  public var pixels: [Double]?
 
   public enum Gradient: Sendable {
     /// A gradient a term: the sample serves every weight whose terms are there.
@@ -39,7 +41,10 @@ public struct ObjectiveSample: Sendable {
     case combined([Double], ObjectiveWeights)
   }
 
-  public init(recon: Double, flow: Double?, gaussian: Double?, gradient: Gradient) {
+  public init(
+    recon: Double, flow: Double?, gaussian: Double?, gradient: Gradient, pixels: [Double]? = nil
+  ) {
+    self.pixels = pixels
     self.recon = recon
     self.flow = flow
     self.gaussian = gaussian
@@ -59,6 +64,14 @@ public struct ObjectiveSample: Sendable {
     if weights.flow != 0 { sum += weights.flow * flow! }
     if weights.gaussian != 0 { sum += weights.gaussian * gaussian! }
     return sum
+  }
+
+  /// What rounding can do to L at the weights: four roundoffs of the sum of its terms' magnitudes.
+  public func rounding(_ weights: ObjectiveWeights, resolution: Double) -> Double {
+    var sum = recon.magnitude
+    if weights.flow != 0 { sum += (weights.flow * flow!).magnitude }
+    if weights.gaussian != 0 { sum += (weights.gaussian * gaussian!).magnitude }
+    return 4 * resolution * max(1, sum)
   }
 
   /// ∇L at the weights, which the sample must serve.
@@ -81,7 +94,7 @@ public struct PriorCurvature: Sendable, Hashable {
   /// Share of the Gaussian prior's C⁻¹, in [0, 1]; counts as 0 where there is no Gaussian prior.
   public var mix: Double
 
-  public init(isotropic: Double = 300, mix: Double = 0) {
+  public init(isotropic: Double = 300, mix: Double = 0.5) {
     self.isotropic = isotropic
     self.mix = mix
   }
