@@ -18,8 +18,8 @@ public enum CorrectorStop: Sendable, Equatable {
   case lineSearch
 }
 
-/// Minimises the objective of one image at fixed weights, one trial point at a time. The caller evaluates the
-/// points, so that the trials of many images share one batched call of the prior.
+/// Minimises the objective of one image at fixed weights, one trial point at a time. The caller evaluates
+/// the points, so that the trials of many images share one batched call of the prior.
 ///
 ///     corrector.begin(x, sample, weights, curvature, resolution)
 ///     while let trial = corrector.propose() { outcome = corrector.receive(trial, evaluate(trial)) }

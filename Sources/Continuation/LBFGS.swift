@@ -1,7 +1,7 @@
 import AIPOInverseProblems
 
-/// Limited-memory BFGS whose initial inverse Hessian is `γ (∇²F + λ·curvature of R)⁻¹`, with γ = sᵀy / yᵀH₀y.
-/// Without the data term's curvature sensing in pixel space is hopeless.
+/// Limited-memory BFGS whose initial inverse Hessian is `γ (∇²F + λ·curvature of R)⁻¹`, with γ = sᵀy /
+/// yᵀH₀y. Without the data term's curvature sensing in pixel space is hopeless.
 ///
 /// The pairs (s, y) are kept a term: when λ or t changes, y is recombined at the new weights, so the memory
 /// survives the step along the path at no evaluation.

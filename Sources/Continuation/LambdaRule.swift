@@ -19,8 +19,8 @@ public struct LambdaTrial: Sendable {
     self.measurements = measurements
   }
 
-  /// `‖r‖² − σ²(m − df)`: what a fit with df degrees of freedom leaves is `E‖r‖² = σ²(m − df)`, so a positive
-  /// value says over-smoothing.
+  /// `‖r‖² − σ²(m − df)`: what a fit with df degrees of freedom leaves is `E‖r‖² = σ²(m − df)`, so a
+  /// positive value says over-smoothing.
   public var discrepancy: Double {
     residualSquare - variance * (Double(measurements) - degreesOfFreedom)
   }

@@ -50,8 +50,8 @@ public enum CorrectorChoice: String, Sendable, Codable, CaseIterable {
 
 /// Where the first corrector starts.
 public enum StartChoice: String, Sendable, Codable, CaseIterable {
-  /// `observed` for an injective operator, else `gaussian`; for a non-linear one the Gaussian's mean. Without a
-  /// Gaussian `observed`, or `zero` for a non-linear one.
+  /// `observed` for an injective operator, else `gaussian`; for a non-linear one the Gaussian's mean.
+  /// Without a Gaussian `observed`, or `zero` for a non-linear one.
   case auto
   /// A⁺y.
   case observed

@@ -100,8 +100,8 @@ public struct PriorCurvature: Sendable, Hashable {
   }
 }
 
-/// An objective over a batch of images, each with its own weights, in the coordinates that a solver moves in.
-/// Every image's result depends on that image alone, to the bit.
+/// An objective over a batch of images, each with its own weights, in the coordinates that a solver moves
+/// in. Every image's result depends on that image alone, to the bit.
 public protocol Objective: Sendable {
   /// Coordinates of an image.
   var dimension: Int { get }

@@ -1,5 +1,5 @@
 /// `aᵀb`, summed in a fixed order.
-public func dot(_ a: [Double], _ b: [Double]) -> Double {
+package func dot(_ a: [Double], _ b: [Double]) -> Double {
   precondition(a.count == b.count)
   return a.withUnsafeBufferPointer { a in
     b.withUnsafeBufferPointer { b in
@@ -25,10 +25,10 @@ public func dot(_ a: [Double], _ b: [Double]) -> Double {
 }
 
 /// `‖a‖₂`.
-public func norm(_ a: [Double]) -> Double { dot(a, a).squareRoot() }
+package func norm(_ a: [Double]) -> Double { dot(a, a).squareRoot() }
 
 /// `a + scale·b`.
-public func adding(_ a: [Double], _ b: [Double], scaledBy scale: Double) -> [Double] {
+package func adding(_ a: [Double], _ b: [Double], scaledBy scale: Double) -> [Double] {
   precondition(a.count == b.count)
   var result = a
   for i in result.indices { result[i] += scale * b[i] }
