@@ -87,7 +87,8 @@ struct ArrayData: Sendable {
     path = file.path
     let isGzip = beginning.starts(with: [0x1F, 0x8B])
     guard isGzip || NPY.isNPY(beginning) || IDX.isIDX(beginning) else { return nil }
-    let stream = isGzip ? try ByteStream(gzip: file, pending: beginning) : ByteStream(file, pending: beginning)
+    let stream =
+      isGzip ? try ByteStream(gzip: file, pending: beginning) : ByteStream(file, pending: beginning)
     var bytes = try stream.read(16)
     var header: ArrayHeader
     if NPY.isNPY(bytes) {

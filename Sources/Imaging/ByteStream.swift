@@ -29,8 +29,10 @@ final class ByteStream {
   func read(_ count: Int) throws(FileError) -> [UInt8] {
     var result = pending.count <= count ? pending : Array(pending[..<count])
     pending.removeFirst(result.count)
+    var piece = 1 << 16
     while result.count < count {
-      let wanted = min(count - result.count, 1 << 22)
+      let wanted = min(count - result.count, piece)
+      piece = min(2 * piece, 1 << 22)
       let chunk: [UInt8]
       switch source {
       case .file(let file): chunk = try file.next(wanted)

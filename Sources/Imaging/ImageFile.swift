@@ -46,7 +46,9 @@ struct ImageFile: Sendable {
   /// The pixels, `[h, w, c]`.
   func pixels() throws(FileError) -> StoredPixels {
     let bytes: [UInt8]
-    if let content { bytes = content } else {
+    if let content {
+      bytes = content
+    } else {
       bytes = try InputFile.bytes(path: path, limit: ImageLimits.fileBytes)
     }
     let decoded: (shape: ImageShape, pixels: StoredPixels)
@@ -74,7 +76,9 @@ struct ImageFile: Sendable {
     var names = [[UInt8]]()
     while let entry = readdir(stream) {
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: UInt8.self, capacity: 1) { Array(UnsafeBufferPointer(start: $0, count: strlen($0))) }
+        $0.withMemoryRebound(to: UInt8.self, capacity: 1) {
+          Array(UnsafeBufferPointer(start: $0, count: strlen($0)))
+        }
       }
       if name.first != UInt8(ascii: ".") { names.append(name) }
     }

@@ -71,7 +71,13 @@ public enum ImageOutputFormat: Sendable {
   /// Nil for another suffix.
   public init?(path: String) {
     let name = path.lowercased()
-    if name.hasSuffix(".png") { self = .png } else if name.hasSuffix(".npy") { self = .npy } else { return nil }
+    if name.hasSuffix(".png") {
+      self = .png
+    } else if name.hasSuffix(".npy") {
+      self = .npy
+    } else {
+      return nil
+    }
   }
 }
 

@@ -6,6 +6,13 @@ public enum NonFinitePolicy: Sendable {
   case refused
   /// They are handed on, as hidden pixels of an observation may be anything.
   case allowed
+
+  /// Where the first value is that is refused: not finite, or beyond what the scalar can hold.
+  func firstRefused<Scalar: KernelScalar>(_ values: [Double], _: Scalar.Type) -> Int? {
+    guard self == .refused else { return nil }
+    let limit = Double(Scalar.greatestFiniteMagnitude)
+    return values.firstIndex { !(abs($0) <= limit) }
+  }
 }
 
 /// Images of a file or a folder, read when asked for. Their format is told by content:
@@ -96,7 +103,8 @@ public struct ImageSet: Sendable {
     for index in indices {
       guard (0..<count).contains(index) else {
         throw .malformed(
-          path: path, what: "image index", found: "\(index)", expected: count == 1 ? "0" : "0 to \(count - 1)")
+          path: path, what: "image index", found: "\(index)", expected: count == 1 ? "0" : "0 to \(count - 1)"
+        )
       }
       let stored = shape(of: index)
       guard let shape = transform.shape(of: stored) else {
@@ -124,7 +132,7 @@ public struct ImageSet: Sendable {
     var result = try Tensor<Scalar>(shape: [indices.count, shape.height, shape.width, shape.channels])
     try result.withUnsafeMutableBufferPointer { out in
       for (k, index) in indices.enumerated() {
-        let values = try values(of: index, transform: transform, nonFinite: nonFinite)
+        let values = try values(of: index, as: Scalar.self, transform: transform, nonFinite: nonFinite)
         store(values, into: UnsafeMutableBufferPointer(rebasing: out[(k * shape.count)...]))
       }
     }
@@ -143,7 +151,8 @@ public struct ImageSet: Sendable {
       if transform == .identity, case .bytes(let bytes) = try stored(index) {
         result += bytes
       } else {
-        result += try values(of: index, transform: transform, nonFinite: .refused).map(PixelValue.byte)
+        let values = try values(of: index, as: Double.self, transform: transform, nonFinite: .refused)
+        result += values.map(PixelValue.byte)
       }
     }
     return result
@@ -171,8 +180,8 @@ public struct ImageSet: Sendable {
     }
   }
 
-  private func values(
-    of index: Int, transform: ImageTransform, nonFinite: NonFinitePolicy
+  private func values<Scalar: KernelScalar>(
+    of index: Int, as type: Scalar.Type, transform: ImageTransform, nonFinite: NonFinitePolicy
   ) throws(FileError) -> [Double] {
     let shape = shape(of: index)
     var values: [Double]
@@ -180,12 +189,12 @@ public struct ImageSet: Sendable {
     case .bytes(let bytes): values = bytes.map(PixelValue.scalar)
     case .values(let floats):
       values = floats
-      if nonFinite == .refused, let place = values.firstIndex(where: { !$0.isFinite }) {
+      if let place = nonFinite.firstRefused(values, type) {
         throw .malformed(
           path: path,
           what: "value at row \(place / (shape.width * shape.channels)), "
             + "column \(place / shape.channels % shape.width) of image \(name(of: index))",
-          found: "\(values[place])", expected: "a finite number")
+          found: "\(values[place])", expected: "a finite \(type)")
       }
     }
     if transform != .identity { values = transform.apply(values, shape) }

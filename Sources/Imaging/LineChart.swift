@@ -105,7 +105,8 @@ public struct LineChart: Sendable {
   /// stretch, so that spikes stay.
   private func visiblePoints(_ series: Series) -> [Point?] {
     let points = zip(series.x, series.y).map { x, y -> Point? in
-      guard let y, abs(x) < 1e300, abs(y) < 1e300, xScale == .linear || x > 0, yScale == .linear || y > 0 else {
+      guard let y, abs(x) < 1e300, abs(y) < 1e300, xScale == .linear || x > 0, yScale == .linear || y > 0
+      else {
         return nil
       }
       return Point(x: x, y: y)
@@ -172,7 +173,8 @@ public struct LineChart: Sendable {
         y += 18
       }
       parts.append(
-        #"<g class="series s\#(k % Self.colours)"><path d="M\#(Markup.coordinate(x)) \#(Markup.coordinate(y - 4))h18"/></g>"#)
+        #"<g class="series s\#(k % Self.colours)"><path d="M\#(Markup.coordinate(x)) \#(Markup.coordinate(y - 4))h18"/></g>"#
+      )
       parts.append(text(series.name, x: x + 25, y: y, class: "key"))
       x += length
     }
@@ -217,6 +219,9 @@ public struct LineChart: Sendable {
     .chart .series path{stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
     .chart .dense path{stroke-width:1;opacity:.75}
 
-    """ + (0..<colours).map { ".chart .s\($0) path{stroke:var(--s\($0))}.chart .s\($0) circle{fill:var(--s\($0))}\n" }
+    """
+    + (0..<colours).map {
+      ".chart .s\($0) path{stroke:var(--s\($0))}.chart .s\($0) circle{fill:var(--s\($0))}\n"
+    }
     .joined()
 }

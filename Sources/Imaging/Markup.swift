@@ -55,7 +55,8 @@ enum Markup {
       while mantissa < 0.9995 { (mantissa, exponent) = (mantissa * 10, exponent - 1) }
       return (value < 0 ? "−" : "") + trimmed(fixed(mantissa, decimals: 2)) + "·10" + superscript(exponent)
     }
-    return trimmed(fixed(value, decimals: size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4))
+    return trimmed(
+      fixed(value, decimals: size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4))
   }
 
   static func trimmed(_ text: String) -> String {
@@ -78,7 +79,8 @@ enum Markup {
     let fraction = abs(hundredths) % 100
     let whole = "\(sign)\(abs(hundredths) / 100)"
     if fraction == 0 { return whole }
-    return fraction % 10 == 0 ? "\(whole).\(fraction / 10)" : "\(whole).\(fraction < 10 ? "0" : "")\(fraction)"
+    return fraction % 10 == 0
+      ? "\(whole).\(fraction / 10)" : "\(whole).\(fraction < 10 ? "0" : "")\(fraction)"
   }
 
   static func base64(_ bytes: [UInt8]) -> String {
@@ -87,10 +89,13 @@ enum Markup {
     result.reserveCapacity((bytes.count + 2) / 3 * 4)
     for start in stride(from: 0, to: bytes.count, by: 3) {
       let group = bytes[start..<min(start + 3, bytes.count)]
-      let word = group.enumerated().reduce(UInt32(0)) { $0 | UInt32($1.element) << (16 - 8 * UInt32($1.offset)) }
+      let word = group.enumerated().reduce(UInt32(0)) {
+        $0 | UInt32($1.element) << (16 - 8 * UInt32($1.offset))
+      }
       for position in 0..<4 {
         result.append(
-          position <= group.count ? alphabet[Int(word >> (18 - 6 * UInt32(position)) & 63)] : UInt8(ascii: "="))
+          position <= group.count
+            ? alphabet[Int(word >> (18 - 6 * UInt32(position)) & 63)] : UInt8(ascii: "="))
       }
     }
     return String(decoding: result, as: UTF8.self)

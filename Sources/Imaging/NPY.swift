@@ -43,7 +43,8 @@ enum NPY {
     }
     let (type, bigEndian) = try type(fields.descr, path: path)
     return ArrayHeader(
-      format: "NPY", type: type, bigEndian: bigEndian, fortranOrder: fields.fortranOrder && fields.shape.count > 1,
+      format: "NPY", type: type, bigEndian: bigEndian,
+      fortranOrder: fields.fortranOrder && fields.shape.count > 1,
       shape: fields.shape, offset: length)
   }
 
@@ -97,7 +98,13 @@ private struct HeaderParser {
         descr = value
       case "fortran_order":
         guard fortranOrder == nil else { return nil }
-        if take("True") { fortranOrder = true } else if take("False") { fortranOrder = false } else { return nil }
+        if take("True") {
+          fortranOrder = true
+        } else if take("False") {
+          fortranOrder = false
+        } else {
+          return nil
+        }
       case "shape":
         guard shape == nil, let value = tuple() else { return nil }
         shape = value

@@ -28,24 +28,20 @@ public enum NPYFile {
         let bytes = try array.bytes((start * header.type.size)..<(end * header.type.size))
         if values.count != end - start { values.removeLast(values.count - (end - start)) }
         header.forEachValue(bytes) { values[$0] = $1 }
-        if nonFinite == .refused, let bad = values.firstIndex(where: { !$0.isFinite }) {
+        if let bad = nonFinite.firstRefused(values, Scalar.self) {
           throw FileError.malformed(
             path: path, what: "value at \(indices(of: start + bad, in: header.shape))",
-            found: "\(values[bad])", expected: "a finite number")
+            found: "\(values[bad])", expected: "a finite \(Scalar.self)")
         }
         store(values, into: UnsafeMutableBufferPointer(rebasing: out[start..<end]))
-        if nonFinite == .refused, let bad = (start..<end).first(where: { !out[$0].isFinite }) {
-          throw FileError.malformed(
-            path: path, what: "value at \(indices(of: bad, in: header.shape))",
-            found: "\(values[bad - start])", expected: "a number within the range of \(Scalar.self)")
-        }
       }
     }
     return result
   }
 
   /// Writes a whole array in the precision of its scalars. Throws `unwritable`.
-  public static func write<Scalar: KernelScalar>(_ tensor: Tensor<Scalar>, to path: String) throws(FileError) {
+  public static func write<Scalar: KernelScalar>(_ tensor: Tensor<Scalar>, to path: String) throws(FileError)
+  {
     let file = try AtomicFile(path: path)
     try file.write(NPY.header(descr: descr(Scalar.self), shape: tensor.shape))
     try append(tensor, to: file)

@@ -101,7 +101,8 @@ enum PNG {
     for pixel in 0..<pixels {
       guard values[pixel * stored + kept] == opaque else {
         throw .malformed(
-          path: path, what: "alpha at row \(pixel / header.shape.width), column \(pixel % header.shape.width)",
+          path: path,
+          what: "alpha at row \(pixel / header.shape.width), column \(pixel % header.shape.width)",
           found: "\(values[pixel * stored + kept])", expected: "\(opaque) (only opaque images can be used)")
       }
       result += values[(pixel * stored)..<(pixel * stored + kept)]

@@ -35,7 +35,9 @@ extension ReconstructionReport {
   private static func section(_ section: Section, _ index: Int) throws(FileError) -> String {
     let scale = ReportPicture.errorScale(section)
     var parts = [#"<section id="s\#(index)"><h2>\#(Markup.escape(section.title))</h2>"#]
-    if !section.caption.isEmpty { parts.append(#"<p class="caption">\#(Markup.escape(section.caption))</p>"#) }
+    if !section.caption.isEmpty {
+      parts.append(#"<p class="caption">\#(Markup.escape(section.caption))</p>"#)
+    }
     parts.append(fields(section.settings, class: "settings"))
     if !section.rows.isEmpty { parts.append(summary(section)) }
     if section.methods.count > 1 {
@@ -167,7 +169,8 @@ extension ReconstructionReport {
         #"<label class="toggle"><input type="checkbox"> Show error maps \#(scaleBar(scale))</label>"#)
     }
     parts.append(#"<div class="scroll"><div class="grid" style="--columns:\#(head.count)">"#)
-    parts.append(#"<div class="row head"><span></span>\#(head.map { "<b>\(Markup.escape($0))</b>" }.joined())</div>"#)
+    parts.append(
+      #"<div class="row head"><span></span>\#(head.map { "<b>\(Markup.escape($0))</b>" }.joined())</div>"#)
     for entry in section.entries {
       parts.append(#"<div class="row">\#(rowLabel(entry.source))"#)
       if hasTruth { parts.append(figure("", try picture(entry.truth, alt: "truth"))) }
@@ -237,7 +240,8 @@ extension ReconstructionReport {
   }
 
   /// Empty where there is nothing to compare.
-  private static func errorMap(_ entry: Entry, _ result: Result?, _ scale: Double) throws(FileError) -> String {
+  private static func errorMap(_ entry: Entry, _ result: Result?, _ scale: Double) throws(FileError) -> String
+  {
     guard let truth = entry.truth, let image = result?.image, image.shape == truth.shape else { return "" }
     return try ReportPicture.errorMap(image, truth, scale: scale, alt: "error map")
   }
@@ -245,7 +249,8 @@ extension ReconstructionReport {
   private static func figure(
     _ label: String, _ picture: String, value: String = "", class name: String = "", extra: String = ""
   ) -> String {
-    let caption = (label.isEmpty ? "" : "<b>\(label)</b>") + (value.isEmpty ? "" : "<span>\(value)</span>") + extra
+    let caption =
+      (label.isEmpty ? "" : "<b>\(label)</b>") + (value.isEmpty ? "" : "<span>\(value)</span>") + extra
     return #"<figure class="\#(name)">\#(picture)<figcaption>\#(caption)</figcaption></figure>"#
   }
 

@@ -178,7 +178,9 @@ extension ReconstructionReport.Section {
   /// Methods in the order of their first appearance.
   var methods: [String] {
     var seen = [String]()
-    for result in entries.flatMap(\.results) where !seen.contains(result.method) { seen.append(result.method) }
+    for result in entries.flatMap(\.results) where !seen.contains(result.method) {
+      seen.append(result.method)
+    }
     return seen
   }
 

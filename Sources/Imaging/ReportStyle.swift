@@ -1,108 +1,109 @@
 /// The style sheet of a report.
 enum ReportStyle {
-  static let css = LineChart.theme + LineChart.rules + """
-    :root{color-scheme:light dark;--page:#f7f6f3;--good:#0f7a55;--goodback:#e3f2ea}
-    @media (prefers-color-scheme:dark){:root{--page:#131518;--good:#62d3a4;--goodback:#1d342a}}
-    *{box-sizing:border-box}
-    html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
-    body{margin:0;background:var(--page);color:var(--ink);\
-    font:16px/1.55 ui-sans-serif,system-ui,"Segoe UI","Helvetica Neue",Arial,sans-serif}
-    main{max-width:70rem;margin:0 auto;padding:3.5rem clamp(1rem,4vw,3rem) 4rem}
-    h1{font-size:clamp(1.75rem,4.5vw,2.6rem);line-height:1.12;letter-spacing:-.022em;font-weight:680;margin:0;text-wrap:balance}
-    h2{font-size:1.45rem;line-height:1.2;letter-spacing:-.012em;font-weight:650;margin:0}
-    h3{font-size:.95rem;font-weight:600;margin:0 0 .9rem;overflow-wrap:anywhere}
-    .lead{font-size:1.12rem;color:var(--muted);max-width:44rem;margin:.7rem 0 0;text-wrap:pretty}
-    .caption{color:var(--muted);max-width:46rem;margin:.5rem 0 0;text-wrap:pretty}
-    section{margin-top:4rem;padding-top:2rem;border-top:1px solid var(--line)}
-    dl{display:flex;flex-wrap:wrap;gap:.7rem 1.9rem;margin:1.5rem 0 0}
-    dt{font-size:.74rem;line-height:1.3;color:var(--muted);letter-spacing:.02em}
-    dd{margin:.1rem 0 0;font-variant-numeric:tabular-nums;font-size:.94rem;line-height:1.35;overflow-wrap:anywhere}
-    dl.settings{margin-top:1.1rem}
-    pre{margin:1.6rem 0 0;padding:.8rem 1rem;background:var(--surface);border:1px solid var(--line);\
-    border-radius:8px;font:.82rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;\
-    white-space:pre-wrap;overflow-wrap:anywhere}
-    code{font:inherit}
-    nav{display:flex;flex-wrap:wrap;gap:.5rem;margin-top:1.6rem}
-    nav a{padding:.25rem .8rem;border:1px solid var(--line);border-radius:99px;background:var(--surface);\
-    color:var(--ink);text-decoration:none;font-size:.88rem}
-    nav a:hover,nav a:focus-visible{border-color:var(--muted)}
-    .scroll{overflow-x:auto}
-    table{border-collapse:collapse;margin-top:1.8rem;font-variant-numeric:tabular-nums;font-size:.95rem}
-    caption{text-align:left;color:var(--muted);font-size:.82rem;padding-bottom:.45rem}
-    thead th{font-size:.78rem;font-weight:500;color:var(--muted);border-bottom:1px solid var(--muted);\
-    white-space:nowrap}
-    th,td{padding:.42rem 0 .42rem 2.4rem;text-align:right}
-    tr>:first-child{padding-left:0;text-align:left}
-    tbody th{font-weight:500}
-    tbody td,tbody th{border-bottom:1px solid var(--line)}
-    td.best{font-weight:680;color:var(--good)}
-    .card{margin-top:2rem;padding:1.4rem;background:var(--surface);border:1px solid var(--line);\
-    border-radius:12px}
-    .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(9.5rem,42%),1fr));\
-    gap:1.1rem;max-width:56rem}
-    figure{margin:0;min-width:0}
-    img,.none{display:block;width:100%;height:auto;border-radius:4px;\
-    box-shadow:0 0 0 1px var(--line)}
-    img.small{image-rendering:pixelated}
-    .none{aspect-ratio:1;display:grid;place-content:center;text-align:center;padding:.4rem;\
-    font-size:.8rem;line-height:1.3;color:var(--muted);background:var(--page)}
-    figcaption{display:flex;flex-wrap:wrap;align-items:baseline;justify-content:space-between;gap:0 .6rem;\
-    margin-top:.45rem;font-size:.84rem;line-height:1.35;font-variant-numeric:tabular-nums}
-    figcaption b{font-weight:600}
-    figcaption span{color:var(--muted)}
-    .bar{display:inline-flex;align-items:center;gap:.35rem;font-size:.76rem;color:var(--muted);white-space:nowrap}
-    .bar i{width:3.2rem;height:.5rem;border-radius:2px;background:\(ColorMap.gradient)}
-    .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(21rem,100%),1fr));gap:1.2rem;\
-    margin-top:1.6rem}
-    .charts .ground{fill:none}
-    .charts svg{display:block;width:100%;height:auto}
-    details{margin-top:1.4rem}
-    summary{cursor:pointer;font-size:.92rem;color:var(--muted)}
-    .toggle{display:flex;flex-wrap:wrap;align-items:center;gap:.5rem;margin-top:1.6rem;font-size:.88rem;\
-    color:var(--muted);cursor:pointer}
-    .toggle input{margin:0;width:1rem;height:1rem;accent-color:var(--s0)}
-    .toggle .bar{margin-left:.4rem}
-    .grid{margin-top:1rem;min-width:calc(var(--columns)*4.4rem)}
-    .row{display:grid;grid-template-columns:4.2rem repeat(var(--columns),minmax(0,1fr));gap:.8rem;\
-    margin-top:1rem;align-items:start}
-    .row.head{margin:0;font-size:.88rem}
-    .row.head b{font-weight:600}
-    .source{font-size:.8rem;line-height:1.35;color:var(--muted);overflow-wrap:anywhere;align-self:center;\
-    padding-bottom:1.6rem}
-    .row figcaption{font-size:.8rem;justify-content:flex-start;min-height:1.1rem}
-    .best figcaption span{color:var(--good);font-weight:650}
-    .grid .error{display:none}
-    section:has(.toggle input:checked) .grid figure:has(.error) img:not(.error){display:none}
-    section:has(.toggle input:checked) .grid img.error{display:block}
-    footer{margin-top:4rem;padding-top:1.2rem;border-top:1px solid var(--line);color:var(--muted);\
-    font-size:.82rem;max-width:none}
-    footer p{max-width:52rem;margin:0}
-    @media (max-width:44rem){
-    main{padding-top:2rem}
-    section{margin-top:2.6rem;padding-top:1.5rem}
-    .card{padding:1rem;border-radius:10px}
-    th,td{padding-left:1.1rem}
-    .row{grid-template-columns:repeat(var(--columns),minmax(0,1fr));gap:.4rem}
-    .row.head span{display:none}
-    .row.head,.row figcaption{font-size:.72rem}
-    .source{grid-column:1/-1;padding:0}
-    }
-    @media print{
-    :root{--surface:#fff;--page:#fff;--ink:#111;--muted:#555;--line:#d5d2cb;--good:#0f6a4a;\
-    --s0:#1f66c7;--s1:#d4572a;--s2:#12866a;--s3:#8449c0;--s4:#bd3465;--s5:#87690f;color-scheme:light}
-    @page{margin:14mm}
-    body{font-size:10.5pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
-    main{padding:0;max-width:none}
-    nav,.toggle{display:none}
-    section{margin-top:1.6rem;padding-top:1rem}
-    .card{padding:.8rem;margin-top:1rem}
-    .card,.row,table,dl,.charts{break-inside:avoid}
-    h2,.caption,dl.settings,.row.head{break-after:avoid}
-    section+section{break-before:page;border:0}
-    .charts{grid-template-columns:1fr 1fr}
-    details:not([open]){display:none}
-    .scroll{overflow:visible}
-    }
+  static let css =
+    LineChart.theme + LineChart.rules + """
+      :root{color-scheme:light dark;--page:#f7f6f3;--good:#0f7a55;--goodback:#e3f2ea}
+      @media (prefers-color-scheme:dark){:root{--page:#131518;--good:#62d3a4;--goodback:#1d342a}}
+      *{box-sizing:border-box}
+      html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
+      body{margin:0;background:var(--page);color:var(--ink);\
+      font:16px/1.55 ui-sans-serif,system-ui,"Segoe UI","Helvetica Neue",Arial,sans-serif}
+      main{max-width:70rem;margin:0 auto;padding:3.5rem clamp(1rem,4vw,3rem) 4rem}
+      h1{font-size:clamp(1.75rem,4.5vw,2.6rem);line-height:1.12;letter-spacing:-.022em;font-weight:680;margin:0;text-wrap:balance}
+      h2{font-size:1.45rem;line-height:1.2;letter-spacing:-.012em;font-weight:650;margin:0}
+      h3{font-size:.95rem;font-weight:600;margin:0 0 .9rem;overflow-wrap:anywhere}
+      .lead{font-size:1.12rem;color:var(--muted);max-width:44rem;margin:.7rem 0 0;text-wrap:pretty}
+      .caption{color:var(--muted);max-width:46rem;margin:.5rem 0 0;text-wrap:pretty}
+      section{margin-top:4rem;padding-top:2rem;border-top:1px solid var(--line)}
+      dl{display:flex;flex-wrap:wrap;gap:.7rem 1.9rem;margin:1.5rem 0 0}
+      dt{font-size:.74rem;line-height:1.3;color:var(--muted);letter-spacing:.02em}
+      dd{margin:.1rem 0 0;font-variant-numeric:tabular-nums;font-size:.94rem;line-height:1.35;overflow-wrap:anywhere}
+      dl.settings{margin-top:1.1rem}
+      pre{margin:1.6rem 0 0;padding:.8rem 1rem;background:var(--surface);border:1px solid var(--line);\
+      border-radius:8px;font:.82rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;\
+      white-space:pre-wrap;overflow-wrap:anywhere}
+      code{font:inherit}
+      nav{display:flex;flex-wrap:wrap;gap:.5rem;margin-top:1.6rem}
+      nav a{padding:.25rem .8rem;border:1px solid var(--line);border-radius:99px;background:var(--surface);\
+      color:var(--ink);text-decoration:none;font-size:.88rem}
+      nav a:hover,nav a:focus-visible{border-color:var(--muted)}
+      .scroll{overflow-x:auto}
+      table{border-collapse:collapse;margin-top:1.8rem;font-variant-numeric:tabular-nums;font-size:.95rem}
+      caption{text-align:left;color:var(--muted);font-size:.82rem;padding-bottom:.45rem}
+      thead th{font-size:.78rem;font-weight:500;color:var(--muted);border-bottom:1px solid var(--muted);\
+      white-space:nowrap}
+      th,td{padding:.42rem 0 .42rem 2.4rem;text-align:right}
+      tr>:first-child{padding-left:0;text-align:left}
+      tbody th{font-weight:500}
+      tbody td,tbody th{border-bottom:1px solid var(--line)}
+      td.best{font-weight:680;color:var(--good)}
+      .card{margin-top:2rem;padding:1.4rem;background:var(--surface);border:1px solid var(--line);\
+      border-radius:12px}
+      .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(9.5rem,42%),1fr));\
+      gap:1.1rem;max-width:56rem}
+      figure{margin:0;min-width:0}
+      img,.none{display:block;width:100%;height:auto;border-radius:4px;\
+      box-shadow:0 0 0 1px var(--line)}
+      img.small{image-rendering:pixelated}
+      .none{aspect-ratio:1;display:grid;place-content:center;text-align:center;padding:.4rem;\
+      font-size:.8rem;line-height:1.3;color:var(--muted);background:var(--page)}
+      figcaption{display:flex;flex-wrap:wrap;align-items:baseline;justify-content:space-between;gap:0 .6rem;\
+      margin-top:.45rem;font-size:.84rem;line-height:1.35;font-variant-numeric:tabular-nums}
+      figcaption b{font-weight:600}
+      figcaption span{color:var(--muted)}
+      .bar{display:inline-flex;align-items:center;gap:.35rem;font-size:.76rem;color:var(--muted);white-space:nowrap}
+      .bar i{width:3.2rem;height:.5rem;border-radius:2px;background:\(ColorMap.gradient)}
+      .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(21rem,100%),1fr));gap:1.2rem;\
+      margin-top:1.6rem}
+      .charts .ground{fill:none}
+      .charts svg{display:block;width:100%;height:auto}
+      details{margin-top:1.4rem}
+      summary{cursor:pointer;font-size:.92rem;color:var(--muted)}
+      .toggle{display:flex;flex-wrap:wrap;align-items:center;gap:.5rem;margin-top:1.6rem;font-size:.88rem;\
+      color:var(--muted);cursor:pointer}
+      .toggle input{margin:0;width:1rem;height:1rem;accent-color:var(--s0)}
+      .toggle .bar{margin-left:.4rem}
+      .grid{margin-top:1rem;min-width:calc(var(--columns)*4.4rem)}
+      .row{display:grid;grid-template-columns:4.2rem repeat(var(--columns),minmax(0,1fr));gap:.8rem;\
+      margin-top:1rem;align-items:start}
+      .row.head{margin:0;font-size:.88rem}
+      .row.head b{font-weight:600}
+      .source{font-size:.8rem;line-height:1.35;color:var(--muted);overflow-wrap:anywhere;align-self:center;\
+      padding-bottom:1.6rem}
+      .row figcaption{font-size:.8rem;justify-content:flex-start;min-height:1.1rem}
+      .best figcaption span{color:var(--good);font-weight:650}
+      .grid .error{display:none}
+      section:has(.toggle input:checked) .grid figure:has(.error) img:not(.error){display:none}
+      section:has(.toggle input:checked) .grid img.error{display:block}
+      footer{margin-top:4rem;padding-top:1.2rem;border-top:1px solid var(--line);color:var(--muted);\
+      font-size:.82rem;max-width:none}
+      footer p{max-width:52rem;margin:0}
+      @media (max-width:44rem){
+      main{padding-top:2rem}
+      section{margin-top:2.6rem;padding-top:1.5rem}
+      .card{padding:1rem;border-radius:10px}
+      th,td{padding-left:1.1rem}
+      .row{grid-template-columns:repeat(var(--columns),minmax(0,1fr));gap:.4rem}
+      .row.head span{display:none}
+      .row.head,.row figcaption{font-size:.72rem}
+      .source{grid-column:1/-1;padding:0}
+      }
+      @media print{
+      :root{--surface:#fff;--page:#fff;--ink:#111;--muted:#555;--line:#d5d2cb;--good:#0f6a4a;\
+      --s0:#1f66c7;--s1:#d4572a;--s2:#12866a;--s3:#8449c0;--s4:#bd3465;--s5:#87690f;color-scheme:light}
+      @page{margin:14mm}
+      body{font-size:10.5pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+      main{padding:0;max-width:none}
+      nav,.toggle{display:none}
+      section{margin-top:1.6rem;padding-top:1rem}
+      .card{padding:.8rem;margin-top:1rem}
+      .card,.row,table,dl,.charts{break-inside:avoid}
+      h2,.caption,dl.settings,.row.head{break-after:avoid}
+      section+section{break-before:page;border:0}
+      .charts{grid-template-columns:1fr 1fr}
+      details:not([open]){display:none}
+      .scroll{overflow:visible}
+      }
 
-    """
+      """
 }

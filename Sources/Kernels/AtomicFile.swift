@@ -58,7 +58,8 @@ public final class AtomicFile {
   }
 
   public func write(_ bytes: [UInt8]) throws(FileError) {
-    try bytes.withUnsafeBufferPointer { buffer throws(FileError) in try write(UnsafeRawBufferPointer(buffer)) }
+    try bytes.withUnsafeBufferPointer { buffer throws(FileError) in try write(UnsafeRawBufferPointer(buffer))
+    }
   }
 
   public func write(_ text: String) throws(FileError) { try write(Array(text.utf8)) }

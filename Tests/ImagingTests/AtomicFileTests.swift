@@ -116,7 +116,8 @@ struct AtomicFileTests {
 
   @Test func errorsStayOnOneLine() {
     let error = FileError.malformed(
-      path: "a\nb", what: "header", found: "x\u{1B}[31m\r\u{2028}y", expected: String(repeating: "z", count: 5000))
+      path: "a\nb", what: "header", found: "x\u{1B}[31m\r\u{2028}y",
+      expected: String(repeating: "z", count: 5000))
     #expect(!error.description.contains { $0.isNewline || $0 == "\u{1B}" })
     #expect(error.description.count < 2100)
   }

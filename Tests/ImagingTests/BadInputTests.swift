@@ -51,15 +51,19 @@ struct BadInput: Sendable, CustomTestStringConvertible {
     BadInput("JPEG of enormous size", hugeJPEG, "size"),
     BadInput("gzip of text", Fixtures.bytes("gzipText"), "unknown format"),
     BadInput("gzip truncated", Array(Fixtures.bytes("idxGzip").dropLast(9)), "gzip"),
-    BadInput("gzip with a wrong checksum", changed("idxGzip", at: Fixtures.bytes("idxGzip").count - 6, to: 77), "gzip"),
+    BadInput(
+      "gzip with a wrong checksum", changed("idxGzip", at: Fixtures.bytes("idxGzip").count - 6, to: 77),
+      "gzip"),
     BadInput("gzip with a broken stream", changed("npyGzip", at: 14, to: 0xFF), "gzip"),
     BadInput("gzip header only", [0x1F, 0x8B, 8, 0], "gzip"),
     BadInput("gzip followed by junk", Fixtures.bytes("idxGzip") + [1, 2, 3], "gzip"),
     BadInput("gzip bomb", Fixtures.bytes("gzipBomb"), "more than"),
     BadInput("gzip of an array beyond the limit", Fixtures.bytes("gzipHuge"), "at most"),
     BadInput("IDX without extents", [0, 0, 8, 3, 0, 0], "IDX header"),
-    BadInput("IDX truncated", [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7], "7 bytes"),
-    BadInput("IDX with more than announced", [0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 1, 5, 6], "more than 1 bytes"),
+    BadInput(
+      "IDX truncated", [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7], "7 bytes"),
+    BadInput(
+      "IDX with more than announced", [0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 1, 5, 6], "more than 1 bytes"),
     BadInput("IDX of labels", [0, 0, 8, 1, 0, 0, 0, 3, 1, 2, 3], "shape of the images"),
     BadInput("IDX of integers", [0, 0, 0x0C, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1], "dtype"),
     BadInput("IDX of unknown type", [0, 0, 0x0A, 2, 0, 0, 0, 1, 0, 0, 0, 1, 5], "unknown format"),
@@ -71,10 +75,13 @@ struct BadInput: Sendable, CustomTestStringConvertible {
     BadInput("NPY with a header of 4 GiB", NPY.magic + [2, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x7B, 0x7D], "length"),
     BadInput("NPY with code for a header", npy("__import__('os').system('true')"), "dictionary"),
     BadInput("NPY without a shape", npy("{'descr': '<f4', 'fortran_order': False}"), "dictionary"),
-    BadInput("NPY with two shapes", npy("{'shape': (1,1), 'shape': (1,1), 'descr': '<f4', 'fortran_order': False}"), "dictionary"),
+    BadInput(
+      "NPY with two shapes", npy("{'shape': (1,1), 'shape': (1,1), 'descr': '<f4', 'fortran_order': False}"),
+      "dictionary"),
     BadInput("NPY with a negative extent", npy(header("(-1, 4)")), "dictionary"),
     BadInput("NPY with a number for a shape", npy(header("(4)")), "dictionary"),
-    BadInput("NPY with an extent of thirty digits", npy(header("(1, 999999999999999999999999999999)")), "dictionary"),
+    BadInput(
+      "NPY with an extent of thirty digits", npy(header("(1, 999999999999999999999999999999)")), "dictionary"),
     BadInput("NPY beyond all memory", npy(header("(4294967296, 4294967296, 4)")), "fits in memory"),
     BadInput("NPY that announces a terabyte", npy(header("(1000, 16384, 16384)"), data: 64), "64 bytes"),
     BadInput("NPY truncated", npy(header("(1, 2, 2)"), data: 15), "15 bytes"),

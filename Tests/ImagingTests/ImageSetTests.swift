@@ -84,7 +84,9 @@ struct ImageSetTests {
   @Test func plainIDXOfFloatsAndOneImage() throws {
     let folder = TemporaryFolder()
     let values: [Float] = [0, 0.25, -1, 3.5, 1e-3, 0.75]
-    let elements = values.flatMap { v in (0..<4).map { UInt8(truncatingIfNeeded: v.bitPattern >> (24 - 8 * $0)) } }
+    let elements = values.flatMap { v in
+      (0..<4).map { UInt8(truncatingIfNeeded: v.bitPattern >> (24 - 8 * $0)) }
+    }
     let path = folder.write([0, 0, 0x0D, 2, 0, 0, 0, 2, 0, 0, 0, 3] + elements, "one.idx")
     let set = try ImageSet(path: path)
     #expect(set.count == 1 && set.name(of: 0) == "one.idx")
@@ -127,7 +129,8 @@ struct ImageSetTests {
 
   @Test func pixelValues() {
     for byte in UInt8.min...UInt8.max { #expect(PixelValue.byte(PixelValue.scalar(byte)) == byte) }
-    #expect([-1, 0, 1 / 256, 0.999, 1, 7, .infinity, .nan].map(PixelValue.byte) == [0, 0, 1, 255, 255, 255, 255, 0])
+    #expect(
+      [-1, 0, 1 / 256, 0.999, 1, 7, .infinity, .nan].map(PixelValue.byte) == [0, 0, 1, 255, 255, 255, 255, 0])
   }
 }
 

@@ -91,7 +91,8 @@ struct NPYFileTests {
     #expect(try read("f8Big") == Tensor(shape: [2, 3, 4], elements: values))
     #expect(try read("bool") == Tensor(shape: [3, 4], elements: ramp(12).map { $0 > 127 ? 1 : 0 }))
     #expect(try read("i8") == Tensor(shape: [6], elements: ramp(6).map { Double($0 - 100) }))
-    #expect(try read("u2Big") == Tensor(shape: [5], elements: ramp(5, mul: 9001, mod: 65536).map { Double($0) }))
+    #expect(
+      try read("u2Big") == Tensor(shape: [5], elements: ramp(5, mul: 9001, mod: 65536).map { Double($0) }))
     #expect(try read("empty") == Tensor(shape: [0, 2, 2], elements: []))
     #expect(try read("npyGzip") == Tensor(shape: [2, 3, 4], elements: ramp(24).map { Double($0) }))
   }

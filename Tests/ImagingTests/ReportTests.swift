@@ -19,7 +19,8 @@ struct ReportTests {
     let path = Report.Path(
       parameterName: "λ",
       points: (1...8).map {
-        Report.PathPoint(parameter: Double($0) / 8, objective: -Double($0), recon: 1, reg: 2, psnr: Double($0) + 10)
+        Report.PathPoint(
+          parameter: Double($0) / 8, objective: -Double($0), recon: 1, reg: 2, psnr: Double($0) + 10)
       })
     let entries = try (0..<2).map { k in
       Report.Entry(
@@ -32,7 +33,9 @@ struct ReportTests {
     }
     return Report(
       title: text, subtitle: text, command: "aipo \(text)", provenance: [Report.Field("Model", text)],
-      sections: [Report.Section(title: text, caption: text, settings: [Report.Field(text, "1")], entries: entries)])
+      sections: [
+        Report.Section(title: text, caption: text, settings: [Report.Field(text, "1")], entries: entries)
+      ])
   }
 
   /// Every element that opens closes, in order, and every attribute is quoted: a small parser for the
@@ -113,7 +116,8 @@ struct ReportTests {
     let set = try ImageSet(path: folder.file("s.png"))
     #expect(set.commonShape == ImageShape(height: 2 * 36 + 3, width: 4 * 30 + 9, channels: 3))
     let pixels = try set.bytes([0])
-    #expect(Array(pixels[..<3]) == [128, 128, 128] && Array(pixels[(33 * 3)..<(33 * 3 + 3)]) == [58, 84, 136])
+    #expect(
+      Array(pixels[..<3]) == [128, 128, 128] && Array(pixels[(33 * 3)..<(33 * 3 + 3)]) == [58, 84, 136])
     #expect(pixels[30 * 3] == 255 && pixels[66 * 3] == 64)
   }
 
@@ -184,8 +188,9 @@ struct LineChartTests {
     #expect(Markup.fixed(1_234_567, decimals: 0) == "1\u{2009}234\u{2009}567")
     #expect(Markup.fixed(-0.001, decimals: 2) == "0.00" && Markup.fixed(.nan, decimals: 2) == "–")
     #expect(Markup.fixed(0.05, decimals: 3) == "0.050")
-    #expect([0, 0.05, 0.125, 1, 12.34, 1.3e-5, -2e7].map(Markup.short)
-      == ["0", "0.05", "0.125", "1", "12.3", "1.3·10⁻⁵", "−2·10⁷"])
+    #expect(
+      [0, 0.05, 0.125, 1, 12.34, 1.3e-5, -2e7].map(Markup.short)
+        == ["0", "0.05", "0.125", "1", "12.3", "1.3·10⁻⁵", "−2·10⁷"])
     #expect([0, 1.005, -0.25, 12.3].map(Markup.coordinate) == ["0", "1", "-0.25", "12.3"])
     for text in ["", "f", "fo", "foo", "foob", "fooba", "foobar"] {
       #expect(Markup.base64(Array(text.utf8)) == Data(text.utf8).base64EncodedString())
