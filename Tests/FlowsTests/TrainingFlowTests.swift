@@ -26,7 +26,8 @@ import Testing
 
   private func training(_ spec: FlowSpec, _ folder: TrainingFolder, threads: Int = 1) -> FlowTraining {
     FlowTraining(
-      spec: spec, config: config(), images: trainingImages(60, shape), test: trainingImages(9, shape, seed: 8),
+      spec: spec, config: config(), images: trainingImages(60, shape),
+      test: trainingImages(9, shape, seed: 8),
       folder: folder.path, threads: threads)
   }
 
@@ -50,10 +51,12 @@ import Testing
     let stopped = TrainingFolder()
     for stop in [3, 5, 9] {
       var asked = 0
-      _ = try training(spec, stopped, threads: 2).run(as: Float.self, resume: true, isCancelled: {
-        asked += 1
-        return asked > stop
-      })
+      _ = try training(spec, stopped, threads: 2).run(
+        as: Float.self, resume: true,
+        isCancelled: {
+          asked += 1
+          return asked > stop
+        })
       #expect(stopped.bytes("model.safetensors").isEmpty)
     }
     _ = try training(spec, stopped, threads: 2).run(as: Float.self, resume: true)

@@ -30,7 +30,8 @@ import Testing
     var rollbacks: Int
   }
 
-  private func finish(_ trainer: Trainer<TrainingGaussian<Float>>, _ folder: TrainingFolder) throws -> Result {
+  private func finish(_ trainer: Trainer<TrainingGaussian<Float>>, _ folder: TrainingFolder) throws -> Result
+  {
     #expect(try trainer.run() == .finished)
     return Result(
       parameters: trainer.flow.parameters.map(\.bitPattern), log: folder.bytes("log.jsonl"),
@@ -209,7 +210,9 @@ import Testing
     // Step 20 (counted from 1) started from before[19]; its update was undone, so step 22 starts there.
     #expect(after == before[19])
     #expect(told == ["the loss is nan"])
-    #expect(String(decoding: folder.bytes("log.jsonl"), as: UTF8.self).contains("\"rolledBack\":\"the loss is nan\""))
+    #expect(
+      String(decoding: folder.bytes("log.jsonl"), as: UTF8.self).contains(
+        "\"rolledBack\":\"the loss is nan\""))
     #expect(flow.parameters.allSatisfy { $0.isFinite })
   }
 

@@ -201,7 +201,9 @@ private struct ModelReader {
     for tensor in file.tensors where tensor.name.hasPrefix("flow.") {
       var own = tensor
       own.name.removeFirst("flow.".count)
-      guard own.values.isFinite else { throw malformed("tensor \(tensor.name)", "not finite", "finite numbers") }
+      guard own.values.isFinite else {
+        throw malformed("tensor \(tensor.name)", "not finite", "finite numbers")
+      }
       result.append(own)
     }
     return result
@@ -210,7 +212,7 @@ private struct ModelReader {
   func statistics(dimensions d: Int) throws(FileError) -> ImageStatistics? {
     guard file["images.mean"] != nil else { return nil }
     let mean = try floats("images.mean", [d])
-    if file["images.covariance"] != nil {
+    if file["images.covariance"] != nil || file["images.factors"] == nil {
       return ImageStatistics(
         mean: mean, covariance: .full(lowerTriangle: try floats("images.covariance", [d * (d + 1) / 2])))
     }

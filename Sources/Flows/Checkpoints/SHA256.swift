@@ -33,7 +33,8 @@ public enum SHA256 {
           for i in 16..<64 {
             let x = w[i - 15]
             let y = w[i - 2]
-            w[i] = w[i - 16] &+ (rotate(x, 7) ^ rotate(x, 18) ^ x >> 3) &+ w[i - 7]
+            w[i] =
+              w[i - 16] &+ (rotate(x, 7) ^ rotate(x, 18) ^ x >> 3) &+ w[i - 7]
               &+ (rotate(y, 17) ^ rotate(y, 19) ^ y >> 10)
           }
           var (a, b, c, d) = (state[0], state[1], state[2], state[3])

@@ -78,7 +78,8 @@ public struct Safetensors: Sendable, Equatable {
     }
     var offset = 0
     // Wider elements first, so that every tensor stays aligned to its element; then by name.
-    let ordered = sorted.filter { $0.values.elementSize == 8 } + sorted.filter { $0.values.elementSize == 4 }
+    let ordered =
+      sorted.filter { $0.values.elementSize == 8 } + sorted.filter { $0.values.elementSize == 4 }
       + sorted.filter { $0.values.elementSize == 1 }
     for tensor in ordered {
       let end = offset + tensor.count * tensor.values.elementSize

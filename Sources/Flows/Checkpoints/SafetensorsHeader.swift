@@ -108,7 +108,8 @@ struct SafetensorsHeader {
       position = entry.end
     }
     guard position == dataCount else {
-      throw Fault(what: "data", found: "\(dataCount) bytes", expected: "the \(position) of the header's tensors")
+      throw Fault(
+        what: "data", found: "\(dataCount) bytes", expected: "the \(position) of the header's tensors")
     }
   }
 

@@ -37,38 +37,49 @@ struct ConfigKey {
       integer("batch", "images a step", \.batch, 1...65536),
       number("rate", "learning rate between warm-up and decay", \.rate.peak, above: 0, to: 10),
       integer("warmup", "steps of the linear warm-up", \.rate.warmup, 0...1_000_000_000),
-      number("decay.fraction", "share of the steps, at the end, over which the rate decays",
+      number(
+        "decay.fraction", "share of the steps, at the end, over which the rate decays",
         \.rate.decayFraction, from: 0, to: 1),
       choice("decay.shape", "of the decay", \.rate.decayShape),
       number("decay.final", "rate at the end, relative to rate", \.rate.final, from: 0, to: 1),
-      number("clip", "largest norm of the gradient of the mean nats an image (0: no limit)", \.clip, from: 0,
+      number(
+        "clip", "largest norm of the gradient of the mean nats an image (0: no limit)", \.clip, from: 0,
         to: 1e30),
-      number("ema", "decay of the parameters' moving average, which is the result", \.averageDecay, from: 0,
+      number(
+        "ema", "decay of the parameters' moving average, which is the result", \.averageDecay, from: 0,
         below: 1),
       number("adam.beta1", "decay of the mean gradient", \.adam.beta1, from: 0, below: 1),
       number("adam.beta2", "decay of the mean squared gradient", \.adam.beta2, from: 0, below: 1),
       number("adam.epsilon", "added to the root of the mean square", \.adam.epsilon, above: 0, to: 1),
-      integer("initialization-images", "images that actnorm layers are initialised on",
+      integer(
+        "initialization-images", "images that actnorm layers are initialised on",
         \.initializationImages, 1...65536),
       flag("augmentation.flip", "mirror every other image left and right", \.augmentation.flip),
       integer("augmentation.shift", "move by up to so many pixels each way", \.augmentation.shift, 0...64),
-      integer("validation.images", "training images kept back to measure bits/dim on",
+      integer(
+        "validation.images", "training images kept back to measure bits/dim on",
         \.validation.images, 0...1_000_000_000),
       integer("validation.every", "steps between measurements", \.validation.every, 1...1_000_000_000),
-      integer("samples.every", "steps between sheets of samples (0: none)", \.samples.every,
+      integer(
+        "samples.every", "steps between sheets of samples (0: none)", \.samples.every,
         0...1_000_000_000),
       integer("samples.count", "images on a sheet", \.samples.count, 1...4096),
       number("samples.temperature", "of the samples", \.samples.temperature, from: 0, to: 10),
-      number("guard.loss-jump", "bits/dim above the running mean at which a step is undone",
+      number(
+        "guard.loss-jump", "bits/dim above the running mean at which a step is undone",
         \.guarding.lossJump, above: 0, to: 1e30),
-      number("guard.gradient-jump", "times the running mean norm at which a step is undone",
+      number(
+        "guard.gradient-jump", "times the running mean norm at which a step is undone",
         \.guarding.gradientJump, above: 1, to: 1e30),
       number("guard.rate-factor", "on the rate after an undone step", \.guarding.rateFactor, above: 0, to: 1),
-      integer("guard.recovery", "good steps until the rate is restored", \.guarding.recovery,
+      integer(
+        "guard.recovery", "good steps until the rate is restored", \.guarding.recovery,
         0...1_000_000_000),
-      integer("guard.attempts", "undone steps in a row that end the training", \.guarding.attempts,
+      integer(
+        "guard.attempts", "undone steps in a row that end the training", \.guarding.attempts,
         1...1_000_000),
-      integer("statistics.rank", "of the images' covariance where an image has more than 4096 values",
+      integer(
+        "statistics.rank", "of the images' covariance where an image has more than 4096 values",
         \.statistics.rank, 1...4096),
       integer("checkpoint-every", "steps between checkpoints", \.checkpointEvery, 1...1_000_000_000).pacing,
       integer("log-every", "steps between lines of the log", \.logEvery, 1...1_000_000_000),
@@ -89,7 +100,8 @@ struct ConfigKey {
   }
 
   private static func integer<I: FixedWidthInteger>(
-    _ path: String, _ explanation: String, _ field: WritableKeyPath<TrainingConfig, I>, _ range: ClosedRange<I>
+    _ path: String, _ explanation: String, _ field: WritableKeyPath<TrainingConfig, I>,
+    _ range: ClosedRange<I>
   ) -> ConfigKey {
     ConfigKey(
       path: path, explanation: explanation, read: { "\($0[keyPath: field])" },

@@ -19,7 +19,8 @@ public struct Evaluation: Sendable, Hashable, Codable {
   ///
   /// Throws `imageShape`, `nonFiniteDensity`, and what the flow throws.
   public static func measure<Flow: TrainableFlow>(
-    _ flow: Flow, on images: TrainingImages, dequantization: Dequantization, seed: UInt64 = 0, batch: Int = 64,
+    _ flow: Flow, on images: TrainingImages, dequantization: Dequantization, seed: UInt64 = 0,
+    batch: Int = 64,
     isCancelled: () -> Bool = { false }
   ) throws -> Evaluation {
     guard images.shape == flow.imageShape else {

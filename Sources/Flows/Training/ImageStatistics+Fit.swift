@@ -6,11 +6,11 @@ extension ImageStatistics {
   /// drawn). Sums are of integers and exact, so the result depends on no order. The covariance divides by n.
   ///
   /// Images of more than `fullLimit` values get `rank` factors: the leading eigenvectors of the covariance of
-  /// at most `max(1024, 4·rank)` evenly spaced images, and a diagonal that restores every value's variance
-  /// over all of them.
+  /// at most `max(1024, 4·rank)` evenly spaced images (fewer where those would take more than 256 MB), and a
+  /// diagonal that restores every value's variance over all of them. Throws where LAPACK fails.
   public static func fit(
     _ images: TrainingImages, indices: [Int], dequantization: Dequantization, rank: Int
-  ) throws -> ImageStatistics? {
+  ) throws(LinearAlgebraError) -> ImageStatistics {
     precondition(!indices.isEmpty && rank > 0)
     let moments = BinMoments(images, indices, dequantization)
     let scale = 1 / Double(dequantization.binCount)
@@ -18,7 +18,7 @@ extension ImageStatistics {
     if images.shape.count <= fullLimit {
       return ImageStatistics(mean: mean, covariance: .full(lowerTriangle: moments.covariance(scale: scale)))
     }
-    return nil
+    return ImageStatistics(mean: mean, covariance: try moments.lowRank(rank: rank, scale: scale))
   }
 }
 
@@ -109,6 +109,44 @@ private struct BinMoments {
     }
   }
 
+  /// The covariance of an evenly spaced part, by the eigenvectors of its Gram matrix, and the rest of every
+  /// value's variance as a diagonal (no less than the noise's).
+  func lowRank(rank: Int, scale: Double) throws(LinearAlgebraError) -> ImageStatistics.Covariance {
+    let d = self.d
+    let count = min(indices.count, max(1024, 4 * rank), max(2, (1 << 25) / d))
+    var centred = try Matrix(rows: d, columns: count)
+    var squares = [Double](repeating: 0, count: d)
+    images.pixels.withUnsafeBufferPointer { pixels in
+      for index in indices {
+        for i in 0..<d {
+          let bin = Double(dequantization.bin(pixels[index * d + i]))
+          squares[i] += bin * bin
+        }
+      }
+      let unit = scale / Double(count).squareRoot()
+      centred.withMutableColumns { columns in
+        for k in 0..<count {
+          let index = indices[k * indices.count / count]
+          for i in 0..<d {
+            columns[k * d + i] = (Double(dequantization.bin(pixels[index * d + i])) - mean[i]) * unit
+          }
+        }
+      }
+    }
+    let (_, vectors) = try centred.transposedTimes(centred).symmetricEigen()
+    let kept = min(rank, count)
+    // Eigenvalues ascend, so the leading vectors are the last columns.
+    let leading = try Matrix(rows: count, columns: kept) { vectors[$0, count - 1 - $1] }
+    let factors = try centred.times(leading).columnMajor.map { Float($0) }
+    var diagonal: [Float] = []
+    for i in 0..<d {
+      let variance = (squares[i] - Double(sums[i]) * Double(sums[i]) / n) / n * scale * scale
+      var explained = 0.0
+      for k in 0..<kept { explained += Double(factors[k * d + i]) * Double(factors[k * d + i]) }
+      diagonal.append(Float(dequantization.noiseVariance + max(0, variance - explained)))
+    }
+    return .lowRank(factors: factors, diagonal: diagonal)
+  }
 }
 
 @inline(__always)

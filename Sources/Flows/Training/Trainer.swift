@@ -187,7 +187,8 @@ public final class Trainer<Flow: TrainableFlow> {
   private func update(norm: Double, rate: Double) {
     let updates = Double(current.updates)
     spare.advance(
-      from: current, gradient: gradient, scale: config.clip > 0 && norm > config.clip ? config.clip / norm : 1,
+      from: current, gradient: gradient,
+      scale: config.clip > 0 && norm > config.clip ? config.clip / norm : 1,
       rate: rate, averageDecay: min(config.averageDecay, (1 + updates) / (10 + updates)), adam: config.adam)
     let old = previous ?? OptimizerState(parameters: current.parameters)
     previous = current

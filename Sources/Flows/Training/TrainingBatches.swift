@@ -63,7 +63,8 @@ struct TrainingBatches {
   }
 
   /// The batch of a step (from 0), `[B, h, w, c]`.
-  mutating func batch<Scalar: KernelScalar>(step: Int, as: Scalar.Type) throws(TensorError) -> Tensor<Scalar> {
+  mutating func batch<Scalar: KernelScalar>(step: Int, as: Scalar.Type) throws(TensorError) -> Tensor<Scalar>
+  {
     let chosen = (0..<size).map { index(position: step * size + $0) }
     let shape = images.shape
     var result = try Tensor<Scalar>(shape: [size, shape.height, shape.width, shape.channels])

@@ -85,7 +85,8 @@ struct TrainingCheckpoint<Scalar: KernelScalar> {
       guard let tensor = file[name] else { throw malformed("tensor \(name)", "missing", "\(count) values") }
       guard tensor.shape == [count], tensor.values.dtype.rawValue == Scalar.dtypeName else {
         throw malformed(
-          "tensor \(name)", "\(tensor.values.dtype.rawValue) \(tensor.shape)", "\(Scalar.dtypeName) [\(count)]")
+          "tensor \(name)", "\(tensor.values.dtype.rawValue) \(tensor.shape)",
+          "\(Scalar.dtypeName) [\(count)]")
       }
       return tensor.scalars(as: Scalar.self)
     }

@@ -11,7 +11,8 @@ extension TrainingConfig {
     let document = try ConfigDocument(yaml: yaml, path: path)
     var keys: [String: ConfigKey] = [:]
     for key in ConfigKey.all { keys[key.path] = key }
-    let sections = Set(keys.keys.compactMap { $0.split(separator: ".").count > 1 ? $0.split(separator: ".").first : nil })
+    let sections = Set(
+      keys.keys.compactMap { $0.split(separator: ".").count > 1 ? $0.split(separator: ".").first : nil })
     for (name, node) in try document.members(of: document.root, section: "") {
       if name == "flow" {
         flow = try document.decode(FlowSpec.self, from: node.value, key: name)

@@ -34,7 +34,8 @@ struct TrainingProgress: Codable, Equatable {
       return "the loss is \(JSONText.rounded(loss)) bits/dim, its running mean \(JSONText.rounded(meanLoss))"
     }
     if norm > meanNorm * limits.gradientJump {
-      return "the gradient's norm is \(JSONText.rounded(norm)), its running mean \(JSONText.rounded(meanNorm))"
+      return
+        "the gradient's norm is \(JSONText.rounded(norm)), its running mean \(JSONText.rounded(meanNorm))"
     }
     return nil
   }

@@ -1,0 +1,124 @@
+import AIPOKernels
+import Foundation
+import Testing
+
+@testable import AIPOFlows
+
+@Suite struct CheckpointModelTests {
+  let shape = ImageShape(height: 4, width: 4, channels: 1)
+
+  private func model<Scalar: KernelScalar>(_: Scalar.Type) throws -> FlowModel {
+    let spec = FlowSpec.glow(levels: 1, steps: 2, hidden: 3)
+    let flow = try Flow<Scalar>(spec: spec, imageShape: shape, seed: 4)
+    var random = Philox(seed: 9, purpose: .test)
+    try flow.setParameters(flow.parameters.map { $0 + Scalar(0.05 * random.normal()) })
+    var model = FlowModel(
+      spec: spec, imageShape: shape, dequantization: Dequantization(bits: 8), tensors: flow.namedTensors,
+      statistics: ImageStatistics(
+        mean: (0..<16).map { Float($0) / 16 }, covariance: .full(lowerTriangle: (0..<136).map { Float($0) })))
+    model.name = "a \"name\"\nof two lines"
+    model.figures.validation = Evaluation(bitsPerDim: 1.0 / 3, standardError: 1e-17, images: 3)
+    return model
+  }
+
+  @Test func readsBackExactlyInBothPrecisions() throws {
+    func check<Scalar: KernelScalar>(_: Scalar.Type) throws {
+      let folder = TrainingFolder()
+      var model = try model(Scalar.self)
+      try model.save(path: folder.path + "/m.safetensors")
+      let back = try FlowModel.load(path: folder.path + "/m.safetensors")
+      #expect(back.dtypeName == Scalar.dtypeName)
+      #expect(back.checksum == model.checksum && back.checksum?.count == 64)
+      #expect(Set(back.tensors.map(\.name)) == Set(model.tensors.map(\.name)))
+      for tensor in model.tensors { #expect(back.tensors.first { $0.name == tensor.name } == tensor) }
+      #expect(back.statistics == model.statistics && back.figures == model.figures && back.name == model.name)
+      let flow = try back.makeFlow(Scalar.self, threads: 1)
+      #expect(flow.namedTensors == model.tensors)
+    }
+    try check(Float.self)
+    try check(Double.self)
+  }
+
+  @Test func lowRankStatisticsReadBack() throws {
+    let folder = TrainingFolder()
+    var model = try model(Float.self)
+    model.statistics?.covariance = .lowRank(
+      factors: (0..<32).map { Float($0) }, diagonal: Array(repeating: 2, count: 16))
+    try model.save(path: folder.path + "/m.safetensors")
+    #expect(try FlowModel.load(path: folder.path + "/m.safetensors").statistics == model.statistics)
+    model.statistics = nil
+    try model.save(path: folder.path + "/m.safetensors")
+    #expect(try FlowModel.load(path: folder.path + "/m.safetensors").statistics == nil)
+  }
+
+  /// What is done to a good file, and a word that the error must have.
+  static let damages: [(word: String, change: @Sendable (inout Safetensors) -> Void)] = [
+    ("format", { $0.metadata["format"] = nil }),
+    ("format", { $0.metadata["format"] = "pt" }),
+    ("version", { $0.metadata["version"] = "99" }),
+    ("spec", { $0.metadata["spec"] = nil }),
+    ("spec", { $0.metadata["spec"] = "{" }),
+    ("spec", { $0.metadata["spec"] = "{\"base\":\"gaussian\",\"layers\":[\"twist\"]}" }),
+    ("image", { $0.metadata["image"] = "{\"height\":0,\"width\":4,\"channels\":1}" }),
+    ("image", { $0.metadata["image"] = "{\"height\":4}" }),
+    ("dequantization", { $0.metadata["dequantization"] = "{\"bits\":40}" }),
+    ("figures", { $0.metadata["figures"] = "[]" }),
+    ("images.covariance", { $0.tensors.removeAll { $0.name == "images.covariance" } }),
+    (
+      "images.mean",
+      { file in
+        file.tensors.removeAll { $0.name == "images.mean" }
+        file.tensors.append(NamedTensor(name: "images.mean", shape: [3], scalars: [Float(1), 2, 3]))
+      }
+    ),
+    (
+      "not finite",
+      { file in
+        guard case .float32(var values) = file.tensors[0].values else { return }
+        values[0] = .nan
+        file.tensors[0].values = .float32(values)
+      }
+    ),
+  ]
+
+  @Test(arguments: 0..<damages.count) func badModelIsRefusedInOneLine(k: Int) throws {
+    var file = try model(Float.self).safetensors()
+    Self.damages[k].change(&file)
+    let folder = TrainingFolder()
+    let path = folder.path + "/bad.safetensors"
+    try file.save(path: path)
+    let error = #expect(throws: FileError.self) { try FlowModel.load(path: path) }
+    let text = try #require(error?.description)
+    #expect(text.hasPrefix(path) && text.contains(Self.damages[k].word), "\(text)")
+    #expect(!text.contains("\n"))
+  }
+
+  @Test func tensorsThatDoNotFitTheSpecAreRefused() throws {
+    let model = try model(Float.self)
+    for k in 0..<3 {
+      var bad = model
+      switch k {
+      case 0: bad.tensors.removeFirst()
+      case 1: bad.tensors.append(NamedTensor(name: "extra", shape: [1], scalars: [Float(0)]))
+      default: bad.spec = .glow(levels: 1, steps: 2, hidden: 4)
+      }
+      let error = #expect(throws: FileError.self) { try bad.makeFlow(Float.self, threads: 1) }
+      #expect(error?.description.contains("\n") == false)
+    }
+    var bad = model
+    bad.tensors[0] = NamedTensor(
+      name: bad.tensors[0].name, shape: bad.tensors[0].shape,
+      scalars: Array(repeating: Float.nan, count: bad.tensors[0].count))
+    #expect(throws: FileError.self) { try bad.save(path: "/tmp/never-written.safetensors") }
+    #expect(!FileManager.default.fileExists(atPath: "/tmp/never-written.safetensors"))
+  }
+
+  @Test func truncatedModelIsRefused() throws {
+    let bytes = try model(Float.self).safetensors().bytes
+    let folder = TrainingFolder()
+    for length in stride(from: 0, to: bytes.count, by: 97) {
+      _ = FileManager.default.createFile(atPath: folder.path + "/t", contents: Data(bytes[..<length]))
+      #expect(throws: FileError.self) { try FlowModel.load(path: folder.path + "/t") }
+    }
+  }
+}
