@@ -58,9 +58,11 @@ let package = Package(
       ],
       path: "Sources/aipo-cli"),
     .testTarget(
-      name: "KernelsTests", dependencies: ["AIPOKernels"], path: "Tests/KernelsTests"),
+      name: "KernelsTests", dependencies: ["AIPOKernels", "CAIPOKernels"], path: "Tests/KernelsTests"),
     .testTarget(
-      name: "FlowsTests", dependencies: ["AIPOFlows", "AIPOFlowTesting"], path: "Tests/FlowsTests"),
+      name: "FlowsTests",
+      dependencies: ["AIPOFlows", "AIPOFlowTesting", .product(name: "Yams", package: "Yams")],
+      path: "Tests/FlowsTests"),
     .testTarget(
       name: "InverseProblemsTests", dependencies: ["AIPOInverseProblems", "AIPOFlowTesting"],
       path: "Tests/InverseProblemsTests"),

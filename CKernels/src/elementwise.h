@@ -16,6 +16,7 @@ static inline T NAME(exp_)(T x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
+  n = n == n ? n : 0; /* NaN has no integer; it stays in p */
   union { int32_t i; float f; } scale = {.i = ((int32_t)n + 127) << 23};
   return p * scale.f;
 }

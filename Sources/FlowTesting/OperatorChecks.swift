@@ -30,4 +30,24 @@ public enum OperatorChecks {
     let scale = norm(moved) * norm(u) + norm(v) * norm(back)
     return scale == 0 ? 0 : (dot(moved, u) - dot(v, back)).magnitude / scale
   }
+
+  /// The dot test of a linear operator, at most 1e-12.
+  public static func measure(_ linearOperator: any LinearOperator, seed: UInt64 = 0) -> [CheckResult] {
+    [
+      CheckResult(
+        property: "adjoint (dot test)", measured: adjointMismatch(linearOperator, seed: seed),
+        bound: .atMost(1e-12))
+    ]
+  }
+
+  /// The derivative of any operator against central differences at x, at most 1e-7.
+  public static func measure(_ forward: any ForwardOperator, at x: [Double], seed: UInt64 = 0)
+    -> [CheckResult]
+  {
+    [
+      CheckResult(
+        property: "transposed Jacobian against central differences",
+        measured: vjpMismatch(forward, at: x, seed: seed), bound: .atMost(1e-7))
+    ]
+  }
 }

@@ -42,6 +42,10 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer {
   public func initialize(_ pass: FlowPass<Scalar>) throws {
     guard dataDependent, initialized.values[0] == 0 else { return }
     let (mean, variance) = Kernel.moments(pass.values, channels: bias.count)
+    guard (mean + variance).allSatisfy(\.isFinite) else {
+      throw FlowError.unusableParameters(
+        name: bias.name, reason: "the batch that should initialise it is empty or not finite")
+    }
     for c in 0..<bias.count {
       bias.values[c] = Scalar(-mean[c])
       logScale.values[c] = Scalar(-log(max(variance[c].squareRoot(), 1e-6)))

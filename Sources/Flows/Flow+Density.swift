@@ -134,7 +134,13 @@ extension Flow: LatentPrior {
   ) throws -> [Scalar] {
     try check(images)
     try check(imageCotangent)
-    return try withPass(count: images.shape[0], atLatents: false, cotangents: true, parameterGradients: true) { pass in
+    let count = images.shape[0]
+    guard imageCotangent.shape == images.shape, logDetCotangent.count == count else {
+      throw FlowError.shapeMismatch(
+        what: "cotangents", found: [imageCotangent.shape.first ?? 0, logDetCotangent.count],
+        expected: [count, count])
+    }
+    return try withPass(count: count, atLatents: false, cotangents: true, parameterGradients: true) { pass in
       pass.values.copy(from: images)
       pass.cotangent.copy(from: imageCotangent)
       pass.logDetCotangent.copy(from: logDetCotangent)

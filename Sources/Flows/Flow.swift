@@ -144,6 +144,11 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     }
     try lock.withLock {
       trainable.memory.copy(from: values)
+      for (name, parameter) in named where parameter.isTrainable {
+        guard Kernel.dot(parameter.values, parameter.values).isFinite else {
+          throw FlowError.unusableParameters(name: name, reason: "it holds a value that is not finite")
+        }
+      }
       try refresh()
     }
   }

@@ -118,6 +118,7 @@ public final class FlowPass<Scalar: KernelScalar> {
     try body(old[0..<count * oldShape.count], new[0..<count * shape.count])
     cotangentBuffer = new
     spareCotangent = old
+    previousShape = nil
   }
 
   // MARK: Latents
@@ -148,6 +149,7 @@ public final class FlowPass<Scalar: KernelScalar> {
   /// The values' memory, whole; for a layer that fills it while the shape grows.
   func fillValues(shape newShape: ImageShape) -> (values: Memory<Scalar>, cotangent: Memory<Scalar>?) {
     shape = newShape
+    previousShape = nil
     return (values, cotangentBuffer.map { $0[0..<count * newShape.count] })
   }
 

@@ -82,6 +82,8 @@ public struct FlowSpec: Hashable, Sendable {
   /// The most layers that a flow may have, and channels that a net may have: a stranger's file can't ask for more.
   static let layerLimit = 4096
   static let widthLimit = 8192
+  /// The most rows and columns that an image may have.
+  static let extentLimit = 65536
 
   /// The layers with repetitions written out.
   public func flattened() throws(FlowError) -> [LayerSpec] {
@@ -98,7 +100,13 @@ public struct FlowSpec: Hashable, Sendable {
         guard times >= 0, times <= layerLimit else {
           throw .invalidSpec("repeat: times is \(times), expected 0 to \(layerLimit)")
         }
-        for _ in 0..<times { try flatten(inner, depth: depth + 1, into: &result) }
+        // Written out once, then copied: a repetition of nothing costs nothing, however often.
+        var once: [LayerSpec] = []
+        try flatten(inner, depth: depth + 1, into: &once)
+        guard times * once.count + result.count <= layerLimit else {
+          throw .invalidSpec("more than \(layerLimit) layers")
+        }
+        if !once.isEmpty { for _ in 0..<times { result += once } }
       case .coupling(let coupling):
         guard (1...widthLimit).contains(coupling.net.hidden) else {
           throw .invalidSpec("coupling: hidden is \(coupling.net.hidden), expected 1 to \(widthLimit)")
@@ -118,6 +126,10 @@ public struct FlowSpec: Hashable, Sendable {
   public func shapes(from image: ImageShape) throws(FlowError) -> [ImageShape] {
     guard image.height > 0, image.width > 0, image.channels > 0 else {
       throw .unsupportedShape(image, reason: "every extent must be positive")
+    }
+    guard max(image.height, image.width) <= Self.extentLimit, image.channels <= Self.widthLimit else {
+      throw .unsupportedShape(
+        image, reason: "height and width are limited to \(Self.extentLimit), channels to \(Self.widthLimit)")
     }
     var shapes = [image]
     var shape = image

@@ -26,8 +26,8 @@ public struct Memory<Element: KernelScalar>: @unchecked Sendable {
     return Memory(base: base + range.lowerBound, count: range.count)
   }
 
-  /// The part from `start` on.
-  public func from(_ start: Int) -> Memory { self[start..<count] }
+  /// The part from `start` on; empty where there is none, as for a batch without images.
+  public func from(_ start: Int) -> Memory { self[min(start, count)..<count] }
 
   public func fill(_ value: Element) { base.update(repeating: value, count: count) }
 

@@ -1,0 +1,132 @@
+import AIPOFlows
+import AIPOKernels
+import Testing
+
+/// The list of all flows and layers: every property runs over all of it, so a new layer is tested by one line here.
+struct FlowCase: Sendable, CustomTestStringConvertible {
+  enum Layers: Sendable {
+    case spec(FlowSpec)
+    case leaky
+    case householder
+    /// A split, then a layer of one's own that meets half the channels.
+    case householderAfterSplit
+  }
+
+  var name: String
+  var shape: ImageShape
+  var layers: Layers
+  /// Single precision: 1e-4, more where the flow is deep.
+  var floatRoundTrip = 1e-4
+
+  var testDescription: String { name }
+
+  init(_ name: String, _ h: Int, _ w: Int, _ c: Int, _ layers: Layers) {
+    self.name = name
+    shape = ImageShape(height: h, width: w, channels: c)
+    self.layers = layers
+  }
+
+  init(_ name: String, _ h: Int, _ w: Int, _ c: Int, base: FlowSpec.Base = .gaussian, _ layers: [LayerSpec]) {
+    self.init(name, h, w, c, .spec(FlowSpec(base: base, layers: layers)))
+  }
+
+  func make<Scalar: KernelScalar>(_: Scalar.Type, pool: ThreadPool = ThreadPool(threads: 1)) throws -> Flow<
+    Scalar
+  > {
+    let own: [any FlowLayer<Scalar>]
+    switch layers {
+    case .spec(let spec): return try Flow(spec: spec, imageShape: shape, seed: 3, pool: pool)
+    case .leaky: own = [LeakyLayer(slope: 0.3)]
+    case .householder: own = [HouseholderLayer(channels: shape.channels), Actnorm(channels: shape.channels)]
+    case .householderAfterSplit:
+      own = [
+        try Conv1x1(channels: shape.channels), Split(), HouseholderLayer(channels: shape.channels / 2),
+        LeakyLayer(slope: 2), HouseholderLayer(channels: shape.channels / 2),
+      ]
+    }
+    return try Flow(layers: own, imageShape: shape, seed: 3, pool: pool)
+  }
+
+  static func coupling(
+    _ mask: CouplingSpec.Mask = .firstHalf, _ transform: CouplingSpec.Transform = .sigmoid,
+    _ kind: NetSpec.Kind = .glow, _ activation: NetSpec.Activation = .silu, padding: Double = 0,
+    hidden: Int = 4,
+    blocks: Int = 1
+  ) -> LayerSpec {
+    .coupling(
+      CouplingSpec(
+        mask: mask, transform: transform,
+        net: NetSpec(kind: kind, hidden: hidden, blocks: blocks, activation: activation, padding: padding)))
+  }
+
+  /// Every option of a coupling with every other.
+  static let couplings: [FlowCase] = {
+    var cases: [FlowCase] = []
+    for mask in CouplingSpec.Mask.allCases {
+      for transform in CouplingSpec.Transform.allCases {
+        for kind in NetSpec.Kind.allCases {
+          for activation in NetSpec.Activation.allCases {
+            for padding in [0.0, 1.0] {
+              let name =
+                "coupling \(mask.rawValue) \(transform.rawValue) \(kind.rawValue) \(activation.rawValue) pad \(padding)"
+              cases.append(
+                FlowCase(name, 3, 4, 3, [coupling(mask, transform, kind, activation, padding: padding)]))
+            }
+          }
+        }
+      }
+    }
+    return cases
+  }()
+
+  static let others: [FlowCase] = [
+    FlowCase("nothing", 2, 3, 1, []),
+    FlowCase("actnorm", 3, 2, 5, [.actnorm]),
+    FlowCase("conv1x1 plu", 2, 3, 5, [.conv1x1(.plu)]),
+    FlowCase("conv1x1 dense", 2, 3, 5, [.conv1x1(.dense)]),
+    FlowCase("conv1x1 of one channel", 3, 3, 1, [.conv1x1(.plu), .conv1x1(.dense)]),
+    FlowCase("conv1x1 of many channels", 1, 1, 33, [.conv1x1(.plu), .conv1x1(.dense)]),
+    FlowCase("squeeze", 4, 6, 3, [.squeeze]),
+    FlowCase("split", 2, 3, 4, [.split, .actnorm]),
+    FlowCase("split twice", 2, 3, 8, [.split, .conv1x1(.plu), .split, .actnorm]),
+    FlowCase("split with a learned base", 2, 3, 4, base: .learnedGaussian, [.split, .conv1x1(.plu)]),
+    FlowCase("logistic", 3, 3, 2, base: .uniform, [.logistic]),
+    FlowCase("logistic and uniform base", 3, 4, 1, base: .uniform, [.actnorm, .logistic]),
+    FlowCase("coupling of one pixel", 1, 1, 2, [coupling()]),
+    FlowCase("coupling of one row", 1, 7, 3, [coupling(.secondHalf)]),
+    FlowCase(
+      "checkerboard of one channel", 3, 5, 1, [coupling(.checkerboardEven), coupling(.checkerboardOdd)]),
+    FlowCase("wide net", 2, 2, 4, [coupling(hidden: 37)]),
+    FlowCase("net with more channels in than hidden", 2, 2, 12, [coupling(hidden: 3)]),
+    FlowCase(
+      "residual net without blocks", 3, 3, 2, [coupling(.firstHalf, .exponential, .residual, blocks: 0)]),
+    FlowCase(
+      "residual net of three blocks", 3, 3, 2, [coupling(.firstHalf, .exponential, .residual, blocks: 3)]),
+    FlowCase("Glow", 4, 4, 1, .spec(.glow(levels: 2, steps: 2, hidden: 5))),
+    FlowCase(
+      "Glow smooth, learned base", 4, 8, 1,
+      .spec(.glow(levels: 2, steps: 2, hidden: 5, base: .learnedGaussian, activation: .silu))),
+    FlowCase(
+      "Glow of three channels, dense, exponential", 2, 6, 3,
+      .spec(.glow(levels: 1, steps: 3, hidden: 4, matrix: .dense, transform: .exponential, activation: .silu))
+    ),
+    FlowCase("RealNVP", 4, 4, 1, .spec(.realNVP(levels: 2, couplings: 2, hidden: 4, blocks: 1))),
+    FlowCase(
+      "RealNVP smooth, three channels", 2, 4, 3,
+      .spec(
+        .realNVP(levels: 2, couplings: 1, hidden: 4, blocks: 1, base: .learnedGaussian, activation: .silu))),
+    FlowCase(
+      "mixture", 4, 6, 1,
+      [
+        coupling(.checkerboardOdd, .additive), .squeeze,
+        .repeated(2, [.actnorm, .conv1x1(.dense), coupling(.secondHalf, .exponential, .residual)]), .split,
+        .actnorm,
+        coupling(.firstHalf, .sigmoid, padding: 1), .conv1x1(.plu), .split, coupling(.checkerboardEven),
+      ]),
+    FlowCase("own layer, elementwise", 3, 4, 2, .leaky),
+    FlowCase("own layer with parameters", 3, 2, 3, .householder),
+    FlowCase("own layer after a split", 2, 3, 4, .householderAfterSplit),
+  ]
+
+  static let all = others + couplings
+}

@@ -1,0 +1,140 @@
+import AIPOFlows
+import AIPOKernels
+import Foundation
+import Testing
+import Yams
+
+@Suite struct FlowSpecTests {
+  private static let specs: [FlowSpec] = [
+    .glow(levels: 3, steps: 8, hidden: 128),
+    .glow(
+      levels: 1, steps: 1, hidden: 3, base: .uniform, matrix: .dense, transform: .additive, activation: .silu),
+    .realNVP(levels: 2, hidden: 16, base: .learnedGaussian),
+    FlowSpec(layers: []),
+    FlowSpec(
+      base: .uniform,
+      layers: [
+        .squeeze, .repeated(2, [.actnorm, .repeated(3, [.conv1x1(.dense), .conv1x1(.plu)])]), .split,
+        .logistic,
+        .coupling(
+          CouplingSpec(
+            mask: .checkerboardOdd, transform: .exponential,
+            net: NetSpec(kind: .residual, hidden: 5, blocks: 3, activation: .silu, padding: 0.5))),
+      ]),
+  ]
+
+  @Test(arguments: specs)
+  func roundTrips(_ spec: FlowSpec) throws {
+    #expect(try JSONDecoder().decode(FlowSpec.self, from: try JSONEncoder().encode(spec)) == spec)
+    #expect(try YAMLDecoder().decode(FlowSpec.self, from: try YAMLEncoder().encode(spec)) == spec)
+  }
+
+  @Test func familiesAndDefaults() throws {
+    let glow = try YAMLDecoder().decode(FlowSpec.self, from: "glow: {levels: 2, steps: 10, hidden: 64}")
+    #expect(glow == .glow(levels: 2, steps: 10, hidden: 64))
+    let nvp = try YAMLDecoder().decode(
+      FlowSpec.self, from: "base: learned-gaussian\nrealnvp: {levels: 2, couplings: 2, hidden: 8, blocks: 1}")
+    #expect(nvp == .realNVP(levels: 2, couplings: 2, hidden: 8, blocks: 1, base: .learnedGaussian))
+    let layers = try YAMLDecoder().decode(
+      FlowSpec.self,
+      from: """
+        layers:
+          - squeeze
+          - repeat:
+              times: 8
+              layers: [actnorm, conv1x1, {coupling: {transform: additive, net: {hidden: 64}}}]
+        """)
+    let coupling = CouplingSpec(mask: .firstHalf, transform: .additive, net: NetSpec(hidden: 64))
+    #expect(
+      layers == FlowSpec(layers: [.squeeze, .repeated(8, [.actnorm, .conv1x1(.plu), .coupling(coupling)])]))
+    #expect(try layers.flattened().count == 25)
+  }
+
+  /// A stranger's file: what is wrong, and a word that the message must hold.
+  @Test(arguments: [
+    ("glow: {levels: 2, steps: 10, hidden: 64, depth: 3}", "depth"),
+    ("base: cauchy\nlayers: []", "cauchy"),
+    ("glow: {levels: 2, steps: 10, hidden: 64}\nrealnvp: {levels: 2, hidden: 8}", "exactly one"),
+    ("base: gaussian", "exactly one"),
+    ("layers: [actnorm, warp]", "warp"),
+    ("layers: [{coupling: {mask: first-half}}]", "net"),
+    ("layers: [{coupling: {net: {hidden: 4, dropout: 1}}}]", "dropout"),
+    ("layers: [{coupling: {shift: 1, net: {hidden: 4}}}]", "shift"),
+    ("layers: [{conv1x1: {shape: plu}}]", "shape"),
+    ("layers: [{repeat: {times: 2, layers: [], each: 1}}]", "each"),
+    ("layers: [{actnorm: {}, conv1x1: {}}]", "actnorm"),
+    ("layers: [{conv1x1: {}, coupling: {net: {hidden: 4}}}]", "one name"),
+    ("glow: {levels: 0, steps: 10, hidden: 64}", "levels is 0"),
+    ("glow: {levels: 2, steps: 100000, hidden: 64}", "steps is 100000"),
+    ("glow: {levels: 2, steps: 4, hidden: -1}", "hidden is -1"),
+    ("realnvp: {levels: 2, hidden: 8, blocks: 1000}", "blocks is 1000"),
+  ])
+  func refuses(_ yaml: String, _ word: String) {
+    let error = #expect(throws: DecodingError.self) { try YAMLDecoder().decode(FlowSpec.self, from: yaml) }
+    #expect(error.map { String(describing: $0).contains(word) } == true, "\(String(describing: error))")
+  }
+
+  private func reason(_ body: () throws -> Void) -> String {
+    do {
+      try body()
+      return "no error"
+    } catch { return "\(error)" }
+  }
+
+  @Test func refusesWhatIsTooMuch() throws {
+    func bomb(_ depth: Int, _ times: Int, _ inner: [LayerSpec]) -> FlowSpec {
+      FlowSpec(layers: (0..<depth).reduce(inner) { layers, _ in [.repeated(times, layers)] })
+    }
+    #expect(reason { _ = try bomb(4, 4096, [.actnorm]).flattened() }.contains("more than 4096 layers"))
+    #expect(reason { _ = try bomb(12, 1, [.actnorm]).flattened() }.contains("nested more than 8 deep"))
+    #expect(reason { _ = try bomb(1, 4097, [.actnorm]).flattened() }.contains("times is 4097"))
+    #expect(reason { _ = try bomb(1, -1, [.actnorm]).flattened() }.contains("times is -1"))
+    // Repetitions of nothing: 4096⁷ of them must not take for ever.
+    #expect(try bomb(7, 4096, []).flattened().isEmpty)
+    #expect(try bomb(3, 16, [.actnorm]).flattened().count == 4096)
+    let layer = { (net: NetSpec) in FlowSpec(layers: [.coupling(CouplingSpec(net: net))]) }
+    #expect(reason { _ = try layer(NetSpec(hidden: 0)).flattened() }.contains("hidden is 0"))
+    #expect(reason { _ = try layer(NetSpec(hidden: 100_000)).flattened() }.contains("hidden is 100000"))
+    #expect(reason { _ = try layer(NetSpec(hidden: 1, blocks: 65)).flattened() }.contains("blocks is 65"))
+    #expect(reason { _ = try layer(NetSpec(hidden: 1, padding: .nan)).flattened() }.contains("padding"))
+  }
+
+  @Test func refusesDeepNesting() {
+    for depth in [100, 400, 5000] {
+      let open = String(repeating: #"[{"repeat": {"times": 1, "layers": "#, count: depth)
+      let text = #"{"layers": "# + open + "[]" + String(repeating: "}}]", count: depth) + "}"
+      #expect(throws: (any Error).self) {
+        try JSONDecoder().decode(FlowSpec.self, from: Data(text.utf8)).flattened()
+      }
+    }
+  }
+
+  @Test func sizesThatDoNotFit() throws {
+    let glow = FlowSpec.glow(levels: 3, steps: 1, hidden: 4)
+    #expect(glow.acceptedSizes == "height and width divisible by 8")
+    #expect(FlowSpec(layers: [.actnorm]).acceptedSizes == "any height and width")
+    #expect(
+      try glow.shapes(from: ImageShape(height: 8, width: 16, channels: 3)).last
+        == ImageShape(height: 1, width: 2, channels: 48))
+    func text(_ spec: FlowSpec, _ h: Int, _ w: Int, _ c: Int) -> String {
+      reason { _ = try spec.shapes(from: ImageShape(height: h, width: w, channels: c)) }
+    }
+    #expect(
+      text(glow, 12, 8, 1) == "the flow doesn't accept images of 12x8x1: height and width divisible by 8")
+    #expect(text(glow, 0, 8, 1).contains("every extent must be positive"))
+    #expect(text(glow, 8, 8, -1).contains("every extent must be positive"))
+    #expect(text(FlowSpec(layers: [.split]), 2, 2, 3).contains("a split meets 3 channels"))
+    #expect(text(FlowSpec(layers: [FlowCase.coupling()]), 2, 2, 1).contains("single channel"))
+    #expect(text(FlowSpec(layers: []), Int.max, Int.max, 1).contains("limited to 65536"))
+    #expect(text(FlowSpec(layers: []), 1, 1, 10000).contains("channels to 8192"))
+    #expect(text(FlowSpec(layers: [.squeeze]), 2, 2, 4096).contains("more than 8192 channels"))
+    #expect(throws: FlowError.self) {
+      try Flow<Float>(spec: glow, imageShape: ImageShape(height: 12, width: 8, channels: 1))
+    }
+    #expect(throws: FlowError.self) {
+      try Flow<Float>(
+        layers: [Coupling(CouplingSpec(net: NetSpec(hidden: 2)))],
+        imageShape: ImageShape(height: 2, width: 2, channels: 1))
+    }
+  }
+}
