@@ -109,7 +109,7 @@ import Testing
   }
 
   @Test func singularMatrices() {
-    for w in [[1.0, 2, 2, 4], [0, 0, 0, 0], [1e-320, 0, 0, 1]] {
+    for w in [[1.0, 2, 2, 4], [0, 0, 0, 0], [Double.leastNonzeroMagnitude, 0, 0, 1]] {
       #expect(throws: SingularMatrix(description: "the matrix is singular at working precision")) {
         try invertMatrix(w, size: 2)
       }
