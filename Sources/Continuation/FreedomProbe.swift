@@ -1,91 +1,53 @@
 import AIPOInverseProblems
 import AIPOKernels
 
-/// Estimates the effective degrees of freedom of a fit, `tr(A H⁻¹ Aᵀ)/σ²` with `H = AᵀA/σ² + λ∇²R`, by one
-/// random probe b of signs: `bᵀA v` where `H v = Aᵀb/σ²` is solved by a few preconditioned conjugate
-/// gradient steps. A Hessian product is the difference of two gradients of R, of which one is known: it
-/// costs one evaluation.
+/// Estimates the effective degrees of freedom of a fit, `tr ∂f(x*)/∂y`, by one random probe b of signs: the
+/// measurements are moved by `h·b`, the solution follows for a few evaluations, and
+/// `df ≈ bᵀ(f(x*(y + hb)) − f(x*(y))) / h`.
+///
+/// h is σ. A derivative in the small says little here: a flow's landscape is rough far below the noise,
+/// and its Hessian at x* sees the roughness, not the slope that the noise sees.
+/// Source: S. Ramani, T. Blu, M. Unser, *Monte-Carlo SURE*, IEEE Trans. Image Processing 17 (2008).
 struct FreedomProbe: Sendable {
   private let linearOperator: any LinearOperator
-  private let dataWeight: Double
-  private let weights: ObjectiveWeights
-  private let curvature: any CurvatureSolver
-  private let point: [Double]
-  private let slope: [Double]
-  private let right: [Double]
-  private let length: Double
-  private let limit: Int
+  private let signs: [Double]
+  private let shift: Double
+  /// Moving y by hb subtracts `tiltᵀx` from the data term, up to a constant.
+  private let tilt: [Double]
 
-  private var solution: [Double]
-  private var residual: [Double]
-  private var direction: [Double]
-  private var product: Double
-  private var steps = 0
-  private var trial: [Double] = []
-  private let scale: Double
+  /// Where the probe began, to go back to.
+  let point: [Double]
+  let sample: ObjectiveSample
+  /// Evaluations after which it ends.
+  let limit: Int
 
-  /// `sample` must hold split gradients at `point`.
-  init?(
-    linearOperator: any LinearOperator, dataWeight: Double, weights: ObjectiveWeights,
-    curvature: any CurvatureSolver, point: [Double], sample: ObjectiveSample, steps limit: Int, seed: UInt64,
-    source: UInt64
+  init(
+    linearOperator: any LinearOperator, dataWeight: Double, point: [Double], sample: ObjectiveSample, limit: Int,
+    seed: UInt64, source: UInt64
   ) {
-    guard case .split(let recon, _, _) = sample.gradient else { return nil }
     self.linearOperator = linearOperator
-    self.dataWeight = dataWeight
-    self.weights = weights
-    self.curvature = curvature
     self.point = point
+    self.sample = sample
     self.limit = limit
-    slope = adding(sample.gradient(weights), recon, scaledBy: -1)
     var random = Philox(seed: seed, index: source, purpose: .probe)
-    let signs = (0..<linearOperator.outputCount).map { _ in random.next() & 1 == 0 ? 1.0 : -1.0 }
-    right = linearOperator.adjoint(signs).map { dataWeight * $0 }
-    solution = [Double](repeating: 0, count: right.count)
-    residual = right
-    direction = curvature.solve(right)
-    product = dot(right, direction)
-    length = norm(right)
-    // A step of a twentieth of σ a pixel: far above rounding, well inside the noise.
-    scale = 0.05 * (Double(right.count) / dataWeight).squareRoot()
+    signs = (0..<linearOperator.outputCount).map { _ in random.next() & 1 == 0 ? 1.0 : -1.0 }
+    let shift = 1 / dataWeight.squareRoot()
+    self.shift = shift
+    tilt = linearOperator.adjoint(signs).map { dataWeight * shift * $0 }
   }
 
-  /// The next point whose gradient is needed; nil when the estimate is ready.
-  mutating func propose(_ representable: ([Double]) -> [Double]) -> [Double]? {
-    guard steps < limit, product > 1e-6 * length * length / dataWeight else { return nil }
-    let size = norm(direction)
-    guard size > 0, size.isFinite else { return nil }
-    trial = representable(adding(point, direction, scaledBy: scale / size))
-    return trial
+  /// The sample of the objective with the moved measurements.
+  func tilted(_ sample: ObjectiveSample, at point: [Double]) -> ObjectiveSample {
+    guard case .split(let recon, let flow, let gaussian) = sample.gradient else { return sample }
+    var result = sample
+    result.recon -= dot(tilt, point)
+    result.gradient = .split(recon: adding(recon, tilt, scaledBy: -1), flow: flow, gaussian: gaussian)
+    return result
   }
 
-  /// The sample at the proposed point; nil where it wasn't finite, which ends the estimate.
-  mutating func receive(_ sample: ObjectiveSample?) {
-    steps += 1
-    guard let sample, case .split(let recon, _, _) = sample.gradient else {
-      steps = limit
-      return
-    }
-    let rise = adding(adding(sample.gradient(weights), recon, scaledBy: -1), slope, scaledBy: -1)
-    let inverse = norm(direction) / scale
-    let normal = linearOperator.adjoint(linearOperator.apply(direction))
-    let image = direction.indices.map { dataWeight * normal[$0] + inverse * rise[$0] }
-    let bend = dot(direction, image)
-    guard bend > 0, bend.isFinite else {
-      steps = limit
-      return
-    }
-    let advance = product / bend
-    solution = adding(solution, direction, scaledBy: advance)
-    residual = adding(residual, image, scaledBy: -advance)
-    let next = curvature.solve(residual)
-    let nextProduct = dot(residual, next)
-    direction = adding(next, direction, scaledBy: nextProduct / product)
-    product = nextProduct
-  }
-
-  /// The estimate, between 0 and m.
-  var degreesOfFreedom: Double {
-    min(max(dot(right, solution) / dataWeight, 0), Double(linearOperator.outputCount))
+  /// The estimate from the solution with the moved measurements, between 0 and m.
+  func degreesOfFreedom(at moved: [Double]) -> Double {
+    let change = linearOperator.apply(adding(moved, point, scaledBy: -1))
+    return min(max(dot(signs, change) / shift, 0), Double(signs.count))
   }
 }

@@ -19,8 +19,6 @@ struct ImageRun: Sendable {
     case report(PathStop)
     case trial([Double])
     case correct
-    case probe(FreedomProbe)
-    case probing([Double], FreedomProbe)
     case none
   }
 
@@ -56,6 +54,9 @@ struct ImageRun: Sendable {
   private var step: Double
   private var solved: [(place: PathPoint, sample: ObjectiveSample)] = []
   private var best: (point: [Double], sample: ObjectiveSample)?
+  /// Set while the degrees of freedom are estimated: the objective is then that of the moved measurements.
+  private var probe: FreedomProbe?
+  private var probeEnd = 0
   private var trials: [LambdaTrial] = []
   private var tried: [(point: [Double], sample: ObjectiveSample)] = []
   private var states: [PathState] = []
@@ -105,9 +106,9 @@ struct ImageRun: Sendable {
       switch pending {
       case .start(let point), .predicted(let point, _): return ask(point)
       case .refresh, .report: return ask(point)
-      case .trial(let trial), .probing(let trial, _): return ask(trial)
+      case .trial(let trial): return ask(trial)
       case .correct:
-        if weights.flow != 0, evaluations >= limit {
+        if weights.flow != 0, evaluations >= (probe == nil ? limit : probeEnd) {
           try endSolve(.budget)
           continue
         }
@@ -118,12 +119,6 @@ struct ImageRun: Sendable {
           return ask(trial)
         case .failure(let failure): try endSolve(.stuck(failure.reason))
         }
-      case .probe(var probe):
-        if let trial = probe.propose(objective.representable) {
-          pending = .probing(trial, probe)
-          return ask(trial)
-        }
-        try endProbe(probe)
       case .none: return nil
       }
     }
@@ -181,15 +176,13 @@ struct ImageRun: Sendable {
       report(.finished)
     case .trial(let trial):
       pending = .correct
+      let found = found.map { probe?.tilted($0, at: trial) ?? $0 }
       switch corrector.receive(trial, found) {
       case .searching: break
       case .stuck(let reason): try endSolve(.stuck(reason))
       case .accepted(let next, let found): try accept(next, found)
       }
-    case .probing(_, var probe):
-      probe.receive(found)
-      pending = .probe(probe)
-    case .correct, .probe, .none: break
+    case .correct, .none: break
     }
   }
 
@@ -209,7 +202,15 @@ struct ImageRun: Sendable {
     if progress.objectives.count > 64 { progress.objectives.removeFirst() }
     if best == nil || value < best!.sample.value(weights) { best = (next, found) }
     if progress.isFinal { report(.iterate) }
-    if let verdict = settings.stopRule.verdict(progress) { try endSolve(.verdict(verdict)) }
+    if let verdict { try endSolve(.verdict(verdict)) }
+  }
+
+  /// A solve at a tried λ, or of a probe, is done when a few steps change L by less than half a nat: its residual
+  /// and degrees of freedom, not its objective, are what is asked.
+  private var verdict: StopVerdict? {
+    guard stage == .ladder || probe != nil else { return settings.stopRule.verdict(progress) }
+    let recent = progress.objectives.suffix(5)
+    return recent.count == 5 && recent.max()! - recent.min()! < 0.5 ? .objective : nil
   }
 
   // MARK: - Solves
@@ -239,12 +240,14 @@ struct ImageRun: Sendable {
     progress.objectives = [sample.value(weights)]
     best = (point, sample)
     pending = .correct
-    if let verdict = settings.stopRule.verdict(progress) { try endSolve(.verdict(verdict)) }
+    if let verdict { try endSolve(.verdict(verdict)) }
   }
 
   private mutating func endSolve(_ end: SolveEnd) throws {
     takeBest()
-    if isFinalSolve {
+    if let probe {
+      try endProbe(probe)
+    } else if isFinalSolve {
       switch end {
       case .verdict(.gradient): finish(.gradient)
       case .verdict(.objective): finish(.objective)
@@ -321,6 +324,7 @@ struct ImageRun: Sendable {
   mutating func cancel() {
     guard stop == nil else { return }
     takeBest()
+    if let probe { leave(probe) }
     pending = .none
     stop = .cancelled
   }
@@ -340,30 +344,39 @@ struct ImageRun: Sendable {
   private mutating func beginProbe() throws {
     stage = .ladder
     // What is left must pay for the estimate and then for the solve at the chosen λ.
-    guard let chooser, let sample, evaluations + 2 * chooser.rule.probeSteps <= limit,
-      let curvature = try objective.curvature(image: image, weights: weights),
-      let probe = FreedomProbe(
-        linearOperator: chooser.linearOperator, dataWeight: chooser.noise.curvature, weights: weights,
-        curvature: curvature, point: point, sample: sample, steps: chooser.rule.probeSteps,
-        seed: settings.seed, source: source)
-    else {
-      try settle(weights.lambda)
+    guard let chooser, let sample, evaluations + 2 * chooser.rule.probeEvaluations <= limit else {
+      try settle(trials.min { $0.risk < $1.risk }?.lambda ?? weights.lambda)
       return
     }
-    pending = .probe(probe)
+    let probe = FreedomProbe(
+      linearOperator: chooser.linearOperator, dataWeight: chooser.noise.curvature, point: point, sample: sample,
+      limit: chooser.rule.probeEvaluations, seed: settings.seed, source: source)
+    self.probe = probe
+    probeEnd = evaluations + probe.limit
+    self.sample = probe.tilted(sample, at: point)
+    try beginSolve()
+  }
+
+  /// Back to the measurements as they are.
+  private mutating func leave(_ probe: FreedomProbe) {
+    (point, sample) = (probe.point, probe.sample)
+    self.probe = nil
   }
 
   private mutating func endProbe(_ probe: FreedomProbe) throws {
-    guard let chooser, let sample else { return }
+    guard let chooser else { return }
+    let freedom = probe.degreesOfFreedom(at: point)
+    leave(probe)
+    guard let sample else { return }
     let residual = adding(chooser.y, chooser.linearOperator.apply(point), scaledBy: -1)
     trials.append(
       LambdaTrial(
         lambda: weights.lambda, residualSquare: dot(residual, residual),
-        degreesOfFreedom: probe.degreesOfFreedom, variance: 1 / chooser.noise.curvature,
+        degreesOfFreedom: freedom, variance: 1 / chooser.noise.curvature,
         measurements: chooser.y.count))
     tried.append((point, sample))
     report(.lambda)
-    let isSpent = evaluations + 4 * chooser.rule.probeSteps > limit
+    let isSpent = evaluations + 3 * chooser.rule.probeEvaluations > limit
     switch chooser.rule.decide(trials) {
     case .attempt(let lambda) where !isSpent:
       weights = ObjectiveWeights(lambda: lambda)

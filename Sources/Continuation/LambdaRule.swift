@@ -1,3 +1,9 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
 /// What is known about one tried λ of one image.
 public struct LambdaTrial: Sendable {
   public let lambda: Double
@@ -19,8 +25,8 @@ public struct LambdaTrial: Sendable {
     self.measurements = measurements
   }
 
-  /// `‖r‖² − σ²(m − df)`: what a fit with df degrees of freedom leaves is `E‖r‖² = σ²(m − df)`, so a
-  /// positive value says over-smoothing.
+  /// `‖r‖² − σ²(m − df)`: what a fit with df degrees of freedom leaves is `E‖r‖² = σ²(m − df)`, so a positive
+  /// value says over-smoothing.
   public var discrepancy: Double {
     residualSquare - variance * (Double(measurements) - degreesOfFreedom)
   }
@@ -40,32 +46,51 @@ public enum LambdaDecision: Sendable, Equatable {
 public protocol LambdaRule: Sendable {
   /// The λ at the end of the path.
   var first: Double { get }
-  /// Hessian products spent on one estimate of the degrees of freedom.
-  var probeSteps: Int { get }
+  /// Evaluations spent on one estimate of the degrees of freedom.
+  var probeEvaluations: Int { get }
   /// `trials` in the order tried, one at least.
   func decide(_ trials: [LambdaTrial]) -> LambdaDecision
 }
 
-/// Goes down a ladder of λ from 1 and settles where Stein's unbiased risk is least: the point where the
-/// residual and the degrees of freedom balance, `d(‖r‖² + 2σ²df)/dλ = 0`. All trials share one probe, so
-/// the noise of the estimate and of ‖e‖² largely cancels between them, which a comparison of ‖r‖² with σ²(m
-/// − df) at one λ doesn't allow.
+/// Walks on a ladder of λ, from a middle rung towards the side where Stein's unbiased risk falls, and settles
+/// where it is least: there the residual and the degrees of freedom balance, `d(‖r‖² + 2σ²df)/dλ = 0`. Between the
+/// rungs the minimum is that of a parabola in log λ.
+///
+/// All trials share one probe, so the noise of the estimate and of ‖e‖² largely cancels between them, which a
+/// comparison of ‖r‖² with σ²(m − df) at one λ doesn't allow.
 public struct RiskRule: LambdaRule {
   public let ladder: [Double]
-  public let probeSteps: Int
-  public var first: Double { ladder[0] }
+  public let start: Int
+  public let probeEvaluations: Int
+  public var first: Double { ladder[start] }
 
-  /// `ladder`: decreasing values of (0, 1].
-  public init(ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], probeSteps: Int = 5) {
-    precondition(!ladder.isEmpty && ladder.allSatisfy { $0 > 0 && $0.isFinite })
+  /// `ladder`: decreasing values of (0, 1]; `start`: the place of the first in it.
+  public init(ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], start: Int = 2, probeEvaluations: Int = 24) {
+    precondition(ladder.indices.contains(start) && ladder.allSatisfy { $0 > 0 && $0.isFinite })
+    precondition(zip(ladder, ladder.dropFirst()).allSatisfy { $0 > $1 })
     self.ladder = ladder
-    self.probeSteps = probeSteps
+    self.start = start
+    self.probeEvaluations = probeEvaluations
   }
 
   public func decide(_ trials: [LambdaTrial]) -> LambdaDecision {
-    let best = trials.min { $0.risk < $1.risk }!
-    let rises = trials.count > 1 && trials[trials.count - 1].risk > trials[trials.count - 2].risk
-    if rises || trials.count >= ladder.count { return .settle(best.lambda) }
-    return .attempt(ladder[trials.count])
+    let sorted = trials.sorted { $0.lambda > $1.lambda }
+    let best = sorted.indices.min { sorted[$0].risk < sorted[$1].risk }!
+    guard let rung = ladder.firstIndex(of: sorted[best].lambda) else { return .settle(sorted[best].lambda) }
+    // The best rung's neighbours, the smaller λ first.
+    if best == sorted.count - 1, rung + 1 < ladder.count { return .attempt(ladder[rung + 1]) }
+    if best == 0, rung > 0 { return .attempt(ladder[rung - 1]) }
+    guard best > 0, best < sorted.count - 1 else { return .settle(sorted[best].lambda) }
+    return .settle(Self.vertex(sorted[best - 1], sorted[best], sorted[best + 1]))
+  }
+
+  /// Where the parabola through three risks over log λ is least, given that the middle one is.
+  private static func vertex(_ a: LambdaTrial, _ b: LambdaTrial, _ c: LambdaTrial) -> Double {
+    let (u, w) = (log(a.lambda / b.lambda), log(c.lambda / b.lambda))
+    let (p, q) = (a.risk - b.risk, c.risk - b.risk)
+    let bend = (p / u - q / w) / (u - w)
+    let slope = p / u - bend * u
+    guard bend > 0 else { return b.lambda }
+    return b.lambda * exp(min(max(-slope / (2 * bend), w), u))
   }
 }
