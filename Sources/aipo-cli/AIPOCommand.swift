@@ -14,17 +14,19 @@ struct AIPOCommand: ParsableCommand {
     commandName: "aipo",
     abstract: "Inverse problems solved with a normalizing flow as prior.",
     discussion: """
-      Noisy, half-missing and compressed images are brought back by following the solution of
-      L_recon(x) + λ L_reg(x) from where it is easy to the weight that is asked for.
+      Noisy, half-missing and compressed images are brought back by following
+      the solution of L_recon(x) + λ L_reg(x) from where it is easy to the
+      weight that is asked for.
 
       Example:
         aipo reconstruct --task denoise --observation noisy.png --out clean.png
 
-      Exit codes: 0 done, 64 wrong usage, 65 bad data, 66 input missing, 70 internal failure,
-      73 can't write, 75 an image has no finite result, 130 and 143 interrupted (finished work kept).
+      Exit codes: 0 done, 64 wrong usage, 65 bad data, 66 input missing,
+      70 internal failure, 73 can't write, 75 an image has no finite result,
+      130 and 143 interrupted by SIGINT and SIGTERM (finished work kept).
       """,
     version: ProgramVersion.description,
-    subcommands: [Info.self])
+    subcommands: [Info.self, Train.self, Sample.self, Encode.self, Decode.self, LogProb.self, Reconstruct.self])
 
   static func main() {
     Console.prepareStreams()

@@ -40,10 +40,27 @@ struct CommandFailure: Error {
         case .unwritable: .cannotWrite
         }
       self.init(status, error.description)
+    case let error as ConfigError:
+      // A value from a flag has no line in a file.
+      self.init(error.path.hasPrefix("--") ? .usage : .badData, error.description)
+    case let error as TrainingError: self.init(.badData, error.description)
     case let error as TensorError:
+      if case .outOfMemory = error { self.init(.failure, error.description) } else {
+        self.init(.badData, error.description)
+      }
+    case let error as FlowError: self.init(.badData, error.description)
+    case let error as ProblemError:
       switch error {
-      case .shapeMismatch: self.init(.badData, error.description)
-      case .outOfMemory: self.init(.failure, error.description)
+      case .memory(let error): self.init(error)
+      case .invalidSigma, .invalidMask: self.init(.usage, error.description)
+      default: self.init(.badData, error.description)
+      }
+    case let error as SolverError:
+      switch error {
+      case .problem(let error): self.init(error)
+      case .prior(let error): self.init(error)
+      case .invalidOption: self.init(.usage, error.description)
+      case .unsupported: self.init(.badData, error.description)
       }
     default: self.init(.failure, "internal failure: \(error)")
     }

@@ -1,12 +1,6 @@
 import AIPO
 import ArgumentParser
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
-
 /// The element type that images and the flow are worked in; sums are in float64 either way.
 enum Precision: String, CaseIterable, ExpressibleByArgument {
   case float32, float64
@@ -14,8 +8,10 @@ enum Precision: String, CaseIterable, ExpressibleByArgument {
 
 /// What every verb understands, spelled the same everywhere.
 struct CommonOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Seed of everything random.", valueName: "n"))
-  var seed: UInt64 = 0
+  @Option(
+    name: .customLong("seed"),
+    help: ArgumentHelp("Seed of everything random. (default: 0)", valueName: "n"))
+  var givenSeed: UInt64?
 
   @Option(
     help: ArgumentHelp(
@@ -23,8 +19,10 @@ struct CommonOptions: ParsableArguments {
       valueName: "n"))
   var threads: Int?
 
-  @Option(help: ArgumentHelp("Element type; sums are always in float64.", valueName: "type"))
-  var precision: Precision = .float32
+  @Option(
+    name: .customLong("precision"),
+    help: ArgumentHelp("Element type; sums are always in float64. (default: float32)", valueName: "type"))
+  var givenPrecision: Precision?
 
   @Flag(help: "Print one JSON object on standard output and nothing else there.")
   var json = false
@@ -43,7 +41,9 @@ struct CommonOptions: ParsableArguments {
     }
   }
 
-  var threadCount: Int { threads ?? Self.allowedCores }
+  var seed: UInt64 { givenSeed ?? 0 }
+  var precision: Precision { givenPrecision ?? .float32 }
+  var threadCount: Int { threads ?? min(ThreadPool.availableCores, Self.threadLimit) }
 
   /// Prints `text` on standard output, unless the user wants JSON or silence.
   func print(_ text: String) throws(CommandFailure) {
@@ -70,25 +70,6 @@ struct CommonOptions: ParsableArguments {
     ProgressLine.clearCurrent()
     Console.error("aipo: warning: " + text)
   }
-
-  /// Cores that the process may run on: its affinity mask, where the system tells it.
-  private static var allowedCores: Int {
-    var count = 0
-    if let status = fopen("/proc/self/status", "r") {
-      var line = [CChar](repeating: 0, count: 4096)
-      while fgets(&line, Int32(line.count), status) != nil {
-        let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        guard text.hasPrefix("Cpus_allowed:") else { continue }
-        count = text.dropFirst("Cpus_allowed:".count).reduce(0) {
-          $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0)
-        }
-        break
-      }
-      fclose(status)
-    }
-    if count == 0 { count = sysconf(Int32(_SC_NPROCESSORS_ONLN)) }
-    return min(max(count, 1), threadLimit)
-  }
 }
 
 /// Which flow prior to use.
@@ -108,28 +89,19 @@ struct ModelOptions: ParsableArguments {
 
 /// How images of another size are brought to the model's.
 struct SizeOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Resize every image. (default: no)", valueName: "HxW"))
+  @Option(
+    help: ArgumentHelp("Cut this size from the middle of every image. (default: no)", valueName: "HxW"))
+  var crop: PixelSize?
+
+  @Option(help: ArgumentHelp("Resize every image, after --crop. (default: no)", valueName: "HxW"))
   var resize: PixelSize?
 
-  @Option(
-    help: ArgumentHelp("Cut this size from the middle of every image, after --resize. (default: no)",
-      valueName: "HxW"))
-  var crop: PixelSize?
+  @Flag(help: "Turn colour images to grey.")
+  var grey = false
+
+  var transform: ImageTransform { ImageTransform(crop: crop, resize: resize, grey: grey) }
 }
 
-/// A height and a width, written `28x28`.
-struct PixelSize: Hashable, ExpressibleByArgument, CustomStringConvertible {
-  let height: Int
-  let width: Int
-
-  init?(argument: String) {
-    let parts = argument.split(separator: "x", omittingEmptySubsequences: false)
-    guard parts.count == 2, let height = Int(parts[0]), let width = Int(parts[1]),
-      (1...65_536).contains(height), (1...65_536).contains(width)
-    else { return nil }
-    self.height = height
-    self.width = width
-  }
-
-  var description: String { "\(height)x\(width)" }
+extension PixelSize: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
 }

@@ -2,11 +2,12 @@ import AIPO
 import ArgumentParser
 
 /// `aipo info`: what a model file holds.
-struct Info: ParsableCommand, Verb {
+struct Info: Verb {
   static let configuration = CommandConfiguration(
     abstract: "Tell what a model holds.",
     discussion: """
-      Architecture, accepted image sizes, parameters, dequantisation, recipe, figures and checksum.
+      Architecture, accepted image sizes, parameters, dequantisation, recipe,
+      figures and checksum.
 
       Example:
         aipo info Models/fashion-mnist-glow.safetensors --json
@@ -25,8 +26,87 @@ struct Info: ParsableCommand, Verb {
   }
 
   func perform() throws -> ExitStatus {
-    let path = try ModelLocator.path(named: file ?? model.model)
-    try common.print(path)
+    let (model, source) = try ModelSource.load(try ModelLocator.path(named: file ?? model.model))
+    let (text, json) = (try Self.text(model, source), try Self.json(model, source))
+    try common.print(text)
+    try common.printJSON(json)
     return .done
+  }
+
+  private static func text(_ model: FlowModel, _ source: ModelSource) throws -> String {
+    var rows: [(String, String)] = [("model", source.path)]
+    func add(_ name: String, _ value: String) { if !value.isEmpty { rows.append((name, value)) } }
+    add("name", model.name)
+    add("images", "\(model.imageShape), trained on these; the layers accept \(model.spec.acceptedSizes)")
+    add("layers", "\(try model.spec.flattened().count)")
+    add("base", model.spec.base.rawValue)
+    add("parameters", "\(model.parameterCount) (\(model.dtypeName))")
+    add("dequantisation", "\(model.dequantization.bits) bits, uniform")
+    add("images' statistics", statistics(model))
+    if let steps = model.figures.steps { add("steps", "\(steps)") }
+    if let images = model.figures.trainingImages { add("training images", "\(images)") }
+    if let value = model.figures.validation { add("validation", figure(value)) }
+    if let value = model.figures.test { add("test", figure(value)) }
+    add("provenance", model.provenance)
+    add("licence", model.licence)
+    add("checksum", "sha256 \(source.checksum)")
+    let width = rows.map(\.0.count).max() ?? 0
+    var lines = rows.map { $0 + String(repeating: " ", count: width + 2 - $0.count) + $1 }
+    if !model.recipe.isEmpty {
+      lines.append("recipe")
+      lines += model.recipe.split(separator: "\n").map { "  " + $0 }
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  private static func figure(_ value: Evaluation) -> String {
+    "\(fixed(value.bitsPerDim, 4)) ± \(fixed(value.standardError, 4)) bits/dim on \(value.images) images"
+  }
+
+  private static func statistics(_ model: FlowModel) -> String {
+    switch model.statistics?.covariance {
+    case nil: "none"
+    case .full: "mean and full covariance"
+    case .lowRank(let factors, let diagonal):
+      "mean and covariance of rank \(factors.count / max(diagonal.count, 1)) with a diagonal"
+    }
+  }
+
+  private static func json(_ model: FlowModel, _ source: ModelSource) throws -> JSONValue {
+    let shape = model.imageShape
+    return .object([
+      ("model", .string(source.path)), ("name", .string(model.name)),
+      ("checksum", .string(source.checksum)),
+      (
+        "imageShape",
+        .object([("height", .int(shape.height)), ("width", .int(shape.width)), ("channels", .int(shape.channels))])
+      ),
+      ("acceptedSizes", .string(model.spec.acceptedSizes)),
+      ("architecture", try .encoding(model.spec)), ("layers", .int(try model.spec.flattened().count)),
+      ("base", .string(model.spec.base.rawValue)), ("parameters", .int(model.parameterCount)),
+      ("dtype", .string(model.dtypeName)),
+      ("dequantization", .object([("bits", .int(model.dequantization.bits))])),
+      ("statistics", .string(statistics(model))), ("recipe", .string(model.recipe)),
+      ("figures", .object(figures(model.figures))), ("provenance", .string(model.provenance)),
+      ("licence", .string(model.licence)), ("version", .string(ProgramVersion.number)),
+      ("kernels", .string(ProgramVersion.kernels)),
+    ])
+  }
+
+  /// The figures of a model, nothing left out.
+  static func figures(_ figures: ModelFigures) -> [(String, JSONValue)] {
+    func count(_ value: Int?) -> JSONValue { value.map { .int($0) } ?? .null }
+    func evaluation(_ value: Evaluation?) -> JSONValue {
+      guard let value else { return .null }
+      return .object([
+        ("bitsPerDim", .number(value.bitsPerDim)), ("standardError", .number(value.standardError)),
+        ("images", .int(value.images)),
+      ])
+    }
+    return [
+      ("steps", count(figures.steps)), ("imagesSeen", count(figures.imagesSeen)),
+      ("rollbacks", count(figures.rollbacks)), ("trainingImages", count(figures.trainingImages)),
+      ("validation", evaluation(figures.validation)), ("test", evaluation(figures.test)),
+    ]
   }
 }

@@ -13,6 +13,7 @@ import Synchronization
 enum Interrupt {
   private static let received = Atomic<Int32>(0)
   private static let pipeEnd = Atomic<Int32>(-1)
+  private static let overdue = Mutex<(@Sendable () -> Void)?>(nil)
 
   /// Whether the user has asked the program to stop.
   static var requested: Bool { received.load(ordering: .relaxed) != 0 }
@@ -26,18 +27,21 @@ enum Interrupt {
     }
   }
 
-  /// Installs the handlers.
-  /// - Parameters:
-  ///   - grace: seconds that the work has to end by itself after the first signal.
-  ///   - keepFinished: called on the watching thread when the grace is over, before the process ends.
-  static func install(grace: Double, keepFinished: @escaping @Sendable () -> Void = {}) {
+  /// What keeps the finished work when the grace is over before the work has ended by itself. It runs on
+  /// the watching thread, and the process ends after it.
+  static func whenOverdue(_ keepFinished: @escaping @Sendable () -> Void) {
+    overdue.withLock { $0 = keepFinished }
+  }
+
+  /// Installs the handlers; `grace` is the seconds that the work has to end by itself after a signal.
+  static func install(grace: Double = 0.7) {
     var ends: [Int32] = [0, 0]
     guard pipe(&ends) == 0 else { return }
     let reading = ends[0]
     _ = fcntl(ends[0], F_SETFD, FD_CLOEXEC)
     _ = fcntl(ends[1], F_SETFD, FD_CLOEXEC)
     pipeEnd.store(ends[1], ordering: .relaxed)
-    let watcher = Watcher(reading: reading, grace: grace, keepFinished: keepFinished)
+    let watcher = Watcher(reading: reading, grace: grace)
     guard watcher.start() else { return }
 
     var action = sigaction()
@@ -47,17 +51,15 @@ enum Interrupt {
     #else
       action.__sigaction_u.__sa_handler = handle
     #endif
+    // Whoever started the program may have had them ignored or blocked, as shells do for what they put in
+    // the background and thread pools for what they spawn; sent to the program they are meant for it.
+    var mask = sigset_t()
+    sigemptyset(&mask)
     for number in [SIGINT, SIGTERM] {
-      // A signal that the parent has had ignored (nohup, a background job) stays ignored.
-      var before = sigaction()
-      sigaction(number, nil, &before)
-      #if canImport(Glibc)
-        let ignored = before.__sigaction_handler.sa_handler.map { unsafeBitCast($0, to: Int.self) } == 1
-      #else
-        let ignored = before.__sigaction_u.__sa_handler.map { unsafeBitCast($0, to: Int.self) } == 1
-      #endif
-      if !ignored { sigaction(number, &action, nil) }
+      sigaction(number, &action, nil)
+      sigaddset(&mask, number)
     }
+    pthread_sigmask(SIG_UNBLOCK, &mask, nil)
   }
 
   private static let handle: @convention(c) (Int32) -> Void = { number in
@@ -72,12 +74,10 @@ enum Interrupt {
   private final class Watcher: Sendable {
     let reading: Int32
     let grace: Double
-    let keepFinished: @Sendable () -> Void
 
-    init(reading: Int32, grace: Double, keepFinished: @escaping @Sendable () -> Void) {
+    init(reading: Int32, grace: Double) {
       self.reading = reading
       self.grace = grace
-      self.keepFinished = keepFinished
     }
 
     func start() -> Bool {
@@ -108,7 +108,7 @@ enum Interrupt {
       while read(reading, &byte, 1) < 0 && errno == EINTR {}
       var waiting = pollfd(fd: reading, events: Int16(POLLIN), revents: 0)
       let second = poll(&waiting, 1, Int32(grace * 1000)) > 0
-      if !second { keepFinished() }
+      if !second { Interrupt.overdue.withLock { $0 }?() }
       _exit((Interrupt.status ?? .interrupted).rawValue)
     }
   }

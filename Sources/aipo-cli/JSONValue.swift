@@ -1,3 +1,9 @@
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
 /// A JSON value to be written. Keys keep their order, and numbers that aren't finite become null.
 enum JSONValue {
   case null
@@ -8,6 +14,20 @@ enum JSONValue {
   case string(String)
   case array([JSONValue])
   case object([(String, JSONValue)])
+  /// JSON text that something else has written.
+  case parsed(String)
+
+  /// The value for people: a string without quotes.
+  var text: String {
+    if case .string(let string) = self { string } else { compact }
+  }
+
+  /// What a value's own coding gives.
+  static func encoding(_ value: some Encodable) throws -> JSONValue {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    return .parsed(String(decoding: try encoder.encode(value), as: UTF8.self))
+  }
 
   /// A number, or null where there is none.
   static func optional(_ value: Double?) -> JSONValue { value.map { .number($0) } ?? .null }
@@ -46,6 +66,7 @@ enum JSONValue {
       Self.writeList(values, "[", "]", to: &text, indent: flat ? nil : indent) { value, text, indent in
         value.write(to: &text, indent: indent)
       }
+    case .parsed(let json): text += json
     case .object(let members):
       Self.writeList(members, "{", "}", to: &text, indent: indent) { member, text, indent in
         Self.writeQuoted(member.0, to: &text)

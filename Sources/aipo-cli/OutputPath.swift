@@ -1,9 +1,11 @@
-import AIPOKernels
+import AIPO
 import ArgumentParser
 
 /// A file that a verb is going to write, tried before the work starts.
 struct OutputPath: ExpressibleByArgument, Hashable {
   let path: String
+
+  init(_ path: String) { self.path = path }
 
   init?(argument: String) {
     guard !argument.isEmpty else { return nil }
@@ -14,6 +16,19 @@ struct OutputPath: ExpressibleByArgument, Hashable {
 
   /// Whether the name ends in `suffix`, in either case.
   func hasSuffix(_ suffix: String) -> Bool { path.lowercased().hasSuffix(suffix) }
+
+  /// The path with `text` put in before the suffix of its name.
+  func adding(_ text: String) -> OutputPath {
+    guard let dot = path.lastIndex(of: "."), !path[dot...].contains("/") else { return OutputPath(path + text) }
+    return OutputPath(path[..<dot] + text + path[dot...])
+  }
+
+  /// Refuses a name that doesn't say whether the images go to a PNG or an NPY.
+  func requireImageSuffix(_ flag: String) throws {
+    guard ImageOutputFormat(path: path) != nil else {
+      throw ValidationError("\(flag) is '\(path)', expected a name that ends in .png or .npy")
+    }
+  }
 
   /// Refuses outputs that would replace each other.
   static func requireDistinct(_ outputs: [(flag: String, output: OutputPath?)]) throws {

@@ -4,5 +4,8 @@ import AIPO
 enum ProgramVersion {
   static let number = "0.1.0"
 
-  static var description: String { number }
+  /// The variant of the kernels that this machine runs.
+  static var kernels: String { KernelVariant.current }
+
+  static var description: String { "\(number) (kernels \(kernels), BLAS \(BLASLibrary.description))" }
 }

@@ -49,7 +49,7 @@ final class ProgressLine: Sendable {
   func update(_ done: Double, _ detail: @autoclosure () -> String = "") {
     let now = Self.now()
     let due = state.withLock { state in
-      guard now - state.lastShown >= interval else { return false }
+      guard interval.isFinite, now - state.lastShown >= interval else { return false }
       state.lastShown = now
       state.isOnScreen = true
       return true

@@ -1,0 +1,72 @@
+import AIPO
+import ArgumentParser
+
+/// `aipo decode`: images of latents.
+struct Decode: Verb {
+  static let configuration = CommandConfiguration(
+    abstract: "Turn latents into images.",
+    discussion: """
+      The inverse of encode.
+
+      Example:
+        aipo decode latents.npy --out images.npy
+      """)
+
+  @Argument(help: "Latents, an NPY of shape [n, d] or [d].", completion: .file(extensions: ["npy"]))
+  var input: String
+
+  @Option(
+    help: ArgumentHelp(
+      "Where to write the images: .npy (unclipped) or .png (clipped, a grid where several).",
+      valueName: "file"))
+  var out: OutputPath
+
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws { try out.requireImageSuffix("--out") }
+
+  func perform() throws -> ExitStatus {
+    try OutputPath.checkWritable([out])
+    Interrupt.install()
+    return switch common.precision {
+    case .float32: try decode(Float.self)
+    case .float64: try decode(Double.self)
+    }
+  }
+
+  private func decode<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
+    let prior = try Prior<Scalar>(options: model, common: common)
+    let d = prior.shape.count
+    var latents = try NPYFile.read(input, as: Scalar.self)
+    let found = latents.shape
+    if found.count == 1 { latents = latents.reshaped([1, found[0]]) }
+    guard latents.shape.count == 2, latents.shape[0] > 0, latents.shape[1] == d else {
+      throw CommandFailure(
+        .badData, "\(input): the latents have shape \(found), expected [n, \(d)] or [\(d)] for this model")
+    }
+    let sink = try RowSink<Scalar>(images: out, shape: prior.shape)
+    Interrupt.whenOverdue { [weak sink] in try? sink?.finish() }
+    let total = latents.shape[0]
+    let progress = ProgressLine("decode", total: total, unit: "images", options: common)
+    let batch = batchSize(prior.shape)
+    var logDet: [Double] = []
+    while logDet.count < total, !Interrupt.requested {
+      let start = logDet.count
+      let (images, determinants) = try prior.flow.decode(try latents.rows(start..<min(start + batch, total)))
+      try requireFinite(images, "the image of latent", first: start)
+      try sink.append(images)
+      logDet += determinants
+      progress.update(Double(logDet.count))
+    }
+    try sink.finish()
+    progress.finish()
+    try common.print("\(logDet.count) images in \(out.path)")
+    try common.printJSON(
+      .object([
+        ("out", .string(out.path)), ("count", .int(logDet.count)),
+        ("logDet", .array(logDet.map { .number($0) })),
+      ] + Provenance.members(model: prior.source, common: common)))
+    return Interrupt.status ?? .done
+  }
+}

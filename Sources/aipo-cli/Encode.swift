@@ -1,0 +1,95 @@
+import AIPO
+import ArgumentParser
+
+/// Images for `encode` and `logprob`.
+struct InputImageOptions: ParsableArguments {
+  @Argument(
+    help: "Images: PNG, JPEG, a folder of them, IDX, NPY, or gzip of the last two.", completion: .file())
+  var input: String
+
+  @Flag(
+    help: "Take values as they are; without it 8-bit pixels go to the middle of their dequantisation bin.")
+  var raw = false
+
+  @OptionGroup var size: SizeOptions
+
+  /// Opens the images in a model's shape.
+  func open(_ shape: ImageShape) throws -> ModelImages {
+    try ModelImages(path: input, transform: size.transform, shape: shape)
+  }
+
+  /// Reads some of them as the density takes them.
+  func read<Scalar: KernelScalar>(
+    _ images: ModelImages, _ range: Range<Int>, dequantization: Dequantization
+  ) throws -> Tensor<Scalar> {
+    let values: Tensor<Scalar> = try images.read(range)
+    return raw || !images.images.isEightBit ? values : dequantization.middles(of: values)
+  }
+}
+
+/// `aipo encode`: latents of images.
+struct Encode: Verb {
+  static let configuration = CommandConfiguration(
+    abstract: "Turn images into latents.",
+    discussion: """
+      Writes ε as an NPY of shape [n, d], so standardised that
+      log p(x) = log N(ε; 0, I) + log |det ∂ε/∂x| with x on [0, 1]. The values of
+      a row come level by level, the finest first: what each split puts aside,
+      then what the last level leaves, each in h, w, c order.
+
+      Example:
+        aipo encode images.npy --out latents.npy
+      """)
+
+  @OptionGroup var images: InputImageOptions
+
+  @Option(help: ArgumentHelp("Where to write the latents, an NPY.", valueName: "file"))
+  var out: OutputPath
+
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    guard out.hasSuffix(".npy") else {
+      throw ValidationError("--out is '\(out.path)', expected a name that ends in .npy")
+    }
+  }
+
+  func perform() throws -> ExitStatus {
+    try OutputPath.checkWritable([out])
+    Interrupt.install()
+    return switch common.precision {
+    case .float32: try encode(Float.self)
+    case .float64: try encode(Double.self)
+    }
+  }
+
+  private func encode<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
+    let prior = try Prior<Scalar>(options: model, common: common)
+    let input = try images.open(prior.shape)
+    let sink = try RowSink<Scalar>(rows: out, rowShape: [prior.shape.count])
+    Interrupt.whenOverdue { [weak sink] in try? sink?.finish() }
+    let progress = ProgressLine("encode", total: input.count, unit: "images", options: common)
+    let batch = batchSize(prior.shape)
+    var logDet: [Double] = []
+    while logDet.count < input.count, !Interrupt.requested {
+      let start = logDet.count
+      let range = start..<min(start + batch, input.count)
+      let x: Tensor<Scalar> = try images.read(input, range, dequantization: prior.dequantization)
+      let (latents, determinants) = try prior.flow.encode(x)
+      try requireFinite(latents, "the latents of image", first: start)
+      try sink.append(latents)
+      logDet += determinants
+      progress.update(Double(logDet.count))
+    }
+    try sink.finish()
+    progress.finish()
+    try common.print("latents of \(logDet.count) images in \(out.path)")
+    try common.printJSON(
+      .object([
+        ("out", .string(out.path)), ("count", .int(logDet.count)),
+        ("logDet", .array(logDet.map { .number($0) })),
+      ] + Provenance.members(model: prior.source, common: common)))
+    return Interrupt.status ?? .done
+  }
+}

@@ -1,0 +1,45 @@
+import AIPO
+import AIPOImaging
+
+/// Images of a file or folder in the shape that a model wants.
+struct ModelImages {
+  let images: AIPOImaging.ImageSet
+  let transform: ImageTransform
+  let shape: ImageShape
+
+  /// Opens images and checks that those at `indices` come in the model's shape; the error says which do.
+  init(
+    path: String, transform: ImageTransform, shape: ImageShape, indices: IndexSelection? = nil
+  ) throws {
+    images = try AIPOImaging.ImageSet(path: path)
+    self.transform = transform
+    self.shape = shape
+    self.indices = try indices?.indices(count: images.count, source: path) ?? Array(0..<images.count)
+    let found = try images.shape(of: self.indices, transform: transform)
+    guard found == shape else {
+      var remedies: [String] = []
+      if found.height != shape.height || found.width != shape.width {
+        remedies.append("--resize \(shape.height)x\(shape.width)")
+        if found.height >= shape.height, found.width >= shape.width {
+          remedies.append("--crop \(shape.height)x\(shape.width)")
+        }
+      }
+      if found.channels == 3, shape.channels == 1 { remedies.append("--grey") }
+      let remedy = remedies.isEmpty ? "" : "; \(remedies.joined(separator: " or ")) may help"
+      throw CommandFailure(
+        .badData, "\(path): images are \(found), expected \(shape) for this model\(remedy)")
+    }
+  }
+
+  /// The images to take, in order.
+  let indices: [Int]
+
+  var count: Int { indices.count }
+
+  /// The images at these places of `indices`.
+  func read<Scalar: KernelScalar>(
+    _ range: Range<Int>, as type: Scalar.Type = Scalar.self, nonFinite: NonFinitePolicy = .refused
+  ) throws -> Tensor<Scalar> {
+    try images.read(indices[range], as: Scalar.self, transform: transform, nonFinite: nonFinite)
+  }
+}

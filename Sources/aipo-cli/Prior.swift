@@ -1,0 +1,42 @@
+import AIPO
+
+/// Which file a prior came from.
+struct ModelSource: Sendable {
+  var path: String
+  /// The file's name without its suffix.
+  var name: String
+  /// SHA-256 of the file.
+  var checksum: String
+
+  static func load(_ path: String) throws(FileError) -> (FlowModel, ModelSource) {
+    let model = try FlowModel.load(path: path)
+    let file = path.split(separator: "/").last.map(String.init) ?? path
+    let suffix = ".safetensors"
+    let stem = file.hasSuffix(suffix) ? String(file.dropLast(suffix.count)) : file
+    return (model, ModelSource(path: path, name: stem, checksum: model.checksum ?? ""))
+  }
+}
+
+/// A model, loaded for work in one precision.
+struct Prior<Scalar: KernelScalar> {
+  let source: ModelSource
+  let model: FlowModel
+  let flow: Flow<Scalar>
+  var shape: ImageShape { flow.imageShape }
+  var dequantization: Dequantization { model.dequantization }
+
+  init(options: ModelOptions, common: CommonOptions) throws {
+    (model, source) = try ModelSource.load(try options.path())
+    flow = try model.makeFlow(threads: common.threadCount)
+    common.remark("model \(source.path), \(shape), \(flow.parameterCount) parameters")
+  }
+
+  /// The Gaussian of the training images; nil where the model holds none.
+  func gaussian() throws -> GaussianDensity? {
+    do {
+      return try GaussianDensity.ofTrainingImages(model)
+    } catch {
+      throw CommandFailure(.badData, "\(source.path): the covariance of the training images is unusable: \(error)")
+    }
+  }
+}

@@ -1,0 +1,151 @@
+import AIPO
+import ArgumentParser
+
+/// `aipo reconstruct`: the main job.
+struct Reconstruct: Verb {
+  static let configuration = CommandConfiguration(
+    abstract: "Bring images back from noisy, partial or compressed observations.",
+    discussion: """
+      Minimises L_recon(x) + λ L_reg(x), both in nats: L_recon = −log p(y | x) and
+      L_reg = −log p(x) under the model. Along a path the solution is followed from
+      where it is easy to its target, and each step starts at the last solution.
+
+      Examples:
+        aipo reconstruct --task denoise --observation noisy.png --sigma 0.1 \\
+          --out clean.png
+        aipo reconstruct --task inpaint --observation holes.npy --mask mask.png \\
+          --out filled.npy --report report.html
+        aipo reconstruct --task sense --operator A.npy --observation y.npy \\
+          --out images.npy --json
+        aipo reconstruct --task sense --measurements 200 --simulate images.idx \\
+          --indices 0:24:1 --method aipo,fixed,gaussian --report report.html
+
+      With several methods the method is added to the name of --out:
+      out.png becomes out-aipo.png and so on.
+      """)
+
+  @OptionGroup(title: "Observation") var observation: ObservationOptions
+  @OptionGroup(title: "Solver") var solver: SolverOptions
+  @OptionGroup(title: "Output") var output: ReconstructOutputOptions
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var common: CommonOptions
+
+  func perform() throws -> ExitStatus {
+    let paths = output.paths(methods: solver.method.methods)
+    try OutputPath.checkWritable(paths + [output.report, output.trace])
+    Interrupt.install()
+    return switch common.precision {
+    case .float32: try reconstruct(Float.self, paths: paths)
+    case .float64: try reconstruct(Double.self, paths: paths)
+    }
+  }
+
+  private func reconstruct<Scalar: KernelScalar>(_: Scalar.Type, paths: [OutputPath]) throws -> ExitStatus {
+    let prior = try Prior<Scalar>(options: model, common: common)
+    let gaussian = try prior.gaussian()
+    let input = try ReconstructionInput(
+      observation, shape: prior.shape, seed: common.seed, gaussian: gaussian)
+    let methods = solver.method.methods
+    let run = ReconstructionRun<Scalar>(
+      methods: methods, settings: settings(input, prior), writers: try ReconstructionWriters(
+        paths: paths, shape: prior.shape, trace: output.trace, report: output.report), common: common)
+    Interrupt.whenOverdue { [weak run] in _ = try? run?.finish() }
+
+    let progress = ProgressLine(
+      "reconstruct", total: input.count * methods.count, unit: "images", options: common)
+    let size = batchSize(prior.shape, limit: input.chunkLimit)
+    var done = 0
+    for start in stride(from: 0, to: input.count, by: size) where !Interrupt.requested {
+      let chunk = try input.chunk(start..<min(start + size, input.count))
+      for (k, method) in methods.enumerated() where !Interrupt.requested {
+        let options = solver.options(method, seed: common.seed, indices: chunk.indices)
+        let reconstructor = try Reconstructor<Scalar>(
+          problem: chunk.problem, prior: prior.flow, gaussian: gaussian, options: options)
+        let before = done
+        let quality = PathQuality(chunk)
+        let isTraced = output.report != nil || output.trace != nil
+        let observer = ReconstructionObserver<Scalar>(
+          onStates: { if isTraced { quality.observe($0) } },
+          onProgress: { state in
+            progress.update(Double(before + state.finished), Self.describe(state, method))
+          },
+          isCancelled: { Interrupt.requested })
+        let results = try reconstructor.run(observer).filter { $0.reason != .cancelled }
+        try run.add(results, of: k, chunk: chunk, quality: quality)
+        done += chunk.indices.count
+        progress.update(Double(done))
+      }
+    }
+    progress.finish()
+    return try run.finish()
+  }
+
+  private static func describe(_ state: ReconstructionProgress, _ method: ReconstructionMethod) -> String {
+    var text = method.rawValue
+    if let lambda = state.lambda { text += ", λ \(fixed(lambda, 3))" }
+    if let t = state.t, t < 1 { text += ", t \(fixed(t, 2))" }
+    if let objective = state.objective { text += ", objective \(fixed(objective, 1))" }
+    return text
+  }
+
+  /// What decided the result, for the JSON and the report.
+  private func settings<Scalar>(_ input: ReconstructionInput, _ prior: Prior<Scalar>) -> RunSettings {
+    var members: [(String, JSONValue)] = [
+      ("sigma", observation.sigma == .auto ? .string("auto") : .number(input.noise.sigma)), ("noise", .string(observation.noise.rawValue)),
+    ]
+    var title = "Denoising" + (observation.sigma == .auto ? "" : ", σ = \(short(input.noise.sigma))")
+    if observation.task != .denoise {
+      if let measurements = input.measurements { members.append(("measurements", .int(measurements))) }
+      title = "Compressed sensing, \(input.measurements ?? 0) of \(prior.shape.count)"
+    }
+    if let mask = observation.mask {
+      members.append(("mask", .string(mask.description)))
+      title = "Inpainting, \(mask.words)"
+    }
+    members += [
+      ("lambda", .string(solver.lambda.description)), ("space", .string(solver.space.rawValue)),
+      ("corrector", .string(solver.corrector.rawValue)),
+      ("init", .string((solver.start ?? .auto).rawValue)), ("tolerance", .number(solver.tolerance)),
+      ("maxEvaluations", .int(solver.maxEvaluations)), ("precision", .string(common.precision.rawValue)),
+    ]
+    return RunSettings(
+      task: observation.task.rawValue, title: title, prior: prior.source.name, seed: common.seed,
+      solver: members, provenance: Provenance.members(model: prior.source, common: common))
+  }
+
+  /// A number in as few digits as a heading needs.
+  private func short(_ value: Double) -> String {
+    let text = fixed(value, 4)
+    return text.contains(".") ? String(text.reversed().drop { $0 == "0" }.reversed()) : text
+  }
+}
+
+/// What a run leaves behind.
+struct ReconstructOutputOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The images: .png (clipped, a grid where several) or .npy (unclipped). (default: none)",
+      valueName: "file"))
+  var out: OutputPath?
+
+  @Option(
+    help: ArgumentHelp(
+      "A report in one HTML file: images, error maps, curves, settings. (default: none)", valueName: "file"))
+  var report: OutputPath?
+
+  @Option(
+    help: ArgumentHelp("The states of every path, a JSON line each. (default: none)", valueName: "file"))
+  var trace: OutputPath?
+
+  func validate() throws {
+    try out?.requireImageSuffix("--out")
+    try OutputPath.requireDistinct([("--out", out), ("--report", report), ("--trace", trace)])
+  }
+
+  /// Where each method's images go: `--out`, with the method in the name where there are several.
+  func paths(methods: [ReconstructionMethod]) -> [OutputPath] {
+    guard let out else { return [] }
+    guard methods.count > 1 else { return [out] }
+    return methods.map { out.adding("-\($0.rawValue)") }
+  }
+}

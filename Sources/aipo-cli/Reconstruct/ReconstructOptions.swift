@@ -1,0 +1,306 @@
+import AIPO
+import ArgumentParser
+
+/// What was done to the image.
+enum TaskName: String, CaseIterable, ExpressibleByArgument {
+  /// `y = x + e`
+  case denoise
+  /// `y = A x + e`
+  case sense
+  /// `y = x + e` on the pixels of a mask
+  case inpaint
+}
+
+extension ReconstructionMethod: ExpressibleByArgument {}
+extension PathChoice: ExpressibleByArgument {}
+extension SolutionSpace: ExpressibleByArgument {}
+extension CorrectorChoice: ExpressibleByArgument {}
+
+/// The starts that can be named; without a name the operator decides.
+extension StartChoice: ExpressibleByArgument {
+  public init?(argument: String) {
+    guard argument != StartChoice.auto.rawValue else { return nil }
+    self.init(rawValue: argument)
+  }
+
+  public static var allValueStrings: [String] {
+    allCases.map(\.rawValue).filter { $0 != StartChoice.auto.rawValue }
+  }
+}
+
+/// The noise models that there are.
+enum NoiseName: String, CaseIterable, ExpressibleByArgument {
+  case gaussian
+}
+
+/// A positive number, or `auto`.
+enum NumberOrAuto: ExpressibleByArgument, Hashable, CustomStringConvertible {
+  case number(Double)
+  case auto
+
+  init?(argument: String) {
+    if argument == "auto" {
+      self = .auto
+    } else if let value = Double(argument) {
+      self = .number(value)
+    } else {
+      return nil
+    }
+  }
+
+  var description: String {
+    switch self {
+    case .number(let value): value.description
+    case .auto: "auto"
+    }
+  }
+}
+
+/// Several methods, `aipo,fixed`.
+struct MethodList: ExpressibleByArgument, CustomStringConvertible {
+  let methods: [ReconstructionMethod]
+
+  init(_ methods: [ReconstructionMethod]) { self.methods = methods }
+
+  init?(argument: String) {
+    var methods: [ReconstructionMethod] = []
+    for name in argument.split(separator: ",", omittingEmptySubsequences: false) {
+      guard let method = ReconstructionMethod(rawValue: String(name)), !methods.contains(method) else { return nil }
+      methods.append(method)
+    }
+    self.methods = methods
+  }
+
+  static var allValueStrings: [String] { ReconstructionMethod.allCases.map(\.rawValue) }
+  static var defaultCompletionKind: CompletionKind { .list(allValueStrings) }
+
+  var description: String { methods.map(\.rawValue).joined(separator: ",") }
+}
+
+/// The pixels that are missing.
+enum MaskChoice: Sendable {
+  case pattern(MaskPattern)
+  /// An image in which the observed pixels aren't zero.
+  case file(String)
+
+  init(parsing text: String) throws(ProblemError) {
+    if ["center:", "box:", "random:"].contains(where: text.hasPrefix) {
+      self = .pattern(try MaskPattern(parsing: text))
+    } else {
+      self = .file(text)
+    }
+  }
+
+  var description: String {
+    switch self {
+    case .pattern(let pattern): pattern.description
+    case .file(let path): path
+    }
+  }
+
+  /// For a heading.
+  var words: String {
+    switch self {
+    case .pattern(.center(let side)): "a hole of \(side)×\(side) in the middle"
+    case .pattern(.box(_, _, let height, let width)): "a hole of \(height)×\(width)"
+    case .pattern(.random(let share)): "\(fixed(100 * share, 0)) % of the pixels missing"
+    case .file: "pixels of a mask missing"
+    }
+  }
+}
+
+/// What is observed: the flags that say which images, and how they came to be as they are.
+struct ObservationOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("What was done to the image.", valueName: "task"))
+  var task: TaskName
+
+  @Option(
+    help: ArgumentHelp(
+      "The observation: images, or for sense an NPY of shape [m] or [n,m].", valueName: "file"),
+    completion: .file())
+  var observation: String?
+
+  @Option(
+    name: .customLong("operator"),
+    help: ArgumentHelp(
+      "The matrix of sense, an NPY of shape [m, h*w*c], columns row-major over height, width, channels.",
+      valueName: "file"), completion: .file(extensions: ["npy"]))
+  var operatorFile: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The true images, if they are known, for PSNR and SSIM. (default: unknown)", valueName: "file"),
+    completion: .file())
+  var truth: String?
+
+  @Option(
+    help: ArgumentHelp("An experiment: take these images as truth and simulate.", valueName: "images"),
+    completion: .file())
+  var simulate: String?
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      The images of --simulate or --observation to take: 5,42,79 or start:stop:step, stop excluded. \
+      (default: all)
+      """, valueName: "list"))
+  var indices: IndexSelection?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      """
+      Deviation of the noise of one measurement on the [0, 1] scale, or auto to estimate it from each \
+      observation (what --simulate adds then has the default). (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m for sense)
+      """, valueName: "s"))
+  var sigma: NumberOrAuto?
+
+  @Option(help: ArgumentHelp("Noise model.", valueName: "model"))
+  var noise: NoiseName = .gaussian
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "With --simulate, measurements m of sense, by A_ij ~ N(0, 1/m) drawn from the seed.",
+      valueName: "m"))
+  var measurements: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "What inpaint misses: center:10, box:y,x,h,w, random:0.5 (a share), or an image that is zero there.",
+      valueName: "mask"), completion: .file(), transform: { try MaskChoice(parsing: $0) })
+  var mask: MaskChoice?
+
+  @OptionGroup var size: SizeOptions
+
+  func validate() throws {
+    switch (observation, simulate) {
+    case (nil, nil): throw ValidationError("one of --observation and --simulate is needed")
+    case (.some, .some): throw ValidationError("--observation and --simulate exclude each other")
+    default: break
+    }
+    if simulate != nil, truth != nil {
+      throw ValidationError("--simulate takes its images as truth, so --truth can't be given")
+    }
+    if case .number(let value) = sigma, !(value > 0 && value.isFinite) {
+      throw ValidationError("--sigma is \(value), expected a positive number or auto")
+    }
+    if let measurements, measurements < 1 || measurements > 1 << 20 {
+      throw ValidationError("--measurements is \(measurements), expected 1 to \(1 << 20)")
+    }
+    try validateOperator()
+  }
+
+  private func validateOperator() throws {
+    switch task {
+    case .sense:
+      if observation != nil, operatorFile == nil {
+        throw ValidationError("--task sense with --observation needs --operator")
+      }
+      if simulate != nil, (operatorFile == nil) == (measurements == nil) {
+        throw ValidationError("--task sense with --simulate needs one of --measurements and --operator")
+      }
+      if observation != nil, measurements != nil {
+        throw ValidationError("--measurements goes with --simulate")
+      }
+      if mask != nil { throw ValidationError("--mask goes with --task inpaint") }
+    case .inpaint, .denoise:
+      if operatorFile != nil { throw ValidationError("--operator goes with --task sense") }
+      if measurements != nil { throw ValidationError("--measurements goes with --task sense") }
+      if (task == .inpaint) != (mask != nil) {
+        throw ValidationError(
+          task == .inpaint ? "--task inpaint needs --mask" : "--mask goes with --task inpaint")
+      }
+    }
+  }
+}
+
+/// How it is solved.
+struct SolverOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      """
+      aipo (along the path), fixed (λ at its target from the start) or gaussian (closed form with the \
+      Gaussian prior at λ = 1); several with commas are compared.
+      """, valueName: "method"))
+  var method = MethodList([.aipo])
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      What aipo follows: lambda (0 to its target), prior (from the Gaussian prior to the flow) or auto \
+      (what suits the operator).
+      """, valueName: "path"))
+  var path: PathChoice = .auto
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Weight of the prior; 1 is the most probable image. auto chooses it without the truth.",
+      valueName: "l"))
+  var lambda: NumberOrAuto = .auto
+
+  @Option(help: ArgumentHelp("Work on pixels or on latents.", valueName: "space"))
+  var space: SolutionSpace = .x
+
+  @Option(help: ArgumentHelp("Minimiser at every step.", valueName: "name"))
+  var corrector: CorrectorChoice = .lbfgs
+
+  @Option(
+    name: .customLong("init"),
+    help: ArgumentHelp(
+      """
+      Where the first corrector starts: observed (A⁺y), zero (G(0)), random (uniform pixels), prior (a \
+      draw) or gaussian. (default: observed for a full-rank operator, else gaussian)
+      """, valueName: "start"))
+  var start: StartChoice?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      """
+      Gradient at the final λ that counts as converged, relative to the start; or the objective changed by \
+      less than \(ToleranceRule().epsilon) nats over \(ToleranceRule().window) accepted steps.
+      """,
+      valueName: "t"))
+  var tolerance = ToleranceRule().tolerance
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Budget of an image: values with gradient of the flow term; a Hessian-vector product counts 2.",
+      valueName: "n"))
+  var maxEvaluations = ReconstructionOptions().maximumEvaluations
+
+  func validate() throws {
+    if case .number(let value) = lambda, !(value > 0 && value.isFinite) {
+      throw ValidationError("--lambda is \(value), expected a positive number or auto")
+    }
+    guard tolerance > 0, tolerance < 1 else {
+      throw ValidationError("--tolerance is \(tolerance), expected a number between 0 and 1")
+    }
+    guard maxEvaluations >= 1 else {
+      throw ValidationError("--max-evaluations is \(maxEvaluations), expected 1 or more")
+    }
+  }
+
+  /// The solver's options for one method.
+  func options(_ method: ReconstructionMethod, seed: UInt64, indices: [Int]) -> ReconstructionOptions {
+    var options = ReconstructionOptions()
+    options.method = method
+    options.path = path
+    options.lambda =
+      switch lambda {
+      case .auto: .auto
+      case .number(let value): .value(value)
+      }
+    options.space = space
+    options.start = start ?? .auto
+    options.corrector = corrector.corrector
+    options.stopRule = ToleranceRule(tolerance: tolerance)
+    options.maximumEvaluations = maxEvaluations
+    options.seed = seed
+    options.sourceIndices = indices
+    return options
+  }
+}

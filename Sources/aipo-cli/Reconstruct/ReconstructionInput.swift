@@ -1,0 +1,282 @@
+import AIPO
+import AIPOImaging
+
+/// What is to be reconstructed: observations with their operator, read or simulated a chunk at a time.
+struct ReconstructionInput {
+  /// Some images as the solver takes them.
+  struct Chunk {
+    /// Place of the first image in the run.
+    var offset: Int
+    var names: [String]
+    /// Places of the images in their source; everything random is keyed by them.
+    var indices: [Int]
+    var problem: InverseProblem
+    /// Deviation of the noise that the problem supposes.
+    var sigma: Double
+    /// `[n, h, w, c]`, where it is known.
+    var truth: Tensor<Double>?
+    /// The observation as an image: `A⁺y`, hidden pixels 0.
+    var observed: Tensor<Double>
+    /// Observed values, where the operator hides some.
+    var masks: [[Bool]]?
+    /// Whether the observation is a picture by itself.
+    var isPicture: Bool
+  }
+
+  let options: ObservationOptions
+  let shape: ImageShape
+  let seed: UInt64
+  /// What simulated noise is drawn from, and what is known about an observation's.
+  let noise: GaussianNoise
+  /// What `--sigma auto` estimates σ with; σ is `noise`'s otherwise.
+  private let gaussian: GaussianDensity?
+  private let sharedEstimate: NoiseEstimate?
+  /// m, or nil where it differs from image to image.
+  let measurements: Int?
+
+  private let source: Source
+  private let model: Model
+
+  private enum Source {
+    /// Images that are taken as truth.
+    case simulated(ModelImages)
+    /// Observed images, and the true ones if known.
+    case images(ModelImages, truth: ModelImages?)
+    /// Rows of measurements.
+    case rows(Tensor<Double>, name: String, indices: [Int], truth: ModelImages?)
+  }
+
+  private enum Model {
+    case identity
+    case dense(DenseOperator)
+    case pattern(MaskPattern)
+    case mask(MaskFile)
+  }
+
+  /// Opens and checks everything that the flags name. Throws before any work is done.
+  init(_ options: ObservationOptions, shape: ImageShape, seed: UInt64, gaussian: GaussianDensity?) throws {
+    self.options = options
+    self.shape = shape
+    self.seed = seed
+    let model: Model
+    switch options.task {
+    case .denoise: model = .identity
+    case .sense: model = .dense(try Self.matrix(options, shape: shape, seed: seed))
+    case .inpaint: model = .identity  // the mask is read below, when the number of images is known
+    }
+    source = try Self.source(options, shape: shape, model: model)
+    self.model =
+      switch options.mask {
+      case .pattern(let pattern): .pattern(pattern)
+      case .file(let path):
+        .mask(try MaskFile(path: path, shape: shape, sourceCount: Self.sourceCount(source)))
+      case nil: model
+      }
+    switch self.model {
+    case .identity: measurements = shape.count
+    case .dense(let matrix): measurements = matrix.outputCount
+    case .pattern(let pattern):
+      // Says at once where a region reaches beyond the image.
+      let observed = try pattern.observed(shape, seed: seed, index: 0)
+      measurements = pattern.isShared ? observed.count { $0 } : nil
+    case .mask(let mask): measurements = mask.isShared ? mask.observed(index: 0).count { $0 } : nil
+    }
+    noise = try GaussianNoise(sigma: Self.sigma(options, measurements: measurements ?? shape.count))
+    guard case .auto = options.sigma else {
+      self.gaussian = nil
+      sharedEstimate = nil
+      return
+    }
+    guard let gaussian else {
+      throw CommandFailure(
+        .badData, "--sigma auto needs the mean and covariance of the training images, which the model doesn't hold")
+    }
+    self.gaussian = gaussian
+    let operators: [any LinearOperator]
+    switch self.model {
+    case .identity: operators = [IdentityOperator(count: shape.count)]
+    case .dense(let matrix): operators = [matrix]
+    case .pattern, .mask: operators = []
+    }
+    sharedEstimate = try operators.first.map { try NoiseEstimate(gaussian, linearOperator: $0) }
+  }
+
+  /// Images that a chunk may hold: an estimated σ is each image's own.
+  var chunkLimit: Int { gaussian == nil ? 32 : 1 }
+
+  /// Images to reconstruct.
+  var count: Int {
+    switch source {
+    case .simulated(let images), .images(let images, _): images.count
+    case .rows(_, _, let indices, _): indices.count
+    }
+  }
+
+  /// The images at these places of the run.
+  func chunk(_ range: Range<Int>) throws -> Chunk {
+    let (names, indices) = identities(range)
+    let operators = try operators(indices)
+    func linear(_ k: Int) -> any LinearOperator { operators[operators.count == 1 ? 0 : k] }
+    var truth: Tensor<Double>?
+    var rows: [[Double]]
+    switch source {
+    case .simulated(let images):
+      let clean: Tensor<Double> = try images.read(range)
+      rows = split(clean).enumerated().map { k, x in simulate(x, linear(k), index: indices[k]) }
+      truth = clean
+    case .images(let images, let known):
+      let isMasked = options.task == .inpaint
+      let observed: Tensor<Double> = try images.read(range, nonFinite: isMasked ? .allowed : .refused)
+      rows = split(observed).enumerated().map { k, y in linear(k).apply(y) }
+      truth = try known?.read(range)
+    case .rows(let all, _, _, let known):
+      let width = all.rowCount
+      rows = indices.map { i in all.withUnsafeBufferPointer { Array($0[(i * width)..<((i + 1) * width)]) } }
+      truth = try known?.read(range)
+    }
+    try Self.requireFinite(rows, names)
+    var noise = noise
+    if let gaussian {
+      let estimate = try sharedEstimate ?? NoiseEstimate(gaussian, linearOperator: linear(0))
+      noise = try GaussianNoise(sigma: estimate.sigma(rows[0]))
+    }
+    let problem = try InverseProblem(
+      operators: operators, noise: noise, observations: rows, imageShape: shape)
+    let back = try rows.indices.map { k in try linear(k).pseudoInverse(rows[k]) }
+    return Chunk(
+      offset: range.lowerBound, names: names, indices: indices, problem: problem, sigma: noise.sigma, truth: truth,
+      observed: try Tensor(
+        shape: [rows.count, shape.height, shape.width, shape.channels], elements: Array(back.joined())),
+      masks: masks(indices), isPicture: options.task != .sense)
+  }
+
+  private static func requireFinite(_ rows: [[Double]], _ names: [String]) throws(CommandFailure) {
+    for (name, row) in zip(names, rows) {
+      guard let place = row.firstIndex(where: { !$0.isFinite }) else { continue }
+      throw CommandFailure(
+        .badData, "\(name): observed value \(place) is \(row[place]), expected a finite number")
+    }
+  }
+
+  /// The noise of an image: drawn for every pixel where pixels are observed, so that a mask changes nothing
+  /// at the others.
+  private func simulate(_ x: [Double], _ linear: any LinearOperator, index: Int) -> [Double] {
+    var random = Philox(seed: seed, index: UInt64(index), purpose: .noise)
+    if case .selection = linear.form {
+      return linear.apply(x.map { $0 + noise.sigma * random.normal() })
+    }
+    return linear.apply(x).map { $0 + noise.sigma * random.normal() }
+  }
+
+  private func split(_ images: Tensor<Double>) -> [[Double]] {
+    let size = images.rowCount
+    return images.withUnsafeBufferPointer { values in
+      (0..<images.shape[0]).map { Array(values[($0 * size)..<(($0 + 1) * size)]) }
+    }
+  }
+
+  private func identities(_ range: Range<Int>) -> (names: [String], indices: [Int]) {
+    switch source {
+    case .simulated(let images), .images(let images, _):
+      let indices = Array(images.indices[range])
+      return (indices.map { images.images.name(of: $0) }, indices)
+    case .rows(let all, let name, let indices, _):
+      let chosen = Array(indices[range])
+      return (all.shape[0] == 1 ? [name] : chosen.map { "\(name)#\($0)" }, chosen)
+    }
+  }
+
+  private func masks(_ indices: [Int]) -> [[Bool]]? {
+    switch model {
+    case .identity, .dense: nil
+    case .mask(let mask): indices.map { mask.observed(index: $0) }
+    case .pattern(let pattern):
+      indices.compactMap { try? pattern.observed(shape, seed: seed, index: $0) }
+    }
+  }
+
+  /// One for all images, or one an image.
+  private func operators(_ indices: [Int]) throws -> [any LinearOperator] {
+    switch model {
+    case .identity: return [IdentityOperator(count: shape.count)]
+    case .dense(let matrix): return [matrix]
+    case .pattern(let pattern):
+      return try (pattern.isShared ? [0] : indices).map {
+        MaskOperator(mask: try pattern.observed(shape, seed: seed, index: $0))
+      }
+    case .mask(let mask):
+      return (mask.isShared ? [0] : indices).map { MaskOperator(mask: mask.observed(index: $0)) }
+    }
+  }
+
+  private static func sigma(_ options: ObservationOptions, measurements: Int) -> Double {
+    if case .number(let sigma) = options.sigma { return sigma }
+    return switch options.task {
+    case .denoise: 0.1
+    case .inpaint: 0.01
+    case .sense: 0.1 / Double(measurements).squareRoot()
+    }
+  }
+
+  private static func matrix(_ options: ObservationOptions, shape: ImageShape, seed: UInt64) throws
+    -> DenseOperator
+  {
+    guard let path = options.operatorFile else {
+      return try DenseOperator.gaussian(
+        measurements: options.measurements ?? 1, inputCount: shape.count, seed: seed)
+    }
+    let array = try NPYFile.read(path, as: Double.self)
+    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == shape.count else {
+      throw CommandFailure(
+        .badData,
+        "\(path): the operator has shape \(array.shape), expected [m, \(shape.count)] for images of \(shape)")
+    }
+    let columns = array.shape[1]
+    return try array.withUnsafeBufferPointer { values in
+      try DenseOperator(try Matrix(rows: array.shape[0], columns: columns) { values[$0 * columns + $1] })
+    }
+  }
+
+  private static func source(_ options: ObservationOptions, shape: ImageShape, model: Model) throws -> Source {
+    let transform = options.size.transform
+    if let path = options.simulate {
+      return .simulated(
+        try ModelImages(path: path, transform: transform, shape: shape, indices: options.indices))
+    }
+    guard let path = options.observation else { preconditionFailure("one of the two was checked for") }
+    func truth(count: Int) throws -> ModelImages? {
+      guard let file = options.truth else { return nil }
+      let images = try ModelImages(path: file, transform: transform, shape: shape, indices: options.indices)
+      guard images.images.count == count else {
+        throw CommandFailure(
+          .badData, "\(file): holds \(images.images.count) images, expected \(count) as '\(path)'")
+      }
+      return images
+    }
+    guard case .dense(let matrix) = model else {
+      let images = try ModelImages(
+        path: path, transform: transform, shape: shape, indices: options.indices)
+      return .images(images, truth: try truth(count: images.images.count))
+    }
+    var array = try NPYFile.read(path, as: Double.self)
+    let found = array.shape
+    if found.count == 1 { array = array.reshaped([1, found[0]]) }
+    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == matrix.outputCount else {
+      throw CommandFailure(
+        .badData,
+        "\(path): the observation has shape \(found), expected [\(matrix.outputCount)] or "
+          + "[n, \(matrix.outputCount)] for this operator")
+    }
+    let count = array.shape[0]
+    let indices = try options.indices?.indices(count: count, source: path) ?? Array(0..<count)
+    let name = path.split(separator: "/").last.map(String.init) ?? path
+    return .rows(array, name: name, indices: indices, truth: try truth(count: count))
+  }
+
+  private static func sourceCount(_ source: Source) -> Int {
+    switch source {
+    case .simulated(let images), .images(let images, _): images.images.count
+    case .rows(let array, _, _, _): array.shape[0]
+    }
+  }
+}

@@ -1,0 +1,65 @@
+import AIPO
+import Synchronization
+
+/// The files that a reconstruction writes: images, trace and report. The caller holds a lock.
+final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
+  private let sinks: [RowSink<Scalar>]
+  private let trace: Mutex<AtomicFile?>
+  private let report: OutputPath?
+  private let builder = Mutex(ReportBuilder())
+
+  init(paths: [OutputPath], shape: ImageShape, trace: OutputPath?, report: OutputPath?) throws {
+    sinks = try paths.map { try RowSink(images: $0, shape: shape) }
+    self.report = report
+    self.trace = Mutex(try trace.map { try AtomicFile(path: $0.path) })
+  }
+
+  func write(
+    _ results: [ReconstructionResult<Scalar>], images: Tensor<Scalar>, method: Int,
+    of name: ReconstructionMethod, chunk: ReconstructionInput.Chunk, figures: [ImageFigures],
+    quality: PathQuality
+  ) throws {
+    if !sinks.isEmpty { try sinks[method].append(images) }
+    if report != nil {
+      try builder.withLock {
+        try $0.add(results, method: name, chunk: chunk, figures: figures, quality: quality)
+      }
+    }
+    try trace.withLock { file in
+      guard let file else { return }
+      for result in results {
+        let psnr = quality.psnr(image: result.index)
+        for (k, state) in result.trace.enumerated() {
+          let line = Self.line(
+            state, source: chunk.names[result.index], method: name, psnr: psnr.indices.contains(k) ? psnr[k] : nil)
+          try file.write(line.compact + "\n")
+        }
+      }
+    }
+  }
+
+  func finish(settings: RunSettings, methods: [ReconstructionMethod], figures: [[ImageFigures]]) throws {
+    for (k, sink) in sinks.enumerated() where !figures[k].isEmpty { try sink.finish() }
+    if let report {
+      try builder.withLock { $0.report(settings: settings, methods: methods, figures: figures) }.write(to: report.path)
+    }
+    try trace.withLock { file in
+      try file?.commit()
+      file = nil
+    }
+  }
+
+  private static func line(
+    _ state: PathState, source: String, method: ReconstructionMethod, psnr: Double?
+  ) -> JSONValue {
+    .object([
+      ("source", .string(source)), ("method", .string(method.rawValue)),
+      ("event", .string(state.event.rawValue)), ("s", .number(state.s)),
+      ("lambda", .number(state.weights.lambda)), ("t", .number(state.weights.t)),
+      ("objective", .number(state.objective)), ("recon", .number(state.recon)),
+      ("reg", .optional(state.flow)), ("gaussian", .optional(state.gaussian)), ("psnr", .optional(psnr)),
+      ("evaluations", .int(state.evaluations)), ("iterations", .int(state.iterations)),
+      ("step", .number(state.step)), ("gradientNorm", .number(state.gradientNorm)),
+    ])
+  }
+}

@@ -1,0 +1,67 @@
+import AIPO
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// The folder of a training run.
+final class RunFolder {
+  let path: String
+  private let existed: Bool
+
+  /// Checks that the folder can be used, without making it: it doesn't exist yet but can, or it is empty, or
+  /// the run is to be resumed.
+  init(path: String, resume: Bool) throws {
+    self.path = path
+    var status = stat()
+    existed = stat(path, &status) == 0
+    guard existed else {
+      // Whatever keeps a file of that name from being made keeps a folder from it, too.
+      var name = path
+      while name.count > 1, name.hasSuffix("/") { name.removeLast() }
+      try AtomicFile.checkWritable(name)
+      return
+    }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      throw FileError.unwritable(path: path, reason: "exists and is no folder")
+    }
+    if !resume, let name = try Self.content(path).first {
+      throw FileError.unwritable(
+        path: path, reason: "the folder isn't empty (\(name)); name another or go on with --resume")
+    }
+    try AtomicFile.checkWritable(path + "/log.jsonl")
+  }
+
+  func create() throws(FileError) {
+    guard !existed, mkdir(path, 0o777) != 0 else { return }
+    throw .unwritable(path: path, reason: String(cString: strerror(errno)).lowercased())
+  }
+
+  /// Takes back what was made where a run failed before its first checkpoint had anything to keep.
+  func removeIfUntouched() {
+    guard let content = try? Self.content(path), content.allSatisfy({ $0 == "log.jsonl" }) else { return }
+    var status = stat()
+    guard stat(path + "/log.jsonl", &status) != 0 || status.st_size == 0 else { return }
+    unlink(path + "/log.jsonl")
+    unlink(path + "/.lock")
+    if !existed { rmdir(path) }
+  }
+
+  /// Names in the folder, but for the lock's.
+  private static func content(_ path: String) throws(FileError) -> [String] {
+    guard let stream = opendir(path) else {
+      throw .unwritable(path: path, reason: String(cString: strerror(errno)).lowercased())
+    }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
+      }
+      if ![".", "..", ".lock"].contains(name) { names.append(name) }
+    }
+    return names.sorted()
+  }
+}

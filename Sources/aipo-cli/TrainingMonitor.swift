@@ -1,0 +1,70 @@
+import AIPO
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+/// Shows and draws what a training tells: the progress line, sample sheets and the picture of the loss.
+struct TrainingMonitor {
+  private let progress: ProgressLine
+  private let folder: RunFolder
+  private let common: CommonOptions
+  private var validation: Double?
+
+  init(progress: ProgressLine, folder: RunFolder, common: CommonOptions) {
+    self.progress = progress
+    self.folder = folder
+    self.common = common
+  }
+
+  mutating func observe<Scalar>(_ event: TrainingEvent<Scalar>) throws {
+    switch event {
+    case .step(let step, _, let bits, _, let rate):
+      progress.update(
+        Double(step),
+        "\(fixed(bits, 3)) bits/dim" + (validation.map { ", validation \(fixed($0, 3))" } ?? "")
+          + ", rate \(fixed(rate, 6))")
+    case .rolledBack(let step, let reason, let scale):
+      common.warn("step \(step) undone: \(reason); the rate is \(fixed(scale, 4)) of the schedule's for a while")
+    case .validation(let step, let value):
+      validation = value.bitsPerDim
+      common.remark("step \(step): validation \(fixed(value.bitsPerDim, 4)) bits/dim")
+    case .samples(let step, let images):
+      try ImageOutput.write(images, to: "\(folder.path)/samples-\(step).png")
+    case .checkpoint(let step):
+      try drawLoss()
+      common.remark("step \(step): checkpoint")
+    }
+  }
+
+  /// Draws loss.svg from the log, so that it is the same however often the run was stopped.
+  func drawLoss() throws {
+    struct Line: Decodable {
+      var step: Int
+      var bitsPerDim: Double?
+      var validationBitsPerDim: Double?
+    }
+    let path = folder.path + "/log.jsonl"
+    let bytes = try InputFile.bytes(path: path, limit: 1 << 30)
+    let decoder = JSONDecoder()
+    let lines = bytes.split(separator: UInt8(ascii: "\n")).compactMap {
+      try? decoder.decode(Line.self, from: Data($0))
+    }
+    let training = lines.filter { $0.bitsPerDim != nil }
+    let measured = lines.filter { $0.validationBitsPerDim != nil }
+    guard !training.isEmpty else { return }
+    var series = [
+      LineChart.Series(
+        name: "training", x: training.map { Double($0.step) }, y: training.map(\.bitsPerDim))
+    ]
+    if !measured.isEmpty {
+      series.append(
+        LineChart.Series(
+          name: "validation", x: measured.map { Double($0.step) }, y: measured.map(\.validationBitsPerDim)))
+    }
+    try LineChart(title: "Loss", xLabel: "step", yLabel: "bits/dim", series: series).write(
+      to: folder.path + "/loss.svg")
+  }
+}
