@@ -15,6 +15,10 @@ public struct NoiseEstimate: Sendable {
   /// The most measurements for which the decomposition is made.
   public static let limit = 4096
 
+  /// The least σ that is given: the deviation of rounding to 8 bits. Where the noise is weaker than what the Gaussian
+  /// leaves unexplained, as with few measurements of a clean image, the likelihood can't tell it.
+  public static let floor = 1 / (256 * 12.0.squareRoot())
+
   private let linearOperator: any LinearOperator
   private let expected: [Double]
   private let values: [Double]
@@ -34,7 +38,7 @@ public struct NoiseEstimate: Sendable {
     expected = linearOperator.apply(density.mean)
   }
 
-  /// σ for the measurements of one image, between 1e-6 and 1e3.
+  /// σ for the measurements of one image, between `floor` and 1e3.
   public func sigma(_ y: [Double]) -> Double {
     let residual = zip(y, expected).map { $0 - $1 }
     let squares = vectors.transposedTimes(residual).map { $0 * $0 }
@@ -45,7 +49,7 @@ public struct NoiseEstimate: Sendable {
       return sum
     }
     // The cost may have several minima: a grid finds the lowest one's valley, golden sections its bottom.
-    let (low, high) = (log(1e-12), log(1e6))
+    let (low, high) = (2 * log(Self.floor), log(1e6))
     let count = 240
     let width = (high - low) / Double(count)
     let best = (0...count).min { cost(low + Double($0) * width) < cost(low + Double($1) * width) } ?? 0
