@@ -87,7 +87,9 @@ public struct NoiseEstimate: Sendable {
       return try algebra { () throws(LinearAlgebraError) in
         let rows = try matrix.times(factor)
         var result = try rows.timesTransposed(rows)
-        let weighted = try Matrix(rows: matrix.rows, columns: matrix.columns) { matrix[$0, $1] * diagonal[$1] }
+        let weighted = try Matrix(rows: matrix.rows, columns: matrix.columns) {
+          matrix[$0, $1] * diagonal[$1]
+        }
         result.add(try weighted.timesTransposed(matrix), scaledBy: 1)
         return result
       }

@@ -26,7 +26,9 @@ struct AIPOCommand: ParsableCommand {
       130 and 143 interrupted by SIGINT and SIGTERM (finished work kept).
       """,
     version: ProgramVersion.description,
-    subcommands: [Info.self, Train.self, Sample.self, Encode.self, Decode.self, LogProb.self, Reconstruct.self])
+    subcommands: [
+      Info.self, Train.self, Sample.self, Encode.self, Decode.self, LogProb.self, Reconstruct.self,
+    ])
 
   static func main() {
     Console.prepareStreams()

@@ -45,7 +45,9 @@ struct CommandFailure: Error {
       self.init(error.path.hasPrefix("--") ? .usage : .badData, error.description)
     case let error as TrainingError: self.init(.badData, error.description)
     case let error as TensorError:
-      if case .outOfMemory = error { self.init(.failure, error.description) } else {
+      if case .outOfMemory = error {
+        self.init(.failure, error.description)
+      } else {
         self.init(.badData, error.description)
       }
     case let error as FlowError: self.init(.badData, error.description)

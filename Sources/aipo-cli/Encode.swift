@@ -86,10 +86,11 @@ struct Encode: Verb {
     progress.finish()
     try common.print("latents of \(logDet.count) images in \(out.path)")
     try common.printJSON(
-      .object([
-        ("out", .string(out.path)), ("count", .int(logDet.count)),
-        ("logDet", .array(logDet.map { .number($0) })),
-      ] + Provenance.members(model: prior.source, common: common)))
+      .object(
+        [
+          ("out", .string(out.path)), ("count", .int(logDet.count)),
+          ("logDet", .array(logDet.map { .number($0) })),
+        ] + Provenance.members(model: prior.source, common: common)))
     return Interrupt.status ?? .done
   }
 }

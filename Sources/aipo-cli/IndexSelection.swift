@@ -51,6 +51,8 @@ struct IndexSelection: ExpressibleByArgument, Hashable {
   }
 
   private static func beyond(_ index: Int, count: Int, source: String) -> CommandFailure {
-    CommandFailure(.badData, "--indices: index \(index) in '\(source)', which has \(count) images, expected 0 to \(count - 1)")
+    CommandFailure(
+      .badData,
+      "--indices: index \(index) in '\(source)', which has \(count) images, expected 0 to \(count - 1)")
   }
 }

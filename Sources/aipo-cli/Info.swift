@@ -79,7 +79,9 @@ struct Info: Verb {
       ("checksum", .string(source.checksum)),
       (
         "imageShape",
-        .object([("height", .int(shape.height)), ("width", .int(shape.width)), ("channels", .int(shape.channels))])
+        .object([
+          ("height", .int(shape.height)), ("width", .int(shape.width)), ("channels", .int(shape.channels)),
+        ])
       ),
       ("acceptedSizes", .string(model.spec.acceptedSizes)),
       ("architecture", try .encoding(model.spec)), ("layers", .int(try model.spec.flattened().count)),

@@ -58,9 +58,10 @@ struct LogProb: Verb {
     }
     try common.print(table.text)
     try common.printJSON(
-      .object([
-        ("logprob", .array(values.map { .number($0) })), ("bitsPerDim", .array(bits.map { .number($0) })),
-      ] + Provenance.members(model: prior.source, common: common)))
+      .object(
+        [
+          ("logprob", .array(values.map { .number($0) })), ("bitsPerDim", .array(bits.map { .number($0) })),
+        ] + Provenance.members(model: prior.source, common: common)))
     return Interrupt.status ?? .done
   }
 }

@@ -19,7 +19,9 @@ struct OutputPath: ExpressibleByArgument, Hashable {
 
   /// The path with `text` put in before the suffix of its name.
   func adding(_ text: String) -> OutputPath {
-    guard let dot = path.lastIndex(of: "."), !path[dot...].contains("/") else { return OutputPath(path + text) }
+    guard let dot = path.lastIndex(of: "."), !path[dot...].contains("/") else {
+      return OutputPath(path + text)
+    }
     return OutputPath(path[..<dot] + text + path[dot...])
   }
 

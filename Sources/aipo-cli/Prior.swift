@@ -36,7 +36,8 @@ struct Prior<Scalar: KernelScalar> {
     do {
       return try GaussianDensity.ofTrainingImages(model)
     } catch {
-      throw CommandFailure(.badData, "\(source.path): the covariance of the training images is unusable: \(error)")
+      throw CommandFailure(
+        .badData, "\(source.path): the covariance of the training images is unusable: \(error)")
     }
   }
 }

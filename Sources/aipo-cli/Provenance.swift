@@ -11,7 +11,9 @@ enum Provenance {
         isValue = false
       } else if argument == "--threads" {
         isValue = true
-      } else if !["--json", "--quiet", "--verbose", "-v"].contains(argument), !argument.hasPrefix("--threads=") {
+      } else if !["--json", "--quiet", "--verbose", "-v"].contains(argument),
+        !argument.hasPrefix("--threads=")
+      {
         words.append(quoted(argument))
       }
     }
@@ -29,14 +31,18 @@ enum Provenance {
 
   /// A word as a shell reads it.
   private static func quoted(_ word: String) -> String {
-    let isPlain = !word.isEmpty && word.utf8.allSatisfy { byte in
-      switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"):
-        true
-      default: "-_./:,=+@%".utf8.contains(byte)
+    let isPlain =
+      !word.isEmpty
+      && word.utf8.allSatisfy { byte in
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+          UInt8(ascii: "0")...UInt8(ascii: "9"):
+          true
+        default: "-_./:,=+@%".utf8.contains(byte)
+        }
       }
-    }
-    return isPlain ? word : "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+    return isPlain
+      ? word
+      : "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
   }
 }

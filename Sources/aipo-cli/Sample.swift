@@ -65,8 +65,9 @@ struct Sample: Verb {
     progress.finish()
     try common.print("\(done) samples in \(out.path)")
     try common.printJSON(
-      .object([("out", .string(out.path)), ("count", .int(done)), ("temperature", .number(temperature))]
-        + Provenance.members(model: prior.source, common: common)))
+      .object(
+        [("out", .string(out.path)), ("count", .int(done)), ("temperature", .number(temperature))]
+          + Provenance.members(model: prior.source, common: common)))
     return Interrupt.status ?? .done
   }
 }
@@ -79,6 +80,7 @@ func requireFinite<Scalar: KernelScalar>(_ batch: Tensor<Scalar>, _ what: String
   let bad = batch.withUnsafeBufferPointer { $0.firstIndex { !$0.isFinite } }
   guard let bad else { return }
   throw CommandFailure(
-    .badData, "the model gives \(batch[flat: bad]) at position \(bad % size) of \(what) \(first + bad / size), "
+    .badData,
+    "the model gives \(batch[flat: bad]) at position \(bad % size) of \(what) \(first + bad / size), "
       + "expected a finite number")
 }

@@ -122,7 +122,8 @@ struct Train: Verb {
     guard let spec = config.flow else { preconditionFailure("the flow was set") }
     try folder.create()
     let training = FlowTraining(
-      spec: spec, config: config, images: images, test: test, folder: folder.path, threads: common.threadCount)
+      spec: spec, config: config, images: images, test: test, folder: folder.path, threads: common.threadCount
+    )
     let progress = ProgressLine("train", total: config.steps, unit: "steps", options: common)
     var monitor = TrainingMonitor(progress: progress, folder: folder, common: common)
     let outcome: FlowTraining.Outcome
@@ -160,9 +161,13 @@ struct Train: Verb {
     try common.print(lines.joined(separator: "\n"))
     try common.printJSON(
       .object(
-        [("out", .string(folder.path)), ("finished", .bool(true)), ("model", .string(path)),
-          ("checksum", .string(model.checksum ?? "")), ("figures", .object(Info.figures(model.figures)))]
-          + [("version", .string(ProgramVersion.number)), ("kernels", .string(ProgramVersion.kernels)),
-            ("command", .string(Provenance.command))]))
+        [
+          ("out", .string(folder.path)), ("finished", .bool(true)), ("model", .string(path)),
+          ("checksum", .string(model.checksum ?? "")), ("figures", .object(Info.figures(model.figures))),
+        ]
+          + [
+            ("version", .string(ProgramVersion.number)), ("kernels", .string(ProgramVersion.kernels)),
+            ("command", .string(Provenance.command)),
+          ]))
   }
 }

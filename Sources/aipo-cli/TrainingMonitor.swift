@@ -27,7 +27,8 @@ struct TrainingMonitor {
         "\(fixed(bits, 3)) bits/dim" + (validation.map { ", validation \(fixed($0, 3))" } ?? "")
           + ", rate \(fixed(rate, 6))")
     case .rolledBack(let step, let reason, let scale):
-      common.warn("step \(step) undone: \(reason); the rate is \(fixed(scale, 4)) of the schedule's for a while")
+      common.warn(
+        "step \(step) undone: \(reason); the rate is \(fixed(scale, 4)) of the schedule's for a while")
     case .validation(let step, let value):
       validation = value.bitsPerDim
       common.remark("step \(step): validation \(fixed(value.bitsPerDim, 4)) bits/dim")

@@ -30,7 +30,9 @@ import Testing
   }
 
   @Test func logprobIsThatOfTheLatents() throws {
-    let encoded = try succeed(["encode", fixture.images, "--out", "z.npy", "--precision", "float64", "--json"])
+    let encoded = try succeed([
+      "encode", fixture.images, "--out", "z.npy", "--precision", "float64", "--json",
+    ])
     let told = try succeed(["logprob", fixture.images, "--precision", "float64", "--json"]).json
     let logDet = try #require(try encoded.json["logDet"] as? [Double])
     let logprob = try #require(told["logprob"] as? [Double])

@@ -41,7 +41,8 @@ struct Fixture {
     try folder.write(Self.images, to: "images.idx")
     try folder.write(Self.yaml, to: "run.yaml")
     let result = try Program.run(
-      ["train", "--data", "images.idx", "--config", "run.yaml", "--out", "run", "--test", "images.idx"], in: folder)
+      ["train", "--data", "images.idx", "--config", "run.yaml", "--out", "run", "--test", "images.idx"],
+      in: folder)
     try #require(result.status == 0, "\(result.error)")
   }
 

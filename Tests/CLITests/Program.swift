@@ -63,7 +63,9 @@ enum Program {
     func wait() -> Result {
       process.waitUntilExit()
       defer {
-        for suffix in ["out", "err"] { try? FileManager.default.removeItem(atPath: folder["\(name).\(suffix)"]) }
+        for suffix in ["out", "err"] {
+          try? FileManager.default.removeItem(atPath: folder["\(name).\(suffix)"])
+        }
       }
       return Result(
         status: process.terminationStatus, wasKilled: process.terminationReason == .uncaughtSignal,
@@ -108,11 +110,13 @@ final class Scratch: Sendable {
 /// Arrays in NumPy's format 1.0, written and read by the tests themselves.
 enum TestNPY {
   static func bytes(shape: [Int], floats: [Float]) -> [UInt8] {
-    header("<f4", shape) + floats.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
+    header("<f4", shape)
+      + floats.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
   }
 
   static func bytes(shape: [Int], doubles: [Double]) -> [UInt8] {
-    header("<f8", shape) + doubles.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
+    header("<f8", shape)
+      + doubles.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
   }
 
   static func bytes(shape: [Int], integers: [UInt8]) -> [UInt8] { header("|u1", shape) + integers }
@@ -152,7 +156,10 @@ enum TestIDX {
   static func bytes(count: Int, side: Int, pixel: (_ image: Int, _ y: Int, _ x: Int) -> UInt8) -> [UInt8] {
     var bytes: [UInt8] = [0, 0, 8, 3]
     for extent in [count, side, side] {
-      bytes += [UInt8(extent >> 24 & 0xFF), UInt8(extent >> 16 & 0xFF), UInt8(extent >> 8 & 0xFF), UInt8(extent & 0xFF)]
+      bytes += [
+        UInt8(extent >> 24 & 0xFF), UInt8(extent >> 16 & 0xFF), UInt8(extent >> 8 & 0xFF),
+        UInt8(extent & 0xFF),
+      ]
     }
     for image in 0..<count {
       for y in 0..<side { for x in 0..<side { bytes.append(pixel(image, y, x)) } }

@@ -16,12 +16,14 @@ import Testing
   }
 
   static let tasks: [[String]] = [
-    ["denoise"], ["inpaint", "--mask", "random:0.5"], ["inpaint", "--mask", "center:3"], ["sense", "--measurements", "30"],
+    ["denoise"], ["inpaint", "--mask", "random:0.5"], ["inpaint", "--mask", "center:3"],
+    ["sense", "--measurements", "30"],
     ["sense", "--measurements", "80"],
   ]
 
   @Test(arguments: tasks) func jsonHoldsWhatTheContractSays(_ task: [String]) throws {
-    let result = try fixture.run(simulate(task, ["--indices", "3,7", "--json", "--out", "x.npy"]), in: folder)
+    let result = try fixture.run(
+      simulate(task, ["--indices", "3,7", "--json", "--out", "x.npy"]), in: folder)
     try #require(result.status == 0, "\(result.error)")
     #expect(result.error.isEmpty)
     let json = try result.json
@@ -68,7 +70,8 @@ import Testing
 
   @Test(arguments: tasks) func sameBytesWhateverThreadsBatchAndOrder(_ task: [String]) throws {
     func images(_ name: String, _ more: [String]) throws -> [Double] {
-      let result = try fixture.run(simulate(task, more + ["--out", "\(name).npy", "--precision", "float64"]), in: folder)
+      let result = try fixture.run(
+        simulate(task, more + ["--out", "\(name).npy", "--precision", "float64"]), in: folder)
       try #require(result.status == 0, "\(result.error)")
       return try TestNPY.read(folder.read("\(name).npy")).values
     }
@@ -89,7 +92,10 @@ import Testing
       let result = try fixture.run(
         simulate(
           ["denoise"],
-          ["--indices", "0:3", "--threads", threads, "--report", "report.html", "--trace", "trace.jsonl", "--out", "x.png"]),
+          [
+            "--indices", "0:3", "--threads", threads, "--report", "report.html", "--trace", "trace.jsonl",
+            "--out", "x.png",
+          ]),
         in: folder)
       try #require(result.status == 0, "\(result.error)")
       for file in ["report.html", "trace.jsonl", "x.png"] {
@@ -114,14 +120,19 @@ import Testing
     let result = try fixture.run(
       simulate(
         ["inpaint", "--mask", "random:0.5"],
-        ["--indices", "0:3", "--method", "aipo,fixed,gaussian", "--json", "--out", "x.npy", "--report", "r.html"]),
+        [
+          "--indices", "0:3", "--method", "aipo,fixed,gaussian", "--json", "--out", "x.npy", "--report",
+          "r.html",
+        ]),
       in: folder)
     try #require(result.status == 0, "\(result.error)")
     let results = try #require(try result.json["results"] as? [[String: Any]])
     #expect(results.map { $0["method"] as? String } == ["aipo", "fixed", "gaussian"])
     for (object, method) in zip(results, ["aipo", "fixed", "gaussian"]) {
       let alone = try fixture.run(
-        simulate(["inpaint", "--mask", "random:0.5"], ["--indices", "0:3", "--method", method, "--json", "--out", "y.npy"]),
+        simulate(
+          ["inpaint", "--mask", "random:0.5"],
+          ["--indices", "0:3", "--method", method, "--json", "--out", "y.npy"]),
         in: folder)
       #expect(try folder.read("x-\(method).npy") == folder.read("y.npy"))
       let images = try #require(try alone.json["images"] as? [[String: Any]])
@@ -141,7 +152,9 @@ import Testing
     try folder.write(TestNPY.bytes(shape: [20, d], doubles: a), to: "A.npy")
     try folder.write(TestNPY.bytes(shape: [20], doubles: y), to: "y.npy")
     try folder.write(TestNPY.bytes(shape: [8, 8], doubles: truth), to: "truth.npy")
-    let flags = ["reconstruct", "--task", "sense", "--operator", "A.npy", "--sigma", "0.02", "--precision", "float64"]
+    let flags = [
+      "reconstruct", "--task", "sense", "--operator", "A.npy", "--sigma", "0.02", "--precision", "float64",
+    ]
     let real = try fixture.run(
       flags + ["--observation", "y.npy", "--truth", "truth.npy", "--json", "--out", "x.npy"], in: folder)
     try #require(real.status == 0, "\(real.error)")
@@ -160,12 +173,14 @@ import Testing
     try #require(two.status == 0, "\(two.error)")
     let images = try #require(try two.json["images"] as? [[String: Any]])
     #expect(images.count == 2)
-    #expect(images.allSatisfy { $0["psnr"] is NSNull && $0["ssim"] is NSNull && $0["psnrObserved"] is NSNull })
+    #expect(
+      images.allSatisfy { $0["psnr"] is NSNull && $0["ssim"] is NSNull && $0["psnrObserved"] is NSNull })
     #expect(Array(try TestNPY.read(folder.read("x2.npy")).values.prefix(d)) == x)
   }
 
   @Test func simulatedNoiseHasItsDeviation() throws {
-    let result = try fixture.run(simulate(["denoise"], ["--sigma", "0.05", "--json", "--method", "gaussian"]), in: folder)
+    let result = try fixture.run(
+      simulate(["denoise"], ["--sigma", "0.05", "--json", "--method", "gaussian"]), in: folder)
     try #require(result.status == 0, "\(result.error)")
     let images = try #require(try result.json["images"] as? [[String: Any]])
     #expect(images.count == Fixture.count)
@@ -177,7 +192,8 @@ import Testing
   @Test func anImageWithoutAFiniteResult() throws {
     try folder.write(TestNPY.bytes(shape: [8, 8], floats: [Float](repeating: 1e38, count: 64)), to: "y.npy")
     let result = try fixture.run(
-      ["reconstruct", "--task", "denoise", "--observation", "y.npy", "--method", "fixed", "--json"], in: folder)
+      ["reconstruct", "--task", "denoise", "--observation", "y.npy", "--method", "fixed", "--json"],
+      in: folder)
     #expect(result.status == 75, "\(result.error)")
     let image = try #require((try result.json["images"] as? [[String: Any]])?.first)
     #expect(image["objective"] is NSNull)

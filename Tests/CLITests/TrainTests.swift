@@ -13,12 +13,16 @@ import Testing
   }
 
   private func arguments(_ out: String, _ more: [String] = []) -> [String] {
-    ["train", "--data", "images.idx", "--config", "run.yaml", "--steps", "400", "--checkpoint-every", "7", "--out", out]
+    [
+      "train", "--data", "images.idx", "--config", "run.yaml", "--steps", "400", "--checkpoint-every", "7",
+      "--out", out,
+    ]
       + more
   }
 
   private static let results = [
-    "checkpoint.safetensors", "log.jsonl", "loss.svg", "model.safetensors", "samples-400.png", "samples-40.png",
+    "checkpoint.safetensors", "log.jsonl", "loss.svg", "model.safetensors", "samples-400.png",
+    "samples-40.png",
   ]
 
   private func expectSameResults(_ a: String, _ b: String) throws {
@@ -88,11 +92,14 @@ import Testing
 
   @Test func aReconstructionCanBeStopped() throws {
     let fixture = try Fixture.shared.get()
-    let many = TestIDX.bytes(count: 40_000, side: 8) { image, y, x in UInt8((image * 7 + y * 31 + x * x * 3) % 256) }
+    let many = TestIDX.bytes(count: 40_000, side: 8) { image, y, x in
+      UInt8((image * 7 + y * 31 + x * x * 3) % 256)
+    }
     try folder.write(many, to: "many.idx")
     let running = try Program.Running(
       [
-        "reconstruct", "--task", "denoise", "--simulate", "many.idx", "--model", fixture.model, "--json", "--out", "x.npy",
+        "reconstruct", "--task", "denoise", "--simulate", "many.idx", "--model", fixture.model, "--json",
+        "--out", "x.npy",
       ], in: folder)
     usleep(2_000_000)
     try #require(running.isRunning)
@@ -108,7 +115,8 @@ import Testing
   }
 
   @Test func theSettingsExplainThemselvesAndRunAgain() throws {
-    let printed = try Program.run(["train", "--print-config", "--config", "run.yaml", "--batch", "8"], in: folder)
+    let printed = try Program.run(
+      ["train", "--print-config", "--config", "run.yaml", "--batch", "8"], in: folder)
     try #require(printed.status == 0, "\(printed.error)")
     #expect(printed.output.contains("batch: 8"))
     try folder.write(printed.output, to: "again.yaml")

@@ -17,7 +17,8 @@ import Testing
 
   /// Runs and expects failure without a trace in the folder.
   private func expectFailure(
-    _ code: Int32, _ arguments: [String], saying words: String..., at location: SourceLocation = #_sourceLocation
+    _ code: Int32, _ arguments: [String], saying words: String...,
+    at location: SourceLocation = #_sourceLocation
   ) throws {
     let before = try folder.names
     let result = try fixture.run(arguments, in: folder)
@@ -38,7 +39,8 @@ import Testing
     for length in [0, 5, 100, bytes.count / 2, bytes.count - 1] {
       try folder.write(Array(bytes.prefix(length)), to: "short.safetensors")
       try expectFailure(65, ["info", "short.safetensors"], saying: "short.safetensors")
-      try expectFailure(65, denoise(["--model", "short.safetensors", "--out", "x.npy"]), saying: "short.safetensors")
+      try expectFailure(
+        65, denoise(["--model", "short.safetensors", "--out", "x.npy"]), saying: "short.safetensors")
     }
   }
 
@@ -55,17 +57,22 @@ import Testing
 
   @Test func observationOfTheWrongShape() throws {
     let d = Fixture.dimension
-    try folder.write(TestNPY.bytes(shape: [5, d], floats: [Float](repeating: 0.1, count: 5 * d)), to: "A.npy")
+    try folder.write(
+      TestNPY.bytes(shape: [5, d], floats: [Float](repeating: 0.1, count: 5 * d)), to: "A.npy")
     try folder.write(TestNPY.bytes(shape: [4], floats: [0, 1, 2, 3]), to: "y.npy")
-    let sense = ["reconstruct", "--task", "sense", "--operator", "A.npy", "--observation", "y.npy", "--out", "x.npy"]
+    let sense = [
+      "reconstruct", "--task", "sense", "--operator", "A.npy", "--observation", "y.npy", "--out", "x.npy",
+    ]
     try expectFailure(65, sense, saying: "y.npy", "[4]", "[5]")
-    try folder.write(TestNPY.bytes(shape: [3, d], floats: [Float](repeating: 0.1, count: 3 * d)), to: "flat.npy")
+    try folder.write(
+      TestNPY.bytes(shape: [3, d], floats: [Float](repeating: 0.1, count: 3 * d)), to: "flat.npy")
     try expectFailure(
       65, ["reconstruct", "--task", "denoise", "--observation", "flat.npy"], saying: "flat.npy")
   }
 
   @Test func operatorOfTheWrongWidth() throws {
-    try folder.write(TestNPY.bytes(shape: [5, 63], floats: [Float](repeating: 0.1, count: 5 * 63)), to: "A.npy")
+    try folder.write(
+      TestNPY.bytes(shape: [5, 63], floats: [Float](repeating: 0.1, count: 5 * 63)), to: "A.npy")
     try folder.write(TestNPY.bytes(shape: [5], floats: [0, 1, 2, 3, 4]), to: "y.npy")
     try expectFailure(
       65, ["reconstruct", "--task", "sense", "--operator", "A.npy", "--observation", "y.npy"],
@@ -77,7 +84,8 @@ import Testing
     values[11] = .nan
     try folder.write(TestNPY.bytes(shape: [8, 8], floats: values), to: "y.npy")
     try expectFailure(
-      65, ["reconstruct", "--task", "denoise", "--observation", "y.npy", "--out", "x.npy"], saying: "y.npy", "nan")
+      65, ["reconstruct", "--task", "denoise", "--observation", "y.npy", "--out", "x.npy"], saying: "y.npy",
+      "nan")
     // Hidden pixels may be anything; observed ones may not.
     let inpaint = ["reconstruct", "--task", "inpaint", "--observation", "y.npy", "--json"]
     #expect(try fixture.run(inpaint + ["--mask", "box:1,3,1,1"], in: folder).status == 0)
@@ -85,24 +93,32 @@ import Testing
   }
 
   @Test func masks() throws {
-    let inpaint = ["reconstruct", "--task", "inpaint", "--simulate", fixture.images, "--indices", "0", "--out", "x.npy"]
-    try folder.write(TestNPY.bytes(shape: [7, 8], integers: [UInt8](repeating: 1, count: 56)), to: "mask.npy")
+    let inpaint = [
+      "reconstruct", "--task", "inpaint", "--simulate", fixture.images, "--indices", "0", "--out", "x.npy",
+    ]
+    try folder.write(
+      TestNPY.bytes(shape: [7, 8], integers: [UInt8](repeating: 1, count: 56)), to: "mask.npy")
     try expectFailure(65, inpaint + ["--mask", "mask.npy"], saying: "mask.npy", "[7, 8]", "[8, 8]")
     try expectFailure(66, inpaint + ["--mask", "no-such.npy"], saying: "no-such.npy")
     try expectFailure(64, inpaint + ["--mask", "center:9"])
     try expectFailure(64, inpaint + ["--mask", "random:1.5"])
     try expectFailure(64, inpaint)
     // One that hides everything is legal.
-    try folder.write(TestNPY.bytes(shape: [8, 8], integers: [UInt8](repeating: 0, count: 64)), to: "none.npy")
+    try folder.write(
+      TestNPY.bytes(shape: [8, 8], integers: [UInt8](repeating: 0, count: 64)), to: "none.npy")
     let result = try fixture.run(inpaint + ["--mask", "none.npy", "--json"], in: folder)
     #expect(result.status == 0, "\(result.error)")
   }
 
   @Test(arguments: [
-    ["--sigma", "-0.1"], ["--sigma=-0.1"], ["--sigma", "0"], ["--sigma", "nan"], ["--sigma", "inf"], ["--lambda", "-1"],
-    ["--lambda", "x"], ["--tolerance", "2"], ["--max-evaluations", "0"], ["--method", "best"], ["--space", "y"],
-    ["--path", "straight"], ["--corrector", "newton"], ["--init", "auto"], ["--out", "x.gif"], ["--out", "x"],
-    ["--measurements", "5"], ["--mask", "center:2"], ["--truth", "t.npy"], ["--indices", "-1"], ["--indices", "3:1"],
+    ["--sigma", "-0.1"], ["--sigma=-0.1"], ["--sigma", "0"], ["--sigma", "nan"], ["--sigma", "inf"],
+    ["--lambda", "-1"],
+    ["--lambda", "x"], ["--tolerance", "2"], ["--max-evaluations", "0"], ["--method", "best"],
+    ["--space", "y"],
+    ["--path", "straight"], ["--corrector", "newton"], ["--init", "auto"], ["--out", "x.gif"],
+    ["--out", "x"],
+    ["--measurements", "5"], ["--mask", "center:2"], ["--truth", "t.npy"], ["--indices", "-1"],
+    ["--indices", "3:1"],
     ["--noise", "laplace"], ["--seed", "1.5"], ["--task", "blur"], ["--out", "a.npy", "--trace", "a.npy"],
   ])
   func flagsOutOfRange(_ flags: [String]) throws {
@@ -114,7 +130,8 @@ import Testing
       65, ["reconstruct", "--task", "denoise", "--simulate", fixture.images, "--indices", "0,48"],
       saying: "48")
     try expectFailure(
-      65, ["reconstruct", "--task", "denoise", "--simulate", fixture.images, "--indices", "0:1000000000000:1"],
+      65,
+      ["reconstruct", "--task", "denoise", "--simulate", fixture.images, "--indices", "0:1000000000000:1"],
       saying: "images.idx")
   }
 
@@ -130,14 +147,21 @@ import Testing
     try folder.write(Fixture.yaml + "learning-speed: 3\n", to: "bad.yaml")
     try expectFailure(
       65, ["train", "--data", fixture.images, "--config", "bad.yaml", "--out", "run"],
-      saying: "bad.yaml", "line \(Fixture.yaml.split(separator: "\n", omittingEmptySubsequences: false).count)",
+      saying: "bad.yaml",
+      "line \(Fixture.yaml.split(separator: "\n", omittingEmptySubsequences: false).count)",
       "learning-speed")
     try expectFailure(
-      64, ["train", "--data", fixture.images, "--config", "bad2.yaml", "--out", "run", "--steps", "0", "--frobnicate"])
+      64,
+      [
+        "train", "--data", fixture.images, "--config", "bad2.yaml", "--out", "run", "--steps", "0",
+        "--frobnicate",
+      ])
     try folder.write(Fixture.yaml, to: "good.yaml")
     try expectFailure(
-      64, ["train", "--data", fixture.images, "--config", "good.yaml", "--out", "run", "--steps", "0"], saying: "--steps")
-    try expectFailure(66, ["train", "--data", fixture.images, "--config", "none.yaml", "--out", "run"], saying: "none.yaml")
+      64, ["train", "--data", fixture.images, "--config", "good.yaml", "--out", "run", "--steps", "0"],
+      saying: "--steps")
+    try expectFailure(
+      66, ["train", "--data", fixture.images, "--config", "none.yaml", "--out", "run"], saying: "none.yaml")
   }
 
   @Test func unfitTrainingData() throws {
@@ -145,8 +169,10 @@ import Testing
     try folder.write(Fixture.yaml, to: "run.yaml")
     try expectFailure(
       65, ["train", "--data", "constant.idx", "--config", "run.yaml", "--out", "run"], saying: "7")
-    try folder.write(TestNPY.bytes(shape: [40, 8, 8], floats: [Float](repeating: .nan, count: 2560)), to: "nan.npy")
-    try expectFailure(65, ["train", "--data", "nan.npy", "--config", "run.yaml", "--out", "run"], saying: "nan.npy")
+    try folder.write(
+      TestNPY.bytes(shape: [40, 8, 8], floats: [Float](repeating: .nan, count: 2560)), to: "nan.npy")
+    try expectFailure(
+      65, ["train", "--data", "nan.npy", "--config", "run.yaml", "--out", "run"], saying: "nan.npy")
   }
 
   @Test func outputsThatCannotBeWritten() throws {
@@ -176,13 +202,17 @@ import Testing
   @Test(.enabled(if: SmallDisk.isAvailable)) func aFullDisk() throws {
     let disk = try SmallDisk(bytes: 65536)
     // 48 latents of 64 float64 each fit; the image's bytes twice over do not.
-    try folder.write(TestIDX.bytes(count: 600, side: 8) { i, y, x in UInt8((i + 9 * y + 5 * x) % 256) }, to: "many.idx")
+    try folder.write(
+      TestIDX.bytes(count: 600, side: 8) { i, y, x in UInt8((i + 9 * y + 5 * x) % 256) }, to: "many.idx")
     let result = try fixture.run(
       ["encode", "many.idx", "--out", disk.path + "/z.npy", "--precision", "float64"], in: folder)
     #expect(result.fails(73, saying: "z.npy"), "\(result.error)")
     #expect(try FileManager.default.contentsOfDirectory(atPath: disk.path).isEmpty)
     let trained = try fixture.run(
-      ["train", "--data", fixture.images, "--config", fixture.folder["run.yaml"], "--out", disk.path + "/run"], in: folder)
+      [
+        "train", "--data", fixture.images, "--config", fixture.folder["run.yaml"], "--out",
+        disk.path + "/run",
+      ], in: folder)
     #expect(trained.status == 73, "\(trained.error)")
     #expect(trained.errorLines.count == 1)
   }

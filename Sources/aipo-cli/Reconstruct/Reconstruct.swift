@@ -47,7 +47,8 @@ struct Reconstruct: Verb {
       observation, shape: prior.shape, seed: common.seed, gaussian: gaussian)
     let methods = solver.method.methods
     let run = ReconstructionRun<Scalar>(
-      methods: methods, settings: settings(input, prior), writers: try ReconstructionWriters(
+      methods: methods, settings: settings(input, prior),
+      writers: try ReconstructionWriters(
         paths: paths, shape: prior.shape, trace: output.trace, report: output.report), common: common)
     Interrupt.whenOverdue { [weak run] in _ = try? run?.finish() }
 
@@ -91,7 +92,8 @@ struct Reconstruct: Verb {
   /// What decided the result, for the JSON and the report.
   private func settings<Scalar>(_ input: ReconstructionInput, _ prior: Prior<Scalar>) -> RunSettings {
     var members: [(String, JSONValue)] = [
-      ("sigma", observation.sigma == .auto ? .string("auto") : .number(input.noise.sigma)), ("noise", .string(observation.noise.rawValue)),
+      ("sigma", observation.sigma == .auto ? .string("auto") : .number(input.noise.sigma)),
+      ("noise", .string(observation.noise.rawValue)),
     ]
     var title = "Denoising" + (observation.sigma == .auto ? "" : ", σ = \(short(input.noise.sigma))")
     if observation.task != .denoise {

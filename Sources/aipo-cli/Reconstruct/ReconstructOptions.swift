@@ -65,7 +65,9 @@ struct MethodList: ExpressibleByArgument, CustomStringConvertible {
   init?(argument: String) {
     var methods: [ReconstructionMethod] = []
     for name in argument.split(separator: ",", omittingEmptySubsequences: false) {
-      guard let method = ReconstructionMethod(rawValue: String(name)), !methods.contains(method) else { return nil }
+      guard let method = ReconstructionMethod(rawValue: String(name)), !methods.contains(method) else {
+        return nil
+      }
       methods.append(method)
     }
     self.methods = methods

@@ -89,7 +89,8 @@ struct ReconstructionInput {
     }
     guard let gaussian else {
       throw CommandFailure(
-        .badData, "--sigma auto needs the mean and covariance of the training images, which the model doesn't hold")
+        .badData,
+        "--sigma auto needs the mean and covariance of the training images, which the model doesn't hold")
     }
     self.gaussian = gaussian
     let operators: [any LinearOperator]
@@ -144,7 +145,8 @@ struct ReconstructionInput {
       operators: operators, noise: noise, observations: rows, imageShape: shape)
     let back = try rows.indices.map { k in try linear(k).pseudoInverse(rows[k]) }
     return Chunk(
-      offset: range.lowerBound, names: names, indices: indices, problem: problem, sigma: noise.sigma, truth: truth,
+      offset: range.lowerBound, names: names, indices: indices, problem: problem, sigma: noise.sigma,
+      truth: truth,
       observed: try Tensor(
         shape: [rows.count, shape.height, shape.width, shape.channels], elements: Array(back.joined())),
       masks: masks(indices), isPicture: options.task != .sense)
@@ -237,7 +239,8 @@ struct ReconstructionInput {
     }
   }
 
-  private static func source(_ options: ObservationOptions, shape: ImageShape, model: Model) throws -> Source {
+  private static func source(_ options: ObservationOptions, shape: ImageShape, model: Model) throws -> Source
+  {
     let transform = options.size.transform
     if let path = options.simulate {
       return .simulated(

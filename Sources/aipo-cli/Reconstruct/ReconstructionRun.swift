@@ -84,7 +84,8 @@ final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
 
   /// Takes the results of one method for (some of) a chunk.
   func add(
-    _ results: [ReconstructionResult<Scalar>], of method: Int, chunk: ReconstructionInput.Chunk, quality: PathQuality
+    _ results: [ReconstructionResult<Scalar>], of method: Int, chunk: ReconstructionInput.Chunk,
+    quality: PathQuality
   ) throws {
     guard !results.isEmpty else { return }
     let images = try stack(results)
@@ -199,5 +200,7 @@ enum ReconstructionTable {
     ]
   }
 
-  private static func number(_ value: Double?, _ digits: Int) -> String { value.map { fixed($0, digits) } ?? "–" }
+  private static func number(_ value: Double?, _ digits: Int) -> String {
+    value.map { fixed($0, digits) } ?? "–"
+  }
 }

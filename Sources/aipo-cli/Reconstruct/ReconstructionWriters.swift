@@ -31,7 +31,8 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
         let psnr = quality.psnr(image: result.index)
         for (k, state) in result.trace.enumerated() {
           let line = Self.line(
-            state, source: chunk.names[result.index], method: name, psnr: psnr.indices.contains(k) ? psnr[k] : nil)
+            state, source: chunk.names[result.index], method: name,
+            psnr: psnr.indices.contains(k) ? psnr[k] : nil)
           try file.write(line.compact + "\n")
         }
       }
@@ -41,7 +42,8 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
   func finish(settings: RunSettings, methods: [ReconstructionMethod], figures: [[ImageFigures]]) throws {
     for (k, sink) in sinks.enumerated() where !figures[k].isEmpty { try sink.finish() }
     if let report {
-      try builder.withLock { $0.report(settings: settings, methods: methods, figures: figures) }.write(to: report.path)
+      try builder.withLock { $0.report(settings: settings, methods: methods, figures: figures) }.write(
+        to: report.path)
     }
     try trace.withLock { file in
       try file?.commit()

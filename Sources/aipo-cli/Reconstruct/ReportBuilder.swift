@@ -79,7 +79,8 @@ struct ReportBuilder {
       .map { _, place in
         let state = place.element
         return ReconstructionReport.PathPoint(
-          parameter: parameter(state), objective: state.objective, recon: state.recon, reg: state.flow ?? .nan,
+          parameter: parameter(state), objective: state.objective, recon: state.recon,
+          reg: state.flow ?? .nan,
           psnr: psnr.indices.contains(place.offset) ? psnr[place.offset] : nil)
       }
     return ReconstructionReport.Path(parameterName: name, points: points)
@@ -104,7 +105,9 @@ struct ReportBuilder {
     return ReconstructionReport(
       title: settings.title, subtitle: "with the prior \(settings.prior)", command: Provenance.command,
       // The command has a place of its own.
-      provenance: settings.provenance.filter { $0.0 != "command" }.map { ReconstructionReport.Field($0, $1.text) },
+      provenance: settings.provenance.filter { $0.0 != "command" }.map {
+        ReconstructionReport.Field($0, $1.text)
+      },
       sections: [
         ReconstructionReport.Section(
           title: "Results", caption: "\(total) image\(total == 1 ? "" : "s").\(shown)",
