@@ -30,6 +30,8 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer {
     dataDependent ? [bias, logScale, initialized] : [bias, logScale]
   }
 
+  public var losesInput: Bool { false }
+
   public func configure(input: ImageShape) throws -> ImageShape {
     precondition(input.channels == bias.count)
     pixels = input.height * input.width

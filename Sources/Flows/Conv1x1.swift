@@ -59,6 +59,8 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer {
     }
   }
 
+  public var losesInput: Bool { false }
+
   public func configure(input: ImageShape) throws -> ImageShape {
     precondition(input.channels == c)
     shape = input

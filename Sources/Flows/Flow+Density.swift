@@ -60,12 +60,10 @@ extension Flow: LatentPrior {
       throw FlowError.shapeMismatch(
         what: "cotangents", found: [latentCotangent.shape[0], logDetCotangent.count], expected: [count, count])
     }
-    return try withPass(count: count, atLatents: false, cotangents: true, parameterGradients: false) { pass in
-      pass.values.copy(from: images)
-      for layer in layers { try layer.forward(pass) }
+    return try withGradientPass(images, parameterGradients: false) { pass, back in
       try scatter(latentCotangent, into: pass.latentCotangents)
       pass.logDetCotangent.copy(from: logDetCotangent)
-      for layer in layers.reversed() { try layer.forwardVJP(pass) }
+      try back()
       return try pass.cotangent.tensor(shape: imageBatchShape(count))
     }
   }
@@ -88,13 +86,10 @@ extension Flow: LatentPrior {
   public func evaluateWithGradient(
     _ x: Tensor<Scalar>
   ) throws -> (logProb: [Double], gradient: Tensor<Scalar>) {
-    try check(x)
-    return try withPass(count: x.shape[0], atLatents: false, cotangents: true, parameterGradients: false) { pass in
-      pass.values.copy(from: x)
-      for layer in layers { try layer.forward(pass) }
+    try withGradientPass(x, parameterGradients: false) { pass, back in
       let values = logProb(pass)
       setBaseCotangent(pass, weight: 1)
-      for layer in layers.reversed() { try layer.forwardVJP(pass) }
+      try back()
       return (values, try pass.cotangent.tensor(shape: imageBatchShape(pass.count)))
     }
   }
@@ -114,14 +109,11 @@ extension Flow: LatentPrior {
   /// The negative log-likelihood of each image in nats, and the gradient of its mean over the batch with respect to all
   /// parameters.
   public func trainingGradient(_ x: Tensor<Scalar>, gradient result: inout [Scalar]) throws -> [Double] {
-    try check(x)
-    return try withPass(count: x.shape[0], atLatents: false, cotangents: true, parameterGradients: true) { pass in
-      pass.values.copy(from: x)
-      for layer in layers { try layer.forward(pass) }
+    try withGradientPass(x, parameterGradients: true) { pass, back in
       let values = logProb(pass)
       setBaseCotangent(pass, weight: -1 / Double(pass.count))
       gradient.fill(0)
-      for layer in layers.reversed() { try layer.forwardVJP(pass) }
+      try back()
       result = gradient.elements
       return values.map { -$0 }
     }

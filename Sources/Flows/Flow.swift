@@ -6,6 +6,18 @@ import AIPOKernels
   import Darwin
 #endif
 
+/// How a gradient through `encode` comes by the layers' inputs on its way back.
+public enum GradientMemory: Sendable, Hashable {
+  /// Each is recomputed from the layer's output: memory doesn't grow with depth. Where a coupling scales a value down
+  /// below the rounding of its neighbours, which happens far from the data, what is recomputed is wrong and the gradient
+  /// with it, or not finite.
+  case flat
+  /// The inputs of layers that can lose digits are kept.
+  case kept
+  /// `kept` where that takes at most 256 MB, else `flat`.
+  case automatic
+}
+
 /// A normalizing flow on images of one size: an exact density, with all its gradients.
 ///
 /// `log p(x) = log p_base(ε) + log|det ∂ε/∂x|`, ε = G⁻¹(x), in nats with x on the scale that the flow was trained on
@@ -30,6 +42,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   private let fixed: Storage<Scalar>
 
   private let lock = Lock()
+  private var chosenMemory = GradientMemory.automatic
   let workspaces: [Workspace<Scalar>]
   let doubles = Workspace<Double>()
 
@@ -121,6 +134,12 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
       }
       try layer.refresh()
     }
+  }
+
+  /// How gradients through `encode` come by the layers' inputs; `automatic` at first.
+  public var gradientMemory: GradientMemory {
+    get { lock.withLock { chosenMemory } }
+    set { lock.withLock { chosenMemory = newValue } }
   }
 
   /// Values in one image, and in its latents.
@@ -242,6 +261,47 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
           return try body(pass)
         }
       }
+    }
+  }
+
+  /// A pass from images to latents that can go back. `body` is called at the latents: it sets their cotangents and calls
+  /// `back`, after which the pass holds the images' cotangent.
+  func withGradientPass<R>(
+    _ images: Tensor<Scalar>, parameterGradients: Bool, _ body: (FlowPass<Scalar>, _ back: () throws -> Void) throws -> R
+  ) throws -> R {
+    try check(images)
+    return try withPass(
+      count: images.shape[0], atLatents: false, cotangents: true, parameterGradients: parameterGradients
+    ) { pass in
+      pass.values.copy(from: images)
+      let keeps = keepsInputs(of: pass.count)
+      var kept: [Memory<Scalar>?] = []
+      for layer in layers {
+        var input: Memory<Scalar>?
+        if keeps, layer.losesInput {
+          input = try workspaces[0].take(pass.values.count)
+          input?.copy(from: pass.values)
+        }
+        kept.append(input)
+        try layer.forward(pass)
+      }
+      return try body(pass) {
+        for (layer, input) in zip(layers, kept).reversed() {
+          try layer.forwardVJP(pass)
+          if let input { pass.values.copy(from: input) }
+        }
+      }
+    }
+  }
+
+  private func keepsInputs(of count: Int) -> Bool {
+    switch chosenMemory {
+    case .flat: return false
+    case .kept: return true
+    case .automatic:
+      // No layer's input is larger than the image.
+      let layers = layers.count { $0.losesInput }
+      return Double(layers) * Double(count) * Double(dimension) * Double(MemoryLayout<Scalar>.stride) <= 0x1p28
     }
   }
 

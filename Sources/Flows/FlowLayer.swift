@@ -31,12 +31,17 @@ public protocol FlowLayer<Scalar>: AnyObject {
 
   /// Back through `inverse`: the pass holds x and x̄, and holds y and ȳ afterwards.
   func inverseVJP(_ pass: FlowPass<Scalar>) throws
+
+  /// Whether recomputing x from y may lose digits that matter. A coupling may scale a value down to nothing: y then
+  /// doesn't tell x any more, and where memory allows the flow keeps x instead (`GradientMemory`).
+  var losesInput: Bool { get }
 }
 
 extension FlowLayer {
   public var parameters: [LayerParameter<Scalar>] { [] }
   public func refresh() throws {}
   public func initialize(_ pass: FlowPass<Scalar>) throws {}
+  public var losesInput: Bool { true }
 }
 
 /// One array of numbers of a layer.

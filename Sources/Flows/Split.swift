@@ -14,6 +14,8 @@ public final class Split<Scalar: KernelScalar>: FlowLayer {
 
   public var parameters: [LayerParameter<Scalar>] { base?.parameters ?? [] }
 
+  public var losesInput: Bool { false }
+
   public func configure(input: ImageShape) throws -> ImageShape {
     guard input.channels % 2 == 0 else {
       throw FlowError.unsupportedShape(input, reason: "a split needs an even number of channels")
@@ -92,6 +94,8 @@ final class Finish<Scalar: KernelScalar>: FlowLayer {
   init(learnedBase: Bool) { self.learnedBase = learnedBase }
 
   var parameters: [LayerParameter<Scalar>] { base?.parameters ?? [] }
+
+  var losesInput: Bool { false }
 
   func configure(input: ImageShape) throws -> ImageShape {
     shape = input

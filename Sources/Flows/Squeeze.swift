@@ -7,6 +7,8 @@ public final class Squeeze<Scalar: KernelScalar>: FlowLayer {
 
   public init() {}
 
+  public var losesInput: Bool { false }
+
   public func configure(input: ImageShape) throws -> ImageShape {
     guard input.height % 2 == 0, input.width % 2 == 0, input.height > 0, input.width > 0 else {
       throw FlowError.unsupportedShape(input, reason: "a squeeze needs even height and width")
