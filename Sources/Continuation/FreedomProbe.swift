@@ -22,7 +22,8 @@ struct FreedomProbe: Sendable {
   let limit: Int
 
   init(
-    linearOperator: any LinearOperator, dataWeight: Double, point: [Double], sample: ObjectiveSample, limit: Int,
+    linearOperator: any LinearOperator, dataWeight: Double, point: [Double], sample: ObjectiveSample,
+    limit: Int,
     seed: UInt64, source: UInt64
   ) {
     self.linearOperator = linearOperator

@@ -349,7 +349,8 @@ struct ImageRun: Sendable {
       return
     }
     let probe = FreedomProbe(
-      linearOperator: chooser.linearOperator, dataWeight: chooser.noise.curvature, point: point, sample: sample,
+      linearOperator: chooser.linearOperator, dataWeight: chooser.noise.curvature, point: point,
+      sample: sample,
       limit: chooser.rule.probeEvaluations, seed: settings.seed, source: source)
     self.probe = probe
     probeEnd = evaluations + probe.limit

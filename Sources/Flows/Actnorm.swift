@@ -22,7 +22,8 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer {
     let zeros = { (_: inout Philox) in [Double](repeating: 0, count: channels) }
     bias = LayerParameter("bias", shape: [channels], initial: zeros)
     logScale = LayerParameter("log_scale", shape: [channels], initial: zeros)
-    initialized = LayerParameter("initialized", shape: [1], isTrainable: false) { _ in [dataDependent ? 0 : 1] }
+    initialized = LayerParameter("initialized", shape: [1], isTrainable: false) { _ in [dataDependent ? 0 : 1]
+    }
     self.dataDependent = dataDependent
   }
 
@@ -73,7 +74,9 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer {
     try vjp(values: pass.values, cotangent: pass.cotangent, pass: pass, inverse: true)
   }
 
-  private func split(_ values: Memory<Scalar>, _ pass: FlowPass<Scalar>, _ body: (Memory<Scalar>) -> Void) throws {
+  private func split(_ values: Memory<Scalar>, _ pass: FlowPass<Scalar>, _ body: (Memory<Scalar>) -> Void)
+    throws
+  {
     let c = bias.count
     try pass.pool.split(values.count / c, minimum: 16384 / c) { range, _ in
       body(values[range.lowerBound * c..<range.upperBound * c])

@@ -110,7 +110,8 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer {
     do {
       (inverseMatrix, logAbsDet) = try invertMatrix(matrix, size: c)
     } catch {
-      throw FlowError.unusableParameters(name: form == .plu ? "lower, upper" : "weight", reason: error.description)
+      throw FlowError.unusableParameters(
+        name: form == .plu ? "lower, upper" : "weight", reason: error.description)
     }
     if form == .plu { logAbsDet = logScale.values.elements.reduce(0) { $0 + Double($1) } }
     pack(matrix, into: multiply!)
@@ -140,7 +141,8 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer {
   private enum Direction { case forward, adjoint }
 
   private func apply(
-    _ convolution: Convolution<Scalar>, _ direction: Direction, _ pass: FlowPass<Scalar>, from: Memory<Scalar>,
+    _ convolution: Convolution<Scalar>, _ direction: Direction, _ pass: FlowPass<Scalar>,
+    from: Memory<Scalar>,
     to: Memory<Scalar>
   ) throws {
     try pass.pool.split(pass.rows, minimum: max(1, 8192 / (shape.width * c))) { rows, worker in
@@ -152,7 +154,8 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer {
             rows: rows, x: from, stride: c, bias: nil, epilogue: [], y: to, stride: c, scratch: scratch)
         case .adjoint:
           convolution.adjoint(
-            rows: rows, cotangent: from, stride: c, epilogue: [], gate: nil, into: to, stride: c, scratch: scratch)
+            rows: rows, cotangent: from, stride: c, epilogue: [], gate: nil, into: to, stride: c,
+            scratch: scratch)
         }
       }
     }

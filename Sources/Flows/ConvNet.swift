@@ -82,7 +82,8 @@ final class ConvNet<Scalar: KernelScalar> {
       let isLast = k == plan.count - 1
       let count = convolution.weightCount
       // He et al. 2015 for the hidden layers; half of it where a residual is added.
-      let deviation = (2 / Double(step.kernel * step.kernel * step.input)).squareRoot() * (step.skips ? 0.5 : 1)
+      let deviation =
+        (2 / Double(step.kernel * step.kernel * step.input)).squareRoot() * (step.skips ? 0.5 : 1)
       let weight = LayerParameter<Scalar>(
         "net.\(k).weight", shape: [step.kernel, step.kernel, step.input, step.output]
       ) { random in (0..<count).map { _ in isLast ? 0 : deviation * random.normal() } }
@@ -91,7 +92,8 @@ final class ConvNet<Scalar: KernelScalar> {
       }
       stages.append(
         Stage(
-          convolution: convolution, weight: weight, bias: bias, skips: step.skips, isLast: isLast, offset: offset))
+          convolution: convolution, weight: weight, bias: bias, skips: step.skips, isLast: isLast,
+          offset: offset))
       offset += count + step.output
     }
     self.stages = stages
@@ -149,7 +151,8 @@ final class ConvNet<Scalar: KernelScalar> {
         let part = range.lowerBound * width * c..<range.upperBound * width * c
         if stage.skips { target[part].copy(from: kept.outputs[k - 2][part]) }
         stage.convolution.forward(
-          rows: range, x: source, stride: sourceStride, bias: stage.bias.values, epilogue: epilogue, y: target,
+          rows: range, x: source, stride: sourceStride, bias: stage.bias.values, epilogue: epilogue,
+          y: target,
           stride: c, scratch: scratch)
         if smooth { Kernel.silu(target[part], into: output[part]) }
       }
@@ -165,7 +168,8 @@ final class ConvNet<Scalar: KernelScalar> {
   /// `gradient` if there is one.
   func vjp(
     images: Int, x: Memory<Scalar>, stride: Int, activations: Activations, headCotangent: Memory<Scalar>,
-    xCotangent: Memory<Scalar>, xCotangentStride: Int, gradient: Memory<Scalar>?, workspace: Workspace<Scalar>,
+    xCotangent: Memory<Scalar>, xCotangentStride: Int, gradient: Memory<Scalar>?,
+    workspace: Workspace<Scalar>,
     runner: RowRunner
   ) throws {
     let rows = images * height

@@ -69,7 +69,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer {
     case .firstHalf, .secondHalf:
       guard input.channels >= 2 else {
         throw FlowError.unsupportedShape(
-          input, reason: "a coupling of channels needs two channels or more; squeeze first or use a checkerboard")
+          input,
+          reason: "a coupling of channels needs two channels or more; squeeze first or use a checkerboard")
       }
       let first = input.channels / 2
       conditionChannels = spec.mask == .firstHalf ? first : input.channels - first
@@ -105,7 +106,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer {
   /// after the other with each convolution split over the pool.
   private func forGroups(
     _ pass: FlowPass<Scalar>,
-    _ body: (_ images: Range<Int>, _ workspace: Workspace<Scalar>, _ runner: ConvNet<Scalar>.RowRunner) throws -> Void
+    _ body: (_ images: Range<Int>, _ workspace: Workspace<Scalar>, _ runner: ConvNet<Scalar>.RowRunner) throws
+      -> Void
   ) throws {
     let threads = pass.pool.threads
     if threads > 1, pass.count < threads, shape.height > 1 {
@@ -142,7 +144,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer {
     guard let conditionParity else { return (values.from(conditionOffset), shape.channels) }
     let copy = try workspace.take(values.count)
     try runner.run(images * shape.height, scratch: 0) { rows, _ in
-      Kernel.checkerboard(values, parity: conditionParity, shape: shape, rows: rows, adding: false, into: copy)
+      Kernel.checkerboard(
+        values, parity: conditionParity, shape: shape, rows: rows, adding: false, into: copy)
     }
     return (copy, shape.channels)
   }
@@ -182,7 +185,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer {
         let end = min(slab.upperBound, start + imagesPerGroup)
         try inGroup(pass, worker: worker) { workspace, runner in
           try backGroup(
-            pass, inverse: inverse, images: start..<end, gradient: partial, workspace: workspace, runner: runner)
+            pass, inverse: inverse, images: start..<end, gradient: partial, workspace: workspace,
+            runner: runner)
         }
         start = end
       }

@@ -11,7 +11,8 @@ extension Flow: LatentPrior {
 
   public func encode(_ x: Tensor<Scalar>) throws -> (latents: Tensor<Scalar>, logDet: [Double]) {
     try check(x)
-    return try withPass(count: x.shape[0], atLatents: false, cotangents: false, parameterGradients: false) { pass in
+    return try withPass(count: x.shape[0], atLatents: false, cotangents: false, parameterGradients: false) {
+      pass in
       pass.values.copy(from: x)
       for layer in layers { try layer.forward(pass) }
       return (try gathered(pass.latents, count: pass.count), pass.logDet.elements)
@@ -58,7 +59,8 @@ extension Flow: LatentPrior {
     let count = images.shape[0]
     guard latentCotangent.shape[0] == count, logDetCotangent.count == count else {
       throw FlowError.shapeMismatch(
-        what: "cotangents", found: [latentCotangent.shape[0], logDetCotangent.count], expected: [count, count])
+        what: "cotangents", found: [latentCotangent.shape[0], logDetCotangent.count],
+        expected: [count, count])
     }
     return try withGradientPass(images, parameterGradients: false) { pass, back in
       try scatter(latentCotangent, into: pass.latentCotangents)
@@ -76,7 +78,8 @@ extension Flow: LatentPrior {
 
   public func evaluate(_ x: Tensor<Scalar>) throws -> [Double] {
     try check(x)
-    return try withPass(count: x.shape[0], atLatents: false, cotangents: false, parameterGradients: false) { pass in
+    return try withPass(count: x.shape[0], atLatents: false, cotangents: false, parameterGradients: false) {
+      pass in
       pass.values.copy(from: x)
       for layer in layers { try layer.forward(pass) }
       return logProb(pass)

@@ -75,14 +75,16 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
 
   /// A flow of the given layers, one's own among them.
   public convenience init(
-    layers: [any FlowLayer<Scalar>], imageShape: ImageShape, base: FlowSpec.Base = .gaussian, seed: UInt64 = 0,
+    layers: [any FlowLayer<Scalar>], imageShape: ImageShape, base: FlowSpec.Base = .gaussian,
+    seed: UInt64 = 0,
     pool: ThreadPool = ThreadPool(threads: ThreadPool.availableCores)
   ) throws {
     try self.init(layers: layers, imageShape: imageShape, base: base, seed: seed, pool: pool, spec: nil)
   }
 
   private init(
-    layers: [any FlowLayer<Scalar>], imageShape: ImageShape, base: FlowSpec.Base, seed: UInt64, pool: ThreadPool,
+    layers: [any FlowLayer<Scalar>], imageShape: ImageShape, base: FlowSpec.Base, seed: UInt64,
+    pool: ThreadPool,
     spec: FlowSpec?
   ) throws {
     self.spec = spec
@@ -159,7 +161,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   ///   given usable ones before it is used again.
   public func setParameters(_ values: [Scalar]) throws {
     guard values.count == parameterCount else {
-      throw FlowError.shapeMismatch(what: "parameter vector", found: [values.count], expected: [parameterCount])
+      throw FlowError.shapeMismatch(
+        what: "parameter vector", found: [values.count], expected: [parameterCount])
     }
     try lock.withLock {
       trainable.memory.copy(from: values)
@@ -227,7 +230,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   /// Data-dependent initialisation: sets every actnorm that has none from the batch on its way forward.
   public func initialize(from batch: Tensor<Scalar>) throws {
     try check(batch)
-    try withPass(count: batch.shape[0], atLatents: false, cotangents: false, parameterGradients: false) { pass in
+    try withPass(count: batch.shape[0], atLatents: false, cotangents: false, parameterGradients: false) {
+      pass in
       pass.values.copy(from: batch)
       for layer in layers {
         try layer.initialize(pass)
@@ -267,7 +271,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   /// A pass from images to latents that can go back. `body` is called at the latents: it sets their cotangents and calls
   /// `back`, after which the pass holds the images' cotangent.
   func withGradientPass<R>(
-    _ images: Tensor<Scalar>, parameterGradients: Bool, _ body: (FlowPass<Scalar>, _ back: () throws -> Void) throws -> R
+    _ images: Tensor<Scalar>, parameterGradients: Bool,
+    _ body: (FlowPass<Scalar>, _ back: () throws -> Void) throws -> R
   ) throws -> R {
     try check(images)
     return try withPass(
@@ -301,7 +306,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     case .automatic:
       // No layer's input is larger than the image.
       let layers = layers.count { $0.losesInput }
-      return Double(layers) * Double(count) * Double(dimension) * Double(MemoryLayout<Scalar>.stride) <= 0x1p28
+      return Double(layers) * Double(count) * Double(dimension) * Double(MemoryLayout<Scalar>.stride)
+        <= 0x1p28
     }
   }
 

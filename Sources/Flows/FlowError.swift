@@ -22,7 +22,8 @@ public enum FlowError: Error, Equatable, CustomStringConvertible {
     case .shapeMismatch(let what, let found, let expected): "\(what) has shape \(found), expected \(expected)"
     case .unusableParameters(let name, let reason): "the parameter \(name) is unusable: \(reason)"
     case .tensorMismatch(let name, let reason): "the tensor \(name) \(reason)"
-    case .notFinite(let image, let value): "the log-density of image \(image) is \(value), expected a finite value"
+    case .notFinite(let image, let value):
+      "the log-density of image \(image) is \(value), expected a finite value"
     }
   }
 }

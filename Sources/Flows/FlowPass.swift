@@ -37,7 +37,8 @@ public final class FlowPass<Scalar: KernelScalar> {
   /// A pass over images (`atLatents` false: all values are in `values`) or over latents (all have been emitted).
   init(
     count: Int, shape: ImageShape, dimension: Int, atLatents: Bool, wantsCotangents: Bool,
-    wantsParameterGradients: Bool, pool: ThreadPool, workspaces: [Workspace<Scalar>], doubles: Workspace<Double>
+    wantsParameterGradients: Bool, pool: ThreadPool, workspaces: [Workspace<Scalar>],
+    doubles: Workspace<Double>
   ) throws(TensorError) {
     self.count = count
     self.shape = shape
@@ -204,7 +205,8 @@ public final class FlowPass<Scalar: KernelScalar> {
       partials.fill(0)
       try pool.run(slabs) { slab, worker in
         try body(
-          count * slab / slabs..<count * (slab + 1) / slabs, partials[slab * size..<(slab + 1) * size], worker)
+          count * slab / slabs..<count * (slab + 1) / slabs, partials[slab * size..<(slab + 1) * size], worker
+        )
       }
       for slab in 0..<slabs { add(partials[slab * size..<(slab + 1) * size]) }
     }

@@ -17,7 +17,8 @@ private struct KnownKeys {
       throw DecodingError.dataCorrupted(
         .init(
           codingPath: container.codingPath + [key],
-          debugDescription: "unknown key \(key.stringValue), expected one of \(known.joined(separator: ", "))"))
+          debugDescription: "unknown key \(key.stringValue), expected one of \(known.joined(separator: ", "))"
+        ))
     }
   }
 
@@ -46,7 +47,8 @@ extension CouplingSpec {
   public init(from decoder: any Decoder) throws {
     let keys = try KnownKeys(decoder, ["mask", "transform", "net"])
     self.init(
-      mask: try keys.get("mask", default: .firstHalf), transform: try keys.get("transform", default: .sigmoid),
+      mask: try keys.get("mask", default: .firstHalf),
+      transform: try keys.get("transform", default: .sigmoid),
       net: try keys.get("net"))
   }
 }
@@ -142,11 +144,14 @@ extension FlowSpec: Codable {
       spec = .glow(
         levels: try Self.bounded(keys, "levels", 1...16), steps: try Self.bounded(keys, "steps", 1...1024),
         hidden: try Self.bounded(keys, "hidden", 1...FlowSpec.widthLimit),
-        matrix: try keys.get("matrix", default: .plu), transform: try keys.get("transform", default: .sigmoid),
+        matrix: try keys.get("matrix", default: .plu),
+        transform: try keys.get("transform", default: .sigmoid),
         activation: try keys.get("activation", default: .relu))
     }
 
-    static func bounded(_ keys: KnownKeys, _ key: String, _ range: ClosedRange<Int>, default value: Int? = nil)
+    static func bounded(
+      _ keys: KnownKeys, _ key: String, _ range: ClosedRange<Int>, default value: Int? = nil
+    )
       throws -> Int
     {
       let found = try value.map { try keys.get(key, default: $0) } ?? keys.get(key)

@@ -92,7 +92,9 @@ public struct FlowSpec: Hashable, Sendable {
     return result
   }
 
-  private static func flatten(_ layers: [LayerSpec], depth: Int, into result: inout [LayerSpec]) throws(FlowError) {
+  private static func flatten(_ layers: [LayerSpec], depth: Int, into result: inout [LayerSpec])
+    throws(FlowError)
+  {
     guard depth < 8 else { throw .invalidSpec("repetitions are nested more than 8 deep") }
     for layer in layers {
       switch layer {
@@ -145,13 +147,15 @@ public struct FlowSpec: Hashable, Sendable {
         shape = ImageShape(height: shape.height / 2, width: shape.width / 2, channels: shape.channels * 4)
       case .split:
         guard shape.channels % 2 == 0 else {
-          throw .unsupportedShape(image, reason: "a split meets \(shape.channels) channels, expected an even number")
+          throw .unsupportedShape(
+            image, reason: "a split meets \(shape.channels) channels, expected an even number")
         }
         shape.channels /= 2
       case .coupling(let coupling):
         if [.firstHalf, .secondHalf].contains(coupling.mask), shape.channels < 2 {
           throw .unsupportedShape(
-            image, reason: "a coupling of channels meets a single channel; squeeze first or use a checkerboard")
+            image,
+            reason: "a coupling of channels meets a single channel; squeeze first or use a checkerboard")
         }
       default: break
       }

@@ -39,7 +39,8 @@ public final class Split<Scalar: KernelScalar>: FlowLayer {
     let pixels = pass.count * after.height * after.width
     let parts = { (from: Memory<Scalar>, to: Memory<Scalar>, leaving: Memory<Scalar>) in
       Kernel.copyChannels(
-        self.half, pixels: pixels, from: from.from(self.half), stride: 2 * self.half, to: leaving, stride: self.half)
+        self.half, pixels: pixels, from: from.from(self.half), stride: 2 * self.half, to: leaving,
+        stride: self.half)
       Kernel.copyChannels(
         self.half, pixels: pixels, from: from, stride: 2 * self.half, to: to, stride: self.half)
     }
@@ -54,7 +55,8 @@ public final class Split<Scalar: KernelScalar>: FlowLayer {
       Kernel.copyChannels(
         self.half, pixels: pixels, from: from, stride: self.half, to: to, stride: 2 * self.half)
       Kernel.copyChannels(
-        self.half, pixels: pixels, from: coming, stride: self.half, to: to.from(self.half), stride: 2 * self.half)
+        self.half, pixels: pixels, from: coming, stride: self.half, to: to.from(self.half),
+        stride: 2 * self.half)
     }
     pass.rewriteValues(to: before) { parts($0, $1, latents) }
     if let cotangents { pass.rewriteCotangent { parts($0, $1, cotangents) } }

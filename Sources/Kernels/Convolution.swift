@@ -84,7 +84,8 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
     checkRows(rows, y, channels: outChannels, stride: ys)
     precondition(scratch.count >= workspaceCount && (bias?.count ?? outChannels) == outChannels)
     T.kernels.conv(
-      shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), packed.memory.base, bias?.base,
+      shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), packed.memory.base,
+      bias?.base,
       padding, epilogue.rawValue, nil, y.base, Int64(ys), scratch.base)
   }
 

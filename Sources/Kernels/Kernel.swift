@@ -120,7 +120,9 @@ public enum Kernel<T: KernelScalar> {
 
   // MARK: Logistic
 
-  public static func logistic(_ x: Memory<T>, logDet: inout Double) { table.logistic(Int64(x.count), x.base, &logDet) }
+  public static func logistic(_ x: Memory<T>, logDet: inout Double) {
+    table.logistic(Int64(x.count), x.base, &logDet)
+  }
 
   public static func logisticInverse(_ y: Memory<T>, logDet: inout Double) {
     table.logisticInverse(Int64(y.count), y.base, &logDet)
@@ -171,7 +173,8 @@ public enum Kernel<T: KernelScalar> {
   public static func copyChannels(
     _ channels: Int, pixels: Int, from x: Memory<T>, stride xs: Int, to y: Memory<T>, stride ys: Int
   ) {
-    precondition(pixels == 0 || x.count >= (pixels - 1) * xs + channels && y.count >= (pixels - 1) * ys + channels)
+    precondition(
+      pixels == 0 || x.count >= (pixels - 1) * xs + channels && y.count >= (pixels - 1) * ys + channels)
     table.copyChannels(Int64(pixels), Int32(channels), x.base, Int64(xs), y.base, Int64(ys))
   }
 

@@ -20,7 +20,8 @@ public struct KernelTable<T: KernelScalar>: Sendable {
   let actnormInverseVJP: @Sendable (Int64, Int32, In, In, Out, Out, Doubles?, Doubles?) -> Void
   let moments: @Sendable (Int64, Int32, In, Doubles, Doubles) -> Void
   let affine: @Sendable (Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, Out, Int64, Doubles) -> Void
-  let affineInverse: @Sendable (Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, Out, Int64, Doubles) -> Void
+  let affineInverse:
+    @Sendable (Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, Out, Int64, Doubles) -> Void
   let affineVJP:
     @Sendable (
       Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, UnsafePointer<Double>, Out, Int64, Out, Int64, Out
@@ -42,7 +43,8 @@ public struct KernelTable<T: KernelScalar>: Sendable {
   let dot: @Sendable (Int64, In, In) -> Double
   let add: @Sendable (Int64, In, Out) -> Void
   let adam:
-    @Sendable (Int64, Double, Double, Double, Double, Double, Double, Double, Double, In, Out, Out, Out, Out) -> Void
+    @Sendable (Int64, Double, Double, Double, Double, Double, Double, Double, Double, In, Out, Out, Out, Out)
+      -> Void
 }
 
 extension Float: KernelScalar {
@@ -53,7 +55,8 @@ extension Float: KernelScalar {
     convGradientWorkspace: ck_conv_wgrad_workspace_f32, convGradient: ck_conv_wgrad_f32,
     actnorm: ck_actnorm_fwd_f32, actnormInverse: ck_actnorm_inv_f32, actnormVJP: ck_actnorm_fwd_vjp_f32,
     actnormInverseVJP: ck_actnorm_inv_vjp_f32, moments: ck_moments_f32, affine: ck_affine_fwd_f32,
-    affineInverse: ck_affine_inv_f32, affineVJP: ck_affine_fwd_vjp_f32, affineInverseVJP: ck_affine_inv_vjp_f32,
+    affineInverse: ck_affine_inv_f32, affineVJP: ck_affine_fwd_vjp_f32,
+    affineInverseVJP: ck_affine_inv_vjp_f32,
     logistic: ck_logistic_fwd_f32, logisticInverse: ck_logistic_inv_f32, logisticVJP: ck_logistic_fwd_vjp_f32,
     logisticInverseVJP: ck_logistic_inv_vjp_f32, silu: ck_silu_fwd_f32, siluVJP: ck_silu_vjp_f32,
     squeeze: ck_squeeze_f32, unsqueeze: ck_unsqueeze_f32, copyChannels: ck_copy_channels_f32,
@@ -68,7 +71,8 @@ extension Double: KernelScalar {
     convGradientWorkspace: ck_conv_wgrad_workspace_f64, convGradient: ck_conv_wgrad_f64,
     actnorm: ck_actnorm_fwd_f64, actnormInverse: ck_actnorm_inv_f64, actnormVJP: ck_actnorm_fwd_vjp_f64,
     actnormInverseVJP: ck_actnorm_inv_vjp_f64, moments: ck_moments_f64, affine: ck_affine_fwd_f64,
-    affineInverse: ck_affine_inv_f64, affineVJP: ck_affine_fwd_vjp_f64, affineInverseVJP: ck_affine_inv_vjp_f64,
+    affineInverse: ck_affine_inv_f64, affineVJP: ck_affine_fwd_vjp_f64,
+    affineInverseVJP: ck_affine_inv_vjp_f64,
     logistic: ck_logistic_fwd_f64, logisticInverse: ck_logistic_inv_f64, logisticVJP: ck_logistic_fwd_vjp_f64,
     logisticInverseVJP: ck_logistic_inv_vjp_f64, silu: ck_silu_fwd_f64, siluVJP: ck_silu_vjp_f64,
     squeeze: ck_squeeze_f64, unsqueeze: ck_unsqueeze_f64, copyChannels: ck_copy_channels_f64,

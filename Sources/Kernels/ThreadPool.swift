@@ -43,7 +43,9 @@ public final class ThreadPool: @unchecked Sendable {
   }
 
   /// Splits `0..<count` into one piece a worker, each at least `minimum` long.
-  public func split(_ count: Int, minimum: Int, _ body: (_ range: Range<Int>, _ worker: Int) throws -> Void) throws {
+  public func split(_ count: Int, minimum: Int, _ body: (_ range: Range<Int>, _ worker: Int) throws -> Void)
+    throws
+  {
     let pieces = max(1, min(threads, count / max(1, minimum)))
     try run(pieces) { piece, worker in
       try body(count * piece / pieces..<count * (piece + 1) / pieces, worker)
@@ -74,7 +76,9 @@ public final class Lock: @unchecked Sendable {
     return try body()
   }
 
-  fileprivate func wait(_ condition: UnsafeMutablePointer<pthread_cond_t>) { pthread_cond_wait(condition, mutex) }
+  fileprivate func wait(_ condition: UnsafeMutablePointer<pthread_cond_t>) {
+    pthread_cond_wait(condition, mutex)
+  }
 }
 
 private final class Failure: @unchecked Sendable {
