@@ -32,6 +32,14 @@ public struct LineChart: Sendable {
   /// In the drawing's units; text is 12 of them high.
   public var width = 520.0
   public var height = 300.0
+  /// A thin upright line with a word, as where a path ends.
+  public var mark: (x: Double, label: String)?
+  /// Lets the first twelfth of the x axis leave the frame where it would squash the rest.
+  public var cutsBeginning = false
+  /// The colour of the first curve.
+  var firstColour = 0
+  /// Whether several curves are named in the drawing.
+  public var hasLegend = true
 
   public init(
     title: String, xLabel: String, yLabel: String, xScale: Scale = .linear, yScale: Scale = .linear,
@@ -56,7 +64,7 @@ public struct LineChart: Sendable {
   }
 
   /// For inclusion in a page that defines `rules` and the variables of `theme`; flush with its column.
-  func svgFragment() -> String { svg(style: "", box: [16, 0, width - 24, height]) }
+  func svgFragment() -> String { svg(style: "", box: [12, 0, width - 12, height]) }
 
   private func svg(style: String, box: [Double]) -> String {
     let points = series.map(visiblePoints)
@@ -69,7 +77,7 @@ public struct LineChart: Sendable {
       #"<rect class="ground" width="\#(Markup.coordinate(width))" height="\#(Markup.coordinate(height))"/>"#)
     parts.append(text(title, x: 16, y: 24, class: "title"))
     var top = 36.0
-    if series.count > 1 {
+    if series.count > 1, hasLegend {
       let legend = legend(top: top + 12)
       parts.append(legend.svg)
       top = legend.bottom
@@ -77,14 +85,25 @@ public struct LineChart: Sendable {
     if all.isEmpty {
       parts.append(text("no finite values", x: width / 2, y: (top + height) / 2, class: "label middle"))
     } else {
-      let yAxis = ChartAxis(values: all.map(\.y), scale: yScale, targetTicks: 5, padded: true)
+      let yAxis = ChartAxis(
+        values: shown(all).map(\.y), scale: yScale, targetTicks: height < 240 ? 4 : 5, padded: true)
       let widest = yAxis.ticks.map(\.label.count).max() ?? 1
       let frame = Frame(
         left: 27 + 7.2 * Double(widest), right: width - 18, top: top + 26, bottom: height - 44)
-      let xAxis = ChartAxis(values: all.map(\.x), scale: xScale, targetTicks: 6, padded: false)
+      let xAxis = ChartAxis(
+        values: all.map(\.x), scale: xScale, targetTicks: width < 400 ? 4 : 6, padded: false)
       parts.append(text(yLabel, x: 16, y: top + 12, class: "label"))
       parts += axes(xAxis, yAxis, frame)
-      for (k, line) in points.enumerated() { parts.append(curve(line, k, xAxis, yAxis, frame)) }
+      if let mark, (0...1).contains(xAxis.share(mark.x)) { parts += markLine(mark, xAxis, frame) }
+      // A drawing within the drawing cuts what leaves the frame.
+      let inner = [
+        frame.left - 3, frame.top - 3, frame.right - frame.left + 6, frame.bottom - frame.top + 6,
+      ].map(Markup.coordinate)
+      parts.append(
+        #"<svg x="\#(inner[0])" y="\#(inner[1])" width="\#(inner[2])" height="\#(inner[3])" "#
+          + #"viewBox="\#(inner.joined(separator: " "))">"#)
+      for (k, line) in points.enumerated() { parts.append(curve(line, k + firstColour, xAxis, yAxis, frame)) }
+      parts.append("</svg>")
     }
     parts.append("</svg>")
     return parts.joined(separator: "\n")
@@ -99,6 +118,16 @@ public struct LineChart: Sendable {
 
   private struct Point {
     var x, y: Double
+  }
+
+  /// The points that decide the range of y.
+  private func shown(_ all: [Point]) -> [Point] {
+    guard cutsBeginning, let low = all.map(\.x).min(), let high = all.map(\.x).max() else { return all }
+    let rest = all.filter { $0.x >= low + (high - low) / 12 }
+    func range(_ points: [Point]) -> Double {
+      points.isEmpty ? 0 : points.map(\.y).max()! - points.map(\.y).min()!
+    }
+    return range(rest) > 0 && range(all) > 1.5 * range(rest) ? rest : all
   }
 
   /// Points that can be drawn, nil for a gap; where there are many, the least and the greatest of each
@@ -134,10 +163,24 @@ public struct LineChart: Sendable {
     for tick in xAxis.ticks {
       let x = frame.x(xAxis.share(tick.value))
       parts.append(line(x, frame.bottom, x, frame.bottom + 4, class: "axis"))
-      parts.append(text(tick.label, x: x, y: frame.bottom + 18, class: "tick middle"))
+      // A label at the right end stays within the drawing.
+      let isLast = x + 3.4 * Double(tick.label.count) > width - 4
+      parts.append(
+        isLast
+          ? text(tick.label, x: width - 3, y: frame.bottom + 18, class: "tick end")
+          : text(tick.label, x: x, y: frame.bottom + 18, class: "tick middle"))
     }
     parts.append(text(xLabel, x: frame.right, y: height - 8, class: "label end"))
     return parts
+  }
+
+  private func markLine(_ mark: (x: Double, label: String), _ axis: ChartAxis, _ frame: Frame) -> [String] {
+    let x = frame.x(axis.share(mark.x))
+    let isRight = x > (frame.left + frame.right) / 2
+    return [
+      line(x, frame.top, x, frame.bottom, class: "mark"),
+      text(mark.label, x: isRight ? x - 5 : x + 5, y: frame.top + 11, class: isRight ? "tick end" : "tick"),
+    ]
   }
 
   private func curve(_ points: [Point?], _ index: Int, _ xAxis: ChartAxis, _ yAxis: ChartAxis, _ frame: Frame)
@@ -146,14 +189,15 @@ public struct LineChart: Sendable {
     var path = ""
     var dots = ""
     var inGap = true
-    let marks = points.count <= 40
+    let marks = points.count <= 24
     for point in points {
       guard let point else {
         inGap = true
         continue
       }
       let x = Markup.coordinate(frame.x(xAxis.share(point.x)))
-      let y = Markup.coordinate(frame.y(yAxis.share(point.y)))
+      // What leaves the frame needn't be drawn far away.
+      let y = Markup.coordinate(frame.y(min(max(yAxis.share(point.y), -9), 9)))
       path += "\(inGap ? "M" : "L")\(x) \(y)"
       if marks { dots += #"<circle cx="\#(x)" cy="\#(y)" r="2.6"/>"# }
       inGap = false
@@ -216,6 +260,7 @@ public struct LineChart: Sendable {
     .chart path{fill:none}
     .chart .grid{stroke:var(--line);stroke-width:1}
     .chart .axis{stroke:var(--muted);stroke-width:1}
+    .chart .mark{stroke:var(--muted);stroke-width:1;stroke-dasharray:3 3}
     .chart .series path{stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
     .chart .dense path{stroke-width:1;opacity:.75}
 

@@ -13,19 +13,21 @@ extension ReconstructionReport {
       "<header><h1>\(Markup.escape(title))</h1>",
     ]
     if !subtitle.isEmpty { parts.append(#"<p class="lead">\#(Markup.escape(subtitle))</p>"#) }
-    parts.append(Self.fields(provenance, class: "facts"))
-    if !command.isEmpty { parts.append("<pre><code>\(Markup.escape(command))</code></pre>") }
     if sections.count > 1 {
       let links = sections.enumerated().map { ##"<a href="#s\##($0)">\##(Markup.escape($1.title))</a>"## }
       parts.append("<nav>\(links.joined())</nav>")
     }
     parts.append("</header>")
     for (k, section) in sections.enumerated() { parts.append(try Self.section(section, k)) }
+    parts.append("<footer>")
+    if !command.isEmpty { parts.append("<pre><code>\(Markup.escape(command))</code></pre>") }
+    parts.append(Self.fields(provenance, class: "facts"))
     parts.append(
       """
-      <footer><p>PSNR in dB and SSIM after clipping to [0, 1]; means of dB. Objective = L<sub>recon</sub> + λ \
-      L<sub>reg</sub> in nats, constants included. Error maps show the mean absolute error over the channels on \
-      the scale given. The solver reports a local solution; a lower objective is better at the same λ.</p></footer>
+      <p>PSNR in dB and SSIM after clipping to [0, 1]; means of dB. Objective = L<sub>recon</sub> + λ \
+      L<sub>reg</sub> in nats, constants included: −log p(y | x) and −log p(x) under the flow, whatever the \
+      method. An evaluation is one value and gradient of the flow. The solver finds a local solution; a lower \
+      objective is better at the same λ.</p></footer>
       </main></body></html>
 
       """)
@@ -38,13 +40,14 @@ extension ReconstructionReport {
     if !section.caption.isEmpty {
       parts.append(#"<p class="caption">\#(Markup.escape(section.caption))</p>"#)
     }
-    parts.append(fields(section.settings, class: "settings"))
     if !section.rows.isEmpty { parts.append(summary(section)) }
     if section.methods.count > 1 {
       parts.append(try comparison(section, scale))
     } else {
       for entry in section.entries { parts.append(try card(entry, scale)) }
     }
+    if section.methods.count > 1 { parts.append(everyFigure(section)) }
+    parts.append(fields(section.settings, class: "settings"))
     parts.append("</section>")
     return parts.joined(separator: "\n")
   }
@@ -72,22 +75,61 @@ extension ReconstructionReport {
       Column(name: "Evaluations", decimals: 0, value: \.evaluations),
     ].filter { column in rows.contains { column.value($0) != nil } }
     let several = rows.count > 1
-    let head = columns.map { "<th scope=\"col\">\($0.name)</th>" }.joined()
+    let hasLambda = rows.contains { $0.lambdas.map { $0 != 1...1 } ?? false }
+    let head =
+      columns.map { "<th scope=\"col\">\($0.name)</th>" }.joined()
+      + (hasLambda ? #"<th scope="col">λ</th>"# : "")
+    let bars = PSNRBars(rows.compactMap(\.psnr))
     let body = rows.map { row in
-      let cells = columns.map { column -> String in
+      var cells = columns.map { column -> String in
         let value = column.value(row)
         let best = several ? column.best?(rows.compactMap(column.value)) : nil
         let mark = value != nil && value == best ? #" class="best""# : ""
         return "<td\(mark)>\(Markup.fixed(value, decimals: column.decimals))</td>"
       }
+      if hasLambda { cells.append("<td>\(words(row.lambdas))</td>") }
+      if let bars { cells.append(bars.cell(row.psnr)) }
       return #"<tr><th scope="row">\#(Markup.escape(row.method))</th>\#(cells.joined())</tr>"#
     }
     let count = section.entries.count
     let caption = count == 1 ? "" : "<caption>Mean over \(count) images</caption>"
     return """
-      <div class="scroll"><table>\(caption)<thead><tr><th scope="col">Method</th>\(head)</tr></thead>
+      <div class="scroll"><table>\(caption)<thead><tr><th scope="col">Method</th>\(head)\
+      \(bars?.head ?? "")</tr></thead>
       <tbody>\(body.joined(separator: "\n"))</tbody></table></div>
       """
+  }
+
+  /// A range of λ in words.
+  private static func words(_ range: ClosedRange<Double>?) -> String {
+    guard let range else { return "–" }
+    let (low, high) = (Markup.short(range.lowerBound), Markup.short(range.upperBound))
+    return low == high ? low : "\(low) to \(high)"
+  }
+
+  /// The last column of the table of means: PSNR as bars, from a round number below the least.
+  private struct PSNRBars {
+    let low: Double
+    let high: Double
+
+    /// Nil where there are no two to compare.
+    init?(_ values: [Double]) {
+      let finite = values.filter(\.isFinite)
+      guard finite.count > 1, let high = finite.max(), let least = finite.min() else { return nil }
+      self.high = high
+      low = (least - max(0.12 * (high - least), 0.5)).rounded(.down)
+    }
+
+    var head: String {
+      #"<th scope="col" class="bars">PSNR from \#(Markup.fixed(low, decimals: 0)) dB</th>"#
+    }
+
+    func cell(_ value: Double?) -> String {
+      guard let value, value.isFinite else { return #"<td class="bars"></td>"# }
+      let share = Markup.fixed(100 * (value - low) / (high - low), decimals: 1)
+      let best = value == high ? " best" : ""
+      return #"<td class="bars\#(best)"><i style="width:\#(share)%"></i></td>"#
+    }
   }
 
   // MARK: One method: a card an image
@@ -98,7 +140,9 @@ extension ReconstructionReport {
       figures.append(figure("Truth", try picture(truth, alt: "truth of \(entry.source)")))
     }
     if entry.observed != nil || entry.observedNote != nil {
-      figures.append(figure("Observed", try observed(entry), value: decibel(entry.psnrObserved)))
+      figures.append(
+        figure(
+          "Observed", try observed(entry), value: decibel(entry.psnrObserved), extra: note(entry)))
     }
     if let result = entry.results.first {
       let alt = "result for \(entry.source)"
@@ -110,9 +154,7 @@ extension ReconstructionReport {
     parts.append(#"<div class="figures">\#(figures.joined())</div>"#)
     if let result = entry.results.first {
       parts.append(fields(facts(result), class: "facts"))
-      if let path = result.path, path.points.count > 1 {
-        parts.append(#"<div class="charts">\#(charts(path))</div>"#)
-      }
+      parts.append(PathCharts([result]).html)
     }
     parts.append("</article>")
     return parts.joined(separator: "\n")
@@ -126,34 +168,12 @@ extension ReconstructionReport {
     if let value = result.recon { facts.append(Field("L recon", Markup.fixed(value, decimals: 1))) }
     if let value = result.reg { facts.append(Field("L reg", Markup.fixed(value, decimals: 1))) }
     if let value = result.evaluations { facts.append(Field("Evaluations", "\(value)")) }
-    if let value = result.converged {
-      let reason = result.reason.map { ": \($0)" } ?? ""
-      facts.append(Field("Converged", (value ? "yes" : "no") + reason))
-    }
+    if let value = result.converged { facts.append(Field("Converged", ending(value, result.reason))) }
     return facts
   }
 
-  private static func charts(_ path: Path) -> String {
-    let x = path.points.map(\.parameter)
-    let scale = xScale(x)
-    let terms: [(String, KeyPath<PathPoint, Double>)] = [
-      ("objective", \.objective), ("L recon", \.recon), ("L reg", \.reg),
-    ]
-    let objective = LineChart(
-      title: "Objective and its terms", xLabel: path.parameterName, yLabel: "nats", xScale: scale,
-      series: terms.map { name, key in
-        LineChart.Series(name: name, x: x, y: path.points.map { $0[keyPath: key] })
-      })
-    guard path.points.contains(where: { $0.psnr != nil }) else { return objective.svgFragment() }
-    let psnr = LineChart(
-      title: "PSNR along the path", xLabel: path.parameterName, yLabel: "dB", xScale: scale,
-      series: [LineChart.Series(name: "PSNR", x: x, y: path.points.map(\.psnr))])
-    return objective.svgFragment() + psnr.svgFragment()
-  }
-
-  private static func xScale(_ x: [Double]) -> LineChart.Scale {
-    guard let low = x.min(), let high = x.max() else { return .linear }
-    return low > 0 && high >= 20 * low ? .logarithmic : .linear
+  private static func ending(_ converged: Bool, _ reason: String?) -> String {
+    (converged ? "yes" : "no") + (reason.map { ": \($0)" } ?? "")
   }
 
   // MARK: Several methods: images are rows, methods columns
@@ -162,15 +182,22 @@ extension ReconstructionReport {
     let methods = section.methods
     let hasTruth = section.entries.contains { $0.truth != nil }
     let hasObserved = section.entries.contains { $0.observed != nil || $0.observedNote != nil }
-    let head = (hasTruth ? ["Truth"] : []) + (hasObserved ? ["Observed"] : []) + methods
+    let head =
+      (hasTruth ? ["<b>Truth</b>"] : []) + (hasObserved ? ["<b>Observed</b>"] : [])
+      + methods.map { #"<b class="method">\#(Markup.escape($0))</b>"# }
+    let notes = Set(section.entries.compactMap { $0.observed == nil ? nil : $0.observedNote }).sorted()
+    let isMasked = section.entries.contains { $0.observed?.elements.contains(where: \.isNaN) ?? false }
+    var keys = [String]()
+    if notes.count == 1 { keys.append("<span>Observed: \(Markup.escape(notes[0]))</span>") }
+    if isMasked { keys.append(#"<span class="bar"><i class="missing"></i>missing pixel</span>"#) }
+    if hasTruth { keys.append(scaleBar(scale)) }
     var parts = [String]()
-    if hasTruth {
-      parts.append(
-        #"<label class="toggle"><input type="checkbox"> Show error maps \#(scaleBar(scale))</label>"#)
-    }
-    parts.append(#"<div class="scroll"><div class="grid" style="--columns:\#(head.count)">"#)
-    parts.append(
-      #"<div class="row head"><span></span>\#(head.map { "<b>\(Markup.escape($0))</b>" }.joined())</div>"#)
+    if !keys.isEmpty { parts.append(#"<p class="keys">\#(keys.joined())</p>"#) }
+    let columns =
+      "--single:\((hasTruth ? 1 : 0) + (hasObserved ? 1 : 0));--double:\(methods.count);--columns:\(head.count)"
+    let kind = hasTruth ? "grid pairs" : "grid"
+    parts.append(#"<div class="\#(kind)" style="\#(columns)">"#)
+    parts.append(#"<div class="row head"><span></span>\#(head.joined())</div>"#)
     for entry in section.entries {
       parts.append(#"<div class="row">\#(rowLabel(entry.source))"#)
       if hasTruth { parts.append(figure("", try picture(entry.truth, alt: "truth"))) }
@@ -180,38 +207,54 @@ extension ReconstructionReport {
         let result = entry.results.first { $0.method == method }
         let picture = try picture(result?.image, alt: method) + errorMap(entry, result, scale)
         let isBest = best != nil && result?.psnr == best
-        parts.append(figure("", picture, value: decibel(result?.psnr), class: isBest ? "best" : ""))
+        parts.append(
+          figure(
+            "", #"<div class="pair">\#(picture)</div>"#, value: decibel(result?.psnr),
+            extra: weight(result?.lambda), class: isBest ? "best" : ""))
       }
       parts.append("</div>")
     }
-    parts.append("</div></div>")
-    let paths = overlays(section)
-    if !paths.isEmpty { parts.append("<details><summary>Along the path</summary>\(paths)</details>") }
-    return parts.joined(separator: "\n")
+    parts.append("</div>")
+    return parts.joined(separator: "\n") + paths(section)
   }
 
-  /// Objectives of the methods that have a path, one chart an image and parameter.
-  private static func overlays(_ section: Section) -> String {
-    var charts = [String]()
-    for entry in section.entries {
-      let paths = entry.results.compactMap { result in
-        result.path.flatMap { $0.points.count > 1 ? (result.method, $0) : nil }
-      }
-      var names = [String]()
-      for (_, path) in paths where !names.contains(path.parameterName) { names.append(path.parameterName) }
-      for name in names {
-        let drawn = paths.filter { $0.1.parameterName == name }
-        charts.append(
-          LineChart(
-            title: "Objective, \(short(entry.source))", xLabel: name, yLabel: "nats",
-            xScale: xScale(drawn.flatMap { $0.1.points.map(\.parameter) }),
-            series: drawn.map { method, path in
-              LineChart.Series(name: method, x: path.points.map(\.parameter), y: path.points.map(\.objective))
-            }
-          ).svgFragment())
+  /// The curves of every image; those of the first stay open.
+  private static func paths(_ section: Section) -> String {
+    let parts = section.entries.compactMap { entry -> String? in
+      let charts = PathCharts(entry.results).html
+      guard !charts.isEmpty else { return nil }
+      return
+        "<summary>The way to the solution, image \(Markup.escape(short(entry.source)))</summary>\(charts)"
+    }
+    return parts.enumerated().map { k, part in "<details\(k == 0 ? " open" : "")>\(part)</details>" }
+      .joined(separator: "\n")
+  }
+
+  /// A table of every image and method.
+  private static func everyFigure(_ section: Section) -> String {
+    let columns = ["Image", "Method", "PSNR", "SSIM", "λ", "Objective", "L recon", "L reg", "Evaluations"]
+    let head = columns.map { "<th scope=\"col\">\($0)</th>" }.joined()
+    let body = section.entries.flatMap { entry in
+      entry.results.enumerated().map { k, result in
+        let cells = [
+          Markup.fixed(result.psnr, decimals: 2), Markup.fixed(result.ssim, decimals: 3),
+          result.lambda.map(Markup.short) ?? "–", Markup.fixed(result.objective, decimals: 1),
+          Markup.fixed(result.recon, decimals: 1), Markup.fixed(result.reg, decimals: 1),
+          result.evaluations.map { "\($0)" } ?? "–",
+        ].map { "<td>\($0)</td>" }.joined()
+        let end = result.converged.map { ending($0, result.reason) } ?? "–"
+        let image = k == 0 ? Markup.escape(short(entry.source)) : ""
+        return """
+          <tr\(k == 0 ? #" class="first""# : "")><th scope="row">\(image)</th><th scope="row">\
+          \(Markup.escape(result.method))</th>\(cells)<td class="words">\(Markup.escape(end))</td></tr>
+          """
       }
     }
-    return charts.isEmpty ? "" : #"<div class="charts">\#(charts.joined())</div>"#
+    return """
+      <details><summary>Every image in figures</summary><div class="scroll"><table class="dense">
+      <thead><tr>\(head)<th scope="col" class="words">Converged</th></tr></thead>
+      <tbody>\(body.joined(separator: "\n"))</tbody></table></div></details>
+      """
   }
 
   // MARK: Parts
@@ -219,6 +262,16 @@ extension ReconstructionReport {
   /// Of `file#42` the number alone: rows of one file needn't repeat its name.
   private static func short(_ source: String) -> String {
     source.lastIndex(of: "#").map { String(source[$0...]) } ?? source
+  }
+
+  private static func weight(_ lambda: Double?) -> String {
+    guard let lambda, lambda != 1 else { return "" }
+    return #"<span class="minor">λ \#(Markup.short(lambda))</span>"#
+  }
+
+  private static func note(_ entry: Entry) -> String {
+    guard entry.observed != nil, let note = entry.observedNote else { return "" }
+    return "<span>\(Markup.escape(note))</span>"
   }
 
   private static func rowLabel(_ source: String) -> String {
@@ -247,7 +300,7 @@ extension ReconstructionReport {
   }
 
   private static func figure(
-    _ label: String, _ picture: String, value: String = "", class name: String = "", extra: String = ""
+    _ label: String, _ picture: String, value: String = "", extra: String = "", class name: String = ""
   ) -> String {
     let caption =
       (label.isEmpty ? "" : "<b>\(label)</b>") + (value.isEmpty ? "" : "<span>\(value)</span>") + extra
@@ -255,6 +308,6 @@ extension ReconstructionReport {
   }
 
   private static func scaleBar(_ scale: Double) -> String {
-    #"<span class="bar">0<i></i>\#(Markup.short(scale))</span>"#
+    #"<span class="bar">Error 0<i></i>\#(Markup.short(scale))</span>"#
   }
 }

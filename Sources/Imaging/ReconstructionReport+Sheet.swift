@@ -1,18 +1,17 @@
 import AIPOKernels
 
 extension ReconstructionReport.Section {
-  /// The section's pictures alone as a PNG: a row an image, with truth and observation, where there are
-  /// any, and the methods in their order as columns. Every pixel becomes a square of `scale` pixels; a
-  /// place without a picture is light grey. Throws `unwritable`.
-  public func writeSheet(to path: String, scale: Int = 4) throws(FileError) {
-    let methods = methods
-    let hasTruth = entries.contains { $0.truth != nil }
-    let hasObserved = entries.contains { $0.observed != nil }
-    let columns = methods.count + (hasTruth ? 1 : 0) + (hasObserved ? 1 : 0)
-    let cells = entries.flatMap { entry -> [Tensor<Float>?] in
-      (hasTruth ? [entry.truth] : []) + (hasObserved ? [entry.observed] : [])
-        + methods.map { method in entry.results.first { $0.method == method }?.image }
+  /// The section's pictures alone as a PNG: a column an image; truth and observation, where there are any,
+  /// and the methods in their order as rows. Every pixel becomes a square of `scale` pixels; a place without
+  /// a picture is light grey. Throws `unwritable`.
+  public func writeSheet(to path: String, scale: Int = 3) throws(FileError) {
+    var rows = [[Tensor<Float>?]]()
+    if entries.contains(where: { $0.truth != nil }) { rows.append(entries.map(\.truth)) }
+    if entries.contains(where: { $0.observed != nil }) { rows.append(entries.map(\.observed)) }
+    rows += methods.map { method in
+      entries.map { entry in entry.results.first { $0.method == method }?.image }
     }
+    let cells = rows.flatMap { $0 }
     let height = cells.compactMap { $0?.shape[0] }.max() ?? 0
     let width = cells.compactMap { $0?.shape[1] }.max() ?? 0
     guard height > 0, width > 0 else {
@@ -32,6 +31,8 @@ extension ReconstructionReport.Section {
       return image
     }
     let shape = ImageShape(height: height, width: width, channels: 3)
-    try ImageGrid(images: images, shape: shape, columns: columns, scale: scale, gap: scale).write(to: path)
+    let grid = ImageGrid(
+      images: images, shape: shape, columns: entries.count, scale: scale, gap: 2 * scale)
+    try grid.write(to: path)
   }
 }

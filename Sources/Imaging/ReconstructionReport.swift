@@ -19,18 +19,37 @@ public struct ReconstructionReport: Sendable {
     }
   }
 
-  /// A state of a path.
+  /// A state on the way to a result.
   public struct PathPoint: Sendable {
+    /// What a state is a milestone of.
+    public enum Stage: Sendable {
+      /// The path: its problem at `parameter` is solved.
+      case path
+      /// The choice of λ: the problem at `lambda` is solved.
+      case trial
+      /// None: a step of a descent.
+      case descent
+    }
+
+    public var stage: Stage
+    public var evaluations: Int
     /// λ, t, or whatever the path runs along.
     public var parameter: Double
-    /// `recon + λ reg`, in nats.
+    public var lambda: Double
+    /// What is minimised at this state, in nats.
     public var objective: Double
     public var recon: Double
     public var reg: Double
     public var psnr: Double?
 
-    public init(parameter: Double, objective: Double, recon: Double, reg: Double, psnr: Double? = nil) {
+    public init(
+      stage: Stage, evaluations: Int, parameter: Double, lambda: Double, objective: Double, recon: Double,
+      reg: Double, psnr: Double? = nil
+    ) {
+      self.stage = stage
+      self.evaluations = evaluations
       self.parameter = parameter
+      self.lambda = lambda
       self.objective = objective
       self.recon = recon
       self.reg = reg
@@ -38,12 +57,13 @@ public struct ReconstructionReport: Sendable {
     }
   }
 
-  /// The states in order, and what they run along: "λ", "t", "evaluations".
+  /// The states in order, and what the path runs along: "λ", "t"; nil where there is none, as in a descent
+  /// at a fixed λ.
   public struct Path: Sendable {
-    public var parameterName: String
+    public var parameterName: String?
     public var points: [PathPoint]
 
-    public init(parameterName: String, points: [PathPoint]) {
+    public init(parameterName: String?, points: [PathPoint]) {
       self.parameterName = parameterName
       self.points = points
     }
@@ -62,6 +82,7 @@ public struct ReconstructionReport: Sendable {
     public var lambda: Double?
     public var evaluations: Int?
     public var converged: Bool?
+    /// Why the run ended, as a sentence without its full stop.
     public var reason: String?
     public var path: Path?
 
@@ -90,7 +111,7 @@ public struct ReconstructionReport: Sendable {
     public var source: String
     public var truth: Tensor<Float>?
     public var observed: Tensor<Float>?
-    /// Stands in for an observation that is no picture, as "100 numbers".
+    /// Says what the observation is where that isn't plain, as "A⁺y of 100 numbers"; stands in for a picture.
     public var observedNote: String?
     public var psnrObserved: Double?
     public var results: [Result]
@@ -115,11 +136,14 @@ public struct ReconstructionReport: Sendable {
     public var ssim: Double?
     public var objective: Double?
     public var evaluations: Double?
+    /// The least and the greatest λ.
+    public var lambdas: ClosedRange<Double>?
 
     public init(
       method: String, psnr: Double? = nil, ssim: Double? = nil, objective: Double? = nil,
-      evaluations: Double? = nil
+      evaluations: Double? = nil, lambdas: ClosedRange<Double>? = nil
     ) {
+      self.lambdas = lambdas
       self.method = method
       self.psnr = psnr
       self.ssim = ssim
@@ -174,6 +198,14 @@ public struct ReconstructionReport: Sendable {
   }
 }
 
+extension ReconstructionReport.SummaryRow {
+  /// From the least to the greatest of what is there; nil where nothing is.
+  public static func range(_ values: [Double?]) -> ClosedRange<Double>? {
+    let present = values.compactMap { $0 }.filter(\.isFinite)
+    return present.min().map { $0...present.max()! }
+  }
+}
+
 extension ReconstructionReport.Section {
   /// Methods in the order of their first appearance.
   var methods: [String] {
@@ -200,7 +232,8 @@ extension ReconstructionReport.Section {
         ReconstructionReport.SummaryRow(
           method: method, psnr: mean(results.map(\.psnr)), ssim: mean(results.map(\.ssim)),
           objective: mean(results.map(\.objective)),
-          evaluations: mean(results.map { $0.evaluations.map(Double.init) })))
+          evaluations: mean(results.map { $0.evaluations.map(Double.init) }),
+          lambdas: ReconstructionReport.SummaryRow.range(results.map(\.lambda))))
     }
     return rows
   }

@@ -18,7 +18,8 @@ enum ReportStyle {
       dl{display:flex;flex-wrap:wrap;gap:.7rem 1.9rem;margin:1.5rem 0 0}
       dt{font-size:.74rem;line-height:1.3;color:var(--muted);letter-spacing:.02em}
       dd{margin:.1rem 0 0;font-variant-numeric:tabular-nums;font-size:.94rem;line-height:1.35;overflow-wrap:anywhere}
-      dl.settings{margin-top:1.1rem}
+      dl.settings,dl.facts{gap:.5rem 1.6rem}
+      dl.settings dd,footer dd{font-size:.84rem}
       pre{margin:1.6rem 0 0;padding:.8rem 1rem;background:var(--surface);border:1px solid var(--line);\
       border-radius:8px;font:.82rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;\
       white-space:pre-wrap;overflow-wrap:anywhere}
@@ -33,6 +34,7 @@ enum ReportStyle {
       thead th{font-size:.78rem;font-weight:500;color:var(--muted);border-bottom:1px solid var(--muted);\
       white-space:nowrap}
       th,td{padding:.42rem 0 .42rem 2.4rem;text-align:right}
+      td{white-space:nowrap}
       tr>:first-child{padding-left:0;text-align:left}
       tbody th{font-weight:500}
       tbody td,tbody th{border-bottom:1px solid var(--line)}
@@ -53,40 +55,56 @@ enum ReportStyle {
       figcaption span{color:var(--muted)}
       .bar{display:inline-flex;align-items:center;gap:.35rem;font-size:.76rem;color:var(--muted);white-space:nowrap}
       .bar i{width:3.2rem;height:.5rem;border-radius:2px;background:\(ColorMap.gradient)}
-      .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(21rem,100%),1fr));gap:1.2rem;\
-      margin-top:1.6rem}
+      .bar i.missing{width:.7rem;height:.7rem;background:#3a5488}
+      .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(14.5rem,100%),1fr));gap:1.1rem 1.4rem;\
+      margin-top:1.2rem}
       .charts .ground{fill:none}
-      .charts svg{display:block;width:100%;height:auto}
+      .charts svg{display:block;width:100%;height:auto;max-width:26rem}
       details{margin-top:1.4rem}
       summary{cursor:pointer;font-size:.92rem;color:var(--muted)}
-      .toggle{display:flex;flex-wrap:wrap;align-items:center;gap:.5rem;margin-top:1.6rem;font-size:.88rem;\
-      color:var(--muted);cursor:pointer}
-      .toggle input{margin:0;width:1rem;height:1rem;accent-color:var(--s0)}
-      .toggle .bar{margin-left:.4rem}
-      .grid{margin-top:1rem;min-width:calc(var(--columns)*4.4rem)}
-      .row{display:grid;grid-template-columns:4.2rem repeat(var(--columns),minmax(0,1fr));gap:.8rem;\
-      margin-top:1rem;align-items:start}
-      .row.head{margin:0;font-size:.88rem}
+      .legend,.keys{display:flex;flex-wrap:wrap;gap:.2rem 1.4rem;margin:1.6rem 0 0;font-size:.82rem;color:var(--muted)}
+      .legend{margin-top:1rem;color:var(--ink)}
+      .legend span{display:inline-flex;align-items:center;gap:.45rem}
+      .legend i{width:1.3rem;height:.2rem;border-radius:1px}
+      .keys .bar{font-size:inherit}
+      .grid{margin-top:1rem;--ratio:1fr}
+      .pairs{--ratio:2fr}
+      .row{display:grid;grid-template-columns:2.6rem repeat(var(--single),minmax(0,1fr)) \
+      repeat(var(--double),minmax(0,var(--ratio)));gap:.7rem;margin-top:.7rem;align-items:start}
+      .row.head{margin:0;font-size:.9rem}
       .row.head b{font-weight:600}
+      .pair{display:flex;gap:2px}
+      .pair>*{flex:1;min-width:0}
       .source{font-size:.8rem;line-height:1.35;color:var(--muted);overflow-wrap:anywhere;align-self:center;\
-      padding-bottom:1.6rem}
-      .row figcaption{font-size:.8rem;justify-content:flex-start;min-height:1.1rem}
-      .best figcaption span{color:var(--good);font-weight:650}
-      .grid .error{display:none}
-      section:has(.toggle input:checked) .grid figure:has(.error) img:not(.error){display:none}
-      section:has(.toggle input:checked) .grid img.error{display:block}
+      padding-bottom:1.4rem}
+      .row figcaption{font-size:.82rem;justify-content:flex-start;min-height:1.1rem;margin-top:.3rem}
+      .best figcaption span{color:var(--good);font-weight:680}
+      figcaption .minor,.best figcaption .minor{color:var(--muted);font-weight:400;font-size:.94em}
+      .bars{min-width:12rem;text-align:left;width:100%}
+      .bars i{display:block;height:.6rem;min-width:2px;border-radius:2px;background:var(--muted);opacity:.45}
+      .bars.best i{background:var(--good);opacity:1}
+      table:has(.bars){width:100%}
+      .dense{font-size:.82rem}
+      .dense th,.dense td{padding:.22rem 0 .22rem 1.3rem;border-bottom:0}
+      .dense tr>:first-child{padding-left:0}
+      .dense th:nth-child(2),.dense .words{text-align:left}
+      .dense .first>*{border-top:1px solid var(--line)}
       footer{margin-top:4rem;padding-top:1.2rem;border-top:1px solid var(--line);color:var(--muted);\
       font-size:.82rem;max-width:none}
-      footer p{max-width:52rem;margin:0}
+      footer p{max-width:52rem;margin:1.4rem 0 0}
+      footer pre{margin-top:0;color:var(--ink)}
       @media (max-width:44rem){
       main{padding-top:2rem}
       section{margin-top:2.6rem;padding-top:1.5rem}
       .card{padding:1rem;border-radius:10px}
-      th,td{padding-left:1.1rem}
+      table{font-size:.88rem}
+      th,td{padding-left:.9rem}
       .row{grid-template-columns:repeat(var(--columns),minmax(0,1fr));gap:.4rem}
+      .pair{flex-direction:column}
       .row.head span{display:none}
-      .row.head,.row figcaption{font-size:.72rem}
+      .row.head,.row figcaption{font-size:.76rem}
       .source{grid-column:1/-1;padding:0}
+      .bars{display:none}
       }
       @media print{
       :root{--surface:#fff;--page:#fff;--ink:#111;--muted:#555;--line:#d5d2cb;--good:#0f6a4a;\
@@ -94,13 +112,14 @@ enum ReportStyle {
       @page{margin:14mm}
       body{font-size:10.5pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
       main{padding:0;max-width:none}
-      nav,.toggle{display:none}
+      nav{display:none}
       section{margin-top:1.6rem;padding-top:1rem}
       .card{padding:.8rem;margin-top:1rem}
       .card,.row,table,dl,.charts{break-inside:avoid}
       h2,.caption,dl.settings,.row.head{break-after:avoid}
       section+section{break-before:page;border:0}
-      .charts{grid-template-columns:1fr 1fr}
+      .charts{grid-template-columns:repeat(4,1fr);gap:.5rem .8rem}
+      .row{gap:.45rem;margin-top:.45rem}
       details:not([open]){display:none}
       .scroll{overflow:visible}
       }

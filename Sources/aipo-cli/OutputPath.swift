@@ -32,6 +32,13 @@ struct OutputPath: ExpressibleByArgument, Hashable {
     }
   }
 
+  /// Refuses a name that doesn't say PNG.
+  func requirePNG(_ flag: String) throws {
+    guard ImageOutputFormat(path: path) == .png else {
+      throw ValidationError("\(flag) is '\(path)', expected a name that ends in .png")
+    }
+  }
+
   /// Refuses outputs that would replace each other.
   static func requireDistinct(_ outputs: [(flag: String, output: OutputPath?)]) throws {
     var seen: [OutputPath: String] = [:]

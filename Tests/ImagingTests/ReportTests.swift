@@ -18,9 +18,10 @@ struct ReportTests {
     typealias Report = ReconstructionReport
     let path = Report.Path(
       parameterName: "λ",
-      points: (1...8).map {
+      points: (1...12).map {
         Report.PathPoint(
-          parameter: Double($0) / 8, objective: -Double($0), recon: 1, reg: 2, psnr: Double($0) + 10)
+          stage: $0 < 9 ? .path : .descent, evaluations: 4 * $0, parameter: min(Double($0) / 8, 1), lambda: 1,
+          objective: -Double($0), recon: 1, reg: 2, psnr: Double($0) + 10)
       })
     let entries = try (0..<2).map { k in
       Report.Entry(
@@ -67,7 +68,7 @@ struct ReportTests {
       let found = html.replacing("http://www.w3.org/2000/svg", with: "").contains(word)
       #expect(!found, "\(word)")
     }
-    #expect(html.contains(methods.count == 1 ? "PSNR along the path" : "Show error maps"))
+    #expect(html.contains(methods.count == 1 ? "PSNR along the path" : "Every image in figures"))
     #expect(html == (try report(methods: methods).html()))
   }
 
@@ -88,6 +89,7 @@ struct ReportTests {
     #expect(section.rows.map(\.evaluations) == [60, 60])
     let html = try report(methods: ["a", "b"]).html()
     #expect(html.contains(#"<td class="best">21.50</td>"#) && html.contains("<td>20.50</td>"))
+    #expect(html.contains(#"<td class="bars best"><i style="width:100.0%">"#))
   }
 
   @Test func picturesInsideAreThePixels() throws {
@@ -114,11 +116,12 @@ struct ReportTests {
     let folder = TemporaryFolder()
     try report(methods: ["a", "b"]).sections[0].writeSheet(to: folder.file("s.png"), scale: 3)
     let set = try ImageSet(path: folder.file("s.png"))
-    #expect(set.commonShape == ImageShape(height: 2 * 36 + 3, width: 4 * 30 + 9, channels: 3))
+    #expect(set.commonShape == ImageShape(height: 4 * 36 + 18, width: 2 * 30 + 6, channels: 3))
     let pixels = try set.bytes([0])
+    func pixel(_ y: Int, _ x: Int) -> [UInt8] { Array(pixels[((y * 66 + x) * 3)..<((y * 66 + x) * 3 + 3)]) }
+    #expect(pixel(0, 0) == [128, 128, 128] && pixel(42, 0) == [58, 84, 136])
     #expect(
-      Array(pixels[..<3]) == [128, 128, 128] && Array(pixels[(33 * 3)..<(33 * 3 + 3)]) == [58, 84, 136])
-    #expect(pixels[30 * 3] == 255 && pixels[66 * 3] == 64)
+      pixel(0, 30) == [255, 255, 255] && pixel(84, 36) == [64, 64, 64] && pixel(161, 65) == [64, 64, 64])
   }
 
   @Test func writesWhole() throws {
@@ -171,6 +174,39 @@ struct LineChartTests {
     ).svgDocument()
     #expect(spike.utf8.count < 60_000)
     #expect(spike.contains(" 62L") || spike.contains(" 62\""))  // the top of the frame
+  }
+
+  @Test func aSteepBeginningLeavesTheFrame() {
+    let x = (0...100).map(Double.init)
+    var chart = LineChart(
+      title: "", xLabel: "", yLabel: "",
+      series: [LineChart.Series(name: "", x: x, y: x.map { $0 < 5 ? 1e6 : -$0 })])
+    #expect(chart.svgDocument().contains(">1\u{2009}000\u{2009}000<"))
+    chart.cutsBeginning = true
+    #expect(!chart.svgDocument().contains("000\u{2009}000<") && chart.svgDocument().contains(">−100<"))
+    chart.mark = (50, "here <")
+    #expect(chart.svgDocument().contains(">here &lt;<"))
+  }
+
+  @Test func methodsShareTheirCharts() throws {
+    typealias Report = ReconstructionReport
+    func result(_ method: String, path name: String?, _ stage: Report.PathPoint.Stage) -> Report.Result {
+      let points = (0..<5).map {
+        Report.PathPoint(
+          stage: stage, evaluations: $0, parameter: Double($0) / 4, lambda: 1, objective: 5, recon: 2, reg: 3,
+          psnr: 20)
+      }
+      return Report.Result(
+        method: method, image: nil, psnr: 20, lambda: 1,
+        path: Report.Path(parameterName: name, points: points))
+    }
+    let exact = Report.Result(method: "gaussian", image: nil, psnr: 18)
+    let html = PathCharts([result("aipo", path: "t", .path), result("fixed", path: nil, .descent), exact])
+      .html
+    #expect(html.split(separator: "<svg xmlns").count - 1 == 8)
+    for name in ["aipo", "fixed", "gaussian"] { #expect(html.contains("</i>\(name)</span>")) }
+    #expect(html.contains("aipo: PSNR along the path") && !html.contains("fixed: PSNR along"))
+    #expect(PathCharts([exact]).html.isEmpty)
   }
 
   @Test func ticksAreRound() {

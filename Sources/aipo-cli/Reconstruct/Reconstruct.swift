@@ -32,7 +32,7 @@ struct Reconstruct: Verb {
 
   func perform() throws -> ExitStatus {
     let paths = output.paths(methods: solver.method.methods)
-    try OutputPath.checkWritable(paths + [output.report, output.trace])
+    try OutputPath.checkWritable(paths + [output.report, output.sheet, output.trace])
     Interrupt.install()
     return switch common.precision {
     case .float32: try reconstruct(Float.self, paths: paths)
@@ -49,7 +49,8 @@ struct Reconstruct: Verb {
     let run = ReconstructionRun<Scalar>(
       methods: methods, settings: settings(input, prior),
       writers: try ReconstructionWriters(
-        paths: paths, shape: prior.shape, trace: output.trace, report: output.report), common: common)
+        paths: paths, shape: prior.shape, trace: output.trace, report: output.report,
+        sheet: output.sheet), common: common)
     Interrupt.whenOverdue { [weak run] in _ = try? run?.finish() }
 
     let progress = ProgressLine(
@@ -136,12 +137,23 @@ struct ReconstructOutputOptions: ParsableArguments {
   var report: OutputPath?
 
   @Option(
+    help: ArgumentHelp(
+      """
+      The pictures alone as a PNG: a column an image; truth, observation and every method as rows. \
+      (default: none)
+      """, valueName: "file"))
+  var sheet: OutputPath?
+
+  @Option(
     help: ArgumentHelp("The states of every path, a JSON line each. (default: none)", valueName: "file"))
   var trace: OutputPath?
 
   func validate() throws {
     try out?.requireImageSuffix("--out")
-    try OutputPath.requireDistinct([("--out", out), ("--report", report), ("--trace", trace)])
+    try sheet?.requirePNG("--sheet")
+    try OutputPath.requireDistinct([
+      ("--out", out), ("--report", report), ("--sheet", sheet), ("--trace", trace),
+    ])
   }
 
   /// Where each method's images go: `--out`, with the method in the name where there are several.

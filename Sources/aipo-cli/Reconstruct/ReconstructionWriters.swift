@@ -1,16 +1,20 @@
 import AIPO
 import Synchronization
 
-/// The files that a reconstruction writes: images, trace and report. The caller holds a lock.
+/// The files that a reconstruction writes: images, trace, report and sheet. The caller holds a lock.
 final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
   private let sinks: [RowSink<Scalar>]
   private let trace: Mutex<AtomicFile?>
   private let report: OutputPath?
+  private let sheet: OutputPath?
   private let builder = Mutex(ReportBuilder())
 
-  init(paths: [OutputPath], shape: ImageShape, trace: OutputPath?, report: OutputPath?) throws {
+  init(paths: [OutputPath], shape: ImageShape, trace: OutputPath?, report: OutputPath?, sheet: OutputPath?)
+    throws
+  {
     sinks = try paths.map { try RowSink(images: $0, shape: shape) }
     self.report = report
+    self.sheet = sheet
     self.trace = Mutex(try trace.map { try AtomicFile(path: $0.path) })
   }
 
@@ -20,7 +24,7 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
     quality: PathQuality
   ) throws {
     if !sinks.isEmpty { try sinks[method].append(images) }
-    if report != nil {
+    if report != nil || sheet != nil {
       try builder.withLock {
         try $0.add(results, method: name, chunk: chunk, figures: figures, quality: quality)
       }
@@ -41,9 +45,10 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
 
   func finish(settings: RunSettings, methods: [ReconstructionMethod], figures: [[ImageFigures]]) throws {
     for (k, sink) in sinks.enumerated() where !figures[k].isEmpty { try sink.finish() }
-    if let report {
-      try builder.withLock { $0.report(settings: settings, methods: methods, figures: figures) }.write(
-        to: report.path)
+    if report != nil || sheet != nil {
+      let content = builder.withLock { $0.report(settings: settings, methods: methods, figures: figures) }
+      if let report { try content.write(to: report.path) }
+      if let sheet, !figures.allSatisfy(\.isEmpty) { try content.sections[0].writeSheet(to: sheet.path) }
     }
     try trace.withLock { file in
       try file?.commit()

@@ -30,7 +30,7 @@ struct ReportBuilder {
           method: method.rawValue, image: try result.image.converted(to: Float.self), psnr: figures.psnr,
           ssim: figures.ssim, objective: figures.objective, recon: figures.recon, reg: figures.reg,
           lambda: figures.lambda, evaluations: figures.evaluations, converged: figures.converged,
-          reason: figures.reason, path: Self.path(result, psnr: quality.psnr(image: k))))
+          reason: Self.words(result.reason), path: Self.path(result, psnr: quality.psnr(image: k))))
     }
   }
 
@@ -45,11 +45,8 @@ struct ReportBuilder {
       let values = zip(row(chunk.observed, k), masks[k]).map { $1 ? Float($0) : .nan }
       observed = try Tensor(shape: shape, elements: values)
     case nil:
-      if chunk.isPicture {
-        observed = try Tensor(shape: shape, elements: row(chunk.observed, k).map { Float($0) })
-      } else {
-        note = "\(chunk.problem.observations[k].count) numbers"
-      }
+      observed = try Tensor(shape: shape, elements: row(chunk.observed, k).map { Float($0) })
+      if !chunk.isPicture { note = "A⁺y of \(chunk.problem.observations[k].count) numbers" }
     }
     return ReconstructionReport.Entry(
       source: chunk.names[k],
@@ -62,28 +59,59 @@ struct ReportBuilder {
     return images.withUnsafeBufferPointer { Array($0[(k * size)..<((k + 1) * size)]) }
   }
 
-  /// The states of a path at which the flow's term is known, thinned to what a chart can show.
+  /// The states of a run at which the flow's term is known, thinned to what a chart can show.
   private static func path<Scalar>(_ result: ReconstructionResult<Scalar>, psnr: [Double?])
     -> ReconstructionReport.Path?
   {
-    let (name, parameter): (String, (PathState) -> Double) =
+    let name: String? =
       switch result.path {
-      case "prior": ("t", { $0.weights.t })
-      case "lambda": ("λ", { $0.weights.lambda })
-      default: ("evaluations", { Double($0.evaluations) })
+      case "prior": "t"
+      case "lambda": "λ"
+      default: nil
       }
     let states = result.trace.enumerated().filter { $0.element.event != .failed && $0.element.flow != nil }
     guard states.count > 1 else { return nil }
-    let stride = (states.count + mostPoints - 1) / mostPoints
-    let points = states.enumerated().filter { $0.offset % stride == 0 || $0.offset == states.count - 1 }
-      .map { _, place in
-        let state = place.element
-        return ReconstructionReport.PathPoint(
-          parameter: parameter(state), objective: state.objective, recon: state.recon,
-          reg: state.flow ?? .nan,
-          psnr: psnr.indices.contains(place.offset) ? psnr[place.offset] : nil)
+    // The path ends where its own λ is solved at s = 1: at the first trial of λ, or with the run.
+    let pathLambda = result.trace.first { $0.s >= 1 }?.weights.lambda
+    let end = states.last { $0.element.event == .finished }.map(\.offset)
+    let pathEnd = states.first { $0.element.event == .lambda }.map(\.offset) ?? end
+    func stages(_ k: Int, _ state: PathState) -> [ReconstructionReport.PathPoint.Stage] {
+      switch state.event {
+      case .start, .solved, .unfinished: name == nil ? [.descent] : [.path]
+      case .lambda: k == pathEnd && name != nil ? [.path, .trial] : [.trial]
+      case .finished: k == pathEnd && name != nil && state.weights.lambda == pathLambda ? [.path] : [.descent]
+      case .iterate, .failed: [.descent]
       }
+    }
+    let stride = (states.count + mostPoints - 1) / mostPoints
+    var points: [ReconstructionReport.PathPoint] = []
+    for (place, (k, state)) in states.enumerated() {
+      let stages = stages(k, state)
+      guard place % stride == 0 || place == states.count - 1 || stages != [.descent] else { continue }
+      points += stages.map {
+        ReconstructionReport.PathPoint(
+          stage: $0, evaluations: state.evaluations,
+          parameter: name == "t" ? state.weights.t : state.weights.lambda, lambda: state.weights.lambda,
+          objective: state.objective, recon: state.recon, reg: state.flow ?? .nan,
+          psnr: psnr.indices.contains(k) ? psnr[k] : nil)
+      }
+    }
     return ReconstructionReport.Path(parameterName: name, points: points)
+  }
+
+  /// Why a run ended, for a reader.
+  private static func words(_ reason: PathStop) -> String {
+    switch reason {
+    case .gradient: "the gradient fell below the tolerance"
+    case .objective: "further steps no longer changed the objective"
+    case .resolution: "no lower objective can be told apart at this precision"
+    case .closedForm: "computed in closed form"
+    case .lineSearch: "the line search found no lower objective"
+    case .budget: "the budget of evaluations was used up while it still descended"
+    case .smallestStep: "the path could not go on at its smallest step"
+    case .noFiniteStart: "the prior has no finite density at the start"
+    case .cancelled: "it was interrupted"
+    }
   }
 
   func report(settings: RunSettings, methods: [ReconstructionMethod], figures: [[ImageFigures]])
@@ -98,21 +126,46 @@ struct ReportBuilder {
         ReconstructionReport.SummaryRow(
           method: method.rawValue, psnr: mean(figures.map(\.psnr)), ssim: mean(figures.map(\.ssim)),
           objective: mean(figures.map(\.objective)),
-          evaluations: mean(figures.map { Double($0.evaluations) })))
+          evaluations: mean(figures.map { Double($0.evaluations) }),
+          lambdas: ReconstructionReport.SummaryRow.range(figures.map(\.lambda))))
     }
     let total = figures.map(\.count).max() ?? 0
-    let shown = entries.count < total ? " The first \(entries.count) are shown." : ""
+    let shown = entries.count < total ? " The first \(entries.count) are shown; the means count all." : ""
     return ReconstructionReport(
-      title: settings.title, subtitle: "with the prior \(settings.prior)", command: Provenance.command,
+      title: "Reconstruction with a flow prior",
+      subtitle: "\(total) image\(total == 1 ? "" : "s"), prior \(settings.prior).\(shown)",
+      command: Provenance.command,
       // The command has a place of its own.
       provenance: settings.provenance.filter { $0.0 != "command" }.map {
         ReconstructionReport.Field($0, $1.text)
       },
       sections: [
         ReconstructionReport.Section(
-          title: "Results", caption: "\(total) image\(total == 1 ? "" : "s").\(shown)",
+          title: settings.title, caption: Self.caption(settings, methods, figures),
           settings: settings.solver.map { ReconstructionReport.Field($0, $1.text) }, entries: entries,
           summary: rows)
       ])
+  }
+
+  /// What the methods are, and where λ comes from.
+  private static func caption(
+    _ settings: RunSettings, _ methods: [ReconstructionMethod], _ figures: [[ImageFigures]]
+  ) -> String {
+    var sentences = zip(methods, figures).map { method, figures in
+      switch method {
+      case .gaussian: "gaussian: the closed form under a Gaussian fitted to the training images."
+      case .fixed: "fixed: descent on the flow’s objective at its final weights from the start."
+      case .aipo:
+        figures.first?.path == "lambda"
+          ? "aipo: follows the solution along λ, from the data alone to the weight asked for."
+          : "aipo: follows the solution along t, from the Gaussian prior (t = 0) to the flow (t = 1)."
+      }
+    }
+    let lambdas = Set(figures.joined().filter { $0.reason != PathStop.closedForm.rawValue }.map(\.lambda))
+    let isAuto = settings.solver.contains { $0.0 == "lambda" && $0.1.text == "auto" }
+    if isAuto, !lambdas.isEmpty, lambdas != [1] {
+      sentences.append("The prior’s weight λ was chosen image by image without the truth.")
+    }
+    return sentences.joined(separator: " ")
   }
 }

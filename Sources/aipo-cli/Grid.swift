@@ -1,0 +1,68 @@
+import AIPO
+import AIPOImaging
+import ArgumentParser
+
+/// `aipo grid`: pictures side by side.
+struct Grid: Verb {
+  static let configuration = CommandConfiguration(
+    abstract: "Lay out images side by side in one PNG.",
+    discussion: """
+      Takes images of one size, as the sheets of several reconstructions or
+      the images of a folder, row by row.
+
+      Example:
+        aipo grid denoised.png filled.png sensed.png --columns 3 --out figure.png
+      """)
+
+  @Argument(help: ArgumentHelp("Images, folders or arrays of images.", valueName: "images"))
+  var images: [String]
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Images in a row. (default: about the square root of their number)", valueName: "n"))
+  var columns: Int?
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Side of a pixel in the picture.", valueName: "n"))
+  var scale = 1
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("White pixels between images.", valueName: "n"))
+  var gap = 2
+
+  @Option(help: ArgumentHelp("The picture, a .png.", valueName: "file"), completion: .file())
+  var out: OutputPath
+
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    for (flag, value, range) in [
+      ("--columns", columns ?? 1, 1...10_000), ("--scale", scale, 1...64), ("--gap", gap, 0...1000),
+    ] where !range.contains(value) {
+      throw ValidationError("\(flag) is \(value), expected \(range.lowerBound) to \(range.upperBound)")
+    }
+    try out.requirePNG("--out")
+  }
+
+  func perform() throws -> ExitStatus {
+    try OutputPath.checkWritable([out])
+    var elements: [Float] = []
+    var shape: ImageShape?
+    for path in images {
+      let set = try AIPOImaging.ImageSet(path: path)
+      let found = try set.shape(of: 0..<set.count)
+      if let shape, found != shape {
+        throw CommandFailure(.badData, "\(path): images are \(found), expected \(shape) like those before")
+      }
+      shape = found
+      elements += try set.read(0..<set.count, as: Float.self).elements
+    }
+    guard let shape, !elements.isEmpty else {
+      throw CommandFailure(.badData, "there are no images to lay out")
+    }
+    let count = elements.count / shape.count
+    let batch = try Tensor(shape: [count, shape.height, shape.width, shape.channels], elements: elements)
+    try ImageGrid(batch, columns: columns, scale: scale, gap: gap).write(to: out.path)
+    try common.print("\(count) images in \(out.path)")
+    try common.printJSON(.object([("out", .string(out.path)), ("count", .int(count))]))
+    return .done
+  }
+}
