@@ -247,36 +247,57 @@ static void NAME(direct_fwd)(const ck_conv *v, int64_t row0, int64_t row1, const
   }
 }
 
-/* Adds the nine shifted partial results of row r; `partial` points at row r of the partial results. */
-static void NAME(scatter_row)(const ck_conv *v, int64_t r, const T *partial, int64_t ps, const T *tap_sums,
-                              const T *bias, T pad, int32_t flags, const T *gate, T *y, int64_t ys) {
+/* Adds the nine shifted partial results of row r on `m` channels from o0; `partial` points at row r of the partial
+ * results. Inlined with constant m below, so that the loops over channels become vectors. */
+static inline __attribute__((always_inline)) void NAME(scatter_channels)(
+    const ck_conv *v, int64_t r, const T *partial, int64_t ps, const T *tap_sums, const T *bias, T pad, int32_t flags,
+    const T *gate, T *y, int64_t ys, int32_t o0, const int32_t m) {
   int32_t h = v->height, w = v->width, co = v->out_channels, i = (int32_t)(r % h);
   for (int32_t j = 0; j < w; j++) {
     int64_t p = r * w + j;
-    for (int32_t o0 = 0; o0 < co; o0 += CK_MAX_STACK) {
-      int32_t m = co - o0 < CK_MAX_STACK ? co - o0 : CK_MAX_STACK;
-      T sum[CK_MAX_STACK];
-      for (int32_t o = 0; o < m; o++) sum[o] = bias ? bias[o0 + o] : 0;
-      for (int32_t dy = 0; dy < 3; dy++)
-        for (int32_t dx = 0; dx < 3; dx++) {
-          int32_t i2 = i + dy - 1, j2 = j + dx - 1;
-          if (i2 >= 0 && i2 < h && j2 >= 0 && j2 < w) {
-            const T *from = partial + ((dy - 1) * w + j2) * ps + (dy * 3 + dx) * co + o0;
-            for (int32_t o = 0; o < m; o++) sum[o] += from[o];
-          } else {
-            const T *from = tap_sums + (dy * 3 + dx) * co + o0;
-            for (int32_t o = 0; o < m; o++) sum[o] += pad * from[o];
-          }
+    T sum[CK_MAX_STACK];
+    for (int32_t o = 0; o < m; o++) sum[o] = bias ? bias[o0 + o] : 0;
+    for (int32_t dy = 0; dy < 3; dy++)
+      for (int32_t dx = 0; dx < 3; dx++) {
+        int32_t i2 = i + dy - 1, j2 = j + dx - 1;
+        if (i2 >= 0 && i2 < h && j2 >= 0 && j2 < w) {
+          const T *from = partial + ((dy - 1) * w + j2) * ps + (dy * 3 + dx) * co + o0;
+          for (int32_t o = 0; o < m; o++) sum[o] += from[o];
+        } else {
+          const T *from = tap_sums + (dy * 3 + dx) * co + o0;
+          for (int32_t o = 0; o < m; o++) sum[o] += pad * from[o];
         }
-      T *to = y + p * ys + o0;
-      for (int32_t o = 0; o < m; o++) {
-        T value = sum[o];
-        if (flags & CK_ADD) value += to[o];
-        if (flags & CK_RELU) value = value > 0 ? value : 0;
-        if (flags & CK_GATE) value = gate[p * co + o0 + o] > 0 ? value : 0;
-        to[o] = value;
       }
-    }
+    T *to = y + p * ys + o0;
+    if (flags & CK_ADD)
+      for (int32_t o = 0; o < m; o++) sum[o] += to[o];
+    if (flags & CK_RELU)
+      for (int32_t o = 0; o < m; o++) sum[o] = sum[o] > 0 ? sum[o] : 0;
+    if (flags & CK_GATE)
+      for (int32_t o = 0; o < m; o++) sum[o] = gate[p * co + o0 + o] > 0 ? sum[o] : 0;
+    for (int32_t o = 0; o < m; o++) to[o] = sum[o];
+  }
+}
+
+static void NAME(scatter_row)(const ck_conv *v, int64_t r, const T *partial, int64_t ps, const T *tap_sums,
+                              const T *bias, T pad, int32_t flags, const T *gate, T *y, int64_t ys) {
+  int32_t co = v->out_channels;
+#define CK_CHANNELS(M)                                                                                         \
+  case M: NAME(scatter_channels)(v, r, partial, ps, tap_sums, bias, pad, flags, gate, y, ys, 0, M); return;
+  switch (co) {
+    CK_CHANNELS(1)
+    CK_CHANNELS(2)
+    CK_CHANNELS(4)
+    CK_CHANNELS(6)
+    CK_CHANNELS(8)
+    CK_CHANNELS(12)
+    CK_CHANNELS(16)
+    CK_CHANNELS(24)
+  }
+#undef CK_CHANNELS
+  for (int32_t o0 = 0; o0 < co; o0 += CK_MAX_STACK) {
+    int32_t m = co - o0 < CK_MAX_STACK ? co - o0 : CK_MAX_STACK;
+    NAME(scatter_channels)(v, r, partial, ps, tap_sums, bias, pad, flags, gate, y, ys, o0, m);
   }
 }
 
@@ -363,10 +384,11 @@ static size_t NAME(conv_wgrad_workspace)(const ck_conv *v) {
   return blocks + result + 64;
 }
 
-/* Copies channel runs of pixels p0..<p0+count. shifted = 0: the pixel's own c channels. shifted = +1: its nine
+/* Copies channel runs of pixels p0..<p0+count; inlined with constant c below. shifted = 0: the pixel's own c channels. shifted = +1: its nine
  * neighbours in the order of the taps; −1: in the opposite order. Outside the image: `pad`. */
-static void NAME(expand)(const ck_conv *v, int64_t p0, int32_t count, const T *x, int64_t xs, int32_t c,
-                         int32_t shifted, T pad, T *to, int64_t ts) {
+static inline __attribute__((always_inline)) void NAME(expand_channels)(const ck_conv *v, int64_t p0, int32_t count,
+                                                                        const T *x, int64_t xs, const int32_t c,
+                                                                        int32_t shifted, T pad, T *to, int64_t ts) {
   int32_t h = v->height, w = v->width;
   for (int32_t q = 0; q < count; q++, to += ts) {
     int64_t p = p0 + q;
@@ -388,6 +410,24 @@ static void NAME(expand)(const ck_conv *v, int64_t p0, int32_t count, const T *x
     }
     for (int64_t k = filled; k < ts; k++) to[k] = 0;
   }
+}
+
+static void NAME(expand)(const ck_conv *v, int64_t p0, int32_t count, const T *x, int64_t xs, int32_t c,
+                         int32_t shifted, T pad, T *to, int64_t ts) {
+#define CK_CHANNELS(M) \
+  case M: NAME(expand_channels)(v, p0, count, x, xs, M, shifted, pad, to, ts); return;
+  switch (c) {
+    CK_CHANNELS(1)
+    CK_CHANNELS(2)
+    CK_CHANNELS(4)
+    CK_CHANNELS(6)
+    CK_CHANNELS(8)
+    CK_CHANNELS(12)
+    CK_CHANNELS(16)
+    CK_CHANNELS(24)
+  }
+#undef CK_CHANNELS
+  NAME(expand_channels)(v, p0, count, x, xs, c, shifted, pad, to, ts);
 }
 
 static void NAME(conv_wgrad)(const ck_conv *v, int64_t row0, int64_t row1, const T *x, int64_t xs, T pad, const T *g,
