@@ -90,9 +90,10 @@ struct PathCharts {
     }
     var chart = Self.small(LineChart(title: title, xLabel: "evaluations", yLabel: unit, series: series))
     chart.cutsBeginning = true
-    let ends = lines.compactMap { line in
-      line.path.parameterName.flatMap { name in
-        line.path.points.last { $0.stage == .path }.map { (name, $0) }
+    let ends = lines.compactMap { line -> (String, Point)? in
+      line.path.parameterName.flatMap { name -> (String, Point)? in
+        let end = line.path.points.last { $0.stage == .path }?.parameter
+        return line.path.points.first { $0.parameter == end }.map { (name, $0) }
       }
     }
     let last = chart.series.compactMap(\.x.last).max() ?? 0
