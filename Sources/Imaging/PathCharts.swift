@@ -125,7 +125,7 @@ struct PathCharts {
     }
     let prefix = isAlone ? "" : "\(line.method): "
     var charts = [
-      chart("\(prefix)objective \(words)", "nats") { $0.objective },
+      chart("\(isAlone ? "Objective" : prefix + "objective") \(words)", "nats") { $0.objective },
       chart("\(prefix)L recon \(words)", "nats") { $0.recon },
       chart("\(prefix)L reg \(words)", "nats") { $0.reg },
     ]

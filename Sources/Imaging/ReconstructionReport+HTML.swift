@@ -148,7 +148,7 @@ extension ReconstructionReport {
       let alt = "result for \(entry.source)"
       figures.append(figure("Result", try picture(result.image, alt: alt), value: decibel(result.psnr)))
       let map = try errorMap(entry, result, scale)
-      if !map.isEmpty { figures.append(figure("Error", map, extra: scaleBar(scale))) }
+      if !map.isEmpty { figures.append(figure("Error", map, extra: scaleBar(scale, label: ""))) }
     }
     var parts = [#"<article class="card"><h3>\#(Markup.escape(entry.source))</h3>"#]
     parts.append(#"<div class="figures">\#(figures.joined())</div>"#)
@@ -307,7 +307,7 @@ extension ReconstructionReport {
     return #"<figure class="\#(name)">\#(picture)<figcaption>\#(caption)</figcaption></figure>"#
   }
 
-  private static func scaleBar(_ scale: Double) -> String {
-    #"<span class="bar">Error 0<i></i>\#(Markup.short(scale))</span>"#
+  private static func scaleBar(_ scale: Double, label: String = "Error ") -> String {
+    #"<span class="bar">\#(label)0<i></i>\#(Markup.short(scale))</span>"#
   }
 }

@@ -56,7 +56,7 @@ enum ReportStyle {
       .bar{display:inline-flex;align-items:center;gap:.35rem;font-size:.76rem;color:var(--muted);white-space:nowrap}
       .bar i{width:3.2rem;height:.5rem;border-radius:2px;background:\(ColorMap.gradient)}
       .bar i.missing{width:.7rem;height:.7rem;background:#3a5488}
-      .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(14.5rem,100%),1fr));gap:1.1rem 1.4rem;\
+      .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(13rem,100%),1fr));gap:1.1rem 1.3rem;\
       margin-top:1.2rem}
       .charts .ground{fill:none}
       .charts svg{display:block;width:100%;height:auto;max-width:26rem}
@@ -118,7 +118,7 @@ enum ReportStyle {
       .card,.row,table,dl,.charts{break-inside:avoid}
       h2,.caption,dl.settings,.row.head{break-after:avoid}
       section+section{break-before:page;border:0}
-      .charts{grid-template-columns:repeat(4,1fr);gap:.5rem .8rem}
+      .charts{grid-template-columns:1fr 1fr}
       .row{gap:.45rem;margin-top:.45rem}
       details:not([open]){display:none}
       .scroll{overflow:visible}
