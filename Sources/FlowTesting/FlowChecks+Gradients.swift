@@ -21,6 +21,33 @@ extension FlowChecks {
     ]
   }
 
+  /// The gradients through `encode` with inputs recomputed on the way back against those with inputs kept: a layer whose
+  /// way back restores its input wrongly shows here.
+  public func measureGradientMemory() throws -> [CheckResult] {
+    let flow = try flow()
+    let chosen = flow.gradientMemory
+    defer { flow.gradientMemory = chosen }
+    let x = try images(imageCount, of: flow)
+    let weights = weights(of: flow)
+    let cotangent = try Tensor(shape: [imageCount, flow.dimension], elements: weights.values)
+    func gradients(_ memory: GradientMemory) throws -> [[Double]] {
+      flow.gradientMemory = memory
+      var parameterGradient: [Scalar] = []
+      _ = try flow.trainingGradient(x, gradient: &parameterGradient)
+      return try [
+        flow.evaluateWithGradient(x).gradient.elements,
+        flow.encodeGradient(at: x, latentCotangent: cotangent, logDetCotangent: weights.logDet).elements,
+        parameterGradient,
+      ].map { $0.map { Double($0) } }
+    }
+    let names = ["x-gradient of log p", "x-gradient through encode", "parameter gradient"]
+    return zip(names, zip(try gradients(.flat), try gradients(.kept))).map { name, pair in
+      CheckResult(
+        property: "\(name) with inputs recomputed against kept", measured: difference(pair.0, pair.1),
+        bound: .atMost(bounds.gradientMemory))
+    }
+  }
+
   private func order(_ property: String, _ measure: (_ attempt: Int) throws -> Double) throws -> CheckResult {
     var measured = try measure(0)
     for attempt in 1..<max(attempts, 1) where !(measured >= bounds.taylorOrder) {

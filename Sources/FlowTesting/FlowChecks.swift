@@ -26,12 +26,16 @@ public struct FlowChecks<Scalar: KernelScalar> {
     /// The order at which the remainder of a first-order expansion must vanish; 2 in exact arithmetic.
     public var taylorOrder: Double
 
-    /// 1e-12 in double precision, 1e-4 in single; 1e-10; 1e-7; 1.9.
+    /// Of gradients through `encode` whose inputs are recomputed against those whose inputs are kept.
+    public var gradientMemory: Double
+
+    /// 1e-12 in double precision, 1e-4 in single; 1e-10; 1e-7; 1.9; 1e-10.
     public init() {
       roundTrip = Scalar.self == Double.self ? 1e-12 : 1e-4
       logDeterminant = 1e-10
       jacobian = 1e-7
       taylorOrder = 1.9
+      gradientMemory = 1e-10
     }
   }
 
@@ -60,7 +64,9 @@ public struct FlowChecks<Scalar: KernelScalar> {
   /// All checks in turn.
   public func measure() throws -> [CheckResult] {
     var results = try measureRoundTrip() + measureBits()
-    if Scalar.self == Double.self { results += try measureLogDeterminant() + measureGradients() }
+    if Scalar.self == Double.self {
+      results += try measureLogDeterminant() + measureGradients() + measureGradientMemory()
+    }
     return results
   }
 

@@ -25,27 +25,16 @@ extension Flow: LatentPrior {
     return try withPass(count: count, atLatents: true, cotangents: false, parameterGradients: false) { pass in
       try scatter(latents, into: pass.latents)
       for layer in layers.reversed() { try layer.inverse(pass) }
-      return (try pass.values.tensor(shape: imageBatchShape(count)), pass.logDet.elements)
+      let shape = [count, imageShape.height, imageShape.width, imageShape.channels]
+      return (try pass.values.tensor(shape: shape), pass.logDet.elements)
     }
   }
 
   public func decodeGradient(
     at images: Tensor<Scalar>, imageCotangent: Tensor<Scalar>, logDetCotangent: [Double]
   ) throws -> Tensor<Scalar> {
-    try check(images)
-    try check(imageCotangent)
-    let count = images.shape[0]
-    guard imageCotangent.shape == images.shape, logDetCotangent.count == count else {
-      throw FlowError.shapeMismatch(
-        what: "cotangents", found: [imageCotangent.shape.first ?? 0, logDetCotangent.count],
-        expected: [count, count])
-    }
-    return try withPass(count: count, atLatents: false, cotangents: true, parameterGradients: false) { pass in
-      pass.values.copy(from: images)
-      pass.cotangent.copy(from: imageCotangent)
-      pass.logDetCotangent.copy(from: logDetCotangent)
-      for layer in layers { try layer.inverseVJP(pass) }
-      return try gathered(pass.latentCotangents, count: count)
+    try throughDecode(images, imageCotangent, logDetCotangent, parameterGradients: false) { pass in
+      try gathered(pass.latentCotangents, count: pass.count)
     }
   }
 
@@ -62,16 +51,14 @@ extension Flow: LatentPrior {
         what: "cotangents", found: [latentCotangent.shape[0], logDetCotangent.count],
         expected: [count, count])
     }
-    return try withGradientPass(images, parameterGradients: false) { pass, back in
-      try scatter(latentCotangent, into: pass.latentCotangents)
-      pass.logDetCotangent.copy(from: logDetCotangent)
+    var gradient: [Scalar] = []
+    try withGradientPasses(images, parameterGradients: false) { pass, part, back in
+      try scatter(try latentCotangent.rows(part), into: pass.latentCotangents)
+      pass.logDetCotangent.copy(from: Array(logDetCotangent[part]))
       try back()
-      return try pass.cotangent.tensor(shape: imageBatchShape(count))
+      gradient += pass.cotangent.elements
     }
-  }
-
-  private func imageBatchShape(_ count: Int) -> [Int] {
-    [count, imageShape.height, imageShape.width, imageShape.channels]
+    return try Tensor(shape: images.shape, elements: gradient)
   }
 
   // MARK: Density
@@ -89,12 +76,15 @@ extension Flow: LatentPrior {
   public func evaluateWithGradient(
     _ x: Tensor<Scalar>
   ) throws -> (logProb: [Double], gradient: Tensor<Scalar>) {
-    try withGradientPass(x, parameterGradients: false) { pass, back in
-      let values = logProb(pass)
+    var values: [Double] = []
+    var gradient: [Scalar] = []
+    try withGradientPasses(x, parameterGradients: false) { pass, _, back in
+      values += logProb(pass)
       setBaseCotangent(pass, weight: 1)
       try back()
-      return (values, try pass.cotangent.tensor(shape: imageBatchShape(pass.count)))
+      gradient += pass.cotangent.elements
     }
+    return (values, try Tensor(shape: x.shape, elements: gradient))
   }
 
   /// `log p(x)` in nats, one an image.
@@ -112,14 +102,14 @@ extension Flow: LatentPrior {
   /// The negative log-likelihood of each image in nats, and the gradient of its mean over the batch with respect to all
   /// parameters.
   public func trainingGradient(_ x: Tensor<Scalar>, gradient result: inout [Scalar]) throws -> [Double] {
-    try withGradientPass(x, parameterGradients: true) { pass, back in
-      let values = logProb(pass)
-      setBaseCotangent(pass, weight: -1 / Double(pass.count))
-      gradient.fill(0)
+    var values: [Double] = []
+    try withGradientPasses(x, parameterGradients: true) { pass, part, back in
+      values += logProb(pass).map { -$0 }
+      setBaseCotangent(pass, weight: -1 / Double(x.shape[0]))
       try back()
-      result = gradient.elements
-      return values.map { -$0 }
+      if part.upperBound == x.shape[0] { result = gradient.elements }
     }
+    return values
   }
 
   /// Gradient with respect to all parameters of a scalar φ of images decoded from latents, given `x = G(ε)`, ∂φ/∂x and
@@ -127,6 +117,16 @@ extension Flow: LatentPrior {
   public func decodeParameterGradient(
     at images: Tensor<Scalar>, imageCotangent: Tensor<Scalar>, logDetCotangent: [Double]
   ) throws -> [Scalar] {
+    try throughDecode(images, imageCotangent, logDetCotangent, parameterGradients: true) { _ in
+      gradient.elements
+    }
+  }
+
+  /// A pass back through `decode`, from the images that it gave.
+  private func throughDecode<R>(
+    _ images: Tensor<Scalar>, _ imageCotangent: Tensor<Scalar>, _ logDetCotangent: [Double],
+    parameterGradients: Bool, _ body: (FlowPass<Scalar>) throws -> R
+  ) throws -> R {
     try check(images)
     try check(imageCotangent)
     let count = images.shape[0]
@@ -135,13 +135,15 @@ extension Flow: LatentPrior {
         what: "cotangents", found: [imageCotangent.shape.first ?? 0, logDetCotangent.count],
         expected: [count, count])
     }
-    return try withPass(count: count, atLatents: false, cotangents: true, parameterGradients: true) { pass in
+    return try withPass(
+      count: count, atLatents: false, cotangents: true, parameterGradients: parameterGradients
+    ) { pass in
       pass.values.copy(from: images)
       pass.cotangent.copy(from: imageCotangent)
       pass.logDetCotangent.copy(from: logDetCotangent)
-      gradient.fill(0)
+      if parameterGradients { gradient.fill(0) }
       for layer in layers { try layer.inverseVJP(pass) }
-      return gradient.elements
+      return try body(pass)
     }
   }
 

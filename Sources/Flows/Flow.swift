@@ -12,10 +12,14 @@ public enum GradientMemory: Sendable, Hashable {
   /// below the rounding of its neighbours, which happens far from the data, what is recomputed is wrong and the gradient
   /// with it, or not finite.
   case flat
-  /// The inputs of layers that can lose digits are kept.
+  /// The inputs of layers that can lose digits are kept, of the whole batch.
   case kept
-  /// `kept` where that takes at most 256 MB, else `flat`.
-  case automatic
+  /// `kept`, a part of the batch at a time, so that what is kept takes at most so many bytes; `flat` where one image
+  /// alone takes more. An image's gradient has the same bits in any batch.
+  case upTo(bytes: Int)
+
+  /// Up to 256 MB.
+  public static let automatic = GradientMemory.upTo(bytes: 1 << 28)
 }
 
 /// A normalizing flow on images of one size: an exact density, with all its gradients.
@@ -256,59 +260,80 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     _ body: (FlowPass<Scalar>) throws -> R
   ) throws -> R {
     try lock.withLock {
-      try workspaces[0].scope {
-        try doubles.scope {
-          let pass = try FlowPass(
-            count: count, shape: imageShape, dimension: dimension, atLatents: atLatents,
-            wantsCotangents: cotangents, wantsParameterGradients: parameterGradients, pool: pool,
-            workspaces: workspaces, doubles: doubles)
-          return try body(pass)
-        }
-      }
+      try withLockedPass(
+        count: count, atLatents: atLatents, cotangents: cotangents, parameterGradients: parameterGradients,
+        body)
     }
   }
 
-  /// A pass from images to latents that can go back. `body` is called at the latents: it sets their cotangents and calls
-  /// `back`, after which the pass holds the images' cotangent.
-  func withGradientPass<R>(
-    _ images: Tensor<Scalar>, parameterGradients: Bool,
-    _ body: (FlowPass<Scalar>, _ back: () throws -> Void) throws -> R
+  private func withLockedPass<R>(
+    count: Int, atLatents: Bool, cotangents: Bool, parameterGradients: Bool,
+    _ body: (FlowPass<Scalar>) throws -> R
   ) throws -> R {
-    try check(images)
-    return try withPass(
-      count: images.shape[0], atLatents: false, cotangents: true, parameterGradients: parameterGradients
-    ) { pass in
-      pass.values.copy(from: images)
-      let keeps = keepsInputs(of: pass.count)
-      var kept: [Memory<Scalar>?] = []
-      for layer in layers {
-        var input: Memory<Scalar>?
-        if keeps, layer.losesInput {
-          input = try workspaces[0].take(pass.values.count)
-          input?.copy(from: pass.values)
-        }
-        kept.append(input)
-        try layer.forward(pass)
-      }
-      return try body(pass) {
-        for (layer, input) in zip(layers, kept).reversed() {
-          try layer.forwardVJP(pass)
-          if let input { pass.values.copy(from: input) }
-        }
+    try workspaces[0].scope {
+      try doubles.scope {
+        let pass = try FlowPass(
+          count: count, shape: imageShape, dimension: dimension, atLatents: atLatents,
+          wantsCotangents: cotangents, wantsParameterGradients: parameterGradients, pool: pool,
+          workspaces: workspaces, doubles: doubles)
+        return try body(pass)
       }
     }
   }
 
-  private func keepsInputs(of count: Int) -> Bool {
+  /// Passes from images to latents that can go back, one for each part of the batch. `body` is called at the latents:
+  /// it sets their cotangents and calls `back`, after which the pass holds the images' cotangent.
+  func withGradientPasses(
+    _ images: Tensor<Scalar>, parameterGradients: Bool,
+    _ body: (_ pass: FlowPass<Scalar>, _ part: Range<Int>, _ back: () throws -> Void) throws -> Void
+  ) throws {
+    try check(images)
+    let count = images.shape[0]
+    try lock.withLock {
+      if parameterGradients { gradient.fill(0) }
+      let (keeps, size) = plan(count: count)
+      var start = 0
+      repeat {
+        let part = start..<min(start + size, count)
+        try withLockedPass(
+          count: part.count, atLatents: false, cotangents: true, parameterGradients: parameterGradients
+        ) { pass in
+          pass.values.copy(from: part.count == count ? images : try images.rows(part))
+          var inputs: [Memory<Scalar>?] = []
+          for layer in layers {
+            inputs.append(keeps && layer.losesInput ? try copy(of: pass.values) : nil)
+            try layer.forward(pass)
+          }
+          try body(pass, part) {
+            for (layer, input) in zip(layers, inputs).reversed() {
+              try layer.forwardVJP(pass)
+              if let input { pass.values.copy(from: input) }
+            }
+          }
+        }
+        start += size
+      } while start < count
+    }
+  }
+
+  /// Whether inputs are kept, and of how many images at a time.
+  private func plan(count: Int) -> (keeps: Bool, images: Int) {
+    let all = max(count, 1)
     switch chosenMemory {
-    case .flat: return false
-    case .kept: return true
-    case .automatic:
+    case .flat: return (false, all)
+    case .kept: return (true, all)
+    case .upTo(let bytes):
       // No layer's input is larger than the image.
       let layers = layers.count { $0.losesInput }
-      return Double(layers) * Double(count) * Double(dimension) * Double(MemoryLayout<Scalar>.stride)
-        <= 0x1p28
+      let images = bytes / max(1, layers * dimension * MemoryLayout<Scalar>.stride)
+      return images > 0 ? (true, min(images, all)) : (false, all)
     }
+  }
+
+  private func copy(of values: Memory<Scalar>) throws -> Memory<Scalar> {
+    let copy = try workspaces[0].take(values.count)
+    copy.copy(from: values)
+    return copy
   }
 
   func check(_ images: Tensor<Scalar>) throws(FlowError) {

@@ -50,7 +50,8 @@ import Testing
   func wrongLayersAreFound(_ wrong: Wrong) throws {
     let checks = FlowChecks<Double> {
       try Flow(
-        layers: [WrongLayer(wrong)], imageShape: ImageShape(height: 2, width: 2, channels: 2), pool: $0)
+        layers: [WrongLayer(.nothing), WrongLayer(wrong)],
+        imageShape: ImageShape(height: 2, width: 2, channels: 2), pool: $0)
     }
     let results = try checks.measure()
     let broken = Set(results.filter { !$0.holds }.map(\.property))
@@ -66,11 +67,12 @@ import Testing
           "Taylor order of the parameter gradient of the likelihood",
           "Taylor order of the parameter gradient through decode",
         ])
+    case .restoring: #expect(broken == ["parameter gradient with inputs recomputed against kept"])
     case .batch: #expect(broken.contains("results that differ alone and in a batch"))
     }
   }
 
-  enum Wrong: CaseIterable { case nothing, inverse, logDet, cotangent, parameterGradient, batch }
+  enum Wrong: CaseIterable { case nothing, inverse, logDet, cotangent, parameterGradient, restoring, batch }
 
   /// `y = (1 + a²)x` with one mistake.
   private final class WrongLayer: FlowLayer {
@@ -129,6 +131,7 @@ import Testing
       scale(pass.values, 1 / factor)
       accumulate(pass, input: pass.values, sign: 1, inner: 1)
       scale(pass.cotangent, factor * (wrong == .cotangent ? 1.001 : 1))
+      if wrong == .restoring { scale(pass.values, 1.001) }
     }
 
     func inverseVJP(_ pass: FlowPass<Double>) throws {

@@ -71,45 +71,6 @@ import Testing
     #expect(try other.evaluate(constant).allSatisfy { $0.isFinite })
   }
 
-  // MARK: Memory
-
-  /// The way back recomputes, so memory doesn't grow with depth; for all three gradients.
-  /// On one thread, as on several chance decides which of them needs how much.
-  @Test func memoryDoesNotGrowWithDepth() throws {
-    func bytes(_ steps: Int) throws -> [Int] {
-      let x: Tensor<Float> = try normal([4, 8, 8, 3], seed: 1)
-      func used(_ body: (Flow<Float>) throws -> Void) throws -> Int {
-        let flow = try glow(Float.self, steps: steps)
-        try body(flow)
-        return flow.workspaceBytes
-      }
-      return try [
-        used { _ = try $0.evaluateWithGradient(x) },
-        used { _ = try $0.decodeGradient(at: x, imageCotangent: x, logDetCotangent: [1, 1, 1, 1]) },
-        used {
-          var gradient: [Float] = []
-          _ = try $0.trainingGradient(x, gradient: &gradient)
-        },
-      ]
-    }
-    for (shallow, deep) in zip(try bytes(4), try bytes(64)) {
-      #expect(shallow > 0)
-      #expect(abs(Double(deep - shallow)) <= 0.05 * Double(shallow), "\(shallow) bytes, then \(deep)")
-    }
-  }
-
-  @Test func memoryIsReused() throws {
-    let flow = try glow(Float.self)
-    let x: Tensor<Float> = try normal([4, 8, 8, 3], seed: 1)
-    _ = try flow.evaluateWithGradient(x)
-    let before = flow.workspaceBytes
-    for _ in 0..<20 {
-      _ = try flow.evaluateWithGradient(x)
-      _ = try flow.evaluate(x)
-    }
-    #expect(Double(flow.workspaceBytes) <= 1.05 * Double(before))
-  }
-
   // MARK: Parameters
 
   @Test(arguments: FlowCase.others)

@@ -1,0 +1,179 @@
+import AIPOFlowTesting
+import AIPOFlows
+import AIPOKernels
+import Testing
+
+/// Inputs recomputed on the way back, or kept.
+@Suite struct GradientMemoryTests {
+  private func normal<Scalar: KernelScalar>(_ shape: [Int], seed: UInt64) throws -> Tensor<Scalar> {
+    var random = Philox(seed: seed, purpose: .test)
+    return try Tensor(
+      shape: shape, elements: (0..<shape.reduce(1, *)).map { _ in Scalar(0.5 + 0.5 * random.normal()) })
+  }
+
+  private func glow(steps: Int = 2, threads: Int = 1) throws -> Flow<Float> {
+    let flow = try Flow<Float>(
+      spec: .glow(levels: 2, steps: steps, hidden: 8),
+      imageShape: ImageShape(height: 8, width: 8, channels: 3), seed: 1, pool: ThreadPool(threads: threads))
+    try randomizeParameters(of: flow, seed: 1, scale: 0.02)
+    return flow
+  }
+
+  /// Scratch memory of each gradient: of x, of ε, of the parameters.
+  private func bytes(steps: Int, _ memory: GradientMemory) throws -> [Int] {
+    let x: Tensor<Float> = try normal([4, 8, 8, 3], seed: 1)
+    func used(_ body: (Flow<Float>) throws -> Void) throws -> Int {
+      let flow = try glow(steps: steps)
+      flow.gradientMemory = memory
+      try body(flow)
+      return flow.workspaceBytes
+    }
+    return try [
+      used { _ = try $0.evaluateWithGradient(x) },
+      used { _ = try $0.decodeGradient(at: x, imageCotangent: x, logDetCotangent: [1, 1, 1, 1]) },
+      used {
+        var gradient: [Float] = []
+        _ = try $0.trainingGradient(x, gradient: &gradient)
+      },
+    ]
+  }
+
+  /// On one thread, as on several chance decides which of them needs how much.
+  @Test func flatMemoryDoesNotGrowWithDepth() throws {
+    let (shallow, deep) = (try bytes(steps: 4, .flat), try bytes(steps: 64, .flat))
+    for (shallow, deep) in zip(shallow, deep) {
+      #expect(shallow > 0)
+      #expect(abs(Double(deep - shallow)) <= 0.05 * Double(shallow), "\(shallow) bytes, then \(deep)")
+    }
+  }
+
+  /// What is kept stays below its limit, but for what `flat` needs anyway; and the way back through `decode` keeps
+  /// nothing.
+  @Test func keptMemoryIsBounded() throws {
+    let flat = try bytes(steps: 64, .flat)
+    let kept = try bytes(steps: 64, .kept)
+    #expect(kept[0] > 2 * flat[0] && kept[2] > flat[2] && kept[1] == flat[1])
+    let limit = 300_000
+    let some = try bytes(steps: 64, .upTo(bytes: limit))
+    for (some, flat) in zip(some, flat) { #expect(some <= flat + limit) }
+  }
+
+  @Test func memoryIsReused() throws {
+    for memory in [GradientMemory.flat, .kept] {
+      let flow = try glow()
+      flow.gradientMemory = memory
+      let x: Tensor<Float> = try normal([4, 8, 8, 3], seed: 1)
+      _ = try flow.evaluateWithGradient(x)
+      let before = flow.workspaceBytes
+      for _ in 0..<20 {
+        _ = try flow.evaluateWithGradient(x)
+        _ = try flow.evaluate(x)
+      }
+      #expect(Double(flow.workspaceBytes) <= 1.05 * Double(before))
+    }
+  }
+
+  /// A batch taken in parts gives every image the bits that it gets in one piece; so does any number of threads, and
+  /// parameter gradients differ by no more than the order of their sums.
+  @Test(arguments: [1, 3]) func partsGiveTheSameBits(threads: Int) throws {
+    let whole = try glow()
+    let parted = try glow(threads: threads)
+    whole.gradientMemory = .kept
+    // Room for two images, or a few more where fewer layers are kept.
+    parted.gradientMemory = .upTo(bytes: 2 * 5 * 192 * 4)
+    let x: Tensor<Float> = try normal([7, 8, 8, 3], seed: 2)
+    let z: Tensor<Float> = try normal([7, 192], seed: 3)
+    let ones = [Double](repeating: 1, count: 7)
+    let (a, b) = (try whole.evaluateWithGradient(x), try parted.evaluateWithGradient(x))
+    #expect(a.logProb == b.logProb && a.gradient == b.gradient)
+    #expect(
+      try whole.encodeGradient(at: x, latentCotangent: z, logDetCotangent: ones)
+        == parted.encodeGradient(at: x, latentCotangent: z, logDetCotangent: ones))
+    var (first, second): ([Float], [Float]) = ([], [])
+    #expect(
+      try whole.trainingGradient(x, gradient: &first) == parted.trainingGradient(x, gradient: &second))
+    let scale = first.reduce(0) { max($0, $1.magnitude) }
+    #expect(first.count == second.count && first != second)
+    #expect(zip(first, second).allSatisfy { ($0 - $1).magnitude <= 1e-5 * scale })
+  }
+
+  @Test func tooLittleForOneImageIsFlat() throws {
+    let flow = try glow()
+    let x: Tensor<Float> = try normal([3, 8, 8, 3], seed: 2)
+    flow.gradientMemory = .upTo(bytes: 100)
+    let found = try flow.evaluateWithGradient(x).gradient
+    flow.gradientMemory = .flat
+    #expect(try flow.evaluateWithGradient(x).gradient == found)
+    flow.gradientMemory = .automatic
+    let kept = try flow.evaluateWithGradient(x).gradient
+    flow.gradientMemory = .kept
+    #expect(try flow.evaluateWithGradient(x).gradient == kept)
+    #expect(kept != found)
+  }
+
+  // MARK: A scale that underflows
+
+  /// Three couplings with rotations between them, of which the middle one scales its channels by about e^bias.
+  private func shrinking<Scalar: KernelScalar>(_: Scalar.Type, bias: Double) throws -> Flow<Scalar> {
+    let flow = try Flow<Scalar>(
+      spec: FlowSpec(layers: [
+        .squeeze, .actnorm, .conv1x1(.plu), FlowCase.coupling(), .conv1x1(.plu), FlowCase.coupling(),
+        .conv1x1(.plu), FlowCase.coupling(.secondHalf),
+      ]), imageShape: ImageShape(height: 4, width: 4, channels: 1), seed: 3,
+      pool: ThreadPool(threads: 1))
+    try randomizeParameters(of: flow, seed: 4)
+    var tensors = flow.namedTensors
+    let last = try #require(
+      tensors.lastIndex { $0.name.hasPrefix("layers.5.net.") && $0.name.hasSuffix(".bias") })
+    var values: [Scalar] = tensors[last].values.scalars(as: Scalar.self)
+    // Shifts first, then scales.
+    for k in values.count / 2..<values.count { values[k] = Scalar(bias) }
+    tensors[last] = NamedTensor(name: tensors[last].name, shape: tensors[last].shape, scalars: values)
+    // Both precisions get the same numbers.
+    try flow.load(tensors)
+    try flow.setParameters(flow.parameters.map { Scalar(Float($0)) })
+    return flow
+  }
+
+  /// Central differences of log p of one image, in double precision.
+  private func differences(of flow: Flow<Double>, at x: Tensor<Double>) throws -> [Double] {
+    let d = flow.dimension
+    var plus = try x.rows([Int](repeating: 0, count: d))
+    var minus = plus
+    for j in 0..<d {
+      plus[flat: j * d + j] += 1e-5
+      minus[flat: j * d + j] -= 1e-5
+    }
+    return zip(try flow.evaluate(plus), try flow.evaluate(minus)).map { ($0 - $1) / 2e-5 }
+  }
+
+  private func distance<Scalar: KernelScalar>(_ a: [Scalar], _ b: [Double]) -> Double {
+    guard a.count == b.count, a.allSatisfy({ $0.isFinite }) else { return .infinity }
+    let scale = b.reduce(1) { max($0, $1.magnitude) }
+    return zip(a, b).reduce(0) { max($0, (Double($1.0) - $1.1).magnitude) } / scale
+  }
+
+  /// What such a coupling scales down is lost below the rounding of its neighbours, so it can't be recomputed; with
+  /// its input kept, the gradients are right.
+  @Test(arguments: [-20.0, -40, -120]) func scaleThatUnderflows(bias: Double) throws {
+    let exact = try shrinking(Double.self, bias: bias)
+    let single = try shrinking(Float.self, bias: bias)
+    let x: Tensor<Float> = try normal([1, 4, 4, 1], seed: 5)
+    let wide = try x.converted(to: Double.self)
+    let expected = try differences(of: exact, at: wide)
+    for flow in [GradientMemory.kept, .automatic] {
+      exact.gradientMemory = flow
+      single.gradientMemory = flow
+      #expect(distance(try exact.evaluateWithGradient(wide).gradient.elements, expected) < 1e-7)
+      #expect(distance(try single.evaluateWithGradient(x).gradient.elements, expected) < 1e-3)
+      var gradient: [Double] = []
+      var rounded: [Float] = []
+      _ = try exact.trainingGradient(wide, gradient: &gradient)
+      _ = try single.trainingGradient(x, gradient: &rounded)
+      #expect(distance(rounded, gradient) < 1e-3)
+    }
+    // The reason for keeping: without it the single-precision gradient is far off.
+    single.gradientMemory = .flat
+    #expect(!(distance(try single.evaluateWithGradient(x).gradient.elements, expected) < 1e-2))
+  }
+}
