@@ -7,6 +7,13 @@ extension GaussianDensity {
   /// Throws where the covariance isn't positive definite, or its shape isn't the model's.
   public static func ofTrainingImages(_ model: FlowModel) throws(ProblemError) -> GaussianDensity? {
     guard let statistics = model.statistics else { return nil }
+    return try GaussianDensity(imageShape: model.imageShape, statistics: statistics)
+  }
+
+  /// The Gaussian of images with these statistics, as `ImageStatistics.fit` finds them in images of one's own.
+  ///
+  /// Throws where the covariance isn't positive definite, or its shape isn't the images'.
+  public convenience init(imageShape: ImageShape, statistics: ImageStatistics) throws(ProblemError) {
     let d = statistics.dimensions
     let covariance: GaussianCovariance =
       switch statistics.covariance {
@@ -24,7 +31,6 @@ extension GaussianDensity {
             try Matrix(rows: d, columns: factors.count / max(d, 1)) { Double(factors[$1 * d + $0]) }
           }, diagonal: diagonal.map { Double($0) })
       }
-    return try GaussianDensity(
-      imageShape: model.imageShape, mean: statistics.mean.map { Double($0) }, covariance: covariance)
+    try self.init(imageShape: imageShape, mean: statistics.mean.map { Double($0) }, covariance: covariance)
   }
 }

@@ -7,7 +7,6 @@ public enum ProblemError: Error, Equatable, CustomStringConvertible {
   case invalidSigma(Double)
   case invalidMask(String, reason: String)
   case invalidWeight(what: String, value: Double)
-  case tooFewImages(found: Int, expected: Int)
   case algebra(LinearAlgebraError)
   case memory(TensorError)
 
@@ -21,8 +20,6 @@ public enum ProblemError: Error, Equatable, CustomStringConvertible {
       "the noise deviation sigma is \(sigma), expected a finite number above 0"
     case .invalidMask(let text, let reason): "mask \"\(text)\": \(reason)"
     case .invalidWeight(let what, let value): "\(what) is \(value), expected a finite number above 0"
-    case .tooFewImages(let found, let expected):
-      "a Gaussian prior needs at least \(expected) images, found \(found)"
     case .algebra(let error): error.description
     case .memory(let error): error.description
     }

@@ -1,4 +1,5 @@
 import AIPOFlowTesting
+import AIPOFlows
 import AIPOInverseProblems
 import AIPOKernels
 import Testing
@@ -96,35 +97,29 @@ func randomCovariance(_ d: Int, seed: UInt64) throws -> Matrix {
     }
   }
 
-  @Test func fitRecoversMeanAndCovariance() throws {
-    let truth = try densities()[0]
-    let shape = truth.imageShape
-    var dense = try GaussianFit(imageShape: shape, ridge: 1e-6)
-    var low = try GaussianFit(imageShape: shape, ridge: 1e-6, denseLimit: 1, rank: 12)
-    let n = 4000
-    let draws = (0..<n).map { truth.sample(seed: 3, index: $0) }
-    for first in stride(from: 0, to: n, by: 500) {
-      let batch = try Tensor<Double>(
-        shape: [500, 3, 4, 1], elements: Array(draws[first..<(first + 500)].joined()))
-      try dense.add(batch)
-      try low.add(batch)
+  /// The statistics of images are the density's mean and covariance, in both forms.
+  @Test func statisticsBecomeADensity() throws {
+    let mean = randomVector(12, seed: 21).map { Float($0) }
+    let c = try randomCovariance(12, seed: 4)
+    let triangle = (0..<12).flatMap { i in (0...i).map { Float(c[i, $0]) } }
+    let factors = randomVector(36, seed: 22).map { Float(0.2 * $0) }
+    let diagonal = (0..<12).map { Float(0.01 + 0.002 * Double($0)) }
+    for covariance: ImageStatistics.Covariance in [
+      .full(lowerTriangle: triangle), .lowRank(factors: factors, diagonal: diagonal),
+    ] {
+      let statistics = ImageStatistics(mean: mean, covariance: covariance)
+      let density = try GaussianDensity(imageShape: shape, statistics: statistics)
+      #expect(density.mean == mean.map { Double($0) })
+      let found = try covarianceMatrix(density)
+      let expected = statistics.covarianceMatrix
+      for i in 0..<12 {
+        for j in 0..<12 { #expect((found[i, j] - expected[i * 12 + j]).magnitude < 1e-12) }
+      }
     }
-    let fitted = try dense.density()
-    guard case .dense(let c) = fitted.covariance, case .dense(let expected) = truth.covariance else {
-      Issue.record("a dense covariance was expected")
-      return
-    }
-    for i in 0..<12 {
-      #expect((fitted.mean[i] - truth.mean[i]).magnitude < 0.02)
-      for j in 0..<12 { #expect((c[i, j] - expected[i, j]).magnitude < 0.01) }
-    }
-    let lowDensity = try low.density()
-    let variances = try covarianceMatrix(lowDensity)
-    for i in 0..<12 { #expect(variances[i, i] >= c[i, i] * (1 - 1e-9)) }
-    var empty = try GaussianFit(imageShape: shape)
-    #expect(throws: ProblemError.tooFewImages(found: 0, expected: 2)) { try empty.density() }
     #expect(throws: ProblemError.self) {
-      try empty.add(try Tensor<Float>(shape: [1, 3, 4, 1], elements: [Float](repeating: .nan, count: 12)))
+      try GaussianDensity(
+        imageShape: ImageShape(height: 3, width: 3, channels: 1),
+        statistics: ImageStatistics(mean: mean, covariance: .full(lowerTriangle: triangle)))
     }
   }
 
