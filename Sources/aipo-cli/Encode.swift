@@ -84,13 +84,8 @@ struct Encode: Verb {
     }
     try sink.finish()
     progress.finish()
-    try common.print("latents of \(logDet.count) images in \(out.path)")
-    try common.printJSON(
-      .object(
-        [
-          ("out", .string(out.path)), ("count", .int(logDet.count)),
-          ("logDet", .array(logDet.map { .number($0) })),
-        ] + Provenance.members(model: prior.source, common: common)))
+    try common.printRows(
+      "latents of \(logDet.count) images in \(out.path)", out: out, logDet: logDet, model: prior.source)
     return Interrupt.status ?? .done
   }
 }

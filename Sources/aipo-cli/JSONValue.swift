@@ -1,3 +1,5 @@
+import AIPO
+
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
@@ -60,7 +62,7 @@ enum JSONValue {
     case .int(let value): text += String(value)
     case .unsigned(let value): text += String(value)
     case .number(let value): text += value.isFinite ? value.description : "null"
-    case .string(let value): Self.writeQuoted(value, to: &text)
+    case .string(let value): text += JSONText.quoted(value)
     case .array(let values):
       let flat = indent == nil || !values.contains(where: \.isContainer)
       Self.writeList(values, "[", "]", to: &text, indent: flat ? nil : indent) { value, text, indent in
@@ -69,8 +71,7 @@ enum JSONValue {
     case .parsed(let json): text += json
     case .object(let members):
       Self.writeList(members, "{", "}", to: &text, indent: indent) { member, text, indent in
-        Self.writeQuoted(member.0, to: &text)
-        text += indent == nil ? ":" : ": "
+        text += JSONText.quoted(member.0) + (indent == nil ? ":" : ": ")
         member.1.write(to: &text, indent: indent)
       }
     }
@@ -88,23 +89,5 @@ enum JSONValue {
     }
     if let indent, !items.isEmpty { text += "\n" + String(repeating: " ", count: 2 * indent) }
     text += close
-  }
-
-  private static func writeQuoted(_ string: String, to text: inout String) {
-    text += "\""
-    for scalar in string.unicodeScalars {
-      switch scalar {
-      case "\"": text += "\\\""
-      case "\\": text += "\\\\"
-      case "\n": text += "\\n"
-      case "\r": text += "\\r"
-      case "\t": text += "\\t"
-      case _ where scalar.value < 0x20 || scalar.value == 0x7F:
-        let hex = String(scalar.value, radix: 16)
-        text += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-      default: text.unicodeScalars.append(scalar)
-      }
-    }
-    text += "\""
   }
 }

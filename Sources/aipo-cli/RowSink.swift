@@ -55,3 +55,16 @@ final class RowSink<Scalar: KernelScalar>: Sendable {
 func batchSize(_ shape: ImageShape, limit: Int = 64) -> Int {
   max(1, min(limit, (1 << 18) / max(shape.count, 1)))
 }
+
+extension CommonOptions {
+  /// Tells what `encode` or `decode` wrote, in words or as JSON with the log-determinants.
+  func printRows(_ text: String, out: OutputPath, logDet: [Double], model: ModelSource) throws {
+    try print(text)
+    try printJSON(
+      .object(
+        [
+          ("out", .string(out.path)), ("count", .int(logDet.count)),
+          ("logDet", .array(logDet.map { .number($0) })),
+        ] + Provenance.members(model: model, common: self)))
+  }
+}
