@@ -1,0 +1,218 @@
+import AIPOFlowTesting
+import AIPOInverseProblems
+import AIPOKernels
+import Testing
+
+@testable import AIPOContinuation
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Choosing λ by Stein's risk.
+@Suite struct LambdaTests {
+  // MARK: The rule
+
+  /// A trial with this risk.
+  private func trial(_ lambda: Double, risk: Double) -> LambdaTrial {
+    let trial = LambdaTrial(
+      lambda: lambda, residualSquare: risk - 0.01 * (2 * 20 - 100), degreesOfFreedom: 20, variance: 0.01,
+      measurements: 100)
+    #expect((trial.risk - risk).magnitude < 1e-12)
+    return trial
+  }
+
+  /// Follows the rule's decisions to the end; the λ tried, in order, and the one chosen.
+  private func walk(_ rule: RiskRule, _ risk: (Double) -> Double) -> (tried: [Double], chosen: Double) {
+    var trials = [trial(rule.first, risk: risk(rule.first))]
+    while trials.count < 20 {
+      switch rule.decide(trials) {
+      case .attempt(let lambda): trials.append(trial(lambda, risk: risk(lambda)))
+      case .settle(let lambda): return (trials.map(\.lambda), lambda)
+      }
+    }
+    return (trials.map(\.lambda), .nan)
+  }
+
+  @Test func riskAndDiscrepancyAreTheirFormulas() {
+    let trial = LambdaTrial(
+      lambda: 0.5, residualSquare: 3, degreesOfFreedom: 25, variance: 0.04, measurements: 100)
+    #expect((trial.risk - (3 + 2 * 0.04 * 25 - 100 * 0.04)).magnitude < 1e-14)
+    #expect((trial.discrepancy - (3 - 0.04 * 75)).magnitude < 1e-14)
+  }
+
+  @Test func walksTowardsTheLowerRisk() {
+    let rule = RiskRule()
+    #expect(rule.first == 0.5)
+    // Down to the foot, where the risk falls with λ; up to the top, where it rises.
+    let down = walk(rule) { $0 }
+    #expect(down.tried == [0.5, 0.35, 0.25] && down.chosen == 0.25)
+    let up = walk(rule) { -$0 }
+    #expect(up.tried == [0.5, 0.35, 0.7, 1] && up.chosen == 1)
+  }
+
+  /// Between three rungs a parabola in log λ is met exactly.
+  @Test(arguments: [0.3, 0.36, 0.45, 0.5, 0.55, 0.8]) func settlesAtAParabolasVertex(_ best: Double) {
+    let (tried, chosen) = walk(RiskRule()) { 3 + 2 * log($0 / best) * log($0 / best) }
+    #expect((chosen - best).magnitude < 1e-12, "\(tried) \(chosen)")
+    #expect(tried.contains { $0 > best } && tried.contains { $0 < best })
+  }
+
+  @Test func aVertexStaysBetweenTheRungs() {
+    // Nearly a corner at 0.5: the vertex lies between it and the lower neighbour.
+    let risks = [0.7: 0.6, 0.5: 0.0, 0.35: 0.001]
+    guard case .settle(let chosen) = RiskRule().decide(risks.map { trial($0.key, risk: $0.value) }) else {
+      Issue.record("no decision")
+      return
+    }
+    #expect(chosen > 0.35 && chosen < 0.5)
+    // Three equal risks have no vertex.
+    let flat = [0.7, 0.5, 0.35].map { trial($0, risk: $0 == 0.5 ? 1 : 1 + 1e-15) }
+    guard case .settle(let middle) = RiskRule().decide(flat) else {
+      Issue.record("no decision")
+      return
+    }
+    #expect(middle >= 0.35 && middle <= 0.7)
+  }
+
+  /// Whatever the risks: each rung once at most, and a choice no farther than the best rung's neighbours.
+  @Test func everyWalkEnds() {
+    var random = Philox(seed: 1, purpose: .test)
+    for start in 0..<5 {
+      for _ in 0..<40 {
+        let rule = RiskRule(start: start)
+        let risks = Dictionary(uniqueKeysWithValues: rule.ladder.map { ($0, random.normal()) })
+        let (tried, chosen) = walk(rule) { risks[$0]! }
+        #expect(Set(tried).count == tried.count && tried.first == rule.ladder[start])
+        let best = tried.min { risks[$0]! < risks[$1]! }!
+        let rung = rule.ladder.firstIndex(of: best)!
+        #expect(chosen <= rule.ladder[max(rung - 1, 0)] && chosen >= rule.ladder[min(rung + 1, 4)])
+        // The order in which the trials came doesn't matter.
+        let trials = tried.map { trial($0, risk: risks[$0]!) }
+        #expect(rule.decide(trials) == rule.decide(trials.reversed()))
+      }
+    }
+  }
+
+  @Test func aLambdaOffTheLadderIsTaken() {
+    #expect(RiskRule().decide([trial(0.42, risk: 1)]) == .settle(0.42))
+    #expect(RiskRule(ladder: [0.9], start: 0).decide([trial(0.9, risk: 1)]) == .settle(0.9))
+  }
+
+  // MARK: Degrees of freedom
+
+  private let shape = ImageShape(height: 3, width: 4, channels: 1)
+
+  /// `S = w A (w AᵀA + λC⁻¹)⁻¹ Aᵀ`, the derivative of f(x*) by y under a Gaussian prior, with `(…)⁻¹`.
+  private func smoother(_ a: any LinearOperator, weight: Double, lambda: Double, covariance: Matrix) throws
+    -> (matrix: Matrix, inverse: Matrix)
+  {
+    let d = a.inputCount
+    let rows = (0..<d).map { j in a.apply((0..<d).map { $0 == j ? 1 : 0 }) }
+    let dense = try Matrix(rows: a.outputCount, columns: d) { rows[$1][$0] }
+    var h = try LU(covariance).inverse()
+    h.scale(by: lambda)
+    h.add(try dense.transposedTimes(dense), scaledBy: weight)
+    let inverse = try LU(h).inverse()
+    var matrix = try dense.times(inverse).timesTransposed(dense)
+    matrix.scale(by: weight)
+    return (matrix, inverse)
+  }
+
+  private func trace(_ matrix: Matrix) -> Double { (0..<matrix.rows).reduce(0) { $0 + matrix[$1, $1] } }
+
+  /// Solved exactly, one probe gives bᵀSb, and the mean over probes tr S.
+  @Test func probeEstimatesTheTrace() throws {
+    let covariance = try randomCovariance(12, seed: 3)
+    let weight = 25.0
+    let operators: [any LinearOperator] = [
+      IdentityOperator(count: 12), MaskOperator(mask: (0..<12).map { $0 % 3 != 0 }),
+      try DenseOperator.gaussian(measurements: 5, inputCount: 12, seed: 1),
+    ]
+    for a in operators {
+      let (matrix, inverse) = try smoother(a, weight: weight, lambda: 0.7, covariance: covariance)
+      let point = randomVector(12, seed: 8)
+      let zeros = [Double](repeating: 0, count: 12)
+      let sample = ObjectiveSample(
+        recon: 3, flow: 1, gaussian: nil, gradient: .split(recon: zeros, flow: zeros, gaussian: nil))
+      var values: [Double] = []
+      for source in 0..<400 {
+        let probe = FreedomProbe(
+          linearOperator: a, dataWeight: weight, point: point, sample: sample, limit: 10, seed: 1,
+          source: UInt64(source))
+        // At the minimum the tilt alone is the gradient of the moved objective, against its sign.
+        let tilted = probe.tilted(sample, at: point)
+        let tilt = tilted.gradient(ObjectiveWeights(lambda: 0.7)).map { -$0 }
+        #expect((tilted.recon - (3 - dot(tilt, point))).magnitude < 1e-9)
+        values.append(probe.degreesOfFreedom(at: adding(point, inverse.times(tilt), scaledBy: 1)))
+        if a is IdentityOperator {
+          // Signs of one size: the weight times one noise deviation.
+          #expect(tilt.allSatisfy { ($0.magnitude - weight * 0.2).magnitude < 1e-12 })
+          let signs = tilt.map { $0 < 0 ? -1.0 : 1.0 }
+          #expect((values[source] - dot(signs, matrix.times(signs))).magnitude < 1e-10)
+        }
+      }
+      let mean = values.reduce(0, +) / 400
+      let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 399
+      #expect((mean - trace(matrix)).magnitude < 4.5 * (variance / 400).squareRoot() + 1e-9)
+      #expect(mean > 0 && mean < Double(a.outputCount))
+    }
+  }
+
+  /// Tries three λ and keeps what it is told.
+  private final class Recorder: LambdaRule, @unchecked Sendable {
+    static let lambdas = [0.5, 1, 0.25]
+    let first = 0.5
+    let probeEvaluations = 24
+    var trials: [Double: [LambdaTrial]] = [:]
+
+    func decide(_ trials: [LambdaTrial]) -> LambdaDecision {
+      let last = trials[trials.count - 1]
+      self.trials[last.lambda, default: []].append(last)
+      return trials.count < 3 ? .attempt(Self.lambdas[trials.count]) : .settle(0.6)
+    }
+  }
+
+  /// The whole of it under a Gaussian prior: what the solver finds in its few evaluations are the closed form's
+  /// residual and degrees of freedom.
+  @Test func trialsAreTheClosedForms() throws {
+    let shape = ImageShape(height: 6, width: 6, channels: 1)
+    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0, seed: 31)
+    let factor = try Matrix(rows: 36, columns: 36, rowMajor: prior.factor)
+    let covariance = try factor.timesTransposed(factor)
+    let density = try GaussianDensity(imageShape: shape, mean: prior.mean, covariance: .dense(covariance))
+    let count = 24
+    let y = (0..<count).map { i in
+      adding(density.sample(seed: 1, index: i), randomVector(36, seed: 500 + UInt64(i)), scaledBy: 0.2)
+    }
+    let problem = try InverseProblem(
+      operators: [IdentityOperator(count: 36)], noise: try GaussianNoise(sigma: 0.2), observations: y,
+      imageShape: shape)
+    let recorder = Recorder()
+    var options = ReconstructionOptions()
+    options.lambdaRule = recorder
+    let results = try Reconstructor(problem: problem, prior: prior, gaussian: density, options: options).run()
+    #expect(results.allSatisfy { $0.lambda == 0.6 && $0.converged })
+    for lambda in Recorder.lambdas {
+      let trials = try #require(recorder.trials[lambda])
+      #expect(trials.count == count)
+      #expect(trials.allSatisfy { $0.measurements == 36 && ($0.variance - 0.04).magnitude < 1e-15 })
+      let (matrix, _) = try smoother(
+        IdentityOperator(count: 36), weight: 25, lambda: lambda, covariance: covariance)
+      // The variance of a probe of signs is 2 Σ_{i≠j} S².
+      var variance = 0.0
+      for i in 0..<36 { for j in 0..<36 where i != j { variance += 2 * matrix[i, j] * matrix[i, j] } }
+      let mean = trials.reduce(0) { $0 + $1.degreesOfFreedom } / Double(count)
+      let expected = trace(matrix)
+      #expect(
+        (mean - expected).magnitude < 4.5 * (variance / Double(count)).squareRoot() + 0.01 * expected,
+        "λ = \(lambda): \(mean), expected \(expected)")
+      let solutions = try density.conditionalMeans(of: problem, lambda: lambda)
+      let residual = zip(solutions, y).reduce(0) { $0 + distance($1.0, $1.1) * distance($1.0, $1.1) }
+      let found = trials.reduce(0) { $0 + $1.residualSquare }
+      #expect((found - residual).magnitude < 0.02 * residual, "λ = \(lambda): \(found), \(residual)")
+    }
+  }
+}
