@@ -205,12 +205,12 @@ struct ImageRun: Sendable {
     if let verdict { try endSolve(.verdict(verdict)) }
   }
 
-  /// A solve at a tried λ, or of a probe, is done when a few steps change L by less than half a nat: its residual
+  /// A solve at a tried λ, or of a probe, is done when a few steps change L by less than a few nats: its residual
   /// and degrees of freedom, not its objective, are what is asked.
   private var verdict: StopVerdict? {
     guard stage == .ladder || probe != nil else { return settings.stopRule.verdict(progress) }
     let recent = progress.objectives.suffix(5)
-    return recent.count == 5 && recent.max()! - recent.min()! < 0.5 ? .objective : nil
+    return recent.count == 5 && recent.max()! - recent.min()! < 3 ? .objective : nil
   }
 
   // MARK: - Solves
@@ -218,6 +218,7 @@ struct ImageRun: Sendable {
   private var isFinalSolve: Bool { chooser == nil ? s >= 1 : stage == .final }
 
   private mutating func beginSolve() throws {
+    if stage == .path, s >= 1, chooser != nil { stage = .ladder }
     guard let sample, sample.serves(weights) else {
       pending = .refresh
       return
@@ -342,7 +343,6 @@ struct ImageRun: Sendable {
   // MARK: - Choosing λ
 
   private mutating func beginProbe() throws {
-    stage = .ladder
     // What is left must pay for the estimate and then for the solve at the chosen λ.
     guard let chooser, let sample, evaluations + 2 * chooser.rule.probeEvaluations <= limit else {
       try settle(trials.min { $0.risk < $1.risk }?.lambda ?? weights.lambda)

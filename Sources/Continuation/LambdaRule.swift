@@ -65,7 +65,7 @@ public struct RiskRule: LambdaRule {
   public var first: Double { ladder[start] }
 
   /// `ladder`: decreasing values of (0, 1]; `start`: the place of the first in it.
-  public init(ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], start: Int = 2, probeEvaluations: Int = 24) {
+  public init(ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], start: Int = 2, probeEvaluations: Int = 16) {
     precondition(ladder.indices.contains(start) && ladder.allSatisfy { $0 > 0 && $0.isFinite })
     precondition(zip(ladder, ladder.dropFirst()).allSatisfy { $0 > $1 })
     self.ladder = ladder
