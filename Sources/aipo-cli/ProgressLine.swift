@@ -11,8 +11,10 @@ import Synchronization
 /// seconds.
 final class ProgressLine: Sendable {
   private struct State {
+    /// When the work began, and what was already done by then.
+    var start = ProgressLine.now()
+    var first = 0.0
     var lastShown = -Double.infinity
-    var isOnScreen = false
   }
 
   private static let current = Mutex<Bool>(false)
@@ -20,7 +22,6 @@ final class ProgressLine: Sendable {
   private let title: String
   private let unit: String
   private let total: Int
-  private let start = ProgressLine.now()
   private let state = Mutex(State())
   private let draws: Bool
   private let interval: Double
@@ -43,20 +44,24 @@ final class ProgressLine: Sendable {
     return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
   }
 
-  /// Seconds since the work began.
-  var elapsed: Double { Self.now() - start }
+  /// Tells that the work begins now and goes on at `done`: rate and time left count from here.
+  func begin(at done: Double) {
+    state.withLock { state in
+      state.start = Self.now()
+      state.first = done
+    }
+  }
 
   /// Shows that `done` of the total are finished (a fraction counts parts of one), at most ten times a second.
   func update(_ done: Double, _ detail: @autoclosure () -> String = "") {
     let now = Self.now()
-    let due = state.withLock { state in
-      guard interval.isFinite, now - state.lastShown >= interval else { return false }
+    let begin: (start: Double, first: Double)? = state.withLock { state in
+      guard interval.isFinite, now - state.lastShown >= interval else { return nil }
       state.lastShown = now
-      state.isOnScreen = true
-      return true
+      return (state.start, state.first)
     }
-    guard due else { return }
-    let text = line(done, seconds: now - start, detail: detail())
+    guard let begin else { return }
+    let text = line(done, since: begin.first, seconds: now - begin.start, detail: detail())
     if draws {
       Self.current.withLock { $0 = true }
       Console.errorRaw("\r" + text.prefix(max(Console.errorColumns - 1, 20)) + "\u{1B}[K")
@@ -77,15 +82,15 @@ final class ProgressLine: Sendable {
     if shown { Console.errorRaw("\r\u{1B}[K") }
   }
 
-  private func line(_ done: Double, seconds: Double, detail: String) -> String {
+  private func line(_ done: Double, since first: Double, seconds: Double, detail: String) -> String {
     let share = total > 0 ? min(max(done / Double(total), 0), 1) : 0
     let width = 20
     let filled = Int(share * Double(width))
     let bar = String(repeating: "█", count: filled) + String(repeating: "·", count: width - filled)
     var text = "\(title) \(bar) \(Int(done))/\(total) \(unit)"
-    if seconds > 0, done > 0 {
-      text += ", \(fixed(done / seconds, 2))/s"
-      text += ", \(duration(seconds * (Double(total) - done) / done)) left"
+    if seconds > 0, done > first {
+      let rate = (done - first) / seconds
+      text += ", \(fixed(rate, 2))/s, \(duration((Double(total) - done) / rate)) left"
     }
     return detail.isEmpty ? text : text + ", " + detail
   }

@@ -12,6 +12,7 @@ struct TrainingMonitor {
   private let folder: RunFolder
   private let common: CommonOptions
   private var validation: Double?
+  private var hasBegun = false
 
   init(progress: ProgressLine, folder: RunFolder, common: CommonOptions) {
     self.progress = progress
@@ -22,6 +23,9 @@ struct TrainingMonitor {
   mutating func observe<Scalar>(_ event: TrainingEvent<Scalar>) throws {
     switch event {
     case .step(let step, _, let bits, _, let rate):
+      // The first step of this process, wherever a resumed run goes on, starts the clock.
+      if !hasBegun { progress.begin(at: Double(step)) }
+      hasBegun = true
       progress.update(
         Double(step),
         "\(fixed(bits, 3)) bits/dim" + (validation.map { ", validation \(fixed($0, 3))" } ?? "")
