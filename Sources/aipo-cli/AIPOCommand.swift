@@ -37,10 +37,23 @@ struct AIPOCommand: ParsableCommand {
   }
 
   private static func parsed() throws -> ExitStatus {
+    try requireKnownKernels()
     var command = try parseAsRoot()
     if let verb = command as? any Verb { return try verb.perform() }
     try command.run()
     return .done
+  }
+
+  /// Refuses a variant of the kernels that this processor doesn't have: a result must not come from another
+  /// one than was asked for.
+  private static func requireKnownKernels() throws(CommandFailure) {
+    guard let value = getenv("AIPO_KERNELS"), value.pointee != 0 else { return }
+    let name = String(cString: value)
+    let available = KernelVariant.available
+    guard !available.contains(name) else { return }
+    throw CommandFailure(
+      .usage,
+      "AIPO_KERNELS is '\(name)', expected one of \(available.joined(separator: ", ")) on this machine")
   }
 
   /// Runs `body` and reports what it throws: help and version on standard output, the rest as a line on
