@@ -24,25 +24,36 @@ public enum SHA256 {
   }
 
   private static func absorb(_ bytes: UnsafeRawBufferPointer, _ state: UnsafeMutableBufferPointer<UInt32>) {
-    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { w in
-      constants.withUnsafeBufferPointer { k in
+    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { words in
+      constants.withUnsafeBufferPointer { constants in
+        guard let data = bytes.baseAddress, let w = words.baseAddress, let k = constants.baseAddress else {
+          return
+        }
         for block in stride(from: 0, to: bytes.count, by: 64) {
           for i in 0..<16 {
-            w[i] = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: block + 4 * i, as: UInt32.self))
+            w[i] = UInt32(bigEndian: data.loadUnaligned(fromByteOffset: block &+ 4 &* i, as: UInt32.self))
           }
           for i in 16..<64 {
-            let x = w[i - 15]
-            let y = w[i - 2]
+            let x = w[i &- 15]
+            let y = w[i &- 2]
             w[i] =
-              w[i - 16] &+ (rotate(x, 7) ^ rotate(x, 18) ^ x >> 3) &+ w[i - 7]
-              &+ (rotate(y, 17) ^ rotate(y, 19) ^ y >> 10)
+              w[i &- 16] &+ (rotate(x, 7) ^ rotate(x, 18) ^ x &>> 3) &+ w[i &- 7]
+              &+ (rotate(y, 17) ^ rotate(y, 19) ^ y &>> 10)
           }
           var (a, b, c, d) = (state[0], state[1], state[2], state[3])
           var (e, f, g, h) = (state[4], state[5], state[6], state[7])
-          for i in 0..<64 {
-            let t1 = h &+ (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) &+ (e & f ^ ~e & g) &+ k[i] &+ w[i]
-            let t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) &+ (a & b ^ a & c ^ b & c)
-            (h, g, f, e, d, c, b, a) = (g, f, e, d &+ t1, c, b, a, t1 &+ t2)
+          // Eight rounds bring every word back to its name, so that none is moved.
+          var i = 0
+          while i < 64 {
+            round(a, b, c, &d, e, f, g, &h, k[i] &+ w[i])
+            round(h, a, b, &c, d, e, f, &g, k[i &+ 1] &+ w[i &+ 1])
+            round(g, h, a, &b, c, d, e, &f, k[i &+ 2] &+ w[i &+ 2])
+            round(f, g, h, &a, b, c, d, &e, k[i &+ 3] &+ w[i &+ 3])
+            round(e, f, g, &h, a, b, c, &d, k[i &+ 4] &+ w[i &+ 4])
+            round(d, e, f, &g, h, a, b, &c, k[i &+ 5] &+ w[i &+ 5])
+            round(c, d, e, &f, g, h, a, &b, k[i &+ 6] &+ w[i &+ 6])
+            round(b, c, d, &e, f, g, h, &a, k[i &+ 7] &+ w[i &+ 7])
+            i &+= 8
           }
           state[0] &+= a
           state[1] &+= b
@@ -57,8 +68,19 @@ public enum SHA256 {
     }
   }
 
+  /// One round; `word` is the constant plus the schedule's word.
   @inline(__always)
-  private static func rotate(_ x: UInt32, _ count: UInt32) -> UInt32 { x >> count | x << (32 &- count) }
+  private static func round(
+    _ a: UInt32, _ b: UInt32, _ c: UInt32, _ d: inout UInt32, _ e: UInt32, _ f: UInt32, _ g: UInt32,
+    _ h: inout UInt32, _ word: UInt32
+  ) {
+    let t = h &+ (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) &+ (g ^ e & (f ^ g)) &+ word
+    d &+= t
+    h = t &+ (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) &+ (a & b | c & (a | b))
+  }
+
+  @inline(__always)
+  private static func rotate(_ x: UInt32, _ count: UInt32) -> UInt32 { x &>> count | x &<< (32 &- count) }
 
   private static let constants: [UInt32] = [
     0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5, 0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5,
