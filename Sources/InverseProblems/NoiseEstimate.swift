@@ -1,98 +1,58 @@
 import AIPOKernels
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
-
-/// Estimates the deviation σ of Gaussian noise from the measurements of one image, by maximum likelihood under a
-/// Gaussian prior: `y ~ N(Aμ, A C Aᵀ + σ²I)`. One eigendecomposition an operator, none an image.
+/// Estimates the deviation σ of white Gaussian noise from one noisy image, without a model of the image.
 ///
-/// In the eigenbasis of A C Aᵀ = U diag(λ) Uᵀ, with r = Uᵀ(y − Aμ), it is the s = σ² that minimises
-/// `½ Σᵢ (log(λᵢ + s) + rᵢ²/(λᵢ + s))`: the directions in which images hardly vary tell the noise.
-public struct NoiseEstimate: Sendable {
-  /// The most measurements for which the decomposition is made.
-  public static let limit = 4096
-
-  /// The least σ that is given: the deviation of rounding to 8 bits. Where the noise is weaker than what the Gaussian
-  /// leaves unexplained, as with few measurements of a clean image, the likelihood can't tell it.
+/// Every channel is folded with Immerkær's mask, the difference of two Laplacians,
+/// ```
+///  1 −2  1
+/// −2  4 −2
+///  1 −2  1
+/// ```
+/// which takes away whatever varies linearly along rows or columns, and leaves noise of deviation 6σ; σ is the
+/// median of the responses' magnitudes over 6 · 0.6745, which edges, being few, hardly move. Texture counts as
+/// noise: on 28×28 pictures of clothes the estimate is high by 5 % at σ = 0.2, 10 % at 0.1, 25 % at 0.05, and
+/// where an 8-bit file has clipped the noise of a black background it is low instead, by up to a quarter.
+///
+/// Sources: J. Immerkær, Fast noise variance estimation, 1996; D. Donoho, De-noising by soft-thresholding, 1995.
+public enum NoiseEstimate {
+  /// The least σ that is given: the deviation of rounding to 8 bits. Weaker noise can't be told from the image.
   public static let floor = 1 / (256 * 12.0.squareRoot())
 
-  private let linearOperator: any LinearOperator
-  private let expected: [Double]
-  private let values: [Double]
-  private let vectors: Matrix
+  /// The least height and width.
+  public static let leastExtent = 3
 
-  /// Throws `invalidWeight` where there are no measurements or more than `limit`, or where a factorisation fails.
-  public init(_ density: GaussianDensity, linearOperator: any LinearOperator) throws(ProblemError) {
-    let m = linearOperator.outputCount
-    guard m > 0, m <= Self.limit else {
-      throw .invalidWeight(what: "number of measurements to estimate sigma from", value: Double(m))
-    }
-    let spread = try Self.covariance(density, linearOperator)
-    let (values, vectors) = try algebra { () throws(LinearAlgebraError) in try spread.symmetricEigen() }
-    self.linearOperator = linearOperator
-    self.values = values.map { max($0, 0) }
-    self.vectors = vectors
-    expected = linearOperator.apply(density.mean)
-  }
+  /// Median of |x| for x of N(0, 1).
+  private static let median = 0.674489750196082
 
-  /// σ for the measurements of one image, between `floor` and 1e3.
-  public func sigma(_ y: [Double]) -> Double {
-    let residual = zip(y, expected).map { $0 - $1 }
-    let squares = vectors.transposedTimes(residual).map { $0 * $0 }
-    func cost(_ logVariance: Double) -> Double {
-      let s = exp(logVariance)
-      var sum = 0.0
-      for (value, square) in zip(values, squares) { sum += log(value + s) + square / (value + s) }
-      return sum
+  /// σ of the finite values of one image in h, w, c order, at least `floor`. Throws `shapeMismatch` where they
+  /// aren't an image of this shape or it is too small.
+  public static func sigma(_ pixels: [Double], shape: ImageShape) throws(ProblemError) -> Double {
+    let (height, width, channels) = (shape.height, shape.width, shape.channels)
+    guard pixels.count == shape.count else {
+      throw .shapeMismatch(what: "the noisy image", found: [pixels.count], expected: [shape.count])
     }
-    // The cost may have several minima: a grid finds the lowest one's valley, golden sections its bottom.
-    let (low, high) = (2 * log(Self.floor), log(1e6))
-    let count = 240
-    let width = (high - low) / Double(count)
-    let best = (0...count).min { cost(low + Double($0) * width) < cost(low + Double($1) * width) } ?? 0
-    var a = max(low, low + Double(best - 1) * width)
-    var b = min(high, low + Double(best + 1) * width)
-    let golden = (5.0.squareRoot() - 1) / 2
-    while b - a > 1e-6 {
-      let (left, right) = (b - golden * (b - a), a + golden * (b - a))
-      if cost(left) < cost(right) { b = right } else { a = left }
+    guard height >= leastExtent, width >= leastExtent else {
+      throw .shapeMismatch(
+        what: "an image to estimate sigma from", found: [height, width],
+        expected: [leastExtent, leastExtent])
     }
-    return exp((a + b) / 4)
-  }
-
-  /// `A C Aᵀ`.
-  private static func covariance(_ density: GaussianDensity, _ a: any LinearOperator) throws(ProblemError)
-    -> Matrix
-  {
-    switch (density.covariance, a.form) {
-    case (.dense(let c), .selection(let kept)):
-      return try algebra { () throws(LinearAlgebraError) in
-        try Matrix(rows: kept.count, columns: kept.count) { c[kept[$0], kept[$1]] }
-      }
-    case (.lowRank(let factor, let diagonal), .selection(let kept)):
-      return try algebra { () throws(LinearAlgebraError) in
-        let rows = try Matrix(rows: kept.count, columns: factor.columns) { factor[kept[$0], $1] }
-        var result = try rows.timesTransposed(rows)
-        for (k, i) in kept.enumerated() { result[k, k] += diagonal[i] }
-        return result
-      }
-    case (.dense(let c), _):
-      let matrix = try a.matrix()
-      return try algebra { () throws(LinearAlgebraError) in try matrix.times(c).timesTransposed(matrix) }
-    case (.lowRank(let factor, let diagonal), _):
-      let matrix = try a.matrix()
-      return try algebra { () throws(LinearAlgebraError) in
-        let rows = try matrix.times(factor)
-        var result = try rows.timesTransposed(rows)
-        let weighted = try Matrix(rows: matrix.rows, columns: matrix.columns) {
-          matrix[$0, $1] * diagonal[$1]
+    /// The second difference along a row, around a pixel.
+    func row(_ y: Int, _ x: Int, _ c: Int) -> Double {
+      let i = (y * width + x) * channels + c
+      return pixels[i - channels] - 2 * pixels[i] + pixels[i + channels]
+    }
+    var magnitudes: [Double] = []
+    magnitudes.reserveCapacity((height - 2) * (width - 2) * channels)
+    for y in 1..<(height - 1) {
+      for x in 1..<(width - 1) {
+        for c in 0..<channels {
+          magnitudes.append(abs(row(y - 1, x, c) - 2 * row(y, x, c) + row(y + 1, x, c)))
         }
-        result.add(try weighted.timesTransposed(matrix), scaledBy: 1)
-        return result
       }
     }
+    magnitudes.sort()
+    let n = magnitudes.count
+    let middle = magnitudes[(n - 1) / 2] / 2 + magnitudes[n / 2] / 2
+    return min(max(middle / (6 * median), floor), .greatestFiniteMagnitude)
   }
 }

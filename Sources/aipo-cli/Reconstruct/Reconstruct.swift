@@ -30,6 +30,12 @@ struct Reconstruct: Verb {
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
+  func validate() throws {
+    let images = output.paths(methods: solver.method.methods).map { ("--out", Optional($0)) }
+    try OutputPath.requireDistinct(
+      images + [("--report", output.report), ("--sheet", output.sheet), ("--trace", output.trace)])
+  }
+
   func perform() throws -> ExitStatus {
     let paths = output.paths(methods: solver.method.methods)
     try OutputPath.checkWritable(paths + [output.report, output.sheet, output.trace])
@@ -43,8 +49,7 @@ struct Reconstruct: Verb {
   private func reconstruct<Scalar: KernelScalar>(_: Scalar.Type, paths: [OutputPath]) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
     let gaussian = try prior.gaussian()
-    let input = try ReconstructionInput(
-      observation, shape: prior.shape, seed: common.seed, gaussian: gaussian)
+    let input = try ReconstructionInput(observation, shape: prior.shape, seed: common.seed)
     let methods = solver.method.methods
     let run = ReconstructionRun<Scalar>(
       methods: methods, settings: settings(input, prior),
@@ -151,9 +156,6 @@ struct ReconstructOutputOptions: ParsableArguments {
   func validate() throws {
     try out?.requireImageSuffix("--out")
     try sheet?.requirePNG("--sheet")
-    try OutputPath.requireDistinct([
-      ("--out", out), ("--report", report), ("--sheet", sheet), ("--trace", trace),
-    ])
   }
 
   /// Where each method's images go: `--out`, with the method in the name where there are several.

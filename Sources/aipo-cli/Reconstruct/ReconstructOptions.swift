@@ -152,8 +152,8 @@ struct ObservationOptions: ParsableArguments {
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      Deviation of the noise of one measurement on the [0, 1] scale, or auto to estimate it from each \
-      observation (what --simulate adds then has the default). (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m for sense)
+      Deviation of the noise of one measurement on the [0, 1] scale; for denoise, auto estimates it from \
+      each observation (what --simulate adds then has the default). (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m for sense)
       """, valueName: "s"))
   var sigma: NumberOrAuto?
 
@@ -184,8 +184,13 @@ struct ObservationOptions: ParsableArguments {
     if simulate != nil, truth != nil {
       throw ValidationError("--simulate takes its images as truth, so --truth can't be given")
     }
-    if case .number(let value) = sigma, !(value > 0 && value.isFinite) {
-      throw ValidationError("--sigma is \(value), expected a positive number or auto")
+    // Its square and the inverse of that must be numbers, too.
+    if case .number(let value) = sigma, !(1e-150...1e150).contains(value) {
+      throw ValidationError("--sigma is \(value), expected a number from 1e-150 to 1e150, or auto")
+    }
+    if sigma == .auto, task != .denoise {
+      throw ValidationError(
+        "--sigma auto goes with --task denoise; \(task.rawValue) needs a number or the default")
     }
     if let measurements, measurements < 1 || measurements > 1 << 20 {
       throw ValidationError("--measurements is \(measurements), expected 1 to \(1 << 20)")

@@ -28,9 +28,6 @@ struct ReconstructionInput {
   let seed: UInt64
   /// What simulated noise is drawn from, and what is known about an observation's.
   let noise: GaussianNoise
-  /// What `--sigma auto` estimates σ with; σ is `noise`'s otherwise.
-  private let gaussian: GaussianDensity?
-  private let sharedEstimate: NoiseEstimate?
   /// m, or nil where it differs from image to image.
   let measurements: Int?
 
@@ -54,7 +51,7 @@ struct ReconstructionInput {
   }
 
   /// Opens and checks everything that the flags name. Throws before any work is done.
-  init(_ options: ObservationOptions, shape: ImageShape, seed: UInt64, gaussian: GaussianDensity?) throws {
+  init(_ options: ObservationOptions, shape: ImageShape, seed: UInt64) throws {
     self.options = options
     self.shape = shape
     self.seed = seed
@@ -82,28 +79,10 @@ struct ReconstructionInput {
     case .mask(let mask): measurements = mask.isShared ? mask.observed(index: 0).count { $0 } : nil
     }
     noise = try GaussianNoise(sigma: Self.sigma(options, measurements: measurements ?? shape.count))
-    guard case .auto = options.sigma else {
-      self.gaussian = nil
-      sharedEstimate = nil
-      return
-    }
-    guard let gaussian else {
-      throw CommandFailure(
-        .badData,
-        "--sigma auto needs the mean and covariance of the training images, which the model doesn't hold")
-    }
-    self.gaussian = gaussian
-    let operators: [any LinearOperator]
-    switch self.model {
-    case .identity: operators = [IdentityOperator(count: shape.count)]
-    case .dense(let matrix): operators = [matrix]
-    case .pattern, .mask: operators = []
-    }
-    sharedEstimate = try operators.first.map { try NoiseEstimate(gaussian, linearOperator: $0) }
   }
 
   /// Images that a chunk may hold: an estimated σ is each image's own.
-  var chunkLimit: Int { gaussian == nil ? 32 : 1 }
+  var chunkLimit: Int { options.sigma == .auto ? 1 : 32 }
 
   /// Images to reconstruct.
   var count: Int {
@@ -137,9 +116,8 @@ struct ReconstructionInput {
     }
     try Self.requireFinite(rows, names)
     var noise = noise
-    if let gaussian {
-      let estimate = try sharedEstimate ?? NoiseEstimate(gaussian, linearOperator: linear(0))
-      noise = try GaussianNoise(sigma: estimate.sigma(rows[0]))
+    if options.sigma == .auto {
+      noise = try GaussianNoise(sigma: try NoiseEstimate.sigma(rows[0], shape: shape))
     }
     let problem = try InverseProblem(
       operators: operators, noise: noise, observations: rows, imageShape: shape)
@@ -220,6 +198,9 @@ struct ReconstructionInput {
     }
   }
 
+  /// Of an operator.
+  private static let largestEntry = 1e100
+
   private static func matrix(_ options: ObservationOptions, shape: ImageShape, seed: UInt64) throws
     -> DenseOperator
   {
@@ -234,9 +215,16 @@ struct ReconstructionInput {
         "\(path): the operator has shape \(array.shape), expected [m, \(shape.count)] for images of \(shape)")
     }
     let columns = array.shape[1]
-    return try array.withUnsafeBufferPointer { values in
+    let linear = try array.withUnsafeBufferPointer { values in
       try DenseOperator(try Matrix(rows: array.shape[0], columns: columns) { values[$0 * columns + $1] })
     }
+    // Entries whose squares overflow would only fail later, without a name.
+    let largest = array.elements.reduce(0) { max($0, abs($1)) }
+    guard largest <= Self.largestEntry else {
+      throw CommandFailure(
+        .badData, "\(path): the operator holds \(largest), expected values of at most \(Self.largestEntry)")
+    }
+    return linear
   }
 
   private static func source(_ options: ObservationOptions, shape: ImageShape, model: Model) throws -> Source
