@@ -1,6 +1,12 @@
 import AIPO
 import ArgumentParser
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
 /// A file that a verb is going to write, tried before the work starts.
 struct OutputPath: ExpressibleByArgument, Hashable {
   let path: String
@@ -39,15 +45,29 @@ struct OutputPath: ExpressibleByArgument, Hashable {
     }
   }
 
-  /// Refuses outputs that would replace each other.
+  /// Refuses outputs that would replace each other, however their names are spelled.
   static func requireDistinct(_ outputs: [(flag: String, output: OutputPath?)]) throws {
-    var seen: [OutputPath: String] = [:]
+    var seen: [String: String] = [:]
     for (flag, output) in outputs {
       guard let output else { continue }
-      if let other = seen.updateValue(flag, forKey: output) {
+      if let other = seen.updateValue(flag, forKey: output.resolved) {
         throw ValidationError("\(other) and \(flag) both write '\(output.path)'")
       }
     }
+  }
+
+  /// The file itself, or its name in the folder itself where there is none yet.
+  private var resolved: String {
+    func real(_ path: String) -> String? {
+      guard let found = realpath(path, nil) else { return nil }
+      defer { free(found) }
+      return String(cString: found)
+    }
+    if let file = real(path) { return file }
+    let slash = path.lastIndex(of: "/")
+    let folder = slash.map { String(path[...$0]) } ?? "."
+    let name = slash.map { String(path[path.index(after: $0)...]) } ?? path
+    return real(folder).map { $0 + "/" + name } ?? path
   }
 
   /// Throws for the first output that couldn't be written at the end of the work.

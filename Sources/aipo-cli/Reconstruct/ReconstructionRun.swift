@@ -121,7 +121,12 @@ final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
       try common.printJSON(json(state.figures))
       try common.print(ReconstructionTable.text(methods: methods, figures: state.figures))
       if let interrupted = Interrupt.status { return interrupted }
-      return state.figures.joined().contains { $0.objective == nil } ? .noResult : .done
+      let failed = state.figures.joined().filter { $0.objective == nil }
+      guard let first = failed.first else { return .done }
+      Console.error(
+        "aipo: \(failed.count) of \(state.figures.joined().count) results aren't finite, the first of them "
+          + "that of \(first.source) (\(first.reason))")
+      return .noResult
     }
   }
 
