@@ -26,7 +26,9 @@ struct Info: Verb {
   }
 
   func perform() throws -> ExitStatus {
-    let (model, source) = try ModelSource.load(try ModelLocator.path(named: file ?? model.model))
+    let path = try ModelLocator.path(
+      named: file ?? model.model, from: file == nil ? "--model" : "the argument")
+    let (model, source) = try ModelSource.load(path)
     let (text, json) = (try Self.text(model, source), try Self.json(model, source))
     try common.print(text)
     try common.printJSON(json)

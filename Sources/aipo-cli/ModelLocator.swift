@@ -11,8 +11,8 @@ enum ModelLocator {
 
   /// The named file, else `$AIPO_MODEL`, else the shipped prior in `../share/aipo` beside the executable or
   /// in `Models` in a folder above it.
-  static func path(named: String?) throws(CommandFailure) -> String {
-    if let named { return try existing(named, from: "--model") }
+  static func path(named: String?, from origin: String = "--model") throws(CommandFailure) -> String {
+    if let named { return try existing(named, from: origin) }
     if let value = getenv("AIPO_MODEL"), value.pointee != 0 {
       return try existing(String(cString: value), from: "$AIPO_MODEL")
     }
@@ -37,6 +37,10 @@ enum ModelLocator {
     guard stat(path, &status) == 0 else {
       let reason = String(cString: strerror(errno))
       throw CommandFailure(.inputMissing, "model '\(path)' (from \(origin)): \(reason)")
+    }
+    // One like /dev/zero never ends.
+    if status.st_mode & S_IFMT == S_IFCHR {
+      throw CommandFailure(.inputMissing, "model '\(path)' (from \(origin)): is a device, expected a file")
     }
     return path
   }

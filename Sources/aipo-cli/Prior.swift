@@ -27,6 +27,7 @@ struct Prior<Scalar: KernelScalar> {
 
   init(options: ModelOptions, common: CommonOptions) throws {
     (model, source) = try ModelSource.load(try options.path())
+    try WorkingMemory.require(threads: common.threadCount)
     flow = try model.makeFlow(threads: common.threadCount)
     common.remark("model \(source.path), \(shape), \(flow.parameterCount) parameters")
   }

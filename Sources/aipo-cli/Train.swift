@@ -42,18 +42,18 @@ struct Train: Verb {
   @Flag(help: "Go on at the folder's checkpoint; start anew where there is none.")
   var resume = false
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Updates of the parameters: steps.", valueName: "n"))
+  @Option(parsing: .unconditional, help: Self.setting("Updates of the parameters", \.steps, "steps", "n"))
   var steps: String?
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Images a step: batch.", valueName: "n"))
+  @Option(parsing: .unconditional, help: Self.setting("Images a step", \.batch, "batch", "n"))
   var batch: String?
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Learning rate: rate.", valueName: "r"))
+  @Option(parsing: .unconditional, help: Self.setting("Learning rate", \.rate.peak, "rate", "r"))
   var rate: String?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Steps between checkpoints: checkpoint-every.", valueName: "n"))
+    help: Self.setting("Steps between checkpoints", \.checkpointEvery, "checkpoint-every", "n"))
   var checkpointEvery: String?
 
   @Flag(help: "Print the settings as YAML, each key explained, and stop.")
@@ -62,6 +62,14 @@ struct Train: Verb {
   @OptionGroup var size: SizeOptions
   @OptionGroup var common: CommonOptions
 
+  /// Help for a flag that overrides a key of the YAML.
+  private static func setting<Value>(
+    _ text: String, _ field: KeyPath<TrainingConfig, Value>, _ key: String, _ valueName: String
+  ) -> ArgumentHelp {
+    let value = TrainingConfig()[keyPath: field]
+    return ArgumentHelp("\(text). (default: \(key) of the YAML, else \(value))", valueName: valueName)
+  }
+
   func validate() throws {
     if out == nil, !printConfig { throw ValidationError("--out is needed: the run's folder") }
   }
@@ -69,10 +77,13 @@ struct Train: Verb {
   func perform() throws -> ExitStatus {
     let config = try configuration()
     if printConfig {
-      try Console.output(config.yaml(explained: true, data: true))
+      let yaml = config.yaml(explained: true, data: true)
+      if !common.json { try Console.output(yaml) }
+      try common.printJSON(.object([("config", .string(yaml))]))
       return .done
     }
     let folder = try RunFolder(path: out ?? "", resume: resume)
+    try WorkingMemory.require(threads: common.threadCount)
     // A step may take longer than a second, and its checkpoint is worth waiting for.
     Interrupt.install(grace: 20)
     let data = try images(config.data.images, config, what: "--data")
