@@ -81,6 +81,18 @@ import Testing
     #expect(other.fails(65, saying: "rate"), "\(other.error)")
   }
 
+  /// The rate is that of this process, which at its first step can't know any yet.
+  @Test func progressCountsFromTheResume() throws {
+    let first = try Program.Running(arguments("run"), in: folder)
+    try wait(for: "run/checkpoint.safetensors", while: first)
+    first.send(SIGINT)
+    try #require(first.wait().status == 130)
+    let resumed = try Program.run(arguments("run", ["--resume", "-v"]), in: folder)
+    try #require(resumed.status == 0, "\(resumed.error)")
+    let line = try #require(resumed.errorLines.first { $0.contains("/400 steps") })
+    #expect(!line.contains("/s"), "\(line)")
+  }
+
   @Test func aFolderInUseIsLocked() throws {
     let first = try Program.Running(arguments("run"), in: folder)
     try wait(for: "run/log.jsonl", while: first)
@@ -122,5 +134,7 @@ import Testing
     try folder.write(printed.output, to: "again.yaml")
     let again = try Program.run(["train", "--print-config", "--config", "again.yaml"], in: folder)
     #expect(again.output == printed.output)
+    let json = try Program.run(["train", "--print-config", "--config", "again.yaml", "--json"], in: folder)
+    #expect(try json.json["config"] as? String == printed.output)
   }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 /// Wrong usage: exit code 64, nothing on standard output, nothing written.
@@ -29,13 +30,47 @@ import Testing
     }
   }
 
+  @Test func aModelThatIsADevice() throws {
+    let folder = try Scratch()
+    let result = try Program.run(["info", "/dev/zero"], in: folder)
+    #expect(result.fails(66, saying: "/dev/zero", "the argument"), "\(result.error)")
+  }
+
+  @Test func kernelsThatThereAreNot() throws {
+    let folder = try Scratch()
+    let typo = try Program.run(["info"], in: folder, environment: ["AIPO_KERNELS": "typo"])
+    #expect(typo.fails(64, saying: "typo", "portable", "reference"), "\(typo.error)")
+    let known = try Program.run(["--version"], in: folder, environment: ["AIPO_KERNELS": "reference"])
+    #expect(known.status == 0 && known.output.contains("kernels reference"))
+  }
+
+  /// OpenBLAS asks for ever for memory that a limit denies.
+  @Test func tooLittleMemory() throws {
+    let fixture = try Fixture.shared.get()
+    let process = Process()
+    let output = Pipe()
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = [
+      "-c", "ulimit -v 150000; exec timeout 60 \"$0\" logprob \"$1\" --model \"$2\" 2>&1", Program.path,
+      fixture.images, fixture.model,
+    ]
+    process.standardOutput = output
+    try process.run()
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    // Some machines load the libraries in more than that, and don't come to the program's own check.
+    #expect(process.terminationStatus != 0 && process.terminationStatus != 124, "\(text)")
+    #expect(process.terminationReason == .exit, "\(text)")
+    #expect(text.contains("memory") || text.contains("librar"), "\(text)")
+  }
+
   @Test func helpHasAnExampleAndGoesToStandardOutput() throws {
     let folder = try Scratch()
-    for verb in [[], ["info"]] {
+    for verb in [[], ["info"], ["train"], ["sample"], ["encode"], ["decode"], ["logprob"], ["reconstruct"]] {
       let result = try Program.run(verb + ["--help"], in: folder)
       #expect(result.status == 0)
       #expect(result.error.isEmpty)
-      #expect(result.output.contains("Example:"))
+      #expect(result.output.contains("Example:") || result.output.contains("Examples:"))
     }
   }
 

@@ -92,6 +92,55 @@ import Testing
     try expectFailure(65, inpaint + ["--mask", "box:1,4,1,1"], saying: "nan")
   }
 
+  @Test func operatorOfValuesTooLarge() throws {
+    try folder.write(
+      TestNPY.bytes(shape: [2, 64], doubles: [Double](repeating: 1e200, count: 128)), to: "A.npy")
+    try folder.write(TestNPY.bytes(shape: [2], floats: [0, 1]), to: "y.npy")
+    try expectFailure(
+      65, ["reconstruct", "--task", "sense", "--operator", "A.npy", "--observation", "y.npy"],
+      saying: "A.npy", "1e+200")
+  }
+
+  /// Values that no density can be told of end in JSON, a line, and a code of their own.
+  @Test func noFiniteResult() throws {
+    try folder.write(
+      TestNPY.bytes(shape: [8, 8], doubles: [Double](repeating: 1e300, count: 64)), to: "huge.npy")
+    let result = try fixture.run(
+      ["reconstruct", "--task", "denoise", "--observation", "huge.npy", "--json"], in: folder)
+    #expect(result.status == 75)
+    #expect(result.errorLines.count == 1 && result.error.contains("1 of 1"), "\(result.error)")
+    #expect(try (result.json["images"] as? [Any])?.count == 1)
+  }
+
+  @Test func estimatedNoise() throws {
+    let result = try fixture.run(denoise(["--sigma", "auto", "--method", "gaussian", "--json"]), in: folder)
+    try #require(result.status == 0, "\(result.error)")
+    let images = try #require(try result.json["images"] as? [[String: Any]])
+    for image in images {
+      let sigma = try #require(image["sigma"] as? Double)
+      #expect(sigma > 0.05 && sigma < 0.2, "\(sigma) for 0.1")
+    }
+    try expectFailure(
+      64,
+      [
+        "reconstruct", "--task", "sense", "--simulate", fixture.images, "--measurements", "9", "--sigma",
+        "auto",
+      ], saying: "auto", "denoise")
+    try expectFailure(
+      64,
+      [
+        "reconstruct", "--task", "inpaint", "--simulate", fixture.images, "--mask", "center:2", "--sigma",
+        "auto",
+      ], saying: "auto", "denoise")
+  }
+
+  /// Two outputs that are one file, in other words.
+  @Test func outputsThatWouldReplaceEachOther() throws {
+    try expectFailure(64, denoise(["--out", "x.npy", "--report", "./x.npy"]), saying: "--report")
+    try expectFailure(
+      64, denoise(["--out", "x.npy", "--method", "aipo,fixed", "--trace", "x-fixed.npy"]), saying: "--trace")
+  }
+
   @Test func masks() throws {
     let inpaint = [
       "reconstruct", "--task", "inpaint", "--simulate", fixture.images, "--indices", "0", "--out", "x.npy",
@@ -111,7 +160,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ["--sigma", "-0.1"], ["--sigma=-0.1"], ["--sigma", "0"], ["--sigma", "nan"], ["--sigma", "inf"],
+    ["--sigma", "-0.1"], ["--sigma=-0.1"], ["--sigma", "0"], ["--sigma", "1e-300"], ["--sigma", "1e300"],
+    ["--sigma", "nan"], ["--sigma", "inf"],
     ["--lambda", "-1"],
     ["--lambda", "x"], ["--tolerance", "2"], ["--max-evaluations", "0"], ["--method", "best"],
     ["--space", "y"],
