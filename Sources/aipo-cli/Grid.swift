@@ -59,10 +59,26 @@ struct Grid: Verb {
       throw CommandFailure(.badData, "there are no images to lay out")
     }
     let count = elements.count / shape.count
+    try requireReasonableSize(count, shape)
     let batch = try Tensor(shape: [count, shape.height, shape.width, shape.channels], elements: elements)
     try ImageGrid(batch, columns: columns, scale: scale, gap: gap).write(to: out.path)
     try common.print("\(count) images in \(out.path)")
     try common.printJSON(.object([("out", .string(out.path)), ("count", .int(count))]))
     return .done
+  }
+
+  /// Refuses a picture that would hardly fit in memory.
+  private func requireReasonableSize(_ count: Int, _ shape: ImageShape) throws(CommandFailure) {
+    let limit = 1e8
+    let across = Double(min(columns ?? Int(Double(count).squareRoot().rounded(.up)), count))
+    let down = (Double(count) / across).rounded(.up)
+    let pixels =
+      across * Double(shape.width * scale + gap) * down * Double(shape.height * scale + gap)
+    guard pixels <= limit else {
+      throw CommandFailure(
+        .usage,
+        "the picture of \(count) images would have \(fixed(pixels / 1e6, 0)) million pixels, expected at most "
+          + "\(fixed(limit / 1e6, 0)) million; take fewer images or a smaller --scale or --gap")
+    }
   }
 }

@@ -64,6 +64,18 @@ import Testing
     #expect(text.contains("memory") || text.contains("librar"), "\(text)")
   }
 
+  @Test func aGridTooLarge() throws {
+    let fixture = try Fixture.shared.get()
+    let folder = try Scratch()
+    let arguments = ["grid", fixture.images, "--columns", "48", "--gap", "100", "--out", "g.png"]
+    #expect(try Program.run(arguments, in: folder).status == 0)
+    let larger = try Program.run(
+      ["grid"] + Array(repeating: fixture.images, count: 60) + ["--gap", "1000", "--out", "h.png"], in: folder
+    )
+    #expect(larger.fails(64, saying: "million pixels"), "\(larger.error)")
+    #expect(try folder.names == ["g.png"])
+  }
+
   @Test func helpHasAnExampleAndGoesToStandardOutput() throws {
     let folder = try Scratch()
     for verb in [[], ["info"], ["train"], ["sample"], ["encode"], ["decode"], ["logprob"], ["reconstruct"]] {
