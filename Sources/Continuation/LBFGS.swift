@@ -33,7 +33,7 @@ public struct LBFGS: Corrector {
   private var best: (point: [Double], sample: ObjectiveSample)?
   private var didReset = false
 
-  public init(memory: Int = 12, firstStep: Double = 0.1) {
+  public init(memory: Int = 30, firstStep: Double = 0.1) {
     self.memory = memory
     self.firstStep = firstStep
   }

@@ -25,7 +25,7 @@ public struct AdaptiveStep: StepControl {
   /// A solve of at most this many iterations was easy.
   public let easy: Int
 
-  public init(firstStep: Double = 0.1, smallest: Double = 1e-4, largest: Double = 0.5, easy: Int = 3) {
+  public init(firstStep: Double = 0.05, smallest: Double = 1e-4, largest: Double = 0.5, easy: Int = 3) {
     self.firstStep = firstStep
     self.smallest = smallest
     self.largest = largest
