@@ -79,7 +79,7 @@ public struct ReconstructionOptions: Sendable {
   public var lambdaRule: any LambdaRule = RiskRule()
   public var curvature = PriorCurvature()
   /// Evaluations of the flow an image.
-  public var maximumEvaluations = 300
+  public var maximumEvaluations = 1000
   public var seed: UInt64 = 0
   /// The images' indices in their source, which key random starts; 0, 1, … where empty.
   public var sourceIndices: [Int] = []
