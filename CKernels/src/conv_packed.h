@@ -16,6 +16,9 @@
 
 typedef T NAME(vec) __attribute__((vector_size(CK_VBYTES), aligned(sizeof(T)), may_alias));
 
+/* The channel counts for which loops over channels are compiled with a constant bound. */
+#define CK_CONSTANT_CHANNELS(X) X(1) X(2) X(4) X(6) X(8) X(12) X(16) X(24)
+
 /* value where test > 0, else 0 */
 #define CK_WHERE_POSITIVE(test, value) (NAME(vec))((__typeof__((test) > (test)))(value) & ((test) > 0))
 
@@ -284,16 +287,7 @@ static void NAME(scatter_row)(const ck_conv *v, int64_t r, const T *partial, int
   int32_t co = v->out_channels;
 #define CK_CHANNELS(M)                                                                                         \
   case M: NAME(scatter_channels)(v, r, partial, ps, tap_sums, bias, pad, flags, gate, y, ys, 0, M); return;
-  switch (co) {
-    CK_CHANNELS(1)
-    CK_CHANNELS(2)
-    CK_CHANNELS(4)
-    CK_CHANNELS(6)
-    CK_CHANNELS(8)
-    CK_CHANNELS(12)
-    CK_CHANNELS(16)
-    CK_CHANNELS(24)
-  }
+  switch (co) { CK_CONSTANT_CHANNELS(CK_CHANNELS) }
 #undef CK_CHANNELS
   for (int32_t o0 = 0; o0 < co; o0 += CK_MAX_STACK) {
     int32_t m = co - o0 < CK_MAX_STACK ? co - o0 : CK_MAX_STACK;
@@ -416,16 +410,7 @@ static void NAME(expand)(const ck_conv *v, int64_t p0, int32_t count, const T *x
                          int32_t shifted, T pad, T *to, int64_t ts) {
 #define CK_CHANNELS(M) \
   case M: NAME(expand_channels)(v, p0, count, x, xs, M, shifted, pad, to, ts); return;
-  switch (c) {
-    CK_CHANNELS(1)
-    CK_CHANNELS(2)
-    CK_CHANNELS(4)
-    CK_CHANNELS(6)
-    CK_CHANNELS(8)
-    CK_CHANNELS(12)
-    CK_CHANNELS(16)
-    CK_CHANNELS(24)
-  }
+  switch (c) { CK_CONSTANT_CHANNELS(CK_CHANNELS) }
 #undef CK_CHANNELS
   NAME(expand_channels)(v, p0, count, x, xs, c, shifted, pad, to, ts);
 }
@@ -480,6 +465,7 @@ static void NAME(conv_wgrad)(const ck_conv *v, int64_t row0, int64_t row1, const
 #undef CK_BLOCK
 #undef CK_GRAD_BLOCK
 #undef CK_GRAD_TILE
+#undef CK_CONSTANT_CHANNELS
 #undef CK_WHERE_POSITIVE
 #undef CK_MICRO
 #undef CK_TILE
