@@ -128,9 +128,12 @@ public final class AtomicFile {
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
       }
-      if name.hasPrefix(prefix) { unlink("\(folder)/\(name)") }
+      if isLeftover(name) { unlink("\(folder)/\(name)") }
     }
   }
+
+  /// Whether a file of this name was left unfinished, or is being written.
+  package static func isLeftover(_ name: String) -> Bool { name.hasPrefix(prefix) }
 
   private func transfer(
     _ bytes: UnsafeRawBufferPointer,

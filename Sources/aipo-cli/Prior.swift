@@ -10,10 +10,14 @@ struct ModelSource: Sendable {
 
   static func load(_ path: String) throws(FileError) -> (FlowModel, ModelSource) {
     let model = try FlowModel.load(path: path)
+    return (model, ModelSource(path: path, name: stem(path), checksum: model.checksum ?? ""))
+  }
+
+  /// The file's name without its suffix.
+  static func stem(_ path: String) -> String {
     let file = path.split(separator: "/").last.map(String.init) ?? path
     let suffix = ".safetensors"
-    let stem = file.hasSuffix(suffix) ? String(file.dropLast(suffix.count)) : file
-    return (model, ModelSource(path: path, name: stem, checksum: model.checksum ?? ""))
+    return file.hasSuffix(suffix) ? String(file.dropLast(suffix.count)) : file
   }
 }
 

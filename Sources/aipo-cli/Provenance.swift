@@ -30,7 +30,7 @@ enum Provenance {
   }
 
   /// A word as a shell reads it.
-  private static func quoted(_ word: String) -> String {
+  static func quoted(_ word: String) -> String {
     let isPlain =
       !word.isEmpty
       && word.utf8.allSatisfy { byte in

@@ -6,14 +6,15 @@ import AIPO
   import Darwin
 #endif
 
-/// The folder of a training run.
+/// The folder of a run that can be resumed.
 final class RunFolder {
   let path: String
   private let existed: Bool
 
   /// Checks that the folder can be used, without making it: it doesn't exist yet but can, or it is empty, or
-  /// the run is to be resumed.
-  init(path: String, resume: Bool) throws {
+  /// `isOwn` finds in its content the run that is to go on; `remedy` says what to do where it doesn't. `file`
+  /// is one that the run writes.
+  init(path: String, file: String, remedy: String, isOwn: (_ content: [String]) -> Bool) throws {
     self.path = path
     var status = stat()
     existed = stat(path, &status) == 0
@@ -27,11 +28,11 @@ final class RunFolder {
     guard status.st_mode & S_IFMT == S_IFDIR else {
       throw FileError.unwritable(path: path, reason: "exists and is no folder")
     }
-    if !resume, let name = try Self.content(path).first {
-      throw FileError.unwritable(
-        path: path, reason: "the folder isn't empty (\(name)); name another or go on with --resume")
+    let content = try Self.content(path)
+    if let name = content.first, !isOwn(content) {
+      throw FileError.unwritable(path: path, reason: "the folder isn't empty (\(name)); \(remedy)")
     }
-    try AtomicFile.checkWritable(path + "/log.jsonl")
+    try AtomicFile.checkWritable(path + "/\(file)")
   }
 
   func create() throws(FileError) {
@@ -49,7 +50,7 @@ final class RunFolder {
     if !existed { rmdir(path) }
   }
 
-  /// Names in the folder, but for the lock's.
+  /// Names in the folder, but for the lock's and what a killed run left half-written.
   private static func content(_ path: String) throws(FileError) -> [String] {
     guard let stream = opendir(path) else {
       throw .unwritable(path: path, reason: String(cString: strerror(errno)).lowercased())
@@ -60,7 +61,7 @@ final class RunFolder {
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
       }
-      if ![".", "..", ".lock"].contains(name) { names.append(name) }
+      if ![".", "..", ".lock"].contains(name), !AtomicFile.isLeftover(name) { names.append(name) }
     }
     return names.sorted()
   }

@@ -82,7 +82,9 @@ struct Train: Verb {
       try common.printJSON(.object([("config", .string(yaml))]))
       return .done
     }
-    let folder = try RunFolder(path: out ?? "", resume: resume)
+    let folder = try RunFolder(
+      path: out ?? "", file: "log.jsonl", remedy: "name another or go on with --resume",
+      isOwn: { _ in resume })
     try WorkingMemory.require(threads: common.threadCount)
     // A step may take longer than a second, and its checkpoint is worth waiting for.
     Interrupt.install(grace: 20)
@@ -98,7 +100,7 @@ struct Train: Verb {
   private func configuration() throws -> TrainingConfig {
     var result = TrainingConfig()
     if let config {
-      let bytes = try InputFile.bytes(path: config, limit: 1 << 20)
+      let bytes = try InputFile.bytes(path: config, limit: ConfigDocument.sizeLimit)
       result = try TrainingConfig(yaml: String(decoding: bytes, as: UTF8.self), path: config)
     }
     if result.flow == nil { result.flow = .glow(levels: 2, steps: 8, hidden: 64) }

@@ -48,36 +48,30 @@ struct Reconstruct: Verb {
 
   private func reconstruct<Scalar: KernelScalar>(_: Scalar.Type, paths: [OutputPath]) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
-    let gaussian = try prior.gaussian()
-    let input = try ReconstructionInput(observation, shape: prior.shape, seed: common.seed)
+    let job = ReconstructionJob(
+      prior: prior, gaussian: try prior.gaussian(),
+      input: try ReconstructionInput(observation, shape: prior.shape, seed: common.seed), solver: solver)
     let methods = solver.method.methods
     let run = ReconstructionRun<Scalar>(
-      methods: methods, settings: settings(input, prior),
+      methods: methods, settings: settings(job.input, prior),
       writers: try ReconstructionWriters(
         paths: paths, shape: prior.shape, trace: output.trace, report: output.report,
         sheet: output.sheet), common: common)
     Interrupt.whenOverdue { [weak run] in _ = try? run?.finish() }
 
     let progress = ProgressLine(
-      "reconstruct", total: input.count * methods.count, unit: "images", options: common)
-    let size = batchSize(prior.shape, limit: input.chunkLimit)
+      "reconstruct", total: job.count * methods.count, unit: "images", options: common)
     var done = 0
-    for start in stride(from: 0, to: input.count, by: size) where !Interrupt.requested {
-      let chunk = try input.chunk(start..<min(start + size, input.count))
+    for places in job.chunks(of: 0..<job.count) where !Interrupt.requested {
+      let chunk = try job.input.chunk(places)
       for (k, method) in methods.enumerated() where !Interrupt.requested {
-        let options = solver.options(method, seed: common.seed, indices: chunk.indices)
-        let reconstructor = try Reconstructor<Scalar>(
-          problem: chunk.problem, prior: prior.flow, gaussian: gaussian, options: options)
         let before = done
         let quality = PathQuality(chunk)
         let isTraced = output.report != nil || output.trace != nil
-        let observer = ReconstructionObserver<Scalar>(
+        let results = try job.solve(
+          chunk, by: method,
           onStates: { if isTraced { quality.observe($0) } },
-          onProgress: { state in
-            progress.update(Double(before + state.finished), Self.describe(state, method))
-          },
-          isCancelled: { Interrupt.requested })
-        let results = try reconstructor.run(observer).filter { $0.reason != .cancelled }
+          onProgress: { progress.update(Double(before + $0.finished), describe($0, method)) })
         try run.add(results, of: k, chunk: chunk, quality: quality)
         done += chunk.indices.count
         progress.update(Double(done))
@@ -85,14 +79,6 @@ struct Reconstruct: Verb {
     }
     progress.finish()
     return try run.finish()
-  }
-
-  private static func describe(_ state: ReconstructionProgress, _ method: ReconstructionMethod) -> String {
-    var text = method.rawValue
-    if let lambda = state.lambda { text += ", λ \(fixed(lambda, 3))" }
-    if let t = state.t, t < 1 { text += ", t \(fixed(t, 2))" }
-    if let objective = state.objective { text += ", objective \(fixed(objective, 1))" }
-    return text
   }
 
   /// What decided the result, for the JSON and the report.

@@ -14,49 +14,6 @@ struct RunSettings: Sendable {
   var provenance: [(String, JSONValue)]
 }
 
-/// The figures of one reconstructed image.
-struct ImageFigures: Sendable {
-  let source: String
-  let psnr: Double?
-  let ssim: Double?
-  let psnrObserved: Double?
-  let objective: Double?
-  let recon: Double
-  let reg: Double?
-  let lambda: Double
-  let evaluations: Int
-  let iterations: Int
-  let seconds: Double
-  let converged: Bool
-  let reason: String
-  /// The path that was taken.
-  let path: String
-  /// Deviation of the noise that the solution supposes.
-  let sigma: Double
-
-  var json: JSONValue {
-    .object([
-      ("source", .string(source)), ("psnr", .optional(psnr)), ("ssim", .optional(ssim)),
-      ("psnrObserved", .optional(psnrObserved)), ("objective", .optional(objective)),
-      ("recon", .number(recon)), ("reg", .optional(reg)), ("lambda", .number(lambda)),
-      ("evaluations", .int(evaluations)), ("iterations", .int(iterations)), ("seconds", .number(seconds)),
-      ("converged", .bool(converged)), ("reason", .string(reason)),
-      ("sigma", .number(sigma)),
-    ])
-  }
-}
-
-/// The mean of what is there; nil where nothing is.
-func mean(_ values: some Sequence<Double?>) -> Double? {
-  var sum = 0.0
-  var count = 0
-  for case .some(let value) in values {
-    sum += value
-    count += 1
-  }
-  return count == 0 ? nil : sum / Double(count)
-}
-
 /// Collects results as they come, writes them, and closes the run: also from the thread that watches for
 /// signals, with what is finished.
 final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
@@ -89,20 +46,7 @@ final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
   ) throws {
     guard !results.isEmpty else { return }
     let images = try stack(results)
-    let rows = results.map(\.index)
-    let truth = try chunk.truth?.rows(rows).converted(to: Scalar.self)
-    let observed = try chunk.observed.rows(rows).converted(to: Scalar.self)
-    let psnr = try truth.map { try ImageMetrics.psnr(images, truth: $0) }
-    let ssim = try truth.map { try ImageMetrics.ssim(images, truth: $0) }
-    let before = try truth.map { try ImageMetrics.psnr(observed, truth: $0) }
-    let figures = results.enumerated().map { k, result in
-      ImageFigures(
-        source: chunk.names[result.index], psnr: psnr?[k], ssim: ssim?[k], psnrObserved: before?[k],
-        objective: result.objective, recon: result.recon, reg: result.reg, lambda: result.lambda,
-        evaluations: result.evaluations, iterations: result.iterations, seconds: result.seconds,
-        converged: result.converged, reason: result.reason.rawValue, path: result.path,
-        sigma: chunk.sigma)
-    }
+    let figures = try ImageFigures.of(results, images: images, chunk: chunk)
     try state.withLock { state in
       guard !state.isFinished else { return }
       try writers.write(
@@ -152,13 +96,6 @@ final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
         ])
       ),
     ])
-  }
-
-  /// The images of results as one batch.
-  private func stack(_ results: [ReconstructionResult<Scalar>]) throws -> Tensor<Scalar> {
-    var elements: [Scalar] = []
-    for result in results { elements += result.image.elements }
-    return try Tensor(shape: [results.count] + results[0].image.shape, elements: elements)
   }
 }
 

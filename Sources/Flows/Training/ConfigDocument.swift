@@ -1,0 +1,122 @@
+import Yams
+
+/// A parsed YAML file, and errors that say where in it.
+package struct ConfigDocument {
+  package let path: String
+  package let root: Node
+
+  /// The largest file that is read, in bytes.
+  package static var sizeLimit: Int { 1 << 20 }
+
+  package init(yaml: String, path: String) throws(ConfigError) {
+    self.path = path
+    do {
+      guard let root = try Yams.compose(yaml: yaml) else {
+        throw ConfigError(path: path, line: 1, key: "", found: "an empty file", expected: "keys and values")
+      }
+      self.root = root
+    } catch let error as ConfigError {
+      throw error
+    } catch let error as YamlError {
+      let (line, problem) = Self.explain(error)
+      throw ConfigError(path: path, line: line, key: "", found: problem, expected: "well-formed YAML")
+    } catch {
+      throw ConfigError(path: path, line: nil, key: "", found: "\(error)", expected: "well-formed YAML")
+    }
+  }
+
+  private static func explain(_ error: YamlError) -> (line: Int?, problem: String) {
+    switch error {
+    case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+      .composer(_, let problem, let mark, _):
+      return (mark.line, problem)
+    case .reader(let problem, let offset, _, let yaml):
+      let line = offset.map { yaml.prefix($0).reduce(1) { $1.isNewline ? $0 + 1 : $0 } }
+      return (line, problem)
+    case .duplicatedKeysInMapping(let keys, let context):
+      return (context.mark.line, "the key \(keys.sorted().joined(separator: ", ")) twice")
+    default: return (nil, "\(error)")
+    }
+  }
+
+  /// The members of a mapping, by name, in the file's order.
+  package func members(of node: Node, section: String) throws(ConfigError) -> [(
+    String, (key: Node, value: Node)
+  )] {
+    guard case .mapping(let mapping) = node else {
+      throw error(section, at: node, found: node.kind, expected: "keys and values")
+    }
+    var result: [(String, (key: Node, value: Node))] = []
+    for (key, value) in mapping {
+      guard case .scalar(let scalar) = key else {
+        throw error(section, at: key, found: "\(key.kind) as a key", expected: "a name")
+      }
+      result.append((scalar.string, (key, value)))
+    }
+    return result
+  }
+
+  package func error(_ key: String, at node: Node, found: String, expected: String) -> ConfigError {
+    ConfigError(path: path, line: node.mark?.line, key: key, found: found, expected: expected)
+  }
+
+  /// Decodes a part of the file; what is wrong in it is named by its key and line.
+  func decode<Value: Decodable>(_: Value.Type, from node: Node, key: String) throws(ConfigError) -> Value {
+    do { return try YAMLDecoder().decode(Value.self, from: node) } catch {
+      let (context, expected): (DecodingError.Context?, String)
+      switch error {
+      case DecodingError.keyNotFound(let missing, let found):
+        (context, expected) = (found, "the key \(missing.stringValue)")
+      case DecodingError.typeMismatch(let type, let found), DecodingError.valueNotFound(let type, let found):
+        (context, expected) = (found, Self.name(of: type))
+      case DecodingError.dataCorrupted(let found): (context, expected) = (found, found.debugDescription)
+      default: (context, expected) = (nil, "\(error)")
+      }
+      var place = node
+      var path = key
+      for step in context?.codingPath ?? [] {
+        path += "." + (step.intValue.map(String.init) ?? step.stringValue)
+        if let index = step.intValue, let items = place.sequence, items.indices.contains(index) {
+          place = items[index]
+        } else if let pair = place.mapping?.first(where: { $0.key.string == step.stringValue }) {
+          place = pair.value.mark == nil ? pair.key : pair.value
+        }
+      }
+      throw self.error(path, at: place, found: place.kind, expected: expected)
+    }
+  }
+
+  private static func name(of type: any Any.Type) -> String {
+    switch type {
+    case is Int.Type: "an integer"
+    case is Double.Type: "a number"
+    case is String.Type, is Node.Scalar.Type: "one value"
+    case is Node.Mapping.Type, is [String: Any].Type: "keys and values"
+    case is Node.Sequence.Type, is [Any].Type: "a list"
+    default: "a \(type)"
+    }
+  }
+
+  package func unknownKey(_ key: String, at node: Node, known: [String]) -> ConfigError {
+    let section = key.split(separator: ".").dropLast().joined(separator: ".")
+    let prefix = section.isEmpty ? "" : section + "."
+    var names = Set<String>()
+    for path in known where path.hasPrefix(prefix) {
+      names.insert(String(path.dropFirst(prefix.count).prefix { $0 != "." }))
+    }
+    return error(
+      key, at: node, found: "an unknown key", expected: "one of " + names.sorted().joined(separator: ", "))
+  }
+}
+
+extension Node {
+  /// What an error calls it.
+  package var kind: String {
+    switch self {
+    case .scalar(let scalar): scalar.string.isEmpty ? "nothing" : "\"\(scalar.string.prefix(60))\""
+    case .mapping: "keys and values"
+    case .sequence: "a list"
+    case .alias: "an alias"
+    }
+  }
+}
