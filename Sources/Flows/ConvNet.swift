@@ -34,6 +34,30 @@ public struct NetSpec: Codable, Hashable, Sendable {
     self.activation = activation
     self.padding = padding
   }
+
+  /// One convolution of the net.
+  struct Convolution {
+    var kernel: Int
+    var inChannels: Int
+    var outChannels: Int
+    /// Adds the output of the convolution before the last one.
+    var skips = false
+  }
+
+  /// The net's convolutions in their order.
+  func convolutions(inChannels: Int, outChannels: Int) -> [Convolution] {
+    var result = [Convolution(kernel: 3, inChannels: inChannels, outChannels: hidden)]
+    switch kind {
+    case .glow: result.append(Convolution(kernel: 1, inChannels: hidden, outChannels: hidden))
+    case .residual:
+      for _ in 0..<blocks {
+        result.append(Convolution(kernel: 3, inChannels: hidden, outChannels: hidden))
+        result.append(Convolution(kernel: 3, inChannels: hidden, outChannels: hidden, skips: true))
+      }
+    }
+    result.append(Convolution(kernel: 3, inChannels: hidden, outChannels: outChannels))
+    return result
+  }
 }
 
 /// The net of a coupling: convolutions in a row, `y_k = a(conv_k(y_{k−1}) [+ y_{k−2}])`; the last is linear and starts
@@ -64,37 +88,30 @@ final class ConvNet<Scalar: KernelScalar> {
     self.height = height
     self.width = width
     self.outChannels = outChannels
-    let hidden = spec.hidden
-    var plan: [(kernel: Int, input: Int, output: Int, skips: Bool)] = [(3, inChannels, hidden, false)]
-    switch spec.kind {
-    case .glow:
-      plan.append((1, hidden, hidden, false))
-    case .residual:
-      for _ in 0..<spec.blocks { plan += [(3, hidden, hidden, false), (3, hidden, hidden, true)] }
-    }
-    plan.append((3, hidden, outChannels, false))
+    let plan = spec.convolutions(inChannels: inChannels, outChannels: outChannels)
     var stages: [Stage] = []
     var offset = 0
     for (k, step) in plan.enumerated() {
       let convolution = try Convolution<Scalar>(
-        height: height, width: width, inChannels: step.input, outChannels: step.output, kernel: step.kernel,
+        height: height, width: width, inChannels: step.inChannels, outChannels: step.outChannels,
+        kernel: step.kernel,
         padding: Scalar(spec.padding))
       let isLast = k == plan.count - 1
       let count = convolution.weightCount
       // He et al. 2015 for the hidden layers; half of it where a residual is added.
       let deviation =
-        (2 / Double(step.kernel * step.kernel * step.input)).squareRoot() * (step.skips ? 0.5 : 1)
+        (2 / Double(step.kernel * step.kernel * step.inChannels)).squareRoot() * (step.skips ? 0.5 : 1)
       let weight = LayerParameter<Scalar>(
-        "net.\(k).weight", shape: [step.kernel, step.kernel, step.input, step.output]
+        "net.\(k).weight", shape: [step.kernel, step.kernel, step.inChannels, step.outChannels]
       ) { random in (0..<count).map { _ in isLast ? 0 : deviation * random.normal() } }
-      let bias = LayerParameter<Scalar>("net.\(k).bias", shape: [step.output]) { _ in
-        [Double](repeating: 0, count: step.output)
+      let bias = LayerParameter<Scalar>("net.\(k).bias", shape: [step.outChannels]) { _ in
+        [Double](repeating: 0, count: step.outChannels)
       }
       stages.append(
         Stage(
           convolution: convolution, weight: weight, bias: bias, skips: step.skips, isLast: isLast,
           offset: offset))
-      offset += count + step.output
+      offset += count + step.outChannels
     }
     self.stages = stages
     parameterCount = offset

@@ -33,6 +33,17 @@ public struct CouplingSpec: Codable, Hashable, Sendable {
     self.transform = transform
     self.net = net
   }
+
+  /// Channels of the net's input and output on values of so many channels.
+  func netChannels(of channels: Int) -> (input: Int, output: Int) {
+    var (condition, transformed) = (channels, channels)
+    switch mask {
+    case .firstHalf: (condition, transformed) = (channels / 2, channels - channels / 2)
+    case .secondHalf: (condition, transformed) = (channels - channels / 2, channels / 2)
+    case .checkerboardEven, .checkerboardOdd: break
+    }
+    return (condition, transform == .additive ? transformed : 2 * transformed)
+  }
 }
 
 /// A coupling layer: one part of the values passes and conditions a net that gives shift and scale for the other.

@@ -31,6 +31,17 @@ public enum BLASThreads {
     }
     return try body()
   }
+
+  /// Runs `body` with OpenBLAS on so many threads of its own, and keeps all other calls waiting: for measuring BLAS.
+  static func alone<R>(threads: Int, _ body: () -> R) -> R {
+    state.withLock { state in
+      precondition(state.depth == 0, "a call on one thread is under way")
+      let host = openblas_get_num_threads()
+      openblas_set_num_threads(Int32(threads))
+      defer { openblas_set_num_threads(host) }
+      return body()
+    }
+  }
 }
 
 /// Why a factorisation failed.

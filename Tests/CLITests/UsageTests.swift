@@ -78,7 +78,10 @@ import Testing
 
   @Test func helpHasAnExampleAndGoesToStandardOutput() throws {
     let folder = try Scratch()
-    for verb in [[], ["info"], ["train"], ["sample"], ["encode"], ["decode"], ["logprob"], ["reconstruct"]] {
+    for verb in [
+      [], ["info"], ["train"], ["sample"], ["encode"], ["decode"], ["logprob"], ["reconstruct"],
+      ["bench"], ["bench", "flow"],
+    ] {
       let result = try Program.run(verb + ["--help"], in: folder)
       #expect(result.status == 0)
       #expect(result.error.isEmpty)

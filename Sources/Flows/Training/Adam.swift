@@ -23,16 +23,17 @@ public struct Adam: Sendable, Hashable {
 }
 
 /// What an update of the parameters changes: the parameters, Adam's moments and the averaged parameters.
-struct OptimizerState<Scalar: KernelScalar>: Equatable {
-  var parameters: [Scalar]
+public struct OptimizerState<Scalar: KernelScalar>: Equatable {
+  public internal(set) var parameters: [Scalar]
   var first: [Scalar]
   var second: [Scalar]
   /// The exponential moving average of the parameters.
-  var average: [Scalar]
+  public internal(set) var average: [Scalar]
   /// Updates made.
-  var updates = 0
+  public internal(set) var updates = 0
 
-  init(parameters: [Scalar]) {
+  /// The state before the first update.
+  public init(parameters: [Scalar]) {
     self.parameters = parameters
     first = Array(repeating: 0, count: parameters.count)
     second = first
@@ -50,7 +51,7 @@ struct OptimizerState<Scalar: KernelScalar>: Equatable {
   /// Takes the state after `old` with the gradient times `scale`; the buffers of `self` are reused.
   ///
   /// `averageDecay` is d in `average ← d·average + (1−d)·θ`.
-  mutating func advance(
+  public mutating func advance(
     from old: OptimizerState, gradient: [Scalar], scale: Double, rate: Double, averageDecay: Double,
     adam: Adam
   ) {

@@ -1,0 +1,15 @@
+import ArgumentParser
+
+/// `aipo bench`: how fast this machine runs the kernels.
+struct Bench: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure the speed of flows and kernels on this machine.",
+    discussion: """
+      Speeds are told beside that of the BLAS library's matrix product, measured
+      in the same run on as many threads.
+
+      Example:
+        aipo bench flow --levels 3 --steps 8 --hidden 128 --size 32 --channels 1
+      """,
+    subcommands: [BenchFlow.self])
+}

@@ -1,0 +1,121 @@
+import AIPO
+import ArgumentParser
+
+/// `aipo bench flow`: the passes of a Glow.
+struct BenchFlow: Verb {
+  static let configuration = CommandConfiguration(
+    commandName: "flow",
+    abstract: "Measure the passes of a Glow.",
+    discussion: """
+      Forward and inverse, the gradient in z of ½‖x‖² + log-det through the
+      inverse, the gradient in x of the log-density, and a training step
+      (likelihood, all parameter gradients, Adam). Each is measured --repeat
+      times in turn with the BLAS library's product of 1024×1024 matrices on
+      as many threads; medians are told. A share is the speed of the flow's
+      convolutions over the best product's; a gradient counts as two passes, a
+      training step as three.
+
+      Example:
+        aipo bench flow --levels 4 --steps 8 --hidden 256 --size 64 \\
+          --channels 3 --batch 8 --threads 2 --json
+      """)
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Levels of the flow.", valueName: "n"))
+  var levels = 3
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Steps a level.", valueName: "n"))
+  var steps = 8
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Channels of the hidden layers.", valueName: "n"))
+  var hidden = 128
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Height and width of the images.", valueName: "n"))
+  var size = 32
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Channels of the images.", valueName: "n"))
+  var channels = 1
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Images in the batch.", valueName: "n"))
+  var batch = 8
+
+  @Option(
+    name: .customLong("repeat"), parsing: .unconditional,
+    help: ArgumentHelp("Measures of each pass.", valueName: "n"))
+  var repeats = 5
+
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    for (flag, value, range) in [
+      ("--levels", levels, 1...12), ("--steps", steps, 1...256), ("--hidden", hidden, 1...8192),
+      ("--size", size, 2...4096), ("--channels", channels, 1...1024), ("--batch", batch, 1...4096),
+      ("--repeat", repeats, 1...1000),
+    ] where !range.contains(value) {
+      throw ValidationError("\(flag) is \(value), expected \(range.lowerBound) to \(range.upperBound)")
+    }
+    do {
+      _ = try spec.shapes(from: shape)
+    } catch {
+      throw ValidationError("--size \(size) and --channels \(channels): \(error)")
+    }
+  }
+
+  private var spec: FlowSpec { .glow(levels: levels, steps: steps, hidden: hidden) }
+  private var shape: ImageShape { ImageShape(height: size, width: size, channels: channels) }
+
+  func perform() throws -> ExitStatus {
+    try WorkingMemory.require(threads: common.threadCount)
+    Interrupt.install()
+    return switch common.precision {
+    case .float32: try measure(Float.self)
+    case .float64: try measure(Double.self)
+    }
+  }
+
+  private func measure<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
+    let benchmark = try FlowBenchmark<Scalar>(
+      spec: spec, shape: shape, batch: batch, threads: common.threadCount, seed: common.seed)
+    let figures = try benchmark.run(repeats: repeats) { Interrupt.requested }
+    if let status = Interrupt.status { return status }
+    try common.print(text(figures))
+    try common.printJSON(json(figures))
+    return .done
+  }
+
+  private func text(_ figures: FlowFigures) -> String {
+    var table = TextTable(["pass", "ms", "GFLOP/s", "share of peak"])
+    for pass in FlowFigures.Pass.allCases {
+      table.add([
+        pass.name, fixed(figures.milliseconds(pass), 2), fixed(figures.gflops(pass), 1),
+        fixed(100 * figures.share(pass), 1) + " %",
+      ])
+    }
+    return """
+      \(levels) levels of \(steps) steps, \(hidden) hidden channels, \(batch) images of \(shape), \
+      \(common.precision.rawValue)
+      \(common.threadCount) threads, kernels \(ProgramVersion.kernels), BLAS \(BLASLibrary.description)
+      \(table.text)
+      peak: \(fixed(figures.peakGflops, 1)) GFLOP/s, the BLAS's best product of 1024×1024 matrices
+      work of one pass: \(fixed(figures.flowGflop, 3)) GFLOP; memory before training: \
+      \(fixed(figures.peakMegabytes, 0)) MB
+      """
+  }
+
+  private func json(_ figures: FlowFigures) -> JSONValue {
+    let passes = FlowFigures.Pass.allCases
+    return .object(
+      passes.map { ("\($0.key)_ms", .number(figures.milliseconds($0))) }
+        + [
+          ("flow_gflop", .number(figures.flowGflop)), ("sgemm_gflops", .number(figures.peakGflops)),
+          ("threads", .int(common.threadCount)), ("batch", .int(batch)),
+          ("peak_rss_mb", .number(figures.peakMegabytes)),
+          ("share", .object(passes.map { ($0.key, .number(figures.share($0))) })),
+          ("fastest_ms", .object(passes.map { ($0.key, .number(figures.fastest($0))) })),
+          ("precision", .string(common.precision.rawValue)), ("repeat", .int(repeats)),
+          ("levels", .int(levels)), ("steps", .int(steps)), ("hidden", .int(hidden)), ("size", .int(size)),
+          ("channels", .int(channels)), ("blas", .string(BLASLibrary.description)),
+          ("version", .string(ProgramVersion.number)), ("kernels", .string(ProgramVersion.kernels)),
+          ("command", .string(Provenance.command)),
+        ])
+  }
+}

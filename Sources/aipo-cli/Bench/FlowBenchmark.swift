@@ -1,0 +1,174 @@
+import AIPO
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// What `aipo bench flow` has measured.
+struct FlowFigures {
+  enum Pass: String, CaseIterable {
+    case forward
+    case inverse
+    case latentGradient = "latent_gradient"
+    case pixelGradient = "pixel_gradient"
+    case trainingStep = "training_step"
+
+    var key: String { rawValue }
+    var name: String { String(rawValue.map { $0 == "_" ? " " : $0 }) }
+
+    /// Forward passes that it counts as.
+    var passes: Double {
+      switch self {
+      case .forward, .inverse: 1
+      case .latentGradient, .pixelGradient: 2
+      case .trainingStep: 3
+      }
+    }
+  }
+
+  /// Seconds of each pass, one a repetition.
+  var seconds: [Pass: [Double]] = [:]
+  /// The best product's speed.
+  var peakGflops = 0.0
+  /// Work of the convolutions in one forward pass of the batch.
+  var flowGflop = 0.0
+  /// The most memory that the process had held before training and products.
+  var peakMegabytes = 0.0
+
+  func milliseconds(_ pass: Pass) -> Double {
+    let sorted = (seconds[pass] ?? []).sorted()
+    guard !sorted.isEmpty else { return .nan }
+    let middle = sorted.count / 2
+    return 500 * (sorted[middle] + sorted[sorted.count % 2 == 0 ? middle - 1 : middle])
+  }
+
+  func fastest(_ pass: Pass) -> Double { 1000 * (seconds[pass]?.min() ?? .nan) }
+
+  func gflops(_ pass: Pass) -> Double { 1000 * pass.passes * flowGflop / milliseconds(pass) }
+
+  func share(_ pass: Pass) -> Double { gflops(pass) / peakGflops }
+}
+
+/// A Glow with random weights, and its passes to be measured.
+final class FlowBenchmark<Scalar: KernelScalar> {
+  private let flow: Flow<Scalar>
+  private let threads: Int
+  private let images: Tensor<Scalar>
+  private let latents: Tensor<Scalar>
+  private let work: Double
+  private var training: Training?
+
+  /// What a training step reads and writes.
+  private final class Training {
+    var current: OptimizerState<Scalar>
+    var next: OptimizerState<Scalar>
+    var gradient: [Scalar] = []
+
+    init(parameters: [Scalar]) {
+      current = OptimizerState(parameters: parameters)
+      next = current
+    }
+  }
+
+  /// The nets' weights are drawn from N(0, 0.02²); images are uniform, latents standard normal.
+  init(spec: FlowSpec, shape: ImageShape, batch: Int, threads: Int, seed: UInt64) throws {
+    self.threads = threads
+    work = 2e-9 * Double(batch) * Double(try spec.multiplyAdds(for: shape))
+    flow = try Flow(spec: spec, imageShape: shape, seed: seed, pool: ThreadPool(threads: threads))
+    var random = Philox(seed: seed, purpose: .weights)
+    var tensors = flow.namedTensors
+    for i in tensors.indices where tensors[i].name.contains(".net.") {
+      tensors[i].values = .init((0..<tensors[i].count).map { _ in Scalar(0.02 * random.normal()) })
+    }
+    try flow.load(tensors)
+    images = try Tensor(
+      shape: [batch, shape.height, shape.width, shape.channels],
+      elements: (0..<batch * shape.count).map { _ in Scalar(random.uniform()) })
+    latents = try flow.sampleLatents(indices: 0..<batch, temperature: 1, seed: seed)
+  }
+
+  /// Measures every pass `repeats` times, in turn with products, until `isCancelled`.
+  func run(repeats: Int, isCancelled: () -> Bool) throws -> FlowFigures {
+    var figures = FlowFigures()
+    figures.flowGflop = work
+    // A first run of each warms the caches, and tells how often it must run to be measured well.
+    var runs: [FlowFigures.Pass: Int] = [:]
+    for pass in FlowFigures.Pass.allCases {
+      guard !isCancelled() else { return figures }
+      if pass == .trainingStep { figures.peakMegabytes = Self.peakMegabytes }
+      var once = try seconds(pass, runs: 1)
+      if once < 1 { once = try seconds(pass, runs: 1) }
+      runs[pass] = max(1, Int((Self.longEnough / once).rounded(.up)))
+    }
+    let product = try ProductPeak<Scalar>()
+    _ = product.seconds(threads: threads)
+    for _ in 0..<repeats {
+      for pass in FlowFigures.Pass.allCases {
+        guard !isCancelled() else { return figures }
+        let speed = product.operations / product.seconds(threads: threads) * 1e-9
+        figures.peakGflops = max(figures.peakGflops, speed)
+        // OpenBLAS's threads keep spinning for a while after a product.
+        if threads > 1 { usleep(60_000) }
+        let count = runs[pass] ?? 1
+        if count > 1 { _ = try seconds(pass, runs: 1) }
+        figures.seconds[pass, default: []].append(try seconds(pass, runs: count))
+      }
+    }
+    return figures
+  }
+
+  /// Seconds that a measure should take.
+  private static var longEnough: Double { 0.03 }
+
+  /// Seconds of one run of a pass, the mean over `runs`.
+  private func seconds(_ pass: FlowFigures.Pass, runs: Int) throws -> Double {
+    let clock = ContinuousClock()
+    let start = clock.now
+    for _ in 0..<runs { try make(pass) }
+    return (clock.now - start) / .seconds(1) / Double(runs)
+  }
+
+  private func make(_ pass: FlowFigures.Pass) throws {
+    switch pass {
+    case .forward: _ = try flow.encode(images)
+    case .inverse: _ = try flow.decode(latents)
+    case .latentGradient:
+      let (x, _) = try flow.decode(latents)
+      _ = try flow.decodeGradient(
+        at: x, imageCotangent: x, logDetCotangent: Array(repeating: 1, count: x.shape[0]))
+    case .pixelGradient: _ = try flow.evaluateWithGradient(images)
+    case .trainingStep: try makeTrainingStep()
+    }
+  }
+
+  private func makeTrainingStep() throws {
+    let training = training ?? Training(parameters: flow.parameters)
+    self.training = training
+    try flow.setParameters(training.current.parameters)
+    _ = try flow.trainingGradient(images, gradient: &training.gradient)
+    training.next.advance(
+      from: training.current, gradient: training.gradient, scale: 1, rate: 1e-6, averageDecay: 0.999,
+      adam: Adam())
+    swap(&training.current, &training.next)
+  }
+
+  /// The most memory that this process has held so far. (`getrusage` would count what its parent held, too.)
+  private static var peakMegabytes: Double {
+    #if os(Linux)
+      let status = (try? InputFile.bytes(path: "/proc/self/status", limit: 1 << 16)) ?? []
+      for line in status.split(separator: UInt8(ascii: "\n")) {
+        let words = line.split { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
+        if words.count == 3, words[0].elementsEqual("VmHWM:".utf8) {
+          return (Double(String(decoding: words[1], as: UTF8.self)) ?? .nan) * 1024e-6
+        }
+      }
+      return .nan
+    #else
+      var usage = rusage()
+      getrusage(RUSAGE_SELF, &usage)
+      return Double(usage.ru_maxrss) * 1e-6
+    #endif
+  }
+}

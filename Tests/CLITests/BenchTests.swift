@@ -1,0 +1,61 @@
+import Foundation
+import Testing
+
+/// `aipo bench`: the keys that scripts rely on, and figures that agree with each other.
+@Suite struct BenchTests {
+  private static let tiny = [
+    "bench", "flow", "--levels", "2", "--steps", "1", "--hidden", "6", "--size", "8", "--channels", "1",
+    "--batch",
+    "3", "--repeat", "2", "--threads", "1",
+  ]
+
+  @Test(arguments: ["float32", "float64"])
+  func flow(precision: String) throws {
+    let folder = try Scratch()
+    let result = try Program.run(Self.tiny + ["--precision", precision, "--json"], in: folder)
+    #expect(result.status == 0, "\(result.error)")
+    #expect(result.error.isEmpty)
+    let json = try result.json
+    for key in [
+      "forward_ms", "inverse_ms", "latent_gradient_ms", "pixel_gradient_ms", "training_step_ms",
+      "sgemm_gflops",
+      "peak_rss_mb",
+    ] {
+      let value = try #require(json[key] as? Double, "\(key)")
+      #expect(value > 0)
+    }
+    #expect(json["threads"] as? Int == 1)
+    #expect(json["batch"] as? Int == 3)
+    // Two levels of 4×4×4 and 2×2×8; a 1×1 convolution and a net of 3×3 (half → 6), 1×1, 3×3 (6 → all) each.
+    let adds = 16 * (16 + 9 * 2 * 6 + 36 + 9 * 6 * 4) + 4 * (64 + 9 * 4 * 6 + 36 + 9 * 6 * 8)
+    let work = try #require(json["flow_gflop"] as? Double)
+    #expect(abs(work - 3 * 2e-9 * Double(adds)) < 1e-15)
+    let share = try #require(json["share"] as? [String: Double])
+    let expected =
+      2 * work / (json["latent_gradient_ms"] as! Double * 1e-3) / (json["sgemm_gflops"] as! Double)
+    #expect(abs(share["latent_gradient"]! / expected - 1) < 1e-9)
+    #expect(try folder.names.isEmpty)
+  }
+
+  @Test func tables() throws {
+    let result = try Program.run(Self.tiny, in: Scratch())
+    #expect(result.status == 0, "\(result.error)")
+    for word in [
+      "forward", "inverse", "latent gradient", "pixel gradient", "training step", "GFLOP/s", "share",
+    ] {
+      #expect(result.output.contains(word))
+    }
+  }
+
+  @Test(arguments: [
+    ["bench", "nothing"], ["bench", "flow", "--levels", "0"], ["bench", "flow", "--batch", "x"],
+    ["bench", "flow", "--repeat", "0"], ["bench", "flow", "--size", "12", "--levels", "3"],
+    ["bench", "flow", "--precision", "float16"], ["bench", "flow", "--hidden", "-1"],
+  ])
+  func wrongFlags(_ arguments: [String]) throws {
+    let result = try Program.run(arguments, in: Scratch())
+    #expect(result.status == 64)
+    #expect(result.output.isEmpty)
+    #expect(!result.error.isEmpty)
+  }
+}
