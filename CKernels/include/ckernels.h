@@ -102,6 +102,7 @@ enum {
    * net output h[.., 0..<ct] = t, h[.., ct..<2ct] = s (additive: h = t, ct channels, l = 0).         \
    * CK_SIGMOID: l = log σ(s + 2) by its stable form min(u,0) − log1p(e^−|u|); log(σ(u)) is −∞ at      \
    * u = −90 in float32 although l = −90. CK_EXP: l = 2·tanh(s/2), bounded by ±2 by construction.     \
+   * CK_EXP_UNBOUNDED: l = s, whose e^l overflows where s is large.                                   \
    * parity −1: all pixels; 0 or 1: only pixels with (i + j) mod 2 = parity are transformed.          \
    * logdet_rows[r] is overwritten with the row's Σl. `rows` index h·w images of `height`. */         \
   void ck_affine_fwd_##S(int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct,     \
@@ -163,7 +164,7 @@ CK_DECLARE(float, f32)
 CK_DECLARE(double, f64)
 #undef CK_DECLARE
 
-enum { CK_SIGMOID = 0, CK_EXP = 1, CK_ADDITIVE = 2 };
+enum { CK_SIGMOID = 0, CK_EXP = 1, CK_ADDITIVE = 2, CK_EXP_UNBOUNDED = 3 };
 
 /* ---- small dense matrices (LAPACK), double ----------------------------------------------------
  * Inverse and log|det| of a [c,c] row-major matrix by LU with partial pivoting. log|det| is the sum of

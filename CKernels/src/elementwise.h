@@ -144,6 +144,12 @@ static inline void NAME(log_scales)(int32_t kind, int32_t count, const T *s, T *
       l[k] = (u < 0 ? u : 0) - NAME(log1p_)(e);
       if (slope) slope[k] = u < 0 ? denominator : small;
     }
+  } else if (kind == CK_EXP_UNBOUNDED) {
+    for (int32_t k = 0; k < count; k++) {
+      l[k] = s[k];
+      scale[k] = NAME(exp_)(s[k]);
+      if (slope) slope[k] = 1;
+    }
   } else {
     for (int32_t k = 0; k < count; k++) {
       T e = NAME(exp_)(-NAME(abs_)(s[k]));

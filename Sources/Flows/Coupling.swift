@@ -20,8 +20,19 @@ public struct CouplingSpec: Codable, Hashable, Sendable {
     case sigmoid
     /// l = 2·tanh(s/2), between −2 and 2 (RealNVP).
     case exponential
+    /// l = s, without a bound: what other programs' files hold. It overflows where s is large.
+    case unboundedExponential = "unbounded-exponential"
     /// l = 0 (NICE): volume is kept.
     case additive
+
+    func kernel<Scalar>() -> Kernel<Scalar>.Scale {
+      switch self {
+      case .sigmoid: .sigmoid
+      case .exponential: .boundedExponential
+      case .unboundedExponential: .exponential
+      case .additive: .additive
+      }
+    }
   }
 
   public var mask: Mask
@@ -69,12 +80,6 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer {
 
   public func configure(input: ImageShape) throws -> ImageShape {
     shape = input
-    let scale: Kernel<Scalar>.Scale =
-      switch spec.transform {
-      case .sigmoid: .sigmoid
-      case .exponential: .boundedExponential
-      case .additive: .additive
-      }
     var channels = input.channels
     switch spec.mask {
     case .firstHalf, .secondHalf:
@@ -93,7 +98,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer {
       conditionChannels = channels
     }
     transform = Kernel.CouplingShape(
-      scale: scale, parity: conditionParity.map { 1 - $0 }, height: input.height, width: input.width,
+      scale: spec.transform.kernel(), parity: conditionParity.map { 1 - $0 }, height: input.height,
+      width: input.width,
       channels: channels, stride: input.channels)
     net = try ConvNet(
       spec.net, height: input.height, width: input.width, inChannels: conditionChannels,

@@ -68,6 +68,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
       case .actnorm: layers.append(Actnorm(channels: shape.channels))
       case .conv1x1(let form): layers.append(try Conv1x1(channels: shape.channels, form: form))
       case .coupling(let coupling): layers.append(Coupling(coupling))
+      case .maskedAffine(let masked): layers.append(MaskedAffine(masked))
+      case .permutation(let order): layers.append(Permutation(order))
       case .squeeze: layers.append(Squeeze())
       case .split: layers.append(Split(learnedBase: learned))
       case .logistic: layers.append(Logistic())

@@ -53,6 +53,108 @@ extension CouplingSpec {
   }
 }
 
+extension MLPSpec {
+  public init(from decoder: any Decoder) throws {
+    let keys = try KnownKeys(decoder, ["hidden", "activation"])
+    self.init(hidden: try keys.get("hidden"), activation: try keys.get("activation", default: .relu))
+  }
+}
+
+extension MaskedAffineSpec.Mask: Codable {
+  private static let names: [String: Self] = [
+    "first-half": .firstHalf, "second-half": .secondHalf, "even": .even, "odd": .odd,
+  ]
+
+  /// A name, or the bits as a list of 0 and 1.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    if let bits = try? container.decode([Int].self) {
+      guard bits.allSatisfy({ $0 == 0 || $0 == 1 }) else {
+        throw DecodingError.dataCorruptedError(in: container, debugDescription: "a mask is a list of 0 and 1")
+      }
+      self = .channels(bits.map { $0 == 1 })
+    } else {
+      let name = try container.decode(String.self)
+      guard let mask = Self.names[name] else {
+        throw DecodingError.dataCorruptedError(
+          in: container,
+          debugDescription:
+            "unknown mask \(name), expected first-half, second-half, even, odd or a list of 0 and 1")
+      }
+      self = mask
+    }
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    if case .channels(let bits) = self {
+      try container.encode(bits.map { $0 ? 1 : 0 })
+    } else {
+      try container.encode(Self.names.first { $0.value == self }?.key)
+    }
+  }
+}
+
+extension MaskedAffineSpec: Codable {
+  public init(from decoder: any Decoder) throws {
+    let keys = try KnownKeys(decoder, ["mask", "transform", "net", "shift", "scale"])
+    let separate = keys.has("shift") || keys.has("scale")
+    guard keys.has("net") != separate else {
+      throw DecodingError.dataCorrupted(
+        .init(
+          codingPath: decoder.codingPath,
+          debugDescription:
+            "a masked-affine layer has either net, or shift and scale of which one may be absent"))
+    }
+    let none: MLPSpec? = nil
+    self.init(
+      mask: try keys.get("mask"), transform: try keys.get("transform", default: .exponential),
+      nets: separate
+        ? .separate(
+          shift: try keys.get("shift", default: none), scale: try keys.get("scale", default: none))
+        : .joint(try keys.get("net")))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: AnyKey.self)
+    try container.encode(mask, forKey: AnyKey("mask"))
+    try container.encode(transform, forKey: AnyKey("transform"))
+    switch nets {
+    case .joint(let net): try container.encode(net, forKey: AnyKey("net"))
+    case .separate(let shift, let scale):
+      try container.encodeIfPresent(shift, forKey: AnyKey("shift"))
+      try container.encodeIfPresent(scale, forKey: AnyKey("scale"))
+    }
+  }
+}
+
+extension ChannelOrder: Codable {
+  /// `swap`, `reverse`, or the order as a list.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    if let order = try? container.decode([Int].self) {
+      self = .given(order)
+    } else {
+      switch try container.decode(String.self) {
+      case "swap": self = .swap
+      case "reverse": self = .reverse
+      case let name:
+        throw DecodingError.dataCorruptedError(
+          in: container, debugDescription: "unknown permutation \(name), expected swap, reverse or a list")
+      }
+    }
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    switch self {
+    case .swap: try container.encode("swap")
+    case .reverse: try container.encode("reverse")
+    case .given(let order): try container.encode(order)
+    }
+  }
+}
+
 extension LayerSpec: Codable {
   private struct Repeat: Codable {
     var times: Int
@@ -80,7 +182,10 @@ extension LayerSpec: Codable {
     }
   }
 
-  private static let names = ["actnorm", "conv1x1", "coupling", "squeeze", "split", "logistic", "repeat"]
+  private static let names = [
+    "actnorm", "conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "split", "logistic",
+    "repeat",
+  ]
 
   /// A name alone for a layer without options, else a mapping from the name to the options.
   public init(from decoder: any Decoder) throws {
@@ -99,7 +204,7 @@ extension LayerSpec: Codable {
       }
       return
     }
-    let keys = try KnownKeys(decoder, ["conv1x1", "coupling", "repeat"])
+    let keys = try KnownKeys(decoder, ["conv1x1", "coupling", "masked-affine", "permutation", "repeat"])
     guard keys.container.allKeys.count == 1, let key = keys.container.allKeys.first else {
       throw DecodingError.dataCorrupted(
         .init(codingPath: decoder.codingPath, debugDescription: "a layer is one name with its options"))
@@ -107,6 +212,8 @@ extension LayerSpec: Codable {
     switch key.stringValue {
     case "conv1x1": self = .conv1x1(try keys.get("conv1x1", Matrix.self).form)
     case "coupling": self = .coupling(try keys.get("coupling"))
+    case "masked-affine": self = .maskedAffine(try keys.get("masked-affine"))
+    case "permutation": self = .permutation(try keys.get("permutation"))
     default:
       let inner = try keys.get("repeat", Repeat.self)
       self = .repeated(inner.times, inner.layers)
@@ -130,6 +237,8 @@ extension LayerSpec: Codable {
     case .conv1x1(.plu): try plain("conv1x1")
     case .conv1x1(let form): try keyed("conv1x1", Matrix(form: form))
     case .coupling(let coupling): try keyed("coupling", coupling)
+    case .maskedAffine(let masked): try keyed("masked-affine", masked)
+    case .permutation(let order): try keyed("permutation", order)
     case .repeated(let times, let layers): try keyed("repeat", Repeat(times: times, layers: layers))
     }
   }
@@ -179,20 +288,36 @@ extension FlowSpec: Codable {
     }
   }
 
+  private struct Vector: Decodable {
+    var spec: FlowSpec
+
+    init(from decoder: any Decoder) throws {
+      let keys = try KnownKeys(decoder, ["couplings", "hidden", "transform", "activation"])
+      spec = .vector(
+        couplings: try Glow.bounded(keys, "couplings", 1...256), hidden: try keys.get("hidden"),
+        transform: try keys.get("transform", default: .exponential),
+        activation: try keys.get("activation", default: .silu))
+    }
+  }
+
   public init(from decoder: any Decoder) throws {
-    let keys = try KnownKeys(decoder, ["base", "layers", "glow", "realnvp"])
+    let keys = try KnownKeys(decoder, ["base", "layers", "glow", "realnvp", "vector"])
     let base: Base = try keys.get("base", default: .gaussian)
-    let given = ["layers", "glow", "realnvp"].filter { keys.has($0) }
+    let given = ["layers", "glow", "realnvp", "vector"].filter { keys.has($0) }
     guard given.count == 1 else {
       throw DecodingError.dataCorrupted(
         .init(
           codingPath: decoder.codingPath,
-          debugDescription: "a flow has exactly one of layers, glow and realnvp, found \(given.count)"))
+          debugDescription: "a flow has exactly one of layers, glow, realnvp and vector, found \(given.count)"
+        ))
     }
     switch given[0] {
     case "layers": self.init(base: base, layers: try keys.get("layers"))
     case "glow":
       self = try keys.get("glow", Glow.self).spec
+      self.base = base
+    case "vector":
+      self = try keys.get("vector", Vector.self).spec
       self.base = base
     default:
       self = try keys.get("realnvp", RealNVP.self).spec

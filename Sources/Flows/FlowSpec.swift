@@ -9,6 +9,9 @@ import AIPOKernels
 /// glow: {levels: 2, steps: 10, hidden: 64}
 /// ```
 /// ```yaml
+/// vector: {couplings: 12, hidden: [64, 64]}
+/// ```
+/// ```yaml
 /// layers:
 ///   - squeeze
 ///   - repeat:
@@ -79,6 +82,23 @@ public struct FlowSpec: Hashable, Sendable {
     return FlowSpec(base: base, layers: layers)
   }
 
+  /// RealNVP on vectors: an actnorm and a masked affine coupling, `couplings` times, with even and odd channels
+  /// conditioning in turn. A vector of d values is an image of 1×1×d.
+  public static func vector(
+    couplings: Int, hidden: [Int], base: Base = .gaussian, transform: CouplingSpec.Transform = .exponential,
+    activation: NetSpec.Activation = .silu
+  ) -> FlowSpec {
+    let net = MLPSpec(hidden: hidden, activation: activation)
+    return FlowSpec(
+      base: base,
+      layers: (0..<max(couplings, 0)).flatMap { k -> [LayerSpec] in
+        let mask: MaskedAffineSpec.Mask = k % 2 == 0 ? .even : .odd
+        return [
+          .actnorm, .maskedAffine(MaskedAffineSpec(mask: mask, transform: transform, nets: .joint(net))),
+        ]
+      })
+  }
+
   /// The most layers that a flow may have, and channels that a net may have: a stranger's file can't ask for more.
   static let layerLimit = 4096
   static let widthLimit = 8192
@@ -118,9 +138,38 @@ public struct FlowSpec: Hashable, Sendable {
         }
         guard coupling.net.padding.isFinite else { throw .invalidSpec("coupling: padding is not finite") }
         result.append(layer)
+      case .maskedAffine(let masked):
+        try check(masked)
+        result.append(layer)
+      case .permutation(.given(let order)):
+        guard order.sorted() == Array(0..<order.count) else {
+          throw .invalidSpec("permutation: the order is no permutation of 0..<\(order.count)")
+        }
+        result.append(layer)
       default: result.append(layer)
       }
       guard result.count <= layerLimit else { throw .invalidSpec("more than \(layerLimit) layers") }
+    }
+  }
+
+  private static func check(_ masked: MaskedAffineSpec) throws(FlowError) {
+    let nets: [MLPSpec]
+    switch masked.nets {
+    case .joint(let net): nets = [net]
+    case .separate(let shift, let scale):
+      nets = [shift, scale].compactMap(\.self)
+      guard !nets.isEmpty else { throw .invalidSpec("masked-affine: there is neither a shift nor a scale") }
+      guard scale == nil || masked.transform != .additive else {
+        throw .invalidSpec("masked-affine: an additive transform has no scale")
+      }
+    }
+    for net in nets {
+      guard net.hidden.count <= 64 else {
+        throw .invalidSpec("masked-affine: \(net.hidden.count) hidden layers, expected 64 at most")
+      }
+      if let width = net.hidden.first(where: { !(1...widthLimit).contains($0) }) {
+        throw .invalidSpec("masked-affine: hidden is \(width), expected 1 to \(widthLimit)")
+      }
     }
   }
 
@@ -157,6 +206,8 @@ public struct FlowSpec: Hashable, Sendable {
             image,
             reason: "a coupling of channels meets a single channel; squeeze first or use a checkerboard")
         }
+      case .maskedAffine(let masked): _ = try masked.conditioning(shape)
+      case .permutation(let order): _ = try order.indices(for: shape)
       default: break
       }
       shapes.append(shape)
@@ -177,6 +228,8 @@ public indirect enum LayerSpec: Hashable, Sendable {
   case actnorm
   case conv1x1(MatrixForm)
   case coupling(CouplingSpec)
+  case maskedAffine(MaskedAffineSpec)
+  case permutation(ChannelOrder)
   case squeeze
   case split
   case logistic

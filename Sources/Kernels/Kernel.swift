@@ -59,6 +59,8 @@ public enum Kernel<T: KernelScalar> {
     case boundedExponential = 1
     /// l = 0
     case additive = 2
+    /// l = s
+    case exponential = 3
   }
 
   /// The pixels and channels that a coupling transforms.

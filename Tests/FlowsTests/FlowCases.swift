@@ -128,5 +128,61 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
     FlowCase("own layer after a split", 2, 3, 4, .householderAfterSplit),
   ]
 
-  static let all = others + couplings
+  static let vectors: [FlowCase] = {
+    let net = MLPSpec(hidden: [5, 4], activation: .silu)
+    func masked(
+      _ mask: MaskedAffineSpec.Mask, _ transform: CouplingSpec.Transform = .exponential,
+      _ nets: MaskedAffineSpec.Nets? = nil
+    ) -> LayerSpec {
+      .maskedAffine(MaskedAffineSpec(mask: mask, transform: transform, nets: nets ?? .joint(net)))
+    }
+    var cases = CouplingSpec.Transform.allCases.map {
+      FlowCase("masked affine \($0.rawValue)", 1, 1, 5, [masked(.even, $0)])
+    }
+    let masks: [MaskedAffineSpec.Mask] = [
+      .firstHalf, .secondHalf, .even, .odd, .channels([true, false, false, true, true]),
+    ]
+    for mask in masks {
+      cases.append(
+        FlowCase(
+          "masked affine, \(mask), a net each", 1, 1, 5,
+          [
+            masked(mask, .unboundedExponential, .separate(shift: net, scale: MLPSpec(hidden: [3])))
+          ]))
+    }
+    return cases + [
+      FlowCase(
+        "masked affine, shift alone", 1, 1, 3,
+        [
+          masked(.odd, .exponential, .separate(shift: net, scale: nil))
+        ]),
+      FlowCase(
+        "masked affine, scale alone", 1, 1, 3,
+        [
+          masked(.odd, .sigmoid, .separate(shift: nil, scale: net))
+        ]),
+      FlowCase(
+        "masked affine with kinks", 1, 1, 2, [masked(.even, .exponential, .joint(MLPSpec(hidden: [6, 6])))]),
+      FlowCase(
+        "masked affine without hidden layers", 1, 1, 2,
+        [
+          masked(.even, .exponential, .joint(MLPSpec(hidden: [])))
+        ]),
+      FlowCase("masked affine on images", 3, 2, 4, [masked(.odd), masked(.firstHalf, .sigmoid)]),
+      FlowCase(
+        "permutations", 2, 1, 5,
+        [
+          .permutation(.swap), .permutation(.given([3, 0, 4, 1, 2])), .actnorm, .permutation(.reverse),
+        ]),
+      FlowCase("vectors", 1, 1, 2, .spec(.vector(couplings: 4, hidden: [8, 8]))),
+      FlowCase(
+        "vectors, learned base, permuted, split", 1, 1, 4, base: .learnedGaussian,
+        [
+          masked(.firstHalf), .permutation(.given([1, 3, 0, 2])), masked(.odd), .split, .conv1x1(.plu),
+          masked(.even),
+        ]),
+    ]
+  }()
+
+  static let all = others + vectors + couplings
 }

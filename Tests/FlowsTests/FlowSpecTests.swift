@@ -11,6 +11,14 @@ import Yams
       levels: 1, steps: 1, hidden: 3, base: .uniform, matrix: .dense, transform: .additive, activation: .silu),
     .realNVP(levels: 2, hidden: 16, base: .learnedGaussian),
     FlowSpec(layers: []),
+    .vector(couplings: 3, hidden: [8, 7], base: .learnedGaussian, activation: .relu),
+    FlowSpec(layers: [
+      .permutation(.swap), .permutation(.reverse), .permutation(.given([2, 0, 1])),
+      .maskedAffine(
+        MaskedAffineSpec(
+          mask: .channels([true, false, true]), transform: .unboundedExponential,
+          nets: .separate(shift: nil, scale: MLPSpec(hidden: [4])))),
+    ]),
     FlowSpec(
       base: .uniform,
       layers: [
@@ -35,6 +43,13 @@ import Yams
     let nvp = try YAMLDecoder().decode(
       FlowSpec.self, from: "base: learned-gaussian\nrealnvp: {levels: 2, couplings: 2, hidden: 8, blocks: 1}")
     #expect(nvp == .realNVP(levels: 2, couplings: 2, hidden: 8, blocks: 1, base: .learnedGaussian))
+    let vector = try YAMLDecoder().decode(FlowSpec.self, from: "vector: {couplings: 2, hidden: [8, 4]}")
+    let net = MLPSpec(hidden: [8, 4], activation: .silu)
+    #expect(
+      vector.layers == [
+        .actnorm, .maskedAffine(MaskedAffineSpec(mask: .even, nets: .joint(net))), .actnorm,
+        .maskedAffine(MaskedAffineSpec(mask: .odd, nets: .joint(net))),
+      ])
     let layers = try YAMLDecoder().decode(
       FlowSpec.self,
       from: """
@@ -68,6 +83,12 @@ import Yams
     ("glow: {levels: 2, steps: 100000, hidden: 64}", "steps is 100000"),
     ("glow: {levels: 2, steps: 4, hidden: -1}", "hidden is -1"),
     ("realnvp: {levels: 2, hidden: 8, blocks: 1000}", "blocks is 1000"),
+    ("vector: {couplings: 0, hidden: [8]}", "couplings is 0"),
+    ("layers: [{permutation: shuffle}]", "shuffle"),
+    ("layers: [{masked-affine: {mask: even}}]", "either net"),
+    ("layers: [{masked-affine: {mask: even, net: {hidden: [4]}, shift: {hidden: [4]}}}]", "either net"),
+    ("layers: [{masked-affine: {mask: thirds, net: {hidden: [4]}}}]", "thirds"),
+    ("layers: [{masked-affine: {mask: [0, 2], net: {hidden: [4]}}}]", "0 and 1"),
   ])
   func refuses(_ yaml: String, _ word: String) {
     let error = #expect(throws: DecodingError.self) { try YAMLDecoder().decode(FlowSpec.self, from: yaml) }
@@ -97,6 +118,22 @@ import Yams
     #expect(reason { _ = try layer(NetSpec(hidden: 100_000)).flattened() }.contains("hidden is 100000"))
     #expect(reason { _ = try layer(NetSpec(hidden: 1, blocks: 65)).flattened() }.contains("blocks is 65"))
     #expect(reason { _ = try layer(NetSpec(hidden: 1, padding: .nan)).flattened() }.contains("padding"))
+    let masked = { (transform: CouplingSpec.Transform, nets: MaskedAffineSpec.Nets) in
+      FlowSpec(layers: [.maskedAffine(MaskedAffineSpec(mask: .even, transform: transform, nets: nets))])
+    }
+    let net = MLPSpec(hidden: [2])
+    for (transform, nets, word) in [
+      (.exponential, .joint(MLPSpec(hidden: [4, 0])), "hidden is 0"),
+      (.exponential, .joint(MLPSpec(hidden: Array(repeating: 1, count: 65))), "65 hidden layers"),
+      (.exponential, .separate(shift: nil, scale: nil), "neither"),
+      (.additive, .separate(shift: net, scale: net), "no scale"),
+    ] as [(CouplingSpec.Transform, MaskedAffineSpec.Nets, String)] {
+      #expect(reason { _ = try masked(transform, nets).flattened() }.contains(word))
+    }
+    for order in [[0, 0], [1, 2], [-1, 0]] {
+      let spec = FlowSpec(layers: [.permutation(.given(order))])
+      #expect(reason { _ = try spec.flattened() }.contains("no permutation of 0..<2"))
+    }
   }
 
   @Test func refusesDeepNesting() {
@@ -125,6 +162,12 @@ import Yams
     #expect(text(glow, 8, 8, -1).contains("every extent must be positive"))
     #expect(text(FlowSpec(layers: [.split]), 2, 2, 3).contains("a split meets 3 channels"))
     #expect(text(FlowSpec(layers: [FlowCase.coupling()]), 2, 2, 1).contains("single channel"))
+    let vector = FlowSpec.vector(couplings: 2, hidden: [4])
+    #expect(text(vector, 1, 1, 1).contains("a channel to condition and one to transform"))
+    #expect(
+      text(FlowSpec(layers: [.permutation(.given([1, 0]))]), 1, 1, 3).contains("permutation of 2 channels"))
+    let bits = MaskedAffineSpec(mask: .channels([true, false]), nets: .joint(MLPSpec(hidden: [4])))
+    #expect(text(FlowSpec(layers: [.maskedAffine(bits)]), 1, 1, 3).contains("mask of 2 channels meets 3"))
     #expect(text(FlowSpec(layers: []), Int.max, Int.max, 1).contains("limited to 65536"))
     #expect(text(FlowSpec(layers: []), 1, 1, 10000).contains("channels to 8192"))
     #expect(text(FlowSpec(layers: [.squeeze]), 2, 2, 4096).contains("more than 8192 channels"))

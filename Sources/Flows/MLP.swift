@@ -1,0 +1,145 @@
+import AIPOKernels
+
+/// A fully connected net: hidden layers of the given sizes, and an output layer without activation.
+public struct MLPSpec: Codable, Hashable, Sendable {
+  /// Outputs of the hidden layers, in order.
+  public var hidden: [Int]
+  /// What follows every hidden layer.
+  public var activation: NetSpec.Activation
+
+  public init(hidden: [Int], activation: NetSpec.Activation = .relu) {
+    self.hidden = hidden
+    self.activation = activation
+  }
+}
+
+/// A fully connected net on the channels of every pixel, `y_k = a(W_kᵀ y_{k−1} + b_k)`; the last layer is linear and
+/// starts at zero. Layers are 1×1 convolutions; weights are `[in, out]`.
+final class MLP<Scalar: KernelScalar> {
+  private struct Layer {
+    var product: Convolution<Scalar>
+    var weight: LayerParameter<Scalar>
+    var bias: LayerParameter<Scalar>
+    var isLast: Bool
+    /// Where its gradients lie among the net's.
+    var offset: Int
+  }
+
+  private let layers: [Layer]
+  private let activation: NetSpec.Activation
+  private let width: Int
+  let parameters: [LayerParameter<Scalar>]
+  /// Numbers in all parameters.
+  let parameterCount: Int
+  let outChannels: Int
+
+  /// `name` begins the names of the parameters.
+  init(_ spec: MLPSpec, name: String, height: Int, width: Int, inChannels: Int, outChannels: Int) throws {
+    activation = spec.activation
+    self.width = width
+    self.outChannels = outChannels
+    let sizes = [inChannels] + spec.hidden + [outChannels]
+    var layers: [Layer] = []
+    var offset = 0
+    for k in 0..<sizes.count - 1 {
+      let (input, output) = (sizes[k], sizes[k + 1])
+      let isLast = k == sizes.count - 2
+      // He et al. 2015.
+      let deviation = isLast ? 0 : (2 / Double(input)).squareRoot()
+      layers.append(
+        Layer(
+          product: try Convolution(
+            height: height, width: width, inChannels: input, outChannels: output, kernel: 1),
+          weight: LayerParameter("\(name).\(k).weight", shape: [input, output]) { random in
+            (0..<input * output).map { _ in deviation * random.normal() }
+          },
+          bias: LayerParameter("\(name).\(k).bias", shape: [output]) { _ in
+            [Double](repeating: 0, count: output)
+          }, isLast: isLast, offset: offset))
+      offset += (input + 1) * output
+    }
+    self.layers = layers
+    parameterCount = offset
+    parameters = layers.flatMap { [$0.weight, $0.bias] }
+  }
+
+  func refresh() {
+    for layer in layers { layer.product.pack(layer.weight.values) }
+  }
+
+  /// What the net computed for some rows, for the way back.
+  struct Activations {
+    /// Outputs of the hidden layers.
+    var outputs: [Memory<Scalar>] = []
+    /// Their values before the activation, where the output doesn't tell its derivative.
+    var inputs: [Memory<Scalar>] = []
+  }
+
+  /// The net's output for `rows` rows of pixels, from a dense x into y with the given pixel stride.
+  func forward(
+    rows: Int, x: Memory<Scalar>, y: Memory<Scalar>, stride: Int, workspace: Workspace<Scalar>
+  ) throws -> Activations {
+    var kept = Activations()
+    for layer in layers {
+      let channels = layer.product.outChannels
+      let source = kept.outputs.last ?? x
+      let output = layer.isLast ? y : try workspace.take(rows * width * channels)
+      let smooth = activation == .silu && !layer.isLast
+      let target = smooth ? try workspace.take(output.count) : output
+      try workspace.scope {
+        layer.product.forward(
+          rows: 0..<rows, x: source, stride: layer.product.inChannels, bias: layer.bias.values,
+          epilogue: activation == .relu && !layer.isLast ? .relu : [], y: target,
+          stride: layer.isLast ? stride : channels, scratch: try workspace.take(layer.product.workspaceCount))
+      }
+      guard !layer.isLast else { break }
+      if smooth {
+        Kernel.silu(target, into: output)
+        kept.inputs.append(target)
+      }
+      kept.outputs.append(output)
+    }
+    return kept
+  }
+
+  /// Back from the output's cotangent: adds the input's cotangent to the dense `xCotangent`, and the parameters'
+  /// gradients to `gradient` if there is one.
+  func vjp(
+    rows: Int, x: Memory<Scalar>, activations: Activations, cotangent: Memory<Scalar>, stride: Int,
+    xCotangent: Memory<Scalar>, gradient: Memory<Scalar>?, workspace: Workspace<Scalar>
+  ) throws {
+    /// Cotangent of layer k's value before the activation.
+    var cotangent = cotangent
+    var stride = stride
+    for k in layers.indices.reversed() {
+      let layer = layers[k]
+      let (input, output) = (layer.product.inChannels, layer.product.outChannels)
+      let target = k == 0 ? xCotangent : try workspace.take(rows * width * input)
+      try workspace.scope {
+        let scratch = try workspace.take(layer.product.workspaceCount)
+        if let gradient {
+          let bias = layer.offset + input * output
+          layer.product.accumulateGradient(
+            rows: 0..<rows, x: k == 0 ? x : activations.outputs[k - 1], stride: input, cotangent: cotangent,
+            stride: stride, weights: gradient[layer.offset..<bias], bias: gradient[bias..<bias + output],
+            scratch: scratch)
+        }
+        let gated = activation == .relu && k > 0
+        layer.product.adjoint(
+          rows: 0..<rows, cotangent: cotangent, stride: stride, epilogue: k == 0 ? .add : gated ? .gate : [],
+          gate: gated ? activations.outputs[k - 1] : nil, into: target, stride: input, scratch: scratch)
+      }
+      if activation == .silu, k > 0 { Kernel.siluVJP(activations.inputs[k - 1], cotangent: target) }
+      (cotangent, stride) = (target, input)
+    }
+  }
+
+  /// Adds a gradient in the net's own order to the parameters' gradients.
+  func addGradient(_ gradient: Memory<Scalar>) {
+    var offset = 0
+    for parameter in parameters {
+      Kernel.add(gradient[offset..<offset + parameter.count], to: parameter.gradient)
+      offset += parameter.count
+    }
+  }
+}
