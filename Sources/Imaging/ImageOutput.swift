@@ -1,7 +1,7 @@
 import AIPOKernels
 
 /// Writes images as they come: to a PNG (8-bit `⌊256 x⌋` clipped; several images become a grid) or to
-/// an NPY file (`[n, h, w, c]`, unclipped, in the scalar's precision), by the suffix of the name. The
+/// an NPY file (`[n, h, w, c]`, vectors `[n, d]`; unclipped, in the scalar's precision), by the suffix of the name. The
 /// file appears with `finish`; what was appended so far is a valid result whenever that is called.
 public final class ImageOutput<Scalar: KernelScalar> {
   private enum Target {
@@ -22,7 +22,7 @@ public final class ImageOutput<Scalar: KernelScalar> {
     switch ImageOutputFormat(path: path) {
     case .npy:
       target = .npy(
-        try NPYWriter(path: path, rowShape: [imageShape.height, imageShape.width, imageShape.channels]))
+        try NPYWriter(path: path, rowShape: Self.rowShape(imageShape)))
     case .png:
       guard imageShape.channels == 1 || imageShape.channels == 3 else {
         throw .unwritable(path: path, reason: "a PNG can't hold \(imageShape.channels) channels, NPY can")
@@ -36,9 +36,13 @@ public final class ImageOutput<Scalar: KernelScalar> {
   public func append(_ batch: Tensor<Scalar>) throws(FileError) {
     precondition(batch.shape.count == 4 && batch.rowCount == imageShape.count || batch.shape[0] == 0)
     switch target {
-    case .npy(let writer): try writer.append(batch)
+    case .npy(let writer): try writer.append(batch.reshaped([batch.shape[0]] + Self.rowShape(imageShape)))
     case .png: pixels += PixelValue.images(batch)
     }
+  }
+
+  private static func rowShape(_ shape: ImageShape) -> [Int] {
+    shape.isVector ? [shape.channels] : [shape.height, shape.width, shape.channels]
   }
 
   /// Puts the file in its place. A PNG needs one image at least.

@@ -23,6 +23,8 @@ public enum NonFinitePolicy: Sendable {
 /// - IDX of `[n, h, w, c]`, `[n, h, w]` or `[h, w]`: unsigned bytes, floats or doubles.
 /// - gzip of NPY or IDX.
 ///
+/// `[n, d]` of NPY and IDX is n vectors, images of 1×1×d, and `[d]` one of them, where the caller says so.
+///
 /// Values are on [0, 1]: an 8-bit `v` becomes `(v + ½)/256`, a 16-bit one `(v + ½)/65536`; floats are
 /// taken as they are. What a header says is never believed beyond the size of the file, and there are
 /// limits: 2²⁷ pixels in a PNG or JPEG, 2³² bytes in an array that must be held in memory (gzip, pipes,
@@ -38,8 +40,19 @@ public struct ImageSet: Sendable {
   public let count: Int
   let storage: Storage
 
+  /// What an array of two axes holds.
+  public enum PlaneMeaning: Sendable {
+    /// One image, `[h, w]`.
+    case image
+    /// Vectors, `[n, d]`; an array of one axis is one vector.
+    case vectors
+
+    /// Vectors where images of this shape are.
+    public init(for shape: ImageShape) { self = shape.isVector ? .vectors : .image }
+  }
+
   /// Opens a file or folder and reads headers only. Throws `missing` or `malformed`.
-  public init(path: String) throws(FileError) {
+  public init(path: String, plane: PlaneMeaning = .image) throws(FileError) {
     self.path = path
     if let files = try ImageFile.folder(path) {
       storage = .files(files)
@@ -49,7 +62,7 @@ public struct ImageSet: Sendable {
     let file = try InputFile(path: path)
     let beginning = try file.next(16)
     if let array = try ArrayData(file, beginning: beginning) {
-      let (count, shape) = try Self.imageShape(array)
+      let (count, shape) = try Self.imageShape(array, plane)
       storage = .array(array, shape)
       self.count = count
     } else {
@@ -89,7 +102,7 @@ public struct ImageSet: Sendable {
     switch storage {
     case .array(let array, _):
       let name = ImageFile.lastComponent(path)
-      return array.header.shape.count == 2 ? name : "\(name)#\(index)"
+      return array.header.shape.count <= 2 && count == 1 ? name : "\(name)#\(index)"
     case .files(let files): return files[index].name
     }
   }
@@ -201,7 +214,9 @@ public struct ImageSet: Sendable {
     return values
   }
 
-  private static func imageShape(_ array: ArrayData) throws(FileError) -> (count: Int, ImageShape) {
+  private static func imageShape(_ array: ArrayData, _ plane: PlaneMeaning) throws(FileError) -> (
+    count: Int, ImageShape
+  ) {
     let header = array.header
     guard header.type == .uint8 || header.type.isFloating else {
       throw .malformed(
@@ -209,12 +224,16 @@ public struct ImageSet: Sendable {
         expected: "uint8, float32 or float64")
     }
     var shape = header.shape
+    if plane == .vectors {
+      if shape.count == 1 { shape.insert(1, at: 0) }
+      if shape.count == 2 { shape.insert(contentsOf: [1, 1], at: 1) }
+    }
     if shape.count == 2 { shape.insert(1, at: 0) }
     if shape.count == 3 { shape.append(1) }
     guard shape.count == 4, shape.allSatisfy({ $0 > 0 }) else {
       throw .malformed(
         path: array.path, what: "shape of the images", found: "\(header.shape)",
-        expected: "[n, h, w, c], [n, h, w] or [h, w] with nothing zero")
+        expected: "[n, h, w, c], [n, h, w] or \(plane == .vectors ? "[n, d]" : "[h, w]") with nothing zero")
     }
     return (shape[0], ImageShape(height: shape[1], width: shape[2], channels: shape[3]))
   }

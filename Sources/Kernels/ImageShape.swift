@@ -10,6 +10,12 @@ public struct ImageShape: Hashable, Sendable, Codable, CustomStringConvertible {
     self.channels = channels
   }
 
+  /// The shape of vectors of d values, which are images of one pixel.
+  public static func vector(_ d: Int) -> ImageShape { ImageShape(height: 1, width: 1, channels: d) }
+
+  /// Whether an image is one pixel, that is a vector.
+  public var isVector: Bool { height == 1 && width == 1 }
+
   /// Values in one image, `h·w·c`.
   public var count: Int { height * width * channels }
 

@@ -39,11 +39,18 @@ struct Info: Verb {
     var rows: [(String, String)] = [("model", source.path)]
     func add(_ name: String, _ value: String) { if !value.isEmpty { rows.append((name, value)) } }
     add("name", model.name)
-    add("images", "\(model.imageShape), trained on these; the layers accept \(model.spec.acceptedSizes)")
+    if model.imageShape.isVector {
+      add("vectors", "\(model.imageShape.channels) values, as images of \(model.imageShape)")
+    } else {
+      add("images", "\(model.imageShape), trained on these; the layers accept \(model.spec.acceptedSizes)")
+    }
     add("layers", "\(try model.spec.flattened().count)")
     add("base", model.spec.base.rawValue)
     add("parameters", "\(model.parameterCount) (\(model.dtypeName))")
-    add("dequantisation", "\(model.dequantization.bits) bits, uniform")
+    add(
+      "dequantisation",
+      model.dequantization.isNone
+        ? "none: values are real numbers" : "\(model.dequantization.bits) bits, uniform")
     add("images' statistics", statistics(model))
     if let steps = model.figures.steps { add("steps", "\(steps)") }
     if let images = model.figures.trainingImages { add("training images", "\(images)") }

@@ -11,7 +11,7 @@ struct ModelImages {
   init(
     path: String, transform: ImageTransform, shape: ImageShape, indices: IndexSelection? = nil
   ) throws {
-    images = try AIPOImaging.ImageSet(path: path)
+    images = try AIPOImaging.ImageSet(path: path, plane: .init(for: shape))
     self.transform = transform
     self.shape = shape
     self.indices = try indices?.indices(count: images.count, source: path) ?? Array(0..<images.count)

@@ -13,6 +13,11 @@ struct Train: Verb {
       The settings come from one YAML; --print-config shows every key with its
       default, and flags override it.
 
+      With bits: none in the YAML values are real numbers and aren't dequantised,
+      and an NPY of shape [n, d] is n vectors of d values; the flow is then one
+      for vectors, as flow: {vector: {couplings: 8, hidden: [64, 64]}}. Of two
+      values pictures of the density are drawn.
+
       Examples:
         aipo train --data photos/ --resize 32x32 --config glow.yaml --out run
         aipo train --config glow.yaml --out run --resume
@@ -32,7 +37,7 @@ struct Train: Verb {
 
   @Option(
     help: ArgumentHelp(
-      "The settings. (default: a Glow of 2 levels, 8 steps and 64 channels, everything else as --print-config shows)",
+      "The settings. (default: a Glow of 2 levels, 8 steps and 64 channels, or 8 couplings for vectors; everything else as --print-config shows)",
       valueName: "yaml"), completion: .file(extensions: ["yaml", "yml"]))
   var config: String?
 
@@ -103,7 +108,11 @@ struct Train: Verb {
       let bytes = try InputFile.bytes(path: config, limit: ConfigDocument.sizeLimit)
       result = try TrainingConfig(yaml: String(decoding: bytes, as: UTF8.self), path: config)
     }
-    if result.flow == nil { result.flow = .glow(levels: 2, steps: 8, hidden: 64) }
+    if result.flow == nil {
+      result.flow =
+        result.dequantization.isNone
+        ? .vector(couplings: 8, hidden: [64, 64]) : .glow(levels: 2, steps: 8, hidden: 64)
+    }
     let flags: [(key: String, flag: String, value: String?)] = [
       ("steps", "--steps", steps), ("batch", "--batch", batch), ("rate", "--rate", rate),
       ("checkpoint-every", "--checkpoint-every", checkpointEvery),
@@ -120,11 +129,16 @@ struct Train: Verb {
     guard !path.isEmpty else {
       throw CommandFailure(.usage, "no training images: name them by --data or by data.images in the YAML")
     }
-    let set = try AIPOImaging.ImageSet(path: path)
+    let isReal = config.dequantization.isNone
+    let set = try AIPOImaging.ImageSet(path: path, plane: isReal ? .vectors : .image)
     let transform = ImageTransform(
       crop: PixelSize(config.data.crop), resize: PixelSize(config.data.resize), grey: size.grey)
     let shape = try set.shape(of: 0..<set.count, transform: transform)
     common.remark("\(what): \(set.count) images of \(shape)")
+    if isReal {
+      return try TrainingImages(
+        shape: shape, reals: set.read(0..<set.count, as: Double.self, transform: transform).elements)
+    }
     return try TrainingImages(shape: shape, pixels: set.bytes(0..<set.count, transform: transform))
   }
 

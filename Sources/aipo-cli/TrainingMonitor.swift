@@ -36,12 +36,22 @@ struct TrainingMonitor {
     case .validation(let step, let value):
       validation = value.bitsPerDim
       common.remark("step \(step): validation \(fixed(value.bitsPerDim, 4)) bits/dim")
-    case .samples(let step, let images):
-      try ImageOutput.write(images, to: "\(folder.path)/samples-\(step).png")
+    case .samples(let step, let images, let flow): try drawSamples(images, of: flow, step: step)
     case .checkpoint(let step):
       try drawLoss()
       common.remark("step \(step): checkpoint")
     }
+  }
+
+  /// A sheet of images; of vectors the numbers, and a picture of the density where they have two values.
+  private func drawSamples<Scalar>(_ images: Tensor<Scalar>, of flow: any TrainableFlow<Scalar>, step: Int)
+    throws
+  {
+    let isVector = flow.imageShape.isVector
+    try ImageOutput.write(images, to: "\(folder.path)/samples-\(step).\(isVector ? "npy" : "png")")
+    guard flow.imageShape == .vector(2), let flow = flow as? Flow<Scalar> else { return }
+    let density = try PlaneDensity(flow, pixels: 384, draws: images.shape[0], seed: 0, isCancelled: { false })
+    try density?.picture(depth: 10).write(to: "\(folder.path)/density-\(step).png")
   }
 
   /// Draws loss.svg from the log, so that it is the same however often the run was stopped.

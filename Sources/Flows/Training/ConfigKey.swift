@@ -26,10 +26,14 @@ struct ConfigKey {
       integer("seed", "key of everything random", \.seed, 0...UInt64.max),
       choice("precision", "of weights and arithmetic", \.precision),
       ConfigKey(
-        path: "bits", explanation: "of the uniform dequantisation: (floor(v 2^bits / 256) + u) / 2^bits",
-        read: { "\($0.dequantization.bits)" },
+        path: "bits",
+        explanation:
+          "of the uniform dequantisation, (floor(v 2^bits / 256) + u) / 2^bits; none: real-valued data",
+        read: { $0.dequantization.isNone ? "none" : "\($0.dequantization.bits)" },
         write: { config, text in
-          guard let bits = Int(text), (1...8).contains(bits) else { return "an integer from 1 to 8" }
+          guard let bits = text == "none" ? 0 : Int(text), text == "none" || (1...8).contains(bits) else {
+            return "an integer from 1 to 8, or none"
+          }
           config.dequantization = Dequantization(bits: bits)
           return nil
         }),

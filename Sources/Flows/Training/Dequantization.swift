@@ -11,24 +11,29 @@ import AIPOKernels
 ///
 /// A density of x gives a bound on the code length of the b-bit image:
 /// `bits/dim = −log₂ p(x)/d + b`. Fewer bits give a smoother density: 8-bit images have whole regions of
-/// one exact value, where the fit would be needle-sharp.
+/// one exact value, where the fit would be needle-sharp. With `none` the data are real numbers, taken as they are.
 public struct Dequantization: Sendable, Hashable, Codable {
-  /// From 1 to 8.
+  /// From 1 to 8; 0 for `none`.
   public let bits: Int
 
   public init(bits: Int) {
-    precondition((1...8).contains(bits), "dequantisation has 1 to 8 bits, not \(bits)")
+    precondition((0...8).contains(bits), "dequantisation has 0 to 8 bits, not \(bits)")
     self.bits = bits
   }
+
+  /// Real-valued data: nothing is quantised, no noise is added, and bits/dim is `−log₂ p(x)/d`.
+  public static let none = Dequantization(bits: 0)
+
+  public var isNone: Bool { bits == 0 }
 
   private enum CodingKeys: CodingKey { case bits }
 
   public init(from decoder: any Decoder) throws {
     let container = try decoder.container(keyedBy: CodingKeys.self)
     let bits = try container.decode(Int.self, forKey: .bits)
-    guard (1...8).contains(bits) else {
+    guard (0...8).contains(bits) else {
       throw DecodingError.dataCorruptedError(
-        forKey: .bits, in: container, debugDescription: "\(bits), expected 1 to 8")
+        forKey: .bits, in: container, debugDescription: "\(bits), expected 0 to 8")
     }
     self.bits = bits
   }
@@ -43,15 +48,16 @@ public struct Dequantization: Sendable, Hashable, Codable {
   public func middle(_ value: UInt8) -> Double { (Double(bin(value)) + 0.5) / Double(binCount) }
 
   /// Moves every value to the middle of its bin, `(⌊2ᵇx⌋ + ½)/2ᵇ`; values outside [0, 1) go to the
-  /// middle of the first or last bin. NaN stays NaN.
+  /// middle of the first or last bin. NaN stays NaN, and `none` moves nothing.
   public func middles<Scalar: KernelScalar>(of images: Tensor<Scalar>) -> Tensor<Scalar> {
     var result = images
+    if isNone { return result }
     result.withUnsafeMutableBufferPointer { moveToMiddles($0, bins: Scalar(binCount)) }
     return result
   }
 
   /// The variance that the noise adds to a pixel, `2^(−2b)/12`.
-  public var noiseVariance: Double { 1 / (12 * Double(binCount * binCount)) }
+  public var noiseVariance: Double { isNone ? 0 : 1 / (12 * Double(binCount * binCount)) }
 
   /// `−log₂ p(x)/d + b` of a log-density in nats; the density is on [0, 1]ᵈ.
   public func bitsPerDim(logProb: Double, dimensions: Int) -> Double {

@@ -60,13 +60,12 @@ extension TrainingImages {
     let d = shape.count
     var result = try Tensor<Scalar>(shape: [range.count, shape.height, shape.width, shape.channels])
     result.withUnsafeMutableBufferPointer { out in
-      pixels.withUnsafeBufferPointer { pixels in
-        for (k, i) in range.enumerated() {
-          var noise = Philox(seed: seed, index: UInt64(i), purpose: .evaluation)
-          dequantization.fill(
-            UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]),
-            from: UnsafeBufferPointer(rebasing: pixels[(i * d)..<((i + 1) * d)]), noise: &noise)
-        }
+      for (k, i) in range.enumerated() {
+        var noise = Philox(seed: seed, index: UInt64(i), purpose: .evaluation)
+        var unused = noise
+        fill(
+          UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]), image: i,
+          augmentation: Augmentation(), random: &unused, dequantization: dequantization, noise: &noise)
       }
     }
     return result

@@ -5,6 +5,9 @@ extension ImageStatistics {
   /// of the bins' middles, plus the noise's variance `2^(−2b)/12` on the diagonal (in closed form, nothing is
   /// drawn). Sums are of integers and exact, so the result depends on no order. The covariance divides by n.
   ///
+  /// Real-valued data are summed in double precision, in order; the diagonal gets 10⁻⁶ of the mean variance, so that
+  /// data on a plane have a covariance that can be inverted in single precision.
+  ///
   /// Images of more than `fullLimit` values get `rank` factors: the leading eigenvectors of the covariance of
   /// at most `max(1024, 4·rank)` evenly spaced images (fewer where those would take more than 256 MB), and a
   /// diagonal that restores every value's variance over all of them. Throws where LAPACK fails.
@@ -12,6 +15,7 @@ extension ImageStatistics {
     _ images: TrainingImages, indices: [Int], dequantization: Dequantization, rank: Int
   ) throws(LinearAlgebraError) -> ImageStatistics {
     precondition(!indices.isEmpty && rank > 0)
+    if dequantization.isNone { return try RealMoments(images, indices).statistics(rank: rank) }
     let moments = BinMoments(images, indices, dequantization)
     let scale = 1 / Double(dequantization.binCount)
     let mean = moments.mean.map { Float(($0 + 0.5) * scale) }
@@ -109,12 +113,7 @@ private struct BinMoments {
     }
   }
 
-  /// The covariance of an evenly spaced part, by the eigenvectors of its Gram matrix, and the rest of every
-  /// value's variance as a diagonal (no less than the noise's).
   func lowRank(rank: Int, scale: Double) throws(LinearAlgebraError) -> ImageStatistics.Covariance {
-    let d = self.d
-    let count = min(indices.count, max(1024, 4 * rank), max(2, (1 << 25) / d))
-    var centred = try Matrix(rows: d, columns: count)
     var squares = [Double](repeating: 0, count: d)
     images.pixels.withUnsafeBufferPointer { pixels in
       for index in indices {
@@ -123,30 +122,94 @@ private struct BinMoments {
           squares[i] += bin * bin
         }
       }
-      let unit = scale / Double(count).squareRoot()
-      centred.withMutableColumns { columns in
-        for k in 0..<count {
-          let index = indices[k * indices.count / count]
-          for i in 0..<d {
-            columns[k * d + i] = (Double(dequantization.bin(pixels[index * d + i])) - mean[i]) * unit
+    }
+    let variances = (0..<d).map { (i: Int) -> Double in
+      let sum = Double(sums[i])
+      return (squares[i] - sum * sum / n) / n * scale * scale
+    }
+    return try lowRankCovariance(
+      indices, variances: variances, least: dequantization.noiseVariance, rank: rank
+    ) { index, i in (Double(dequantization.bin(images.pixels[index * d + i])) - mean[i]) * scale }
+  }
+}
+
+/// Mean and deviations of real-valued data.
+private struct RealMoments {
+  let images: TrainingImages
+  let indices: [Int]
+  let mean: [Double]
+
+  private var d: Int { images.shape.count }
+
+  init(_ images: TrainingImages, _ indices: [Int]) {
+    self.images = images
+    self.indices = indices
+    let d = images.shape.count
+    var sums = [Double](repeating: 0, count: d)
+    for index in indices {
+      for i in 0..<d { sums[i] += images.reals[index * d + i] }
+    }
+    mean = sums.map { $0 / Double(indices.count) }
+  }
+
+  private func deviation(_ index: Int, _ i: Int) -> Double { images.reals[index * d + i] - mean[i] }
+
+  func statistics(rank: Int) throws(LinearAlgebraError) -> ImageStatistics {
+    let n = Double(indices.count)
+    let variances = (0..<d).map { i in indices.reduce(0) { $0 + deviation($1, i) * deviation($1, i) } / n }
+    let least = 1e-6 * variances.reduce(0, +) / Double(d)
+    let covariance: ImageStatistics.Covariance
+    if d <= ImageStatistics.fullLimit {
+      var sums = [Double](repeating: 0, count: d * (d + 1) / 2)
+      for index in indices {
+        let deviations = (0..<d).map { deviation(index, $0) }
+        var next = 0
+        for i in 0..<d {
+          for j in 0...i {
+            sums[next] += deviations[i] * deviations[j]
+            next += 1
           }
         }
       }
+      var triangle = sums.map { Float($0 / n) }
+      for i in 0..<d { triangle[i * (i + 3) / 2] = Float(variances[i] + least) }
+      covariance = .full(lowerTriangle: triangle)
+    } else {
+      covariance = try lowRankCovariance(
+        indices, variances: variances, least: least, rank: rank, deviation: deviation)
     }
-    let (_, vectors) = try centred.transposedTimes(centred).symmetricEigen()
-    let kept = min(rank, count)
-    // Eigenvalues ascend, so the leading vectors are the last columns.
-    let leading = try Matrix(rows: count, columns: kept) { vectors[$0, count - 1 - $1] }
-    let factors = try centred.times(leading).columnMajor.map { Float($0) }
-    var diagonal: [Float] = []
-    for i in 0..<d {
-      let variance = (squares[i] - Double(sums[i]) * Double(sums[i]) / n) / n * scale * scale
-      var explained = 0.0
-      for k in 0..<kept { explained += Double(factors[k * d + i]) * Double(factors[k * d + i]) }
-      diagonal.append(Float(dequantization.noiseVariance + max(0, variance - explained)))
-    }
-    return .lowRank(factors: factors, diagonal: diagonal)
+    return ImageStatistics(mean: mean.map { Float($0) }, covariance: covariance)
   }
+}
+
+/// The covariance of an evenly spaced part, by the eigenvectors of its Gram matrix, and the rest of every
+/// value's variance as a diagonal, plus `least`.
+private func lowRankCovariance(
+  _ indices: [Int], variances: [Double], least: Double, rank: Int,
+  deviation: (_ index: Int, _ i: Int) -> Double
+) throws(LinearAlgebraError) -> ImageStatistics.Covariance {
+  let d = variances.count
+  let count = min(indices.count, max(1024, 4 * rank), max(2, (1 << 25) / d))
+  var centred = try Matrix(rows: d, columns: count)
+  let unit = 1 / Double(count).squareRoot()
+  centred.withMutableColumns { columns in
+    for k in 0..<count {
+      let index = indices[k * indices.count / count]
+      for i in 0..<d { columns[k * d + i] = deviation(index, i) * unit }
+    }
+  }
+  let (_, vectors) = try centred.transposedTimes(centred).symmetricEigen()
+  let kept = min(rank, count)
+  // Eigenvalues ascend, so the leading vectors are the last columns.
+  let leading = try Matrix(rows: count, columns: kept) { vectors[$0, count - 1 - $1] }
+  let factors = try centred.times(leading).columnMajor.map { Float($0) }
+  var diagonal: [Float] = []
+  for i in 0..<d {
+    var explained = 0.0
+    for k in 0..<kept { explained += Double(factors[k * d + i]) * Double(factors[k * d + i]) }
+    diagonal.append(Float(least + max(0, variances[i] - explained)))
+  }
+  return .lowRank(factors: factors, diagonal: diagonal)
 }
 
 @inline(__always)

@@ -146,7 +146,7 @@ public final class Trainer<Flow: TrainableFlow> {
     }
     progress.measuring = false
     if let result { try observe(.validation(step: step, result)) }
-    if let sheet { try observe(.samples(step: step, sheet)) }
+    if let sheet { try observe(.samples(step: step, sheet, of: flow)) }
   }
 
   private func makeStep(_ observe: (TrainingEvent<Scalar>) throws -> Void) throws {
@@ -236,7 +236,7 @@ public struct TrainingSplit: Sendable, Equatable {
   public let training: [Int]
   public let validation: [Int]
 
-  /// Draws the validation images by the seed. Throws `tooFewImages`, `constantData`.
+  /// Draws the validation images by the seed. Throws `tooFewImages`, `constantData`, `dequantization`.
   public init(images: TrainingImages, config: TrainingConfig) throws(TrainingError) {
     let needed = config.validation.images + 1
     guard images.count >= needed else {
@@ -244,7 +244,10 @@ public struct TrainingSplit: Sendable, Equatable {
         found: images.count, needed: needed,
         purpose: "training with \(config.validation.images) images kept back for validation")
     }
-    if let value = images.constantValue { throw .constantData(value: Int(value), images: images.count) }
+    if let value = images.constantValue { throw .constantData(value: value, images: images.count) }
+    guard images.pixels.isEmpty == config.dequantization.isNone else {
+      throw .dequantization(bits: config.dequantization.bits)
+    }
     let order = Array(0..<images.count).shuffled(seed: config.seed, index: .max)
     validation = order.prefix(config.validation.images).sorted()
     training = order.dropFirst(config.validation.images).sorted()

@@ -13,11 +13,10 @@ public struct Augmentation: Sendable, Hashable {
     self.shift = shift
   }
 
-  /// Writes the changed image `[h, w, c]`.
-  func apply(
-    to image: UnsafeBufferPointer<UInt8>, shape: ImageShape, random: inout Philox,
-    into out: UnsafeMutableBufferPointer<UInt8>
-  ) {
+  /// The changed image `[h, w, c]`.
+  func apply<Value>(to image: ArraySlice<Value>, shape: ImageShape, random: inout Philox) -> [Value] {
+    var out = Array(image)
+    guard flip || shift > 0 else { return out }
     let mirrored = flip && random.next() & 1 == 1
     func offset() -> Int { shift == 0 ? 0 : Int(random.next() % UInt64(2 * shift + 1)) - shift }
     let (dy, dx) = (offset(), offset())
@@ -28,10 +27,12 @@ public struct Augmentation: Sendable, Hashable {
         let moved = min(max(x + dx, 0), width - 1)
         let sourceX = mirrored ? width - 1 - moved : moved
         for c in 0..<channels {
-          out[(y * width + x) * channels + c] = image[(sourceY * width + sourceX) * channels + c]
+          out[(y * width + x) * channels + c] =
+            image[image.startIndex + (sourceY * width + sourceX) * channels + c]
         }
       }
     }
+    return out
   }
 }
 
@@ -69,21 +70,14 @@ struct TrainingBatches {
     let shape = images.shape
     var result = try Tensor<Scalar>(shape: [size, shape.height, shape.width, shape.channels])
     let d = shape.count
-    var changed = [UInt8](repeating: 0, count: d)
     result.withUnsafeMutableBufferPointer { out in
-      images.pixels.withUnsafeBufferPointer { pixels in
-        changed.withUnsafeMutableBufferPointer { changed in
-          for (k, image) in chosen.enumerated() {
-            let position = UInt64(step * size + k)
-            var random = Philox(seed: seed, index: position, purpose: .augmentation)
-            var noise = Philox(seed: seed, index: position, purpose: .dequantization)
-            let source = UnsafeBufferPointer(rebasing: pixels[(image * d)..<((image + 1) * d)])
-            augmentation.apply(to: source, shape: shape, random: &random, into: changed)
-            dequantization.fill(
-              UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]),
-              from: UnsafeBufferPointer(changed), noise: &noise)
-          }
-        }
+      for (k, image) in chosen.enumerated() {
+        let position = UInt64(step * size + k)
+        var random = Philox(seed: seed, index: position, purpose: .augmentation)
+        var noise = Philox(seed: seed, index: position, purpose: .dequantization)
+        images.fill(
+          UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]), image: image,
+          augmentation: augmentation, random: &random, dequantization: dequantization, noise: &noise)
       }
     }
     return result

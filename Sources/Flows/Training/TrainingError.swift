@@ -7,7 +7,11 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
   /// A pixel is NaN, infinite or outside [0, 1].
   case invalidPixel(value: Double, image: Int, position: Int)
   /// Every pixel of every image has the same value, so there is nothing to learn.
-  case constantData(value: Int, images: Int)
+  case constantData(value: Double, images: Int)
+  /// Real-valued data with dequantisation, or 8-bit data without.
+  case dequantization(bits: Int)
+  /// A real number that is NaN or infinite.
+  case nonFinite(value: Double, image: Int, position: Int)
   /// Images of another shape than the flow's.
   case imageShape(found: String, expected: String)
   /// So many steps in a row were rolled back.
@@ -26,7 +30,13 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case .invalidPixel(let value, let image, let position):
       "image \(image) holds \(value) at position \(position), expected a number from 0 to 1"
     case .constantData(let value, let images):
-      "every pixel of the \(images) training images is \(value): there is nothing to learn"
+      "every value of the \(images) training images is \(JSONText.number(value)): there is nothing to learn"
+    case .dequantization(let bits):
+      bits == 0
+        ? "8-bit data need dequantisation, found bits: none"
+        : "real-valued data need bits: none, found \(bits)"
+    case .nonFinite(let value, let image, let position):
+      "image \(image) holds \(value) at position \(position), expected a finite number"
     case .imageShape(let found, let expected): "images are \(found), expected \(expected)"
     case .diverged(let step, let attempts, let reason):
       "training diverged at step \(step): \(attempts) steps in a row were rolled back (\(reason));"

@@ -9,8 +9,8 @@ public enum TrainingEvent<Scalar: KernelScalar> {
   case rolledBack(step: Int, reason: String, rateScale: Double)
   /// The averaged parameters were measured on the validation images.
   case validation(step: Int, Evaluation)
-  /// The averaged parameters drew samples `[n, h, w, c]`.
-  case samples(step: Int, Tensor<Scalar>)
+  /// The density with the averaged parameters drew samples `[n, h, w, c]`. It has them while the event is told.
+  case samples(step: Int, Tensor<Scalar>, of: any TrainableFlow<Scalar>)
   /// Everything up to this step is safe on disk.
   case checkpoint(step: Int)
 }
