@@ -35,7 +35,7 @@ struct ImageRun: Sendable {
   let settings: PathSettings
   let objective: any Objective
   /// Set where λ can be chosen: a linear operator in pixel space.
-  let chooser: (rule: any LambdaRule, linearOperator: any LinearOperator, noise: any NoiseModel, y: [Double])?
+  let chooser: (rule: any LambdaRule, linearOperator: any LinearOperator, noise: GaussianNoise, y: [Double])?
 
   private(set) var point: [Double]
   private(set) var sample: ObjectiveSample?
@@ -71,9 +71,10 @@ struct ImageRun: Sendable {
     self.settings = settings
     self.objective = objective
     if let rule = settings.lambdaRule, let problem, let linear = problem.linearOperator(image),
+      let noise = problem.noise(image) as? GaussianNoise, noise.isWhiteGaussian,
       objective.latentCoordinates == false
     {
-      chooser = (rule, linear, problem.noise, problem.observations[image])
+      chooser = (rule, linear, noise, problem.observations[image])
     } else {
       chooser = nil
     }
@@ -349,7 +350,7 @@ struct ImageRun: Sendable {
       return
     }
     let probe = FreedomProbe(
-      linearOperator: chooser.linearOperator, dataWeight: chooser.noise.curvature, point: point,
+      linearOperator: chooser.linearOperator, dataWeight: 1 / chooser.noise.variance, point: point,
       sample: sample,
       limit: chooser.rule.probeEvaluations, seed: settings.seed, source: source)
     self.probe = probe
@@ -373,7 +374,7 @@ struct ImageRun: Sendable {
     trials.append(
       LambdaTrial(
         lambda: weights.lambda, residualSquare: dot(residual, residual),
-        degreesOfFreedom: freedom, variance: 1 / chooser.noise.curvature,
+        degreesOfFreedom: freedom, variance: chooser.noise.variance,
         measurements: chooser.y.count))
     tried.append((point, sample))
     report(.lambda)

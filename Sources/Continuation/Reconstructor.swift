@@ -85,7 +85,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   private var chunkSize: Int {
     if let chunk = options.chunk { return chunk }
     let d = problem.imageShape.count
-    let own = problem.isOperatorShared || options.curvature.mix == 0 ? 0 : 8 * d * d
+    let own = problem.isShared || options.curvature.mix == 0 ? 0 : 8 * d * d
     return min(max((1 << 28) / (8 * 120 * d + own), 1), 32)
   }
 
@@ -152,7 +152,10 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   }
 
   /// Whether choosing λ can pay: the data see every pixel through noise.
-  private var isNoisy: Bool { problem.linearOperator(0)?.isInjective ?? false }
+  private var isNoisy: Bool {
+    guard problem.count > 0, problem.noise(0).isWhiteGaussian else { return false }
+    return problem.linearOperator(0)?.isInjective ?? false
+  }
 
   private func solutionPath(_ settings: PathSettings) -> any SolutionPath {
     let lambda: Double
@@ -193,7 +196,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     let shape = problem.imageShape
     let image = try Tensor<Scalar>(
       shape: [shape.height, shape.width, shape.channels], elements: pixels.map { Scalar($0) })
-    let recon = outcome.sample?.recon ?? problem.recon(pixels, image: outcome.image).value
+    let recon = try outcome.sample?.recon ?? problem.recon(pixels, image: outcome.image).value
     let reg = outcome.sample?.flow
     return ReconstructionResult(
       index: outcome.image, image: image, objective: reg.map { recon + outcome.weights.lambda * $0 },
@@ -205,9 +208,8 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   // MARK: - Starts
 
   private func conditional(at lambda: Double) throws -> GaussianConditional? {
-    guard problem.isOperatorShared, let gaussian, problem.count > 0 else { return nil }
-    return try GaussianConditional(
-      gaussian, linearOperator: try linear(0), noiseVariance: lambda / problem.noise.curvature)
+    guard problem.isShared, let gaussian, problem.count > 0 else { return nil }
+    return try conditional(gaussian, 0, at: lambda)
   }
 
   private func linear(_ image: Int) throws -> any LinearOperator {
@@ -220,9 +222,15 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   private func gaussianMean(_ image: Int, lambda: Double, shared: GaussianConditional?) throws -> [Double] {
     if let shared { return shared.mean(problem.observations[image]) }
     guard let gaussian else { throw SolverError.unsupported("the model holds no Gaussian prior") }
-    return try GaussianConditional(
-      gaussian, linearOperator: try linear(image), noiseVariance: lambda / problem.noise.curvature
-    ).mean(problem.observations[image])
+    return try conditional(gaussian, image, at: lambda).mean(problem.observations[image])
+  }
+
+  private func conditional(_ gaussian: GaussianDensity, _ image: Int, at lambda: Double) throws
+    -> GaussianConditional
+  {
+    try GaussianConditional(
+      gaussian, linearOperator: try linear(image),
+      noise: problem.noise(image).matched(problem.observations[image]), lambda: lambda)
   }
 
   /// Start points in pixels, finite.

@@ -19,8 +19,8 @@ public protocol ForwardOperator: Sendable {
 
 /// How the matrix of a linear operator can be used.
 public enum OperatorForm: Sendable {
-  /// Picks these positions of the image, each at most once.
-  case selection([Int])
+  /// Picks these positions of the image, each at most once, and scales them.
+  case selection([Int], scale: [Double])
   /// This matrix, m × d.
   case dense(Matrix)
   /// Only through `apply` and `adjoint`.
@@ -67,9 +67,9 @@ extension LinearOperator {
     let m = outputCount
     switch form {
     case .dense(let matrix): return matrix
-    case .selection(let positions):
+    case .selection(let positions, let scale):
       var result = try algebra { () throws(LinearAlgebraError) in try Matrix(rows: m, columns: d) }
-      for (row, column) in positions.enumerated() { result[row, column] = 1 }
+      for (row, column) in positions.enumerated() { result[row, column] = scale[row] }
       return result
     case .general:
       var result = try algebra { () throws(LinearAlgebraError) in try Matrix(rows: m, columns: d) }
@@ -90,7 +90,9 @@ public struct IdentityOperator: LinearOperator {
   public let inputCount: Int
   public var outputCount: Int { inputCount }
   public var isInjective: Bool { true }
-  public var form: OperatorForm { .selection(Array(0..<inputCount)) }
+  public var form: OperatorForm {
+    .selection(Array(0..<inputCount), scale: [Double](repeating: 1, count: inputCount))
+  }
 
   public init(count: Int) { inputCount = count }
 
@@ -110,7 +112,9 @@ public struct MaskOperator: LinearOperator {
   public let inputCount: Int
   public var outputCount: Int { observed.count }
   public var isInjective: Bool { observed.count == inputCount }
-  public var form: OperatorForm { .selection(observed) }
+  public var form: OperatorForm {
+    .selection(observed, scale: [Double](repeating: 1, count: observed.count))
+  }
 
   /// `mask[i]` says whether value i (h, w, c order) is observed.
   public init(mask: [Bool]) {

@@ -1,13 +1,14 @@
 import AIPOKernels
 
-/// The closed-form solution under a Gaussian prior for one linear operator, factored once:
+/// The closed-form solution under a Gaussian prior for one linear operator and Gaussian noise, factored once:
 ///
 ///     x*(λ) = μ + C Aᵀ (A C Aᵀ + λσ² I)⁻¹ (y − A μ)
 ///
-/// the unique minimiser of `‖y − Ax‖²/(2σ²) + λ·½(x − μ)ᵀC⁻¹(x − μ)`. `noiseVariance` is λσ². Where A has
-/// more rows than columns it is solved as `(AᵀA + λσ² C⁻¹) (x − μ) = Aᵀ(y − Aμ)`, d × d.
+/// the unique minimiser of `‖y − Ax‖²/(2σ²) + λ·½(x − μ)ᵀC⁻¹(x − μ)`. Other noise than white is made white
+/// first. Where A has more rows than columns it is solved as `(AᵀA + λσ² C⁻¹) (x − μ) = Aᵀ(y − Aμ)`, d × d.
 public struct GaussianConditional: Sendable {
   private let density: GaussianDensity
+  private let noise: GaussianNoise
   private let linearOperator: any LinearOperator
   private let solver: Solver
 
@@ -17,26 +18,29 @@ public struct GaussianConditional: Sendable {
     /// `(AᵀA + s C⁻¹)⁻¹`.
     case image(Cholesky)
     /// A selection under a low-rank covariance: `(C_oo + s I)⁻¹` by an r × r core.
-    case lowRank(LowRankSum, positions: [Int])
+    case lowRank(LowRankSum)
   }
 
-  /// Throws where `noiseVariance` isn't above 0 or a factorisation fails.
+  /// Throws where λσ² isn't above 0 or a factorisation fails.
   public init(
-    _ density: GaussianDensity, linearOperator: any LinearOperator, noiseVariance s: Double
+    _ density: GaussianDensity, linearOperator a: any LinearOperator, noise: GaussianNoise, lambda: Double
   ) throws(ProblemError) {
+    let s = lambda * noise.whiteVariance
     guard s.isFinite, s > 0 else { throw .invalidWeight(what: "lambda sigma^2", value: s) }
     self.density = density
+    self.noise = noise
+    let linearOperator = try noise.whiten(a)
     self.linearOperator = linearOperator
     let d = density.imageShape.count
     let m = linearOperator.outputCount
     if case .lowRank(let factor, let diagonal) = density.covariance {
-      if case .selection(let positions) = linearOperator.form {
+      if case .selection(let positions, let scale) = linearOperator.form {
         solver = try algebra { () throws(LinearAlgebraError) in
           let rows = try Matrix(rows: positions.count, columns: factor.columns) {
-            factor[positions[$0], $1]
+            scale[$0] * factor[positions[$0], $1]
           }
-          return .lowRank(
-            try LowRankSum(factor: rows, diagonal: positions.map { diagonal[$0] + s }), positions: positions)
+          let variances = positions.indices.map { scale[$0] * scale[$0] * diagonal[positions[$0]] + s }
+          return .lowRank(try LowRankSum(factor: rows, diagonal: variances))
         }
         return
       }
@@ -55,10 +59,12 @@ public struct GaussianConditional: Sendable {
       preconditionFailure("covariance and its inverse are made together")
     }
     let form = linearOperator.form
-    if case .selection(let positions) = form {
+    if case .selection(let positions, let scale) = form {
       solver = try algebra { () throws(LinearAlgebraError) in
-        let cross = try Matrix(rows: d, columns: m) { c[$0, positions[$1]] }
-        var gram = try Matrix(rows: m, columns: m) { c[positions[$0], positions[$1]] }
+        let cross = try Matrix(rows: d, columns: m) { scale[$1] * c[$0, positions[$1]] }
+        var gram = try Matrix(rows: m, columns: m) {
+          scale[$0] * scale[$1] * c[positions[$0], positions[$1]]
+        }
         gram.addToDiagonal(s)
         return .measurements(try Cholesky(gram), cross: cross)
       }
@@ -80,16 +86,14 @@ public struct GaussianConditional: Sendable {
 
   /// The solution for the measurements of one image.
   public func mean(_ y: [Double]) -> [Double] {
-    let residual = adding(y, linearOperator.apply(density.mean), scaledBy: -1)
+    let residual = adding(noise.whiten(y), linearOperator.apply(density.mean), scaledBy: -1)
     let offset: [Double]
     switch solver {
     case .measurements(let factor, let cross): offset = cross.times(factor.solve(residual))
     case .image(let factor): offset = factor.solve(linearOperator.adjoint(residual))
-    case .lowRank(let sum, let positions):
+    case .lowRank(let sum):
       guard case .lowRank(let factor, let diagonal) = density.covariance else { return density.mean }
-      let weights = sum.solve(residual)
-      var spread = [Double](repeating: 0, count: density.mean.count)
-      for (k, i) in positions.enumerated() { spread[i] = weights[k] }
+      let spread = linearOperator.adjoint(sum.solve(residual))
       let shared = factor.times(factor.transposedTimes(spread))
       offset = spread.indices.map { shared[$0] + diagonal[$0] * spread[$0] }
     }
@@ -120,12 +124,11 @@ struct LowRankSum: Sendable {
 }
 
 extension GaussianDensity {
-  /// `x*(λ)` of every image of a problem with Gaussian noise; one factorisation where images share the
-  /// operator. The operators must be linear.
+  /// `x*(λ)` of every image of a problem, other noise than Gaussian taken as the Gaussian of its mean and
+  /// covariance; one factorisation where it serves all images. The operators must be linear.
   public func conditionalMeans(of problem: InverseProblem, lambda: Double) throws(ProblemError)
     -> [[Double]]
   {
-    let s = lambda / problem.noise.curvature
     var shared: GaussianConditional?
     var result: [[Double]] = []
     for i in 0..<problem.count {
@@ -136,9 +139,10 @@ extension GaussianDensity {
       if let shared {
         conditional = shared
       } else {
-        conditional = try GaussianConditional(self, linearOperator: a, noiseVariance: s)
+        conditional = try GaussianConditional(
+          self, linearOperator: a, noise: problem.noise(i).matched(problem.observations[i]), lambda: lambda)
       }
-      if problem.isOperatorShared { shared = conditional }
+      if problem.isShared { shared = conditional }
       result.append(conditional.mean(problem.observations[i]))
     }
     return result

@@ -134,7 +134,8 @@ public final class GaussianDensity: Sendable {
         h.scale(by: lambda * mix)
         h.addToDiagonal(damping)
         switch linearOperator.form {
-        case .selection(let positions): for i in positions { h[i, i] += dataWeight }
+        case .selection(let positions, let scale):
+          for (k, i) in positions.enumerated() { h[i, i] += dataWeight * scale[k] * scale[k] }
         case .dense(let a): h.add(try a.transposedTimes(a), scaledBy: dataWeight)
         case .general:
           for j in 0..<d {
@@ -147,10 +148,10 @@ public final class GaussianDensity: Sendable {
         return InverseCurvature(inverse: try Cholesky(h).inverse())
       }
     case .lowRank(let factor, let reciprocal) where mix > 0:
-      guard case .selection(let positions) = linearOperator.form else { break }
+      guard case .selection(let positions, let scale) = linearOperator.form else { break }
       return try algebra { () throws(LinearAlgebraError) in
         var diagonal = reciprocal.map { lambda * mix * $0 + damping }
-        for i in positions { diagonal[i] += dataWeight }
+        for (k, i) in positions.enumerated() { diagonal[i] += dataWeight * scale[k] * scale[k] }
         var scaled = factor
         scaled.scale(by: (lambda * mix).squareRoot())
         return try LowRankCurvature(diagonal: diagonal, factor: scaled)

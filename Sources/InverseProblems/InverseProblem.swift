@@ -1,23 +1,24 @@
 import AIPOKernels
 
-/// `y = f(x) + e` for a batch of images: operator, noise model and observations.
+/// Measurements y of f(x) for a batch of images: operators, noise models and observations.
 public struct InverseProblem: Sendable {
   public let imageShape: ImageShape
-  public let noise: any NoiseModel
   /// The measurements, one row of m an image.
   public let observations: [[Double]]
   private let operators: [any ForwardOperator]
+  private let noises: [any NoiseModel]
 
   /// - Parameters:
   ///   - operators: one for all images, or one an image.
+  ///   - noises: one for all images, or one an image.
   ///   - observations: m finite numbers an image.
   public init(
-    operators: [any ForwardOperator], noise: any NoiseModel, observations: [[Double]],
+    operators: [any ForwardOperator], noises: [any NoiseModel], observations: [[Double]],
     imageShape: ImageShape
   ) throws(ProblemError) {
-    guard operators.count == 1 || operators.count == observations.count else {
-      throw .shapeMismatch(
-        what: "operator list", found: [operators.count], expected: [observations.count])
+    for (what, count) in [("operator list", operators.count), ("noise list", noises.count)]
+    where count != 1 && count != observations.count {
+      throw .shapeMismatch(what: what, found: [count], expected: [observations.count])
     }
     for f in operators where f.inputCount != imageShape.count {
       throw .shapeMismatch(
@@ -32,11 +33,21 @@ public struct InverseProblem: Sendable {
       if let bad = y.firstIndex(where: { !$0.isFinite }) {
         throw .nonFinite(what: "observation", image: i, position: bad, value: y[bad])
       }
+      try noises[noises.count == 1 ? 0 : i].check(y)
     }
     self.operators = operators
-    self.noise = noise
+    self.noises = noises
     self.observations = observations
     self.imageShape = imageShape
+  }
+
+  /// With one noise model for all images.
+  public init(
+    operators: [any ForwardOperator], noise: any NoiseModel, observations: [[Double]],
+    imageShape: ImageShape
+  ) throws(ProblemError) {
+    try self.init(
+      operators: operators, noises: [noise], observations: observations, imageShape: imageShape)
   }
 
   /// From a tensor: `[n, m]` or `[m]` measurements, or whole images `[n, h, w, c]`. Of whole images a mask
@@ -74,8 +85,11 @@ public struct InverseProblem: Sendable {
   /// Images in the problem.
   public var count: Int { observations.count }
 
-  /// Whether all images are measured by the same operator.
-  public var isOperatorShared: Bool { operators.count == 1 }
+  /// Whether what is factored for one image's operator and noise serves all.
+  public var isShared: Bool { operators.count == 1 && noises.count == 1 && !noises[0].dependsOnSignal }
+
+  /// The noise model of an image.
+  public func noise(_ image: Int) -> any NoiseModel { noises[noises.count == 1 ? 0 : image] }
 
   /// The operator of an image.
   public func forwardOperator(_ image: Int) -> any ForwardOperator {
@@ -88,9 +102,10 @@ public struct InverseProblem: Sendable {
   }
 
   /// `L_recon(x)` of an image in nats, and its gradient.
-  public func recon(_ x: [Double], image: Int) -> (value: Double, gradient: [Double]) {
+  public func recon(_ x: [Double], image: Int) throws(ProblemError) -> (value: Double, gradient: [Double]) {
     let f = forwardOperator(image)
-    let (value, gradient) = noise.negativeLogLikelihood(observations[image], prediction: f.apply(x))
+    let (value, gradient) = try noise(image).negativeLogLikelihood(
+      observations[image], prediction: f.apply(x))
     return (value, f.vjp(at: x, gradient))
   }
 }

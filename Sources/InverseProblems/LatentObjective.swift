@@ -47,7 +47,7 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
     for row in kept {
       let i = finite[row]
       let x = pixels[row]
-      let (recon, reconGradient) = problem.recon(x, image: images[i])
+      let (recon, reconGradient) = try problem.recon(x, image: images[i])
       var cotangent = reconGradient
       var normal: Double?
       if let gaussian, weights[i].gaussian != 0 {

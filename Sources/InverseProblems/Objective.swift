@@ -192,9 +192,9 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
       let rows = unpack(gradient)
       for (k, i) in flowRows.enumerated() { flows[i] = (-logProb[k], rows[k].map { -$0 }) }
     }
-    return points.indices.map { i in
+    return try points.indices.map { i in
       guard allFinite(points[i]) else { return nil }
-      let (recon, reconGradient) = problem.recon(points[i], image: images[i])
+      let (recon, reconGradient) = try problem.recon(points[i], image: images[i])
       let flow = flows[i]
       var normal: (value: Double, gradient: [Double])?
       if let gaussian, weights[i].t < 1 { normal = gaussian.negativeLogProb(points[i]) }
@@ -215,16 +215,18 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
     // At t = 0 the Gaussian's C⁻¹ is the prior's curvature itself.
     let mix = weights.t == 0 ? 1 : priorCurvature.mix
     let key = CurvatureCache.Key(
-      image: problem.isOperatorShared ? -1 : image, lambda: lambda, mix: mix)
+      image: problem.isShared ? -1 : image, lambda: lambda, mix: mix)
     if let known = cache.find(key) { return known }
-    let weight = problem.noise.curvature
+    let noise = problem.noise(image).curvature(problem.observations[image])
+    let white = try noise.whiten(linear)
+    let weight = 1 / noise.whiteVariance
     let made: any CurvatureSolver
     if let gaussian {
       made = try gaussian.curvatureSolver(
-        for: linear, dataWeight: weight, lambda: lambda, isotropic: priorCurvature.isotropic,
+        for: white, dataWeight: weight, lambda: lambda, isotropic: priorCurvature.isotropic,
         mix: mix)
     } else {
-      made = try linear.curvatureSolver(dataWeight: weight, damping: lambda * priorCurvature.isotropic)
+      made = try white.curvatureSolver(dataWeight: weight, damping: lambda * priorCurvature.isotropic)
     }
     cache.keep(made, for: key)
     return made

@@ -5,6 +5,12 @@ public enum ProblemError: Error, Equatable, CustomStringConvertible {
   case shapeMismatch(what: String, found: [Int], expected: [Int])
   case nonFinite(what: String, image: Int, position: Int, value: Double)
   case invalidSigma(Double)
+  /// A parameter of a noise model out of its range.
+  case invalidParameter(name: String, value: Double, expected: String)
+  /// A measurement that can't be one under the noise model.
+  case impossible(position: Int, value: Double, reason: String)
+  /// A noise model can't do what was asked of it.
+  case unsupportedNoise(String)
   case invalidMask(String, reason: String)
   case invalidWeight(what: String, value: Double)
   case algebra(LinearAlgebraError)
@@ -18,6 +24,10 @@ public enum ProblemError: Error, Equatable, CustomStringConvertible {
       "\(what) \(image) holds \(value) at position \(position), expected a finite number"
     case .invalidSigma(let sigma):
       "the noise deviation sigma is \(sigma), expected a finite number above 0"
+    case .invalidParameter(let name, let value, let expected): "\(name) is \(value), expected \(expected)"
+    case .impossible(let position, let value, let reason):
+      "observed value \(position) is \(value): \(reason)"
+    case .unsupportedNoise(let reason): reason
     case .invalidMask(let text, let reason): "mask \"\(text)\": \(reason)"
     case .invalidWeight(let what, let value): "\(what) is \(value), expected a finite number above 0"
     case .algebra(let error): error.description

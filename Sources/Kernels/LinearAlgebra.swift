@@ -344,6 +344,38 @@ public struct Cholesky: Sendable {
     return y
   }
 
+  /// `L⁻¹v`: white where v has covariance A.
+  public func whiten(_ v: [Double]) -> [Double] {
+    precondition(v.count == order)
+    var x = v
+    guard order > 0 else { return x }
+    BLASThreads.single {
+      factor.withColumns { l in
+        cblas_dtrsv(
+          CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, Int32(order), l.baseAddress, Int32(order),
+          &x, 1)
+      }
+    }
+    return x
+  }
+
+  /// `L⁻¹B`.
+  public func whiten(_ b: Matrix) -> Matrix {
+    precondition(b.rows == order)
+    var x = b
+    guard order > 0, b.columns > 0 else { return x }
+    BLASThreads.single {
+      factor.withColumns { l in
+        x.withMutableColumns { x in
+          cblas_dtrsm(
+            CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, Int32(order), Int32(b.columns),
+            1, l.baseAddress, Int32(order), x.baseAddress, Int32(order))
+        }
+      }
+    }
+    return x
+  }
+
   /// `B L⁻ᵀ`, so that `(B L⁻ᵀ)(B L⁻ᵀ)ᵀ = B A⁻¹ Bᵀ`.
   public func rightSolveTransposed(_ b: Matrix) -> Matrix {
     precondition(b.columns == order)

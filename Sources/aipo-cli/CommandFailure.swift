@@ -54,7 +54,7 @@ struct CommandFailure: Error {
     case let error as ProblemError:
       switch error {
       case .memory(let error): self.init(error)
-      case .invalidSigma, .invalidMask: self.init(.usage, error.description)
+      case .invalidSigma, .invalidParameter, .invalidMask: self.init(.usage, error.description)
       default: self.init(.badData, error.description)
       }
     case let error as SolverError:

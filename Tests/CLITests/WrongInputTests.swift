@@ -169,7 +169,14 @@ import Testing
     ["--out", "x"],
     ["--measurements", "5"], ["--mask", "center:2"], ["--truth", "t.npy"], ["--indices", "-1"],
     ["--indices", "3:1"],
-    ["--noise", "laplace"], ["--seed", "1.5"], ["--task", "blur"], ["--out", "a.npy", "--trace", "a.npy"],
+    ["--noise", "cauchy"], ["--noise", "flow:"], ["--noise", "poisson", "--peak", "0"],
+    ["--noise", "poisson", "--peak", "nan"], ["--peak", "20"], ["--noise", "student", "--nu", "-1"],
+    ["--noise", "gaussian", "--nu", "3"], ["--noise", "outliers", "--outliers", "1"],
+    ["--noise", "outliers", "--outliers", "-0.1"], ["--noise", "laplace", "--sigma", "auto"],
+    ["--noise", "laplace", "--sigma", "s.npy"], ["--noise", "flow:x.safetensors", "--sigma", "0.1"],
+    ["--noise-covariance", "c.npy", "--sigma", "0.1"],
+    ["--noise", "laplace", "--noise-covariance", "c.npy"], ["--seed", "1.5"], ["--task", "blur"],
+    ["--out", "a.npy", "--trace", "a.npy"],
   ])
   func flagsOutOfRange(_ flags: [String]) throws {
     try expectFailure(64, denoise(flags.contains("--out") ? flags : flags + ["--out", "x.npy"]))

@@ -114,7 +114,7 @@ import Testing
       options.sourceIndices = images
       options.maximumEvaluations = 60
       let some = try InverseProblem(
-        operators: [a], noise: all.noise, observations: images.map { all.observations[$0] },
+        operators: [a], noise: all.noise(0), observations: images.map { all.observations[$0] },
         imageShape: shape)
       return try Reconstructor(problem: some, prior: prior, gaussian: try gaussian(), options: options)
         .run()

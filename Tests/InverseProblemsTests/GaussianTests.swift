@@ -63,7 +63,8 @@ func randomCovariance(_ d: Int, seed: UInt64) throws -> Matrix {
       for (name, a) in try allOperators() {
         for s in [0.01, 0.3] {
           let y = randomVector(a.outputCount, seed: 31)
-          let x = try GaussianConditional(density, linearOperator: a, noiseVariance: s).mean(y)
+          let noise = try GaussianNoise(sigma: (s / 2).squareRoot())
+          let x = try GaussianConditional(density, linearOperator: a, noise: noise, lambda: 2).mean(y)
           let matrix = try a.matrix()
           var h = try matrix.transposedTimes(matrix)
           h.scale(by: 1 / s)

@@ -36,7 +36,7 @@ struct ImageFigures: Sendable {
         objective: result.objective, recon: result.recon, reg: result.reg, lambda: result.lambda,
         evaluations: result.evaluations, iterations: result.iterations, seconds: result.seconds,
         converged: result.converged, reason: result.reason.rawValue, path: result.path,
-        sigma: chunk.sigma)
+        sigma: chunk.sigmas[result.index])
     }
   }
 

@@ -50,7 +50,8 @@ struct Reconstruct: Verb {
     let prior = try Prior<Scalar>(options: model, common: common)
     let job = ReconstructionJob(
       prior: prior, gaussian: try prior.gaussian(),
-      input: try ReconstructionInput(observation, shape: prior.shape, seed: common.seed), solver: solver)
+      input: try ReconstructionInput(
+        observation, shape: prior.shape, seed: common.seed, common: common), solver: solver)
     let methods = solver.method.methods
     let run = ReconstructionRun<Scalar>(
       methods: methods, settings: settings(job.input, prior),
@@ -83,11 +84,8 @@ struct Reconstruct: Verb {
 
   /// What decided the result, for the JSON and the report.
   private func settings<Scalar>(_ input: ReconstructionInput, _ prior: Prior<Scalar>) -> RunSettings {
-    var members: [(String, JSONValue)] = [
-      ("sigma", observation.sigma == .auto ? .string("auto") : .number(input.noise.sigma)),
-      ("noise", .string(observation.noise.rawValue)),
-    ]
-    var title = "Denoising" + (observation.sigma == .auto ? "" : ", σ = \(short(input.noise.sigma))")
+    var members = input.noise.settings
+    var title = "Denoising"
     if observation.task != .denoise {
       if let measurements = input.measurements { members.append(("measurements", .int(measurements))) }
       title = "Compressed sensing, \(input.measurements ?? 0) of \(prior.shape.count)"
@@ -96,6 +94,7 @@ struct Reconstruct: Verb {
       members.append(("mask", .string(mask.description)))
       title = "Inpainting, \(mask.words)"
     }
+    title += input.noise.words
     members += [
       ("lambda", .string(solver.lambda.description)), ("space", .string(solver.space.rawValue)),
       ("corrector", .string(solver.corrector.rawValue)),
@@ -105,12 +104,6 @@ struct Reconstruct: Verb {
     return RunSettings(
       task: observation.task.rawValue, title: title, prior: prior.source.name, seed: common.seed,
       solver: members, provenance: Provenance.members(model: prior.source, common: common))
-  }
-
-  /// A number in as few digits as a heading needs.
-  private func short(_ value: Double) -> String {
-    let text = fixed(value, 4)
-    return text.contains(".") ? String(text.reversed().drop { $0 == "0" }.reversed()) : text
   }
 }
 

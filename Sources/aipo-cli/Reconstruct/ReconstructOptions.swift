@@ -28,11 +28,6 @@ extension StartChoice: ExpressibleByArgument {
   }
 }
 
-/// The noise models that there are.
-enum NoiseName: String, CaseIterable, ExpressibleByArgument {
-  case gaussian
-}
-
 /// A positive number, or `auto`.
 enum NumberOrAuto: ExpressibleByArgument, Hashable, CustomStringConvertible {
   case number(Double)
@@ -148,17 +143,7 @@ struct ObservationOptions: ParsableArguments {
       """, valueName: "list"))
   var indices: IndexSelection?
 
-  @Option(
-    parsing: .unconditional,
-    help: ArgumentHelp(
-      """
-      Deviation of the noise of one measurement on the [0, 1] scale; for denoise, auto estimates it from \
-      each observation (what --simulate adds then has the default). (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m for sense)
-      """, valueName: "s"))
-  var sigma: NumberOrAuto?
-
-  @Option(help: ArgumentHelp("Noise model.", valueName: "model"))
-  var noise: NoiseName = .gaussian
+  @OptionGroup var noise: NoiseOptions
 
   @Option(
     parsing: .unconditional,
@@ -184,14 +169,7 @@ struct ObservationOptions: ParsableArguments {
     if simulate != nil, truth != nil {
       throw ValidationError("--simulate takes its images as truth, so --truth can't be given")
     }
-    // Its square and the inverse of that must be numbers, too.
-    if case .number(let value) = sigma, !(1e-150...1e150).contains(value) {
-      throw ValidationError("--sigma is \(value), expected a number from 1e-150 to 1e150, or auto")
-    }
-    if sigma == .auto, task != .denoise {
-      throw ValidationError(
-        "--sigma auto goes with --task denoise; \(task.rawValue) needs a number or the default")
-    }
+    try noise.validate(task: task, operatorFile: operatorFile)
     if let measurements, measurements < 1 || measurements > 1 << 20 {
       throw ValidationError("--measurements is \(measurements), expected 1 to \(1 << 20)")
     }

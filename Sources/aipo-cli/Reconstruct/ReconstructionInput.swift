@@ -11,8 +11,8 @@ struct ReconstructionInput {
     /// Places of the images in their source; everything random is keyed by them.
     var indices: [Int]
     var problem: InverseProblem
-    /// Deviation of the noise that the problem supposes.
-    var sigma: Double
+    /// Deviation of the noise that the problem supposes, root mean square over an image's measurements.
+    var sigmas: [Double]
     /// `[n, h, w, c]`, where it is known.
     var truth: Tensor<Double>?
     /// The observation as an image: `A⁺y`, hidden pixels 0.
@@ -27,7 +27,7 @@ struct ReconstructionInput {
   let shape: ImageShape
   let seed: UInt64
   /// What simulated noise is drawn from, and what is known about an observation's.
-  let noise: GaussianNoise
+  let noise: NoiseInput
   /// m, or nil where it differs from image to image.
   let measurements: Int?
 
@@ -51,7 +51,7 @@ struct ReconstructionInput {
   }
 
   /// Opens and checks everything that the flags name. Throws before any work is done.
-  init(_ options: ObservationOptions, shape: ImageShape, seed: UInt64) throws {
+  init(_ options: ObservationOptions, shape: ImageShape, seed: UInt64, common: CommonOptions) throws {
     self.options = options
     self.shape = shape
     self.seed = seed
@@ -78,11 +78,17 @@ struct ReconstructionInput {
       measurements = pattern.isShared ? observed.count { $0 } : nil
     case .mask(let mask): measurements = mask.isShared ? mask.observed(index: 0).count { $0 } : nil
     }
-    noise = try GaussianNoise(sigma: Self.sigma(options, measurements: measurements ?? shape.count))
+    let values = if case .dense(let matrix) = self.model { matrix.outputCount } else { shape.count }
+    noise = try NoiseInput(
+      options.noise, task: options.task, shape: shape, measurements: measurements ?? shape.count,
+      values: values, count: Self.sourceCount(source), common: common)
+    if options.noise.noise == .poisson, case .dense(let matrix) = self.model {
+      try Self.requireNonNegative(matrix, path: options.operatorFile ?? "")
+    }
   }
 
   /// Images that a chunk may hold: an estimated σ is each image's own.
-  var chunkLimit: Int { options.sigma == .auto ? 1 : 32 }
+  var chunkLimit: Int { options.noise.sigma == .auto ? 1 : 32 }
 
   /// Images to reconstruct.
   var count: Int {
@@ -102,7 +108,9 @@ struct ReconstructionInput {
     switch source {
     case .simulated(let images):
       let clean: Tensor<Double> = try images.read(range)
-      rows = split(clean).enumerated().map { k, x in simulate(x, linear(k), index: indices[k]) }
+      rows = try split(clean).enumerated().map { k, x in
+        try noise.simulate(x, linear(k), index: indices[k], seed: seed)
+      }
       truth = clean
     case .images(let images, let known):
       let isMasked = options.task == .inpaint
@@ -115,16 +123,18 @@ struct ReconstructionInput {
       truth = try known?.read(range)
     }
     try Self.requireFinite(rows, names)
-    var noise = noise
-    if options.sigma == .auto {
-      noise = try GaussianNoise(sigma: try NoiseEstimate.sigma(rows[0], shape: shape))
+    let noises = try noise.models(rows, operators: operators, indices: indices)
+    for (k, row) in rows.enumerated() {
+      do { try noises[noises.count == 1 ? 0 : k].check(row) } catch {
+        throw CommandFailure(.badData, "\(names[k]): \(error)")
+      }
     }
     let problem = try InverseProblem(
-      operators: operators, noise: noise, observations: rows, imageShape: shape)
+      operators: operators, noises: noises, observations: rows, imageShape: shape)
     let back = try rows.indices.map { k in try linear(k).pseudoInverse(rows[k]) }
     return Chunk(
-      offset: range.lowerBound, names: names, indices: indices, problem: problem, sigma: noise.sigma,
-      truth: truth,
+      offset: range.lowerBound, names: names, indices: indices, problem: problem,
+      sigmas: rows.indices.map { problem.noise($0).matched(rows[$0]).sigma }, truth: truth,
       observed: try Tensor(
         shape: [rows.count, shape.height, shape.width, shape.channels], elements: Array(back.joined())),
       masks: masks(indices), isPicture: options.task != .sense)
@@ -136,16 +146,6 @@ struct ReconstructionInput {
       throw CommandFailure(
         .badData, "\(name): observed value \(place) is \(row[place]), expected a finite number")
     }
-  }
-
-  /// The noise of an image: drawn for every pixel where pixels are observed, so that a mask changes nothing
-  /// at the others.
-  private func simulate(_ x: [Double], _ linear: any LinearOperator, index: Int) -> [Double] {
-    var random = Philox(seed: seed, index: UInt64(index), purpose: .noise)
-    if case .selection = linear.form {
-      return linear.apply(x.map { $0 + noise.sigma * random.normal() })
-    }
-    return linear.apply(x).map { $0 + noise.sigma * random.normal() }
   }
 
   private func split(_ images: Tensor<Double>) -> [[Double]] {
@@ -189,12 +189,12 @@ struct ReconstructionInput {
     }
   }
 
-  private static func sigma(_ options: ObservationOptions, measurements: Int) -> Double {
-    if case .number(let sigma) = options.sigma { return sigma }
-    return switch options.task {
-    case .denoise: 0.1
-    case .inpaint: 0.01
-    case .sense: 0.1 / Double(measurements).squareRoot()
+  /// Counts can't be negative.
+  private static func requireNonNegative(_ matrix: DenseOperator, path: String) throws(CommandFailure) {
+    let least = matrix.matrix.withColumns { $0.min() ?? 0 }
+    guard least >= 0 else {
+      throw CommandFailure(
+        .badData, "\(path): the operator holds \(least), expected no negative value for --noise poisson")
     }
   }
 

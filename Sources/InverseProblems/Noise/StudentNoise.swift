@@ -1,0 +1,54 @@
+import AIPOKernels
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Independent noise σt with t of Student's distribution with ν degrees of freedom:
+///
+///     −log p = (ν+1)/2 · log(1 + r²/(νσ²)) + log Γ(ν/2) − log Γ((ν+1)/2) + ½ log πνσ²,   r = y − f(x)
+///
+/// σ is the scale; the deviation is σ√(ν/(ν−2)) for ν > 2 and infinite below.
+public struct StudentNoise: IndependentNoise {
+  public let sigma: Double
+  public let degreesOfFreedom: Double
+  private let constant: Double
+
+  public static let degreesRange = 0.1...1e6
+
+  /// σ as for Gaussian noise, ν in `degreesRange`.
+  public init(sigma: Double, degreesOfFreedom nu: Double) throws(ProblemError) {
+    _ = try GaussianNoise(sigma: sigma)
+    try requireParameter("nu", nu, in: Self.degreesRange)
+    self.sigma = sigma
+    degreesOfFreedom = nu
+    constant = lgamma(nu / 2) - lgamma((nu + 1) / 2) + 0.5 * log(Double.pi * nu) + log(sigma)
+  }
+
+  public func negativeLogLikelihood(_ y: Double, prediction: Double) -> (value: Double, derivative: Double) {
+    let r = (prediction - y) / sigma
+    let nu = degreesOfFreedom
+    return ((nu + 1) / 2 * log1p(r * r / nu) + constant, (nu + 1) * r / ((nu + r * r) * sigma))
+  }
+
+  /// `N / √(χ²_ν/ν)`.
+  public func sample(prediction: Double, random: inout Philox) -> Double {
+    let square = 2 * random.gamma(shape: degreesOfFreedom / 2)
+    return prediction + sigma * random.normal() / (square / degreesOfFreedom).squareRoot()
+  }
+
+  /// Of variance σ²ν/(ν−2), at most 10σ², which stands for an infinite one.
+  public func matched(_ y: [Double]) -> GaussianNoise {
+    let nu = degreesOfFreedom
+    let ratio = nu > 2 ? min(nu / (nu - 2), 10) : 10
+    return GaussianNoise(checked: .isotropic(variance: ratio * sigma * sigma))
+  }
+
+  /// By the Fisher information (ν+1)/((ν+3)σ²).
+  public func curvature(_ y: [Double]) -> GaussianNoise {
+    let ratio = (degreesOfFreedom + 3) / (degreesOfFreedom + 1)
+    return GaussianNoise(checked: .isotropic(variance: ratio * sigma * sigma))
+  }
+}
