@@ -59,9 +59,12 @@ typedef struct ck_conv {
 enum {
   CK_STORE = 0,
   CK_ADD = 1,  /* v + y: accumulates (residual connections, cotangents) */
-  CK_RELU = 2, /* max(v, 0) */
-  CK_GATE = 4  /* v where gate > 0, else 0: the derivative of ReLU at its output `gate` */
+  CK_RELU = 2, /* max(v, 0), and where a mask is given, writes it: the bit is set where the result is > 0 */
+  CK_GATE = 4  /* v where the mask's bit is set, else 0: the derivative of that ReLU. Not with CK_RELU. */
 };
+/* A mask has one bit a value: [rows,w,CK_MASK_BYTES(out)], the bit of channel c is bit c % 8 of byte c / 8.
+ * The bits beyond the last channel are written as 0. */
+#define CK_MASK_BYTES(channels) (((channels) + 7) / 8)
 
 #define CK_DECLARE(T, S)                                                                              \
   /* Weights in the order the active variant reads them; repack when they change. */                  \
@@ -74,13 +77,16 @@ enum {
   void ck_conv_fwd_##S(const ck_conv *conv, int64_t row0, int64_t row1,                               \
                        const T *x /* [rows,w,in], stride xs */, int64_t xs, const T *packed,          \
                        const T *bias /* [out] or NULL */, T pad, int32_t flags,                       \
-                       const T *gate /* [rows,w,out] dense, or NULL */,                               \
+                       uint8_t *mask /* [rows,w,CK_MASK_BYTES(out)] or NULL */,                       \
                        T *y /* [rows,w,out], stride ys */, int64_t ys, T *workspace);                 \
   /* dw += sum over pixels of patch(x) ⊗ g, dbias += sum over pixels of g, for rows row0..<row1,      \
-   * in a fixed order of pixels. The rows must be whole images. */                                    \
+   * which must be whole images. The sums are cut into parts, of which a call adds part0..<part1: a   \
+   * value belongs to one part and is summed over all pixels there in a fixed order, so that any      \
+   * distribution of the parts over threads gives the same bits. */                                   \
+  int32_t ck_conv_wgrad_parts_##S(const ck_conv *conv);                                               \
   size_t ck_conv_wgrad_workspace_##S(const ck_conv *conv);                                            \
-  void ck_conv_wgrad_##S(const ck_conv *conv, int64_t row0, int64_t row1,                             \
-                         const T *x /* [rows,w,in] */, int64_t xs, T pad,                             \
+  void ck_conv_wgrad_##S(const ck_conv *conv, int32_t part0, int32_t part1, int64_t row0,             \
+                         int64_t row1, const T *x /* [rows,w,in] */, int64_t xs, T pad,               \
                          const T *g /* [rows,w,out] */, int64_t gs, T *dw /* [k,k,in,out] */,         \
                          T *dbias /* [out] or NULL */, T *workspace);                                 \
                                                                                                       \

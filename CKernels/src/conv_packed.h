@@ -19,8 +19,49 @@ typedef T NAME(vec) __attribute__((vector_size(CK_VBYTES), aligned(sizeof(T)), m
 /* The channel counts for which loops over channels are compiled with a constant bound. */
 #define CK_CONSTANT_CHANNELS(X) X(1) X(2) X(4) X(6) X(8) X(12) X(16) X(24)
 
-/* value where test > 0, else 0 */
-#define CK_WHERE_POSITIVE(test, value) (NAME(vec))((__typeof__((test) > (test)))(value) & ((test) > 0))
+/* What comparing two vectors gives: all bits of a lane or none. */
+typedef __typeof__((NAME(vec)){0} > (NAME(vec)){0}) NAME(lanes);
+
+static inline NAME(vec) NAME(select)(NAME(lanes) where, NAME(vec) value) {
+  return (NAME(vec))(where & (NAME(lanes))value);
+}
+
+/* One bit a lane, the first lane lowest. */
+static inline uint32_t NAME(bits_of)(NAME(lanes) lanes) {
+#if CK_VBYTES == 32 && CK_F32
+  return (uint32_t)__builtin_ia32_movmskps256((NAME(vec))lanes);
+#elif CK_VBYTES == 32
+  return (uint32_t)__builtin_ia32_movmskpd256((NAME(vec))lanes);
+#else
+  uint32_t bits = 0;
+  for (int q = 0; q < CK_V; q++) bits |= (uint32_t)(lanes[q] & 1) << q;
+  return bits;
+#endif
+}
+
+/* The lanes whose bits are set; the inverse of `bits_of`. */
+static inline NAME(lanes) NAME(lanes_of)(uint32_t bits) {
+  NAME(lanes) each;
+  for (int q = 0; q < CK_V; q++) each[q] = 1 << q;
+  NAME(lanes) all = (NAME(lanes)){0} + (int32_t)bits;
+  return (all & each) != 0;
+}
+
+/* Bits of `columns` channels from n0 on into or out of a pixel's part of a mask. n0 is a multiple of NR, and the
+ * channels before it have been written. */
+static inline void NAME(write_mask)(uint8_t *mask, int32_t n0, int32_t columns, uint32_t bits) {
+  int32_t shift = n0 % 8;
+  mask += n0 / 8;
+  if (shift) bits = bits << shift | (mask[0] & ((1u << shift) - 1));
+  for (columns += shift; columns > 0; columns -= 8, bits >>= 8) *mask++ = (uint8_t)bits;
+}
+static inline uint32_t NAME(read_mask)(const uint8_t *mask, int32_t n0, int32_t columns) {
+  int32_t shift = n0 % 8;
+  mask += n0 / 8;
+  uint32_t bits = 0;
+  for (int32_t q = 0; q < columns + shift; q += 8) bits |= (uint32_t)*mask++ << q;
+  return bits >> shift;
+}
 
 static inline int NAME(scatters)(const ck_conv *v) { return v->kernel == 3 && v->in_channels > v->out_channels; }
 
@@ -89,6 +130,7 @@ typedef struct NAME(product) {
   const T *panels;
   const T *bias;            /* [n] or NULL */
   int32_t flags;
+  int64_t mask_stride;      /* bytes of a pixel's mask */
 } NAME(product);
 
 #define CK_MICRO(ROWS, VECS)                                                                                   \
@@ -110,11 +152,31 @@ typedef struct NAME(product) {
     }                                                                                                          \
   }
 
+/* The epilogue: one pixel's values of one panel, the i-th of a tile, to their place. */
+static inline __attribute__((always_inline)) void NAME(store)(const NAME(product) *m, int i, int32_t n0, int32_t columns,
+                                                              const int vecs, const NAME(vec) *values, uint8_t *mask,
+                                                              T *to) {
+  if (mask) mask += i * m->mask_stride;
+  uint32_t open = mask && m->flags & CK_GATE ? NAME(read_mask)(mask, n0, columns) : 0, bits = 0;
+  for (int j = 0; j < vecs; j++) {
+    NAME(vec) value = values[j], *place = (NAME(vec) *)(to + j * CK_V);
+    if (m->flags & CK_ADD) value += *place;
+    if (m->flags & CK_RELU) {
+      NAME(lanes) positive = value > 0;
+      value = NAME(select)(positive, value);
+      if (mask) bits |= NAME(bits_of)(positive) << j * CK_V;
+    }
+    if (m->flags & CK_GATE) value = NAME(select)(NAME(lanes_of)(open >> j * CK_V), value);
+    *place = value;
+  }
+  if (mask && m->flags & CK_RELU) NAME(write_mask)(mask, n0, columns, bits);
+}
+
 /* ROWS pixels × one panel: the product, then the epilogue on `columns` <= VECS·V columns. */
 #define CK_TILE(ROWS, VECS)                                                                                    \
   CK_MICRO(ROWS, VECS)                                                                                         \
   static void NAME(tile_##ROWS##_##VECS)(const NAME(product) * m, const T *const *a, const T *panel,           \
-                                         int32_t n0, const T *gate, int64_t gate_stride, T *y, int64_t ys) {   \
+                                         int32_t n0, uint8_t *mask, T *y, int64_t ys) {                        \
     NAME(vec) acc[ROWS][VECS];                                                                                 \
     int32_t columns = m->n - n0 < VECS * CK_V ? m->n - n0 : VECS * CK_V;                                       \
     T start[VECS * CK_V];                                                                                      \
@@ -125,31 +187,15 @@ typedef struct NAME(product) {
     NAME(micro_##ROWS##_##VECS)(m, a, panel, acc);                                                             \
     if (columns == VECS * CK_V) {                                                                              \
       _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++)                                        \
-          _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++) {                                  \
-        NAME(vec) value = acc[i][j];                                                                           \
-        NAME(vec) *to = (NAME(vec) *)(y + i * ys + n0 + j * CK_V);                                             \
-        if (m->flags & CK_ADD) value += *to;                                                                   \
-        if (m->flags & CK_RELU) value = CK_WHERE_POSITIVE(value, value);                                       \
-        if (m->flags & CK_GATE) {                                                                              \
-          NAME(vec) open = *(const NAME(vec) *)(gate + i * gate_stride + n0 + j * CK_V);                       \
-          value = CK_WHERE_POSITIVE(open, value);                                                              \
-        }                                                                                                      \
-        *to = value;                                                                                           \
-      }                                                                                                        \
+          NAME(store)(m, i, n0, columns, VECS, acc[i], mask, y + i * ys + n0);                                 \
     } else { /* through a buffer: indexing acc by a variable would keep it in memory all along */              \
-      T values[ROWS][VECS * CK_V];                                                                             \
-      _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++)                                        \
-          _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++)                                    \
-              *(NAME(vec) *)(values[i] + j * CK_V) = acc[i][j];                                                \
-      for (int i = 0; i < ROWS; i++)                                                                           \
-        for (int q = 0; q < columns; q++) {                                                                    \
-          T value = values[i][q];                                                                              \
-          T *to = y + i * ys + n0 + q;                                                                         \
-          if (m->flags & CK_ADD) value += *to;                                                                 \
-          if (m->flags & CK_RELU) value = value > 0 ? value : 0;                                               \
-          if (m->flags & CK_GATE) value = gate[i * gate_stride + n0 + q] > 0 ? value : 0;                      \
-          *to = value;                                                                                         \
-        }                                                                                                      \
+      T values[VECS * CK_V];                                                                                   \
+      _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) {                                      \
+        T *to = y + i * ys + n0;                                                                               \
+        for (int q = 0; q < VECS * CK_V; q++) values[q] = m->flags & CK_ADD && q < columns ? to[q] : 0;        \
+        NAME(store)(m, i, n0, columns, VECS, acc[i], mask, values);                                            \
+        for (int q = 0; q < columns; q++) to[q] = values[q];                                                   \
+      }                                                                                                        \
     }                                                                                                          \
   }
 
@@ -158,23 +204,22 @@ typedef struct NAME(product) {
 CK_TILES(1)
 CK_TILES(2)
 
-typedef void NAME(tile)(const NAME(product) *, const T *const *, const T *, int32_t, const T *, int64_t, T *, int64_t);
+typedef void NAME(tile)(const NAME(product) *, const T *const *, const T *, int32_t, uint8_t *, T *, int64_t);
 static NAME(tile) *const NAME(tiles)[2][CK_MR] = {
     {NAME(tile_1_1), NAME(tile_2_1), NAME(tile_3_1), NAME(tile_4_1), NAME(tile_5_1), NAME(tile_6_1)},
     {NAME(tile_1_2), NAME(tile_2_2), NAME(tile_3_2), NAME(tile_4_2), NAME(tile_5_2), NAME(tile_6_2)},
 };
 
 /* `count` pixels, whose rows of A begin at a[0..<count], into y[0..<count]. */
-static void NAME(multiply)(const NAME(product) *m, int32_t count, const T *const *a, const T *gate,
-                           int64_t gate_stride, T *y, int64_t ys) {
+static void NAME(multiply)(const NAME(product) *m, int32_t count, const T *const *a, uint8_t *mask, T *y,
+                           int64_t ys) {
   int32_t depth = m->segments * m->length, padded = NAME(padded_columns)(m->n);
   const T *panel = m->panels;
   for (int32_t n0 = 0; n0 < m->n; n0 += CK_NR) {
     int vecs = padded - n0 < CK_NR ? 1 : 2;
     for (int32_t p = 0; p < count; p += CK_MR) {
       int32_t rows = count - p < CK_MR ? count - p : CK_MR;
-      NAME(tiles)[vecs - 1][rows - 1](m, a + p, panel, n0, gate ? gate + p * gate_stride : NULL, gate_stride,
-                                      y + p * ys, ys);
+      NAME(tiles)[vecs - 1][rows - 1](m, a + p, panel, n0, mask ? mask + p * m->mask_stride : NULL, y + p * ys, ys);
     }
     panel += (int64_t)depth * vecs * CK_V;
   }
@@ -216,8 +261,8 @@ static T *NAME(border)(const ck_conv *v, int64_t r0, int64_t r1, const T *x, int
 }
 
 static void NAME(gather_fwd)(const ck_conv *v, int64_t row0, int64_t row1, const T *x, int64_t xs, T pad,
-                             const NAME(product) *m, const T *gate, T *y, int64_t ys, T *workspace) {
-  int32_t h = v->height, w = v->width, c = v->in_channels, co = v->out_channels;
+                             const NAME(product) *m, uint8_t *mask, T *y, int64_t ys, T *workspace) {
+  int32_t h = v->height, w = v->width, c = v->in_channels;
   int64_t block = NAME(block_rows)(v);
   const T **a = (const T **)workspace;
   T *bordered = workspace + ((block * w + 64) * (int64_t)sizeof(T *) / (int64_t)sizeof(T) + 64);
@@ -233,20 +278,19 @@ static void NAME(gather_fwd)(const ck_conv *v, int64_t row0, int64_t row1, const
         for (int32_t j = 0; j < w; j++) a[count++] = image + (i * (w + 2) + j) * c;
       part = next;
     }
-    NAME(multiply)(m, count, a, gate ? gate + r * w * co : NULL, co, y + r * w * ys, ys);
+    NAME(multiply)(m, count, a, mask ? mask + r * w * m->mask_stride : NULL, y + r * w * ys, ys);
   }
 }
 
 static void NAME(direct_fwd)(const ck_conv *v, int64_t row0, int64_t row1, const T *x, int64_t xs,
-                             const NAME(product) *m, const T *gate, int64_t gate_stride, T *y, int64_t ys,
-                             T *workspace) {
+                             const NAME(product) *m, uint8_t *mask, T *y, int64_t ys, T *workspace) {
   int64_t w = v->width, block = NAME(block_rows)(v);
   const T **a = (const T **)workspace;
   for (int64_t r = row0; r < row1; r += block) {
     int64_t end = r + block < row1 ? r + block : row1;
     int32_t count = (int32_t)((end - r) * w);
     for (int32_t p = 0; p < count; p++) a[p] = x + (r * w + p) * xs;
-    NAME(multiply)(m, count, a, gate ? gate + r * w * gate_stride : NULL, gate_stride, y + (r - row0) * w * ys, ys);
+    NAME(multiply)(m, count, a, mask ? mask + r * w * m->mask_stride : NULL, y + (r - row0) * w * ys, ys);
   }
 }
 
@@ -254,7 +298,7 @@ static void NAME(direct_fwd)(const ck_conv *v, int64_t row0, int64_t row1, const
  * results. Inlined with constant m below, so that the loops over channels become vectors. */
 static inline __attribute__((always_inline)) void NAME(scatter_channels)(
     const ck_conv *v, int64_t r, const T *partial, int64_t ps, const T *tap_sums, const T *bias, T pad, int32_t flags,
-    const T *gate, T *y, int64_t ys, int32_t o0, const int32_t m) {
+    uint8_t *mask, T *y, int64_t ys, int32_t o0, const int32_t m) {
   int32_t h = v->height, w = v->width, co = v->out_channels, i = (int32_t)(r % h);
   for (int32_t j = 0; j < w; j++) {
     int64_t p = r * w + j;
@@ -274,44 +318,48 @@ static inline __attribute__((always_inline)) void NAME(scatter_channels)(
     T *to = y + p * ys + o0;
     if (flags & CK_ADD)
       for (int32_t o = 0; o < m; o++) sum[o] += to[o];
-    if (flags & CK_RELU)
+    uint8_t *bytes = mask ? mask + p * CK_MASK_BYTES(co) + o0 / 8 : NULL;
+    if (flags & CK_RELU) {
       for (int32_t o = 0; o < m; o++) sum[o] = sum[o] > 0 ? sum[o] : 0;
+      for (int32_t o = 0; mask && o < m; o++)
+        bytes[o / 8] = (uint8_t)((o % 8 ? bytes[o / 8] : 0) | (sum[o] > 0) << o % 8);
+    }
     if (flags & CK_GATE)
-      for (int32_t o = 0; o < m; o++) sum[o] = gate[p * co + o0 + o] > 0 ? sum[o] : 0;
+      for (int32_t o = 0; o < m; o++) sum[o] = bytes[o / 8] >> o % 8 & 1 ? sum[o] : 0;
     for (int32_t o = 0; o < m; o++) to[o] = sum[o];
   }
 }
 
 static void NAME(scatter_row)(const ck_conv *v, int64_t r, const T *partial, int64_t ps, const T *tap_sums,
-                              const T *bias, T pad, int32_t flags, const T *gate, T *y, int64_t ys) {
+                              const T *bias, T pad, int32_t flags, uint8_t *mask, T *y, int64_t ys) {
   int32_t co = v->out_channels;
 #define CK_CHANNELS(M)                                                                                         \
-  case M: NAME(scatter_channels)(v, r, partial, ps, tap_sums, bias, pad, flags, gate, y, ys, 0, M); return;
+  case M: NAME(scatter_channels)(v, r, partial, ps, tap_sums, bias, pad, flags, mask, y, ys, 0, M); return;
   switch (co) { CK_CONSTANT_CHANNELS(CK_CHANNELS) }
 #undef CK_CHANNELS
   for (int32_t o0 = 0; o0 < co; o0 += CK_MAX_STACK) {
     int32_t m = co - o0 < CK_MAX_STACK ? co - o0 : CK_MAX_STACK;
-    NAME(scatter_channels)(v, r, partial, ps, tap_sums, bias, pad, flags, gate, y, ys, o0, m);
+    NAME(scatter_channels)(v, r, partial, ps, tap_sums, bias, pad, flags, mask, y, ys, o0, m);
   }
 }
 
 static void NAME(scatter_fwd)(const ck_conv *v, int64_t row0, int64_t row1, const T *x, int64_t xs, const T *packed,
-                              const T *bias, T pad, int32_t flags, const T *gate, T *y, int64_t ys, T *workspace) {
+                              const T *bias, T pad, int32_t flags, uint8_t *mask, T *y, int64_t ys, T *workspace) {
   int32_t h = v->height, w = v->width;
   int64_t block = NAME(block_rows)(v), ps = NAME(partial_stride)(v);
   T *partial = workspace + ((block * w + 64) * (int64_t)sizeof(T *) / (int64_t)sizeof(T) + 64);
   /* the columns of the last panel that stand for nothing are zero, and are stored too */
-  NAME(product) m = {1, v->in_channels, 0, NAME(padded_columns)(9 * v->out_channels), packed, NULL, CK_STORE};
+  NAME(product) m = {1, v->in_channels, 0, NAME(padded_columns)(9 * v->out_channels), packed, NULL, CK_STORE, 0};
   const T *tap_sums = packed + (int64_t)m.n * v->in_channels;
   /* rows lo..<hi are multiplied; `from`..<`done` of them are in memory */
   int64_t lo = row0 % h ? row0 - 1 : row0, hi = row1 % h ? row1 + 1 : row1;
   int64_t from = lo, done = lo;
   for (int64_t r = row0; r < row1;) {
     int64_t end = done + block < hi ? done + block : hi;
-    NAME(direct_fwd)(v, done, end, x, xs, &m, NULL, 0, partial + (done - from) * w * ps, ps, workspace);
+    NAME(direct_fwd)(v, done, end, x, xs, &m, NULL, partial + (done - from) * w * ps, ps, workspace);
     done = end;
     for (; r < row1 && (r + 1 < done || done == hi); r++)
-      NAME(scatter_row)(v, r, partial + (r - from) * w * ps, ps, tap_sums, bias, pad, flags, gate, y, ys);
+      NAME(scatter_row)(v, r, partial + (r - from) * w * ps, ps, tap_sums, bias, pad, flags, mask, y, ys);
     int64_t keep = r - 1 > from ? r - 1 : from;
     memmove(partial, partial + (keep - from) * w * ps, (size_t)((done - keep) * w * ps) * sizeof(T));
     from = keep;
@@ -319,18 +367,18 @@ static void NAME(scatter_fwd)(const ck_conv *v, int64_t row0, int64_t row1, cons
 }
 
 static void NAME(conv_fwd)(const ck_conv *v, int64_t row0, int64_t row1, const T *x, int64_t xs, const T *packed,
-                           const T *bias, T pad, int32_t flags, const T *gate, T *y, int64_t ys, T *workspace) {
+                           const T *bias, T pad, int32_t flags, uint8_t *mask, T *y, int64_t ys, T *workspace) {
   if (NAME(scatters)(v)) {
-    NAME(scatter_fwd)(v, row0, row1, x, xs, packed, bias, pad, flags, gate, y, ys, workspace);
+    NAME(scatter_fwd)(v, row0, row1, x, xs, packed, bias, pad, flags, mask, y, ys, workspace);
     return;
   }
   int32_t ci = v->in_channels, co = v->out_channels;
   if (v->kernel == 1) {
-    NAME(product) m = {1, ci, 0, co, packed, bias, flags};
-    NAME(direct_fwd)(v, row0, row1, x, xs, &m, gate, co, y + row0 * v->width * ys, ys, workspace);
+    NAME(product) m = {1, ci, 0, co, packed, bias, flags, CK_MASK_BYTES(co)};
+    NAME(direct_fwd)(v, row0, row1, x, xs, &m, mask, y + row0 * v->width * ys, ys, workspace);
   } else {
-    NAME(product) m = {3, 3 * ci, (int64_t)(v->width + 2) * ci, co, packed, bias, flags};
-    NAME(gather_fwd)(v, row0, row1, x, xs, pad, &m, gate, y, ys, workspace);
+    NAME(product) m = {3, 3 * ci, (int64_t)(v->width + 2) * ci, co, packed, bias, flags, CK_MASK_BYTES(co)};
+    NAME(gather_fwd)(v, row0, row1, x, xs, pad, &m, mask, y, ys, workspace);
   }
 }
 
@@ -415,45 +463,61 @@ static void NAME(expand)(const ck_conv *v, int64_t p0, int32_t count, const T *x
   NAME(expand_channels)(v, p0, count, x, xs, c, shifted, pad, to, ts);
 }
 
-static void NAME(conv_wgrad)(const ck_conv *v, int64_t row0, int64_t row1, const T *x, int64_t xs, T pad, const T *g,
-                             int64_t gs, T *dw, T *dbias, T *workspace) {
-  int32_t k = NAME(depth)(v), n = NAME(columns)(v), padded = NAME(padded_columns)(n);
-  int32_t ci = v->in_channels, co = v->out_channels, h = v->height, w = v->width;
+/* The parts cut the side with many channels: panels of columns, or for a scatter tiles of rows. */
+static int32_t NAME(conv_wgrad_parts)(const ck_conv *v) {
+  return NAME(scatters)(v) ? NAME(round_up)(v->in_channels, CK_MR) / CK_MR
+                           : NAME(round_up)(v->out_channels, CK_NR) / CK_NR;
+}
+
+static void NAME(conv_wgrad)(const ck_conv *v, int32_t part0, int32_t part1, int64_t row0, int64_t row1, const T *x,
+                             int64_t xs, T pad, const T *g, int64_t gs, T *dw, T *dbias, T *workspace) {
   int scatters = NAME(scatters)(v);
+  int32_t ci = v->in_channels, co = v->out_channels, h = v->height, w = v->width;
+  int32_t c0 = 0, c1 = ci, o0 = 0, o1 = co; /* the channels of these parts */
+  if (scatters) {
+    c0 = part0 * CK_MR;
+    c1 = part1 * CK_MR < ci ? part1 * CK_MR : ci;
+  } else {
+    o0 = part0 * CK_NR;
+    o1 = part1 * CK_NR < co ? part1 * CK_NR : co;
+  }
+  if (c0 >= c1 || o0 >= o1) return;
+  int32_t k = scatters || v->kernel == 1 ? c1 - c0 : 9 * ci, n = scatters ? 9 * co : o1 - o0;
+  int32_t padded = NAME(padded_columns)(n);
   int64_t as = NAME(row_length)(k), bs = NAME(row_length)(n);
   T *result = workspace, *a = result + (int64_t)k * padded, *b = a + CK_GRAD_BLOCK * as;
   for (int64_t i = 0; i < (int64_t)k * padded; i++) result[i] = 0;
   for (int64_t p0 = row0 * w; p0 < row1 * w; p0 += CK_GRAD_BLOCK) {
     int32_t count = row1 * w - p0 < CK_GRAD_BLOCK ? (int32_t)(row1 * w - p0) : CK_GRAD_BLOCK;
-    NAME(expand)(v, p0, count, x, xs, ci, v->kernel == 3 && !scatters ? 1 : 0, pad, a, as);
-    NAME(expand)(v, p0, count, g, gs, co, scatters ? -1 : 0, 0, b, bs);
+    NAME(expand)(v, p0, count, x + c0, xs, c1 - c0, v->kernel == 3 && !scatters ? 1 : 0, pad, a, as);
+    NAME(expand)(v, p0, count, g + o0, gs, o1 - o0, scatters ? -1 : 0, 0, b, bs);
     for (int32_t n0 = 0; n0 < n; n0 += CK_NR) {
       int one = padded - n0 < CK_NR;
       for (int32_t k0 = 0; k0 < k; k0 += CK_MR)
         (one ? NAME(grad_tile_1) : NAME(grad_tile_2))(count, a + k0, as, b + n0, bs, k - k0,
                                                       result + (int64_t)k0 * padded + n0, padded);
     }
-    if (dbias) {
+    if (dbias && c0 == 0) {
       for (int32_t q = 0; q < count; q++)
-        for (int32_t o = 0; o < co; o++) dbias[o] += g[(p0 + q) * gs + o];
+        for (int32_t o = o0; o < o1; o++) dbias[o] += g[(p0 + q) * gs + o];
     }
   }
   if (!scatters) {
     for (int32_t i = 0; i < k; i++)
-      for (int32_t o = 0; o < n; o++) dw[(int64_t)i * n + o] += result[(int64_t)i * padded + o];
+      for (int32_t o = 0; o < n; o++) dw[(int64_t)i * co + o0 + o] += result[(int64_t)i * padded + o];
     return;
   }
   for (int32_t t = 0; t < 9; t++)
-    for (int32_t c = 0; c < ci; c++)
+    for (int32_t c = c0; c < c1; c++)
       for (int32_t o = 0; o < co; o++)
-        dw[((int64_t)t * ci + c) * co + o] += result[(int64_t)c * padded + t * co + o];
+        dw[((int64_t)t * ci + c) * co + o] += result[(int64_t)(c - c0) * padded + t * co + o];
   if (pad == 0) return;
   for (int64_t p = row0 * w; p < row1 * w; p++) {
     int32_t j = (int32_t)(p % w), i = (int32_t)(p / w % h);
     for (int32_t t = 0; t < 9; t++) {
       int32_t i2 = i + t / 3 - 1, j2 = j + t % 3 - 1;
       if (i2 >= 0 && i2 < h && j2 >= 0 && j2 < w) continue;
-      for (int32_t c = 0; c < ci; c++)
+      for (int32_t c = c0; c < c1; c++)
         for (int32_t o = 0; o < co; o++) dw[((int64_t)t * ci + c) * co + o] += pad * g[p * gs + o];
     }
   }
@@ -466,7 +530,6 @@ static void NAME(conv_wgrad)(const ck_conv *v, int64_t row0, int64_t row1, const
 #undef CK_GRAD_BLOCK
 #undef CK_GRAD_TILE
 #undef CK_CONSTANT_CHANNELS
-#undef CK_WHERE_POSITIVE
 #undef CK_MICRO
 #undef CK_TILE
 #undef CK_TILES

@@ -13,13 +13,14 @@
   X(size_t, conv_workspace, (const ck_conv *conv), (conv))                                            \
   X(void, conv_fwd,                                                                                   \
     (const ck_conv *conv, int64_t row0, int64_t row1, const T *x, int64_t xs, const T *packed,        \
-     const T *bias, T pad, int32_t flags, const T *gate, T *y, int64_t ys, T *workspace),             \
-    (conv, row0, row1, x, xs, packed, bias, pad, flags, gate, y, ys, workspace))                      \
+     const T *bias, T pad, int32_t flags, uint8_t *mask, T *y, int64_t ys, T *workspace),             \
+    (conv, row0, row1, x, xs, packed, bias, pad, flags, mask, y, ys, workspace))                      \
+  X(int32_t, conv_wgrad_parts, (const ck_conv *conv), (conv))                                         \
   X(size_t, conv_wgrad_workspace, (const ck_conv *conv), (conv))                                      \
   X(void, conv_wgrad,                                                                                 \
-    (const ck_conv *conv, int64_t row0, int64_t row1, const T *x, int64_t xs, T pad, const T *g,      \
-     int64_t gs, T *dw, T *dbias, T *workspace),                                                      \
-    (conv, row0, row1, x, xs, pad, g, gs, dw, dbias, workspace))                                      \
+    (const ck_conv *conv, int32_t part0, int32_t part1, int64_t row0, int64_t row1, const T *x,       \
+     int64_t xs, T pad, const T *g, int64_t gs, T *dw, T *dbias, T *workspace),                       \
+    (conv, part0, part1, row0, row1, x, xs, pad, g, gs, dw, dbias, workspace))                        \
   X(void, actnorm_fwd, (int64_t pixels, int32_t c, const T *b, const T *s, T *x),                     \
     (pixels, c, b, s, x))                                                                             \
   X(void, actnorm_inv, (int64_t pixels, int32_t c, const T *b, const T *s, T *y),                     \
