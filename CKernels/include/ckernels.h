@@ -90,16 +90,16 @@ enum {
                          const T *g /* [rows,w,out] */, int64_t gs, T *dw /* [k,k,in,out] */,         \
                          T *dbias /* [out] or NULL */, T *workspace);                                 \
                                                                                                       \
-  /* ---- actnorm: y = (x + b)·e^s per channel; log|det| = h·w·Σs, added by the caller -------------- */ \
-  void ck_actnorm_fwd_##S(int64_t pixels, int32_t c, const T *b /* [c] */, const T *s /* [c] */,      \
-                          T *x /* [pixels,c], in place */);                                           \
-  void ck_actnorm_inv_##S(int64_t pixels, int32_t c, const T *b, const T *s, T *y /* in place */);    \
-  /* From y and ȳ: x into y, x̄ into ȳ; db += Σ ȳe^s, ds += Σ ȳy. (ds from the log-det: caller.) */    \
-  void ck_actnorm_fwd_vjp_##S(int64_t pixels, int32_t c, const T *b, const T *s, T *y, T *ybar,       \
-                              double *db /* [c] or NULL */, double *ds /* [c] or NULL */);            \
-  /* From x = inverse(y) and x̄: y into x, ȳ into x̄; db -= Σ x̄, ds -= Σ x̄(x + b). */                   \
-  void ck_actnorm_inv_vjp_##S(int64_t pixels, int32_t c, const T *b, const T *s, T *x, T *xbar,       \
-                              double *db, double *ds);                                                \
+  /* ---- actnorm: y = (x + b)·e^s per channel, or its inverse; log|det| = ±h·w·Σs, added by the caller */\
+  void ck_actnorm_##S(int32_t direction, int64_t pixels, int32_t c, const T *b /* [c] */,             \
+                      const T *s /* [c] */, T *x /* [pixels,c], in place */);                         \
+  /* Back through a direction, from its output and the output's cotangent to those of its input, in   \
+   * place. x may be NULL: then the cotangent alone goes back, and there is no ds.                    \
+   * forward: db += Σ ȳe^s, ds += Σ ȳy; inverse: db -= Σ x̄, ds -= Σ x̄(x + b). (ds from the log-det: \
+   * caller.) */                                                                                      \
+  void ck_actnorm_vjp_##S(int32_t direction, int64_t pixels, int32_t c, const T *b, const T *s,       \
+                          T *x /* [pixels,c] or NULL */, T *xbar /* [pixels,c] */,                    \
+                          double *db /* [c] or NULL */, double *ds /* [c] or NULL */);                \
   /* Mean and variance of every channel over the pixels, in double. */                                \
   void ck_moments_##S(int64_t pixels, int32_t c, const T *x, double *mean /* [c] */,                  \
                       double *variance /* [c] */);                                                    \
@@ -110,25 +110,22 @@ enum {
    * u = −90 in float32 although l = −90. CK_EXP: l = 2·tanh(s/2), bounded by ±2 by construction.     \
    * CK_EXP_UNBOUNDED: l = s, whose e^l overflows where s is large.                                   \
    * parity −1: all pixels; 0 or 1: only pixels with (i + j) mod 2 = parity are transformed.          \
-   * logdet_rows[r] is overwritten with the row's Σl. `rows` index h·w images of `height`. */         \
-  void ck_affine_fwd_##S(int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct,     \
-                         int64_t row0, int64_t row1, const T *h /* [rows,w,2ct] dense */,             \
-                         T *x /* [rows,w,ct], stride xs, in place */, int64_t xs,                     \
-                         double *logdet_rows);                                                        \
-  /* x = y·e^−l − t; logdet_rows[r] is the row's Σ(−l). */                                            \
-  void ck_affine_inv_##S(int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct,     \
-                         int64_t row0, int64_t row1, const T *h, T *y, int64_t ys,                    \
-                         double *logdet_rows);                                                        \
-  /* From y, ȳ and ℓ̄ (one an image): x into y, x̄ into ȳ, h̄ into hbar. */                             \
-  void ck_affine_fwd_vjp_##S(int32_t kind, int32_t parity, int32_t height, int32_t width,             \
-                             int32_t ct, int64_t row0, int64_t row1, const T *h,                      \
-                             const double *lbar /* [images] */, T *y, int64_t ys, T *ybar,            \
-                             int64_t ybs, T *hbar /* [rows,w,2ct] */);                                \
-  /* From x = inverse(y), x̄ and ℓ̄ of −Σl: y into x, ȳ into x̄, h̄ into hbar. */                        \
-  void ck_affine_inv_vjp_##S(int32_t kind, int32_t parity, int32_t height, int32_t width,             \
-                             int32_t ct, int64_t row0, int64_t row1, const T *h,                      \
-                             const double *lbar, T *x, int64_t xs, T *xbar, int64_t xbs, T *hbar);    \
-                                                                                                      \
+   * The inverse is x = y·e^−l − t.                                                                   \
+   * logdet_rows[r], if not NULL, is overwritten with the row's Σl, or −Σl. `rows` index h·w images of\
+   * `height`. `slopes`, if not NULL, gets what the way back through the direction `slopes_of` needs; \
+   * unused by CK_ADDITIVE. Three planes a row:                                                       \
+   *   forward: e^l,  y·dl/ds,       dl/ds;      inverse: e^−l, (x + t)·dl/ds, dl/ds. */              \
+  void ck_affine_##S(int32_t kind, int32_t direction, int32_t parity, int32_t height, int32_t width,  \
+                     int32_t ct, int64_t row0, int64_t row1, const T *h /* [rows,w,2ct] dense */,     \
+                     T *x /* [rows,w,ct], stride xs, in place */, int64_t xs, double *logdet_rows,    \
+                     int32_t slopes_of, T *slopes /* [rows,3,w·ct] or NULL */);                       \
+  /* Back through a direction: its output's cotangent becomes its input's, and h̄ is written (zero for\
+   * pixels that aren't transformed). lbar: cotangents of the images' log-determinants ±Σl. */        \
+  void ck_affine_vjp_##S(int32_t kind, int32_t direction, int32_t parity, int32_t height,             \
+                         int32_t width, int32_t ct, int64_t row0, int64_t row1,                       \
+                         const T *slopes /* [rows,3,w·ct] */, const double *lbar /* [images] */,      \
+                         T *xbar /* [rows,w,ct], stride xs, in place */, int64_t xs,                  \
+                         T *hbar /* [rows,w,2ct] */);                                                 \
   /* ---- logistic: y = σ(x); log|det| = Σ log σ(x) + log σ(−x) ------------------------------------- */ \
   void ck_logistic_fwd_##S(int64_t count, T *x /* in place */, double *logdet /* added */);           \
   void ck_logistic_inv_##S(int64_t count, T *y /* in place */, double *logdet /* added */);           \
@@ -138,9 +135,6 @@ enum {
   /* ---- SiLU: y = u·σ(u), and ū = ȳ·σ(u)(1 + u(1 − σ(u))) ----------------------------------------- */ \
   void ck_silu_fwd_##S(int64_t count, const T *u, T *y /* may be u */);                               \
   void ck_silu_vjp_##S(int64_t count, const T *u, T *ybar /* in place: ū */);                         \
-  void ck_relu_fwd_##S(int64_t count, const T *u, T *y /* may be u */);                               \
-  /* ybar = 0 where y <= 0 */                                                                         \
-  void ck_relu_vjp_##S(int64_t count, const T *y, T *ybar);                                           \
                                                                                                       \
   /* ---- moving channels ----------------------------------------------------------------------------\
    * squeeze: z[i,j,4c+2dy+dx] = x[2i+dy,2j+dx,c]; h, w, c are those of x, and rows those of z. */    \
@@ -154,7 +148,6 @@ enum {
                            int64_t row0, int64_t row1, const T *x, T *y);                             \
                                                                                                       \
   /* ---- sums ------------------------------------------------------------------------------------ */ \
-  double ck_sum_squares_##S(int64_t count, const T *x);                                               \
   double ck_dot_##S(int64_t count, const T *x, const T *y);                                           \
   /* y += x */                                                                                        \
   void ck_add_##S(int64_t count, const T *x, T *y);                                                   \
@@ -171,6 +164,7 @@ CK_DECLARE(double, f64)
 #undef CK_DECLARE
 
 enum { CK_SIGMOID = 0, CK_EXP = 1, CK_ADDITIVE = 2, CK_EXP_UNBOUNDED = 3 };
+enum { CK_FORWARD = 0, CK_INVERSE = 1 };
 
 /* ---- small dense matrices (LAPACK), double ----------------------------------------------------
  * Inverse and log|det| of a [c,c] row-major matrix by LU with partial pivoting. log|det| is the sum of

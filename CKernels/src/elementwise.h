@@ -42,35 +42,27 @@ static inline T NAME(abs_)(T x) { return x < 0 ? -x : x; }
 
 /* ---- actnorm ---- */
 
-static void NAME(actnorm_fwd)(int64_t pixels, int32_t c, const T *b, const T *s, T *x) {
+static void NAME(actnorm)(int32_t direction, int64_t pixels, int32_t c, const T *b, const T *s, T *x) {
   T scale[CK_MAX_STACK];
   for (int32_t k0 = 0; k0 < c; k0 += CK_MAX_STACK) {
     int32_t m = c - k0 < CK_MAX_STACK ? c - k0 : CK_MAX_STACK;
-    for (int32_t k = 0; k < m; k++) scale[k] = NAME(exp_)(s[k0 + k]);
+    for (int32_t k = 0; k < m; k++) {
+      T e = NAME(exp_)(s[k0 + k]);
+      scale[k] = direction == CK_INVERSE ? 1 / e : e;
+    }
     for (int64_t p = 0; p < pixels; p++) {
       T *xp = x + p * c + k0;
-      for (int32_t k = 0; k < m; k++) xp[k] = (xp[k] + b[k0 + k]) * scale[k];
+      if (direction == CK_INVERSE)
+        for (int32_t k = 0; k < m; k++) xp[k] = xp[k] * scale[k] - b[k0 + k];
+      else
+        for (int32_t k = 0; k < m; k++) xp[k] = (xp[k] + b[k0 + k]) * scale[k];
     }
   }
 }
 
-static void NAME(actnorm_inv)(int64_t pixels, int32_t c, const T *b, const T *s, T *y) {
-  T scale[CK_MAX_STACK];
-  for (int32_t k0 = 0; k0 < c; k0 += CK_MAX_STACK) {
-    int32_t m = c - k0 < CK_MAX_STACK ? c - k0 : CK_MAX_STACK;
-    for (int32_t k = 0; k < m; k++) scale[k] = 1 / NAME(exp_)(s[k0 + k]);
-    for (int64_t p = 0; p < pixels; p++) {
-      T *yp = y + p * c + k0;
-      for (int32_t k = 0; k < m; k++) {
-        T x = yp[k] * scale[k];
-        yp[k] = x - b[k0 + k];
-      }
-    }
-  }
-}
-
-static void NAME(actnorm_fwd_vjp)(int64_t pixels, int32_t c, const T *b, const T *s, T *y, T *ybar, double *db,
-                                  double *ds) {
+static void NAME(actnorm_vjp)(int32_t direction, int64_t pixels, int32_t c, const T *b, const T *s, T *x, T *g,
+                              double *db, double *ds) {
+  const int inverse = direction == CK_INVERSE;
   T scale[CK_MAX_STACK], unscale[CK_MAX_STACK];
   for (int32_t k0 = 0; k0 < c; k0 += CK_MAX_STACK) {
     int32_t m = c - k0 < CK_MAX_STACK ? c - k0 : CK_MAX_STACK;
@@ -79,39 +71,19 @@ static void NAME(actnorm_fwd_vjp)(int64_t pixels, int32_t c, const T *b, const T
       unscale[k] = 1 / scale[k];
     }
     for (int64_t p = 0; p < pixels; p++) {
-      T *yp = y + p * c + k0, *gp = ybar + p * c + k0;
-      if (ds)
-        for (int32_t k = 0; k < m; k++) ds[k0 + k] += (double)gp[k] * (double)yp[k];
-      for (int32_t k = 0; k < m; k++) {
-        T x = yp[k] * unscale[k];
-        yp[k] = x - b[k0 + k];
-        gp[k] = gp[k] * scale[k];
-      }
-      if (db)
-        for (int32_t k = 0; k < m; k++) db[k0 + k] += (double)gp[k];
-    }
-  }
-}
-
-static void NAME(actnorm_inv_vjp)(int64_t pixels, int32_t c, const T *b, const T *s, T *x, T *xbar, double *db,
-                                  double *ds) {
-  T scale[CK_MAX_STACK], unscale[CK_MAX_STACK];
-  for (int32_t k0 = 0; k0 < c; k0 += CK_MAX_STACK) {
-    int32_t m = c - k0 < CK_MAX_STACK ? c - k0 : CK_MAX_STACK;
-    for (int32_t k = 0; k < m; k++) {
-      scale[k] = NAME(exp_)(s[k0 + k]);
-      unscale[k] = 1 / scale[k];
-    }
-    for (int64_t p = 0; p < pixels; p++) {
-      T *xp = x + p * c + k0, *gp = xbar + p * c + k0;
-      if (db)
-        for (int32_t k = 0; k < m; k++) db[k0 + k] -= (double)gp[k];
-      if (ds)
+      T *xp = x ? x + p * c + k0 : NULL, *gp = g + p * c + k0;
+      if (x && ds && inverse)
         for (int32_t k = 0; k < m; k++) ds[k0 + k] -= (double)gp[k] * (double)(xp[k] + b[k0 + k]);
-      for (int32_t k = 0; k < m; k++) {
-        xp[k] = (xp[k] + b[k0 + k]) * scale[k];
-        gp[k] = gp[k] * unscale[k];
-      }
+      if (x && ds && !inverse)
+        for (int32_t k = 0; k < m; k++) ds[k0 + k] += (double)gp[k] * (double)xp[k];
+      if (db && inverse)
+        for (int32_t k = 0; k < m; k++) db[k0 + k] -= (double)gp[k];
+      for (int32_t k = 0; k < m; k++) gp[k] = gp[k] * (inverse ? unscale[k] : scale[k]);
+      if (db && !inverse)
+        for (int32_t k = 0; k < m; k++) db[k0 + k] += (double)gp[k];
+      if (x)
+        for (int32_t k = 0; k < m; k++)
+          xp[k] = inverse ? (xp[k] + b[k0 + k]) * scale[k] : xp[k] * unscale[k] - b[k0 + k];
     }
   }
 }
@@ -132,7 +104,7 @@ static void NAME(moments)(int64_t pixels, int32_t c, const T *x, double *mean, d
 /* ---- coupling transform ----
  * A row's values of s are gathered into a buffer, so that the transcendentals run over contiguous memory. */
 
-/* From s: scale e^l and log-scale l, and, if slope isn't NULL, dl/ds. */
+/* From s: scale e^l, log-scale l and its slope dl/ds. */
 static inline void NAME(log_scales)(int32_t kind, int32_t count, const T *s, T *scale, T *l, T *slope) {
   if (kind == CK_SIGMOID) {
     for (int32_t k = 0; k < count; k++) {
@@ -142,13 +114,13 @@ static inline void NAME(log_scales)(int32_t kind, int32_t count, const T *s, T *
       T small = e * denominator; /* σ(−|u|) */
       scale[k] = u < 0 ? small : denominator;
       l[k] = (u < 0 ? u : 0) - NAME(log1p_)(e);
-      if (slope) slope[k] = u < 0 ? denominator : small;
+      slope[k] = u < 0 ? denominator : small;
     }
   } else if (kind == CK_EXP_UNBOUNDED) {
     for (int32_t k = 0; k < count; k++) {
       l[k] = s[k];
       scale[k] = NAME(exp_)(s[k]);
-      if (slope) slope[k] = 1;
+      slope[k] = 1;
     }
   } else {
     for (int32_t k = 0; k < count; k++) {
@@ -157,7 +129,7 @@ static inline void NAME(log_scales)(int32_t kind, int32_t count, const T *s, T *
       t = s[k] < 0 ? -t : t;
       l[k] = 2 * t;
       scale[k] = NAME(exp_)(2 * t);
-      if (slope) slope[k] = 1 - t * t;
+      slope[k] = 1 - t * t;
     }
   }
 }
@@ -167,72 +139,96 @@ static inline int32_t NAME(first)(int32_t parity, int32_t height, int64_t r) {
   return parity < 0 ? 0 : (int32_t)(((r % height) + parity) & 1);
 }
 
-#define CK_FOR_CHUNKS                                                            \
-  int32_t step = parity < 0 ? 1 : 2, first = NAME(first)(parity, height, r);     \
-  int32_t columns = (width - first + step - 1) / step;                           \
-  int32_t per = CK_MAX_STACK / ct > 0 ? CK_MAX_STACK / ct : 1;                   \
-  for (int32_t q0 = 0; q0 < columns; q0 += per)
+/* The transformed values of a row, in pieces of `pixels` pixels × `channels` channels that fill at most CK_MAX_STACK
+ * elements. For each piece, `at` is its first pixel, `k0` its first channel and `m` its elements. */
+#define CK_FOR_PIECES                                                                        \
+  const int32_t step = parity < 0 ? 1 : 2, first = NAME(first)(parity, height, r);           \
+  const int32_t columns = (width - first + step - 1) / step;                                 \
+  const int32_t most = CK_MAX_STACK / ct > 0 ? CK_MAX_STACK / ct : 1;                        \
+  for (int32_t k0 = 0; k0 < ct; k0 += CK_MAX_STACK)                                          \
+    for (int32_t q0 = 0, channels = ct - k0 < CK_MAX_STACK ? ct - k0 : CK_MAX_STACK, pixels, \
+                 m;                                                                          \
+         pixels = columns - q0 < most ? columns - q0 : most, m = pixels * channels, m > 0; q0 += pixels)
+#define CK_PIXEL (r * width + first + (int64_t)step * q0)
 
-#define CK_CHUNK_SIZE (columns - q0 < per ? columns - q0 : per)
-#define CK_PIXEL(q) (r * width + first + (int64_t)step * (q0 + (q)))
+/* Channel counts for which the moves below are compiled with a constant bound. */
+#define CK_MOVE_CHANNELS(X) X(1) X(2) X(3) X(4) X(6) X(8) X(12) X(16) X(24) X(32) X(48)
 
-static void NAME(affine_fwd)(int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct, int64_t row0,
-                             int64_t row1, const T *h, T *x, int64_t xs, double *logdet_rows) {
-  T s[CK_MAX_STACK], scale[CK_MAX_STACK], l[CK_MAX_STACK];
-  int32_t hs = kind == CK_ADDITIVE ? ct : 2 * ct;
-  for (int64_t r = row0; r < row1; r++) {
-    double sum = 0;
-    CK_FOR_CHUNKS {
-      int32_t m = CK_CHUNK_SIZE;
-      if (kind == CK_ADDITIVE) {
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < ct; k++) x[CK_PIXEL(q) * xs + k] += h[CK_PIXEL(q) * hs + k];
-        continue;
-      }
-      for (int32_t k0 = 0; k0 < ct; k0 += CK_MAX_STACK) {
-        int32_t cm = ct - k0 < CK_MAX_STACK ? ct - k0 : CK_MAX_STACK;
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < cm; k++) s[q * cm + k] = h[CK_PIXEL(q) * hs + ct + k0 + k];
-        NAME(log_scales)(kind, m * cm, s, scale, l, NULL);
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < cm; k++) {
-            T *v = x + CK_PIXEL(q) * xs + k0 + k;
-            *v = (*v + h[CK_PIXEL(q) * hs + k0 + k]) * scale[q * cm + k];
-          }
-        for (int32_t i = 0; i < m * cm; i++) sum += (double)l[i];
-      }
-    }
-    logdet_rows[r] = sum;
-  }
+/* Between `pixels` runs of c channels, xs apart, and contiguous memory. */
+static inline __attribute__((always_inline)) void NAME(move_runs)(int32_t pixels, const int32_t c, const T *x,
+                                                                  int64_t xs, T *y, int64_t ys) {
+  for (int32_t q = 0; q < pixels; q++)
+    for (int32_t k = 0; k < c; k++) y[q * ys + k] = x[q * xs + k];
+}
+static void NAME(move)(int32_t pixels, int32_t c, const T *x, int64_t xs, T *y, int64_t ys) {
+#define CK_CASE(M) \
+  case M: NAME(move_runs)(pixels, M, x, xs, y, ys); return;
+  switch (c) { CK_MOVE_CHANNELS(CK_CASE) }
+#undef CK_CASE
+  NAME(move_runs)(pixels, c, x, xs, y, ys);
 }
 
-static void NAME(affine_inv)(int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct, int64_t row0,
-                             int64_t row1, const T *h, T *y, int64_t ys, double *logdet_rows) {
-  T s[CK_MAX_STACK], scale[CK_MAX_STACK], l[CK_MAX_STACK];
-  int32_t hs = kind == CK_ADDITIVE ? ct : 2 * ct;
+/* Eight partial sums in double, added in a fixed order. */
+static inline void NAME(add_up)(int32_t count, const T *x, double *sums) {
+  int32_t i = 0;
+  for (; i + 8 <= count; i += 8)
+    for (int k = 0; k < 8; k++) sums[k] += (double)x[i + k];
+  for (; i < count; i++) sums[i & 7] += (double)x[i];
+}
+
+static void NAME(affine)(int32_t kind, int32_t direction, int32_t parity, int32_t height, int32_t width, int32_t ct,
+                         int64_t row0, int64_t row1, const T *h, T *x, int64_t xs, double *logdet_rows,
+                         int32_t slopes_of, T *slopes) {
+  T s[CK_MAX_STACK], t[CK_MAX_STACK], v[CK_MAX_STACK], scale[CK_MAX_STACK], l[CK_MAX_STACK], slope[CK_MAX_STACK];
+  const int32_t hs = kind == CK_ADDITIVE ? ct : 2 * ct;
+  const int inverse = direction == CK_INVERSE;
   for (int64_t r = row0; r < row1; r++) {
-    double sum = 0;
-    CK_FOR_CHUNKS {
-      int32_t m = CK_CHUNK_SIZE;
+    double sums[8] = {0};
+    CK_FOR_PIECES {
+      NAME(move)(pixels, channels, x + CK_PIXEL * xs + k0, step * xs, v, channels);
+      NAME(move)(pixels, channels, h + CK_PIXEL * hs + k0, (int64_t)step * hs, t, channels);
       if (kind == CK_ADDITIVE) {
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < ct; k++) y[CK_PIXEL(q) * ys + k] -= h[CK_PIXEL(q) * hs + k];
-        continue;
-      }
-      for (int32_t k0 = 0; k0 < ct; k0 += CK_MAX_STACK) {
-        int32_t cm = ct - k0 < CK_MAX_STACK ? ct - k0 : CK_MAX_STACK;
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < cm; k++) s[q * cm + k] = h[CK_PIXEL(q) * hs + ct + k0 + k];
-        NAME(log_scales)(kind, m * cm, s, scale, l, NULL);
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < cm; k++) {
-            T *v = y + CK_PIXEL(q) * ys + k0 + k;
-            *v = *v / scale[q * cm + k] - h[CK_PIXEL(q) * hs + k0 + k];
+        for (int32_t i = 0; i < m; i++) v[i] = inverse ? v[i] - t[i] : v[i] + t[i];
+      } else {
+        NAME(move)(pixels, channels, h + CK_PIXEL * hs + ct + k0, (int64_t)step * hs, s, channels);
+        NAME(log_scales)(kind, m, s, scale, l, slope);
+        NAME(add_up)(m, l, sums);
+        /* x + t into t, y into v or s: both sides of the product, whichever was given */
+        T *after = inverse ? v : s;
+        if (inverse) {
+          for (int32_t i = 0; i < m; i++) {
+            T u = v[i] / scale[i];
+            s[i] = u - t[i];
+            t[i] = u;
           }
-        for (int32_t i = 0; i < m * cm; i++) sum -= (double)l[i];
+        } else {
+          for (int32_t i = 0; i < m; i++) {
+            t[i] = v[i] + t[i];
+            s[i] = t[i] * scale[i];
+          }
+        }
+        if (slopes) {
+          T *factor = slopes + 3 * r * width * ct + (int64_t)q0 * ct + (int64_t)k0 * pixels;
+          T *product = factor + (int64_t)width * ct, *plain = product + (int64_t)width * ct;
+          if (slopes_of == CK_INVERSE) {
+            for (int32_t i = 0; i < m; i++) {
+              factor[i] = 1 / scale[i];
+              product[i] = t[i] * slope[i];
+            }
+          } else {
+            for (int32_t i = 0; i < m; i++) {
+              factor[i] = scale[i];
+              product[i] = after[i] * slope[i];
+            }
+          }
+          for (int32_t i = 0; i < m; i++) plain[i] = slope[i];
+        }
       }
+      NAME(move)(pixels, channels, kind == CK_ADDITIVE ? v : s, channels, x + CK_PIXEL * xs + k0, step * xs);
     }
-    logdet_rows[r] = sum;
+    if (!logdet_rows) continue;
+    double sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    logdet_rows[r] = inverse ? -sum : sum;
   }
 }
 
@@ -244,79 +240,33 @@ static inline void NAME(clear_untouched)(int32_t parity, int32_t height, int32_t
     for (int32_t k = 0; k < hs; k++) hbar[(r * width + j) * hs + k] = 0;
 }
 
-static void NAME(affine_fwd_vjp)(int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct,
-                                 int64_t row0, int64_t row1, const T *h, const double *lbar, T *y, int64_t ys,
-                                 T *ybar, int64_t ybs, T *hbar) {
-  T s[CK_MAX_STACK], scale[CK_MAX_STACK], l[CK_MAX_STACK], slope[CK_MAX_STACK];
-  int32_t hs = kind == CK_ADDITIVE ? ct : 2 * ct;
+static void NAME(affine_vjp)(int32_t kind, int32_t direction, int32_t parity, int32_t height, int32_t width,
+                             int32_t ct, int64_t row0, int64_t row1, const T *slopes, const double *lbar, T *g,
+                             int64_t gs, T *hbar) {
+  T before[CK_MAX_STACK], shift[CK_MAX_STACK], scale[CK_MAX_STACK];
+  const int32_t hs = kind == CK_ADDITIVE ? ct : 2 * ct;
+  const int inverse = direction == CK_INVERSE;
   for (int64_t r = row0; r < row1; r++) {
+    const T lb = (T)lbar[r / height];
     NAME(clear_untouched)(parity, height, width, hs, r, hbar);
-    T lb = (T)lbar[r / height];
-    CK_FOR_CHUNKS {
-      int32_t m = CK_CHUNK_SIZE;
+    CK_FOR_PIECES {
+      NAME(move)(pixels, channels, g + CK_PIXEL * gs + k0, step * gs, before, channels);
       if (kind == CK_ADDITIVE) {
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < ct; k++) {
-            int64_t p = CK_PIXEL(q);
-            y[p * ys + k] -= h[p * hs + k];
-            hbar[p * hs + k] = ybar[p * ybs + k];
-          }
-        continue;
+        for (int32_t i = 0; i < m; i++) shift[i] = inverse ? -before[i] : before[i];
+      } else {
+        const T *factor = slopes + 3 * r * width * ct + (int64_t)q0 * ct + (int64_t)k0 * pixels;
+        const T *product = factor + (int64_t)width * ct, *plain = product + (int64_t)width * ct;
+        const T sign = inverse ? -1 : 1;
+        for (int32_t i = 0; i < m; i++) {
+          T after = before[i] * factor[i];
+          scale[i] = sign * (before[i] * product[i] + lb * plain[i]);
+          shift[i] = inverse ? -before[i] : after;
+          before[i] = after;
+        }
+        NAME(move)(pixels, channels, before, channels, g + CK_PIXEL * gs + k0, step * gs);
+        NAME(move)(pixels, channels, scale, channels, hbar + CK_PIXEL * hs + ct + k0, (int64_t)step * hs);
       }
-      for (int32_t k0 = 0; k0 < ct; k0 += CK_MAX_STACK) {
-        int32_t cm = ct - k0 < CK_MAX_STACK ? ct - k0 : CK_MAX_STACK;
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < cm; k++) s[q * cm + k] = h[CK_PIXEL(q) * hs + ct + k0 + k];
-        NAME(log_scales)(kind, m * cm, s, scale, l, slope);
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < cm; k++) {
-            int64_t p = CK_PIXEL(q);
-            T *v = y + p * ys + k0 + k, *g = ybar + p * ybs + k0 + k;
-            hbar[p * hs + ct + k0 + k] = (*g * *v + lb) * slope[q * cm + k];
-            *v = *v / scale[q * cm + k] - h[p * hs + k0 + k];
-            *g *= scale[q * cm + k];
-            hbar[p * hs + k0 + k] = *g;
-          }
-      }
-    }
-  }
-}
-
-static void NAME(affine_inv_vjp)(int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct,
-                                 int64_t row0, int64_t row1, const T *h, const double *lbar, T *x, int64_t xs,
-                                 T *xbar, int64_t xbs, T *hbar) {
-  T s[CK_MAX_STACK], scale[CK_MAX_STACK], l[CK_MAX_STACK], slope[CK_MAX_STACK];
-  int32_t hs = kind == CK_ADDITIVE ? ct : 2 * ct;
-  for (int64_t r = row0; r < row1; r++) {
-    NAME(clear_untouched)(parity, height, width, hs, r, hbar);
-    T lb = (T)lbar[r / height];
-    CK_FOR_CHUNKS {
-      int32_t m = CK_CHUNK_SIZE;
-      if (kind == CK_ADDITIVE) {
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < ct; k++) {
-            int64_t p = CK_PIXEL(q);
-            x[p * xs + k] += h[p * hs + k];
-            hbar[p * hs + k] = -xbar[p * xbs + k];
-          }
-        continue;
-      }
-      for (int32_t k0 = 0; k0 < ct; k0 += CK_MAX_STACK) {
-        int32_t cm = ct - k0 < CK_MAX_STACK ? ct - k0 : CK_MAX_STACK;
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < cm; k++) s[q * cm + k] = h[CK_PIXEL(q) * hs + ct + k0 + k];
-        NAME(log_scales)(kind, m * cm, s, scale, l, slope);
-        for (int32_t q = 0; q < m; q++)
-          for (int32_t k = 0; k < cm; k++) {
-            int64_t p = CK_PIXEL(q);
-            T *v = x + p * xs + k0 + k, *g = xbar + p * xbs + k0 + k;
-            T shifted = *v + h[p * hs + k0 + k];
-            hbar[p * hs + k0 + k] = -*g;
-            hbar[p * hs + ct + k0 + k] = (-*g * shifted - lb) * slope[q * cm + k];
-            *v = shifted * scale[q * cm + k];
-            *g = *g / scale[q * cm + k];
-          }
-      }
+      NAME(move)(pixels, channels, shift, channels, hbar + CK_PIXEL * hs + k0, (int64_t)step * hs);
     }
   }
 }
@@ -380,14 +330,6 @@ static void NAME(silu_vjp)(int64_t count, const T *u, T *ybar) {
   }
 }
 
-static void NAME(relu_fwd)(int64_t count, const T *u, T *y) {
-  for (int64_t i = 0; i < count; i++) y[i] = u[i] > 0 ? u[i] : 0;
-}
-
-static void NAME(relu_vjp)(int64_t count, const T *y, T *ybar) {
-  for (int64_t i = 0; i < count; i++) ybar[i] = y[i] > 0 ? ybar[i] : 0;
-}
-
 /* ---- moving channels ---- */
 
 static void NAME(squeeze)(int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *x, T *z) {
@@ -417,8 +359,7 @@ static void NAME(unsqueeze)(int32_t h, int32_t w, int32_t c, int64_t row0, int64
 }
 
 static void NAME(copy_channels)(int64_t pixels, int32_t c, const T *x, int64_t xs, T *y, int64_t ys) {
-  for (int64_t p = 0; p < pixels; p++)
-    for (int32_t k = 0; k < c; k++) y[p * ys + k] = x[p * xs + k];
+  NAME(move)((int32_t)pixels, c, x, xs, y, ys);
 }
 
 static void NAME(checkerboard)(int32_t parity, int32_t add, int32_t height, int32_t width, int32_t c, int64_t row0,
@@ -445,8 +386,6 @@ static double NAME(dot)(int64_t count, const T *x, const T *y) {
   return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-static double NAME(sum_squares)(int64_t count, const T *x) { return NAME(dot)(count, x, x); }
-
 static void NAME(add)(int64_t count, const T *x, T *y) {
   for (int64_t i = 0; i < count; i++) y[i] += x[i];
 }
@@ -465,6 +404,6 @@ static void NAME(adam)(int64_t count, double rate, double beta1, double beta2, d
   }
 }
 
-#undef CK_FOR_CHUNKS
-#undef CK_CHUNK_SIZE
+#undef CK_FOR_PIECES
 #undef CK_PIXEL
+#undef CK_MOVE_CHANNELS

@@ -21,42 +21,29 @@
     (const ck_conv *conv, int32_t part0, int32_t part1, int64_t row0, int64_t row1, const T *x,       \
      int64_t xs, T pad, const T *g, int64_t gs, T *dw, T *dbias, T *workspace),                       \
     (conv, part0, part1, row0, row1, x, xs, pad, g, gs, dw, dbias, workspace))                        \
-  X(void, actnorm_fwd, (int64_t pixels, int32_t c, const T *b, const T *s, T *x),                     \
-    (pixels, c, b, s, x))                                                                             \
-  X(void, actnorm_inv, (int64_t pixels, int32_t c, const T *b, const T *s, T *y),                     \
-    (pixels, c, b, s, y))                                                                             \
-  X(void, actnorm_fwd_vjp,                                                                            \
-    (int64_t pixels, int32_t c, const T *b, const T *s, T *y, T *ybar, double *db, double *ds),       \
-    (pixels, c, b, s, y, ybar, db, ds))                                                               \
-  X(void, actnorm_inv_vjp,                                                                            \
-    (int64_t pixels, int32_t c, const T *b, const T *s, T *x, T *xbar, double *db, double *ds),       \
-    (pixels, c, b, s, x, xbar, db, ds))                                                               \
+  X(void, actnorm, (int32_t direction, int64_t pixels, int32_t c, const T *b, const T *s, T *x),       \
+    (direction, pixels, c, b, s, x))                                                                  \
+  X(void, actnorm_vjp,                                                                                \
+    (int32_t direction, int64_t pixels, int32_t c, const T *b, const T *s, T *x, T *xbar, double *db, \
+     double *ds),                                                                                     \
+    (direction, pixels, c, b, s, x, xbar, db, ds))                                                    \
   X(void, moments, (int64_t pixels, int32_t c, const T *x, double *mean, double *variance),           \
     (pixels, c, x, mean, variance))                                                                   \
-  X(void, affine_fwd,                                                                                 \
-    (int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct, int64_t row0,           \
-     int64_t row1, const T *h, T *x, int64_t xs, double *logdet_rows),                                \
-    (kind, parity, height, width, ct, row0, row1, h, x, xs, logdet_rows))                             \
-  X(void, affine_inv,                                                                                 \
-    (int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct, int64_t row0,           \
-     int64_t row1, const T *h, T *y, int64_t ys, double *logdet_rows),                                \
-    (kind, parity, height, width, ct, row0, row1, h, y, ys, logdet_rows))                             \
-  X(void, affine_fwd_vjp,                                                                             \
-    (int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct, int64_t row0,           \
-     int64_t row1, const T *h, const double *lbar, T *y, int64_t ys, T *ybar, int64_t ybs, T *hbar),  \
-    (kind, parity, height, width, ct, row0, row1, h, lbar, y, ys, ybar, ybs, hbar))                   \
-  X(void, affine_inv_vjp,                                                                             \
-    (int32_t kind, int32_t parity, int32_t height, int32_t width, int32_t ct, int64_t row0,           \
-     int64_t row1, const T *h, const double *lbar, T *x, int64_t xs, T *xbar, int64_t xbs, T *hbar),  \
-    (kind, parity, height, width, ct, row0, row1, h, lbar, x, xs, xbar, xbs, hbar))                   \
+  X(void, affine,                                                                                     \
+    (int32_t kind, int32_t direction, int32_t parity, int32_t height, int32_t width, int32_t ct,      \
+     int64_t row0, int64_t row1, const T *h, T *x, int64_t xs, double *logdet_rows, int32_t slopes_of, \
+     T *slopes),                                                                                      \
+    (kind, direction, parity, height, width, ct, row0, row1, h, x, xs, logdet_rows, slopes_of, slopes)) \
+  X(void, affine_vjp,                                                                                 \
+    (int32_t kind, int32_t direction, int32_t parity, int32_t height, int32_t width, int32_t ct,      \
+     int64_t row0, int64_t row1, const T *slopes, const double *lbar, T *xbar, int64_t xs, T *hbar),  \
+    (kind, direction, parity, height, width, ct, row0, row1, slopes, lbar, xbar, xs, hbar))           \
   X(void, logistic_fwd, (int64_t count, T *x, double *logdet), (count, x, logdet))                    \
   X(void, logistic_inv, (int64_t count, T *y, double *logdet), (count, y, logdet))                    \
   X(void, logistic_fwd_vjp, (int64_t count, double lbar, T *y, T *ybar), (count, lbar, y, ybar))      \
   X(void, logistic_inv_vjp, (int64_t count, double lbar, T *x, T *xbar), (count, lbar, x, xbar))      \
   X(void, silu_fwd, (int64_t count, const T *u, T *y), (count, u, y))                                 \
   X(void, silu_vjp, (int64_t count, const T *u, T *ybar), (count, u, ybar))                           \
-  X(void, relu_fwd, (int64_t count, const T *u, T *y), (count, u, y))                                 \
-  X(void, relu_vjp, (int64_t count, const T *y, T *ybar), (count, y, ybar))                           \
   X(void, squeeze, (int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *x, T *z),   \
     (h, w, c, row0, row1, x, z))                                                                      \
   X(void, unsqueeze, (int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *z, T *x), \
@@ -67,7 +54,6 @@
     (int32_t parity, int32_t add, int32_t height, int32_t width, int32_t c, int64_t row0,             \
      int64_t row1, const T *x, T *y),                                                                 \
     (parity, add, height, width, c, row0, row1, x, y))                                                \
-  X(double, sum_squares, (int64_t count, const T *x), (count, x))                                     \
   X(double, dot, (int64_t count, const T *x, const T *y), (count, x, y))                              \
   X(void, add, (int64_t count, const T *x, T *y), (count, x, y))                                      \
   X(void, adam,                                                                                       \

@@ -10,12 +10,14 @@ import AIPOKernels
 ///
 /// Data-dependent initialisation gives the first batch zero mean and unit variance a channel.
 /// Source: D. P. Kingma, P. Dhariwal, *Glow*, NeurIPS 2018, §3.1.
-public final class Actnorm<Scalar: KernelScalar>: FlowLayer {
-  private let bias: LayerParameter<Scalar>
-  private let logScale: LayerParameter<Scalar>
+public final class Actnorm<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
+  let bias: LayerParameter<Scalar>
+  let logScale: LayerParameter<Scalar>
   private let initialized: LayerParameter<Scalar>
   private let dataDependent: Bool
   private var pixels = 0
+  /// Sums for the gradients of bias and log-scale, and of the log-determinant's cotangent.
+  private var sums: Storage<Double>!
 
   /// Without `dataDependent` it starts as the identity.
   public init(channels: Int, dataDependent: Bool = true) {
@@ -31,16 +33,23 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer {
     dataDependent ? [bias, logScale, initialized] : [bias, logScale]
   }
 
-  public var losesInput: Bool { false }
+  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int {
+    parameterGradients ? pixels * bias.count : 0
+  }
 
   public func configure(input: ImageShape) throws -> ImageShape {
     precondition(input.channels == bias.count)
     pixels = input.height * input.width
+    sums = try Storage(count: 2 * bias.count + 1)
     return input
   }
 
-  /// `h·w·Σs`
-  private var logDet: Double { Double(pixels) * logScale.values.elements.reduce(0) { $0 + Double($1) } }
+  /// `Σs`
+  var logScaleSum: Double {
+    var sum = 0.0
+    for k in 0..<logScale.count { sum += Double(logScale.values[k]) }
+    return sum
+  }
 
   public func initialize(_ pass: FlowPass<Scalar>) throws {
     guard dataDependent, initialized.values[0] == 0 else { return }
@@ -57,75 +66,68 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer {
   }
 
   public func forward(_ pass: FlowPass<Scalar>) throws {
-    try forward(pass.values, pass: pass)
-    pass.addLogDet(logDet)
+    try apply(.forward, pass.values, pass)
+    if pass.kept != .nothing, pass.wantsParameterGradients { try pass.keep(pass.values) }
   }
 
-  public func inverse(_ pass: FlowPass<Scalar>) throws {
-    try split(pass.values, pass) { Kernel.actnormInverse($0, bias: bias.values, logScale: logScale.values) }
-    pass.addLogDet(-logDet)
+  public func inverse(_ pass: FlowPass<Scalar>) throws { try apply(.inverse, pass.values, pass) }
+
+  public func forwardVJP(_ pass: FlowPass<Scalar>) throws { try back(.forward, pass) }
+  public func inverseVJP(_ pass: FlowPass<Scalar>) throws { try back(.inverse, pass) }
+
+  private func back(_ direction: Kernel<Scalar>.Direction, _ pass: FlowPass<Scalar>) throws {
+    var values: Memory<Scalar>?
+    if pass.carriesValues {
+      values = pass.values
+    } else if pass.wantsParameterGradients {
+      values = pass.recall()
+    }
+    try back(direction, values, cotangent: pass.cotangent, pass)
   }
 
-  public func forwardVJP(_ pass: FlowPass<Scalar>) throws {
-    try vjp(values: pass.values, cotangent: pass.cotangent, pass: pass, inverse: false)
-  }
-
-  public func inverseVJP(_ pass: FlowPass<Scalar>) throws {
-    try vjp(values: pass.values, cotangent: pass.cotangent, pass: pass, inverse: true)
-  }
-
-  private func split(_ values: Memory<Scalar>, _ pass: FlowPass<Scalar>, _ body: (Memory<Scalar>) -> Void)
-    throws
+  /// One direction for values anywhere, log-determinant included.
+  func apply(_ direction: Kernel<Scalar>.Direction, _ values: Memory<Scalar>, _ pass: FlowPass<Scalar>) throws
   {
     let c = bias.count
-    try pass.pool.split(values.count / c, minimum: 16384 / c) { range, _ in
-      body(values[range.lowerBound * c..<range.upperBound * c])
+    try pass.split(values.count / c, minimum: 16384 / c) { range in
+      Kernel.actnorm(
+        values[range.lowerBound * c..<range.upperBound * c], direction, bias: bias.values,
+        logScale: logScale.values)
     }
+    pass.addLogDet((direction == .inverse ? -1 : 1) * Double(pixels) * logScaleSum)
   }
 
-  private func forward(_ values: Memory<Scalar>, pass: FlowPass<Scalar>) throws {
-    try split(values, pass) { Kernel.actnorm($0, bias: bias.values, logScale: logScale.values) }
-  }
-
-  /// Back through one direction, for values anywhere (`LatentHead` applies the layer to emitted latents).
-  private func vjp(
-    values: Memory<Scalar>, cotangent: Memory<Scalar>, pass: FlowPass<Scalar>, inverse: Bool
+  /// Back through one direction, for its output anywhere.
+  func back(
+    _ direction: Kernel<Scalar>.Direction, _ values: Memory<Scalar>?, cotangent: Memory<Scalar>,
+    _ pass: FlowPass<Scalar>
   ) throws {
     let c = bias.count
-    let kernel = inverse ? Kernel<Scalar>.actnormInverseVJP : Kernel<Scalar>.actnormVJP
     guard pass.wantsParameterGradients else {
-      try pass.pool.split(values.count / c, minimum: 8192 / c) { range, _ in
+      try pass.split(cotangent.count / c, minimum: 8192 / c) { range in
         let range = range.lowerBound * c..<range.upperBound * c
-        kernel(values[range], cotangent[range], bias.values, logScale.values, nil, nil)
+        Kernel.actnormVJP(
+          values?[range], cotangent: cotangent[range], direction, bias: bias.values,
+          logScale: logScale.values,
+          biasGradient: nil, logScaleGradient: nil)
       }
       return
     }
-    let sums = try Storage<Double>(count: 2 * c)
-    kernel(
-      values, cotangent, bias.values, logScale.values, sums.memory[0..<c], sums.memory[c..<2 * c])
-    let fromLogDet = (inverse ? -1 : 1) * Double(pixels) * pass.logDetCotangentSum
-    for k in 0..<c {
-      bias.gradient[k] += Scalar(sums.memory[k])
-      logScale.gradient[k] += Scalar(sums.memory[c + k] + fromLogDet)
+    Kernel.actnormVJP(
+      values, cotangent: cotangent, direction, bias: bias.values, logScale: logScale.values,
+      biasGradient: sums.memory[0..<c], logScaleGradient: sums.memory[c..<2 * c])
+    for i in 0..<pass.count {
+      sums.memory[2 * c] += (direction == .inverse ? -1 : 1) * pass.logDetCotangent[i]
     }
   }
-}
 
-extension Actnorm {
-  /// The layer applied to latents outside the batch's values, log-det included.
-  func forwardLatents(_ latents: Memory<Scalar>, pass: FlowPass<Scalar>) throws {
-    try forward(latents, pass: pass)
-    pass.addLogDet(logDet)
-  }
+  func startGradient() { sums.memory.fill(0) }
 
-  func inverseLatents(_ latents: Memory<Scalar>, pass: FlowPass<Scalar>) throws {
-    try split(latents, pass) { Kernel.actnormInverse($0, bias: bias.values, logScale: logScale.values) }
-    pass.addLogDet(-logDet)
-  }
-
-  func vjpLatents(
-    _ latents: Memory<Scalar>, cotangent: Memory<Scalar>, pass: FlowPass<Scalar>, inverse: Bool
-  ) throws {
-    try vjp(values: latents, cotangent: cotangent, pass: pass, inverse: inverse)
+  func finishGradient() {
+    let c = bias.count
+    for k in 0..<c {
+      bias.gradient[k] += Scalar(sums.memory[k])
+      logScale.gradient[k] += Scalar(sums.memory[c + k] + Double(pixels) * sums.memory[2 * c])
+    }
   }
 }

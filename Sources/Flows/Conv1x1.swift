@@ -16,9 +16,10 @@ public enum MatrixForm: String, Codable, Sendable, CaseIterable {
 
 /// An invertible 1×1 convolution, `y = Wx` per pixel, log-det `h·w·log|det W|`.
 ///
-/// W⁻¹ and log|det W| are computed once per change of the parameters. W starts as a random rotation.
+/// W⁻¹ and log|det W| are computed once per change of the parameters. W starts as a random rotation. An actnorm before
+/// it is folded into it: `y = W((x + b)∘e^s) = Ax + Ab` with `A = W·diag(e^s)`.
 /// Source: D. P. Kingma, P. Dhariwal, *Glow*, NeurIPS 2018, §3.2.
-public final class Conv1x1<Scalar: KernelScalar>: FlowLayer {
+public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private let form: MatrixForm
   private let c: Int
   private var pixels = 0
@@ -31,18 +32,31 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer {
   private let permutation: LayerParameter<Scalar>
   private let sign: LayerParameter<Scalar>
 
+  /// The layer before this one, if it is folded into it.
+  private var actnorm: Actnorm<Scalar>?
+
   private var matrix: [Double] = []
   private var inverseMatrix: [Double] = []
+  /// Lower and upper factor with their diagonals.
+  private var factors: (lower: [Double], upper: [Double]) = ([], [])
+  /// log|det A|
   private var logAbsDet = 0.0
-  /// y = Wx and x = W⁻¹y as convolutions; their adjoints are Wᵀ and W⁻ᵀ.
+  /// y = Ax + Ab and x = A⁻¹y − b as convolutions; their adjoints are Aᵀ and A⁻ᵀ.
   private var multiply: Convolution<Scalar>?
   private var divide: Convolution<Scalar>?
+  private let multiplyBias: Storage<Scalar>
+  private let divideBias: Storage<Scalar>
   private let scratchMatrix: Storage<Scalar>
+  /// Sums for the gradient: ±Σ yȳᵀ, ±Σ ȳ and ±Σℓ̄; then room for Σ ȳuᵀ.
+  private let sums: Storage<Double>
 
   public init(channels c: Int, form: MatrixForm = .plu) throws {
     self.form = form
     self.c = c
     scratchMatrix = try Storage(count: c * c)
+    multiplyBias = try Storage(count: c)
+    divideBias = try Storage(count: c)
+    sums = try Storage(count: 2 * c * c + c + 1)
     let factors = { (random: inout Philox) in Factors(rotation: Self.rotation(c, &random), size: c) }
     weight = LayerParameter("weight", shape: [c, c]) { Self.rotation(c, &$0) }
     lower = LayerParameter("lower", shape: [c, c]) { factors(&$0).lower }
@@ -59,7 +73,17 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer {
     }
   }
 
-  public var losesInput: Bool { false }
+  /// Takes over the layer before this one: passes go through this layer alone.
+  func fold(_ actnorm: Actnorm<Scalar>) {
+    precondition(actnorm.bias.count == c)
+    self.actnorm = actnorm
+  }
+
+  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int {
+    parameterGradients ? pixels * c : 0
+  }
+
+  public func initialize(_ pass: FlowPass<Scalar>) throws { try actnorm?.initialize(pass) }
 
   public func configure(input: ImageShape) throws -> ImageShape {
     precondition(input.channels == c)
@@ -87,13 +111,15 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer {
     return (l, u)
   }
 
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
   public func refresh() throws {
     switch form {
     case .dense:
       matrix = weight.values.elements.map { Double($0) }
     case .plu:
-      let (l, u) = pluFactors()
-      let product = multiplied(l, u)
+      factors = pluFactors()
+      let product = multiplied(factors.lower, factors.upper)
       matrix = [Double](repeating: 0, count: c * c)
       var seen = Set<Int>()
       for i in 0..<c {
@@ -114,8 +140,22 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer {
         name: form == .plu ? "lower, upper" : "weight", reason: error.description)
     }
     if form == .plu { logAbsDet = logScale.values.elements.reduce(0) { $0 + Double($1) } }
-    pack(matrix, into: multiply!)
-    pack(inverseMatrix, into: divide!)
+    let scales = actnorm.map { $0.logScale.values.elements.map { exp(Double($0)) } }
+    let shifts = actnorm.map { $0.bias.values.elements.map { Double($0) } }
+    logAbsDet += actnorm?.logScaleSum ?? 0
+    var (product, quotient) = (matrix, inverseMatrix)
+    for i in 0..<c {
+      var shift = 0.0
+      for j in 0..<c {
+        product[i * c + j] *= scales?[j] ?? 1
+        quotient[i * c + j] /= scales?[i] ?? 1
+        shift += product[i * c + j] * (shifts?[j] ?? 0)
+      }
+      multiplyBias.memory[i] = Scalar(shift)
+      divideBias.memory[i] = Scalar(-(shifts?[i] ?? 0))
+    }
+    pack(product, into: multiply!)
+    pack(quotient, into: divide!)
   }
 
   /// A convolution's weights are [in, out]: the transpose.
@@ -138,106 +178,149 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer {
 
   // MARK: Passes
 
-  private enum Direction { case forward, adjoint }
-
   private func apply(
-    _ convolution: Convolution<Scalar>, _ direction: Direction, _ pass: FlowPass<Scalar>,
-    from: Memory<Scalar>,
-    to: Memory<Scalar>
+    _ convolution: Convolution<Scalar>, bias: Storage<Scalar>, _ pass: FlowPass<Scalar>
   ) throws {
-    try pass.pool.split(pass.rows, minimum: max(1, 8192 / (shape.width * c))) { rows, worker in
-      try pass.workspaces[worker].scope {
-        let scratch = try pass.workspaces[worker].take(convolution.workspaceCount)
-        switch direction {
-        case .forward:
-          convolution.forward(
-            rows: rows, x: from, stride: c, bias: nil, epilogue: [], y: to, stride: c, scratch: scratch)
-        case .adjoint:
-          convolution.adjoint(
-            rows: rows, cotangent: from, stride: c, epilogue: [], gate: nil, into: to, stride: c,
-            scratch: scratch)
-        }
+    try pass.rewriteValues(to: shape) { from, to in
+      try forRows(pass, convolution) { rows, scratch in
+        convolution.forward(
+          rows: rows, x: from, stride: c, bias: bias.memory, epilogue: [], y: to, stride: c, scratch: scratch)
       }
     }
   }
 
-  public func forward(_ pass: FlowPass<Scalar>) throws {
-    try pass.rewriteValues(to: shape) { try apply(multiply!, .forward, pass, from: $0, to: $1) }
-    pass.addLogDet(Double(pixels) * logAbsDet)
+  private func applyAdjoint(_ convolution: Convolution<Scalar>, _ pass: FlowPass<Scalar>) throws {
+    try pass.rewriteCotangent(to: shape) { from, to in
+      try forRows(pass, convolution) { rows, scratch in
+        convolution.adjoint(
+          rows: rows, cotangent: from, stride: c, epilogue: [], mask: nil, into: to, stride: c,
+          scratch: scratch)
+      }
+    }
   }
 
+  private func forRows(
+    _ pass: FlowPass<Scalar>, _ convolution: Convolution<Scalar>,
+    _ body: (_ rows: Range<Int>, _ scratch: Memory<Scalar>) -> Void
+  ) throws {
+    try pass.pool.split(pass.rows, minimum: max(1, (1 << 18) / (shape.width * c * c))) { rows, worker in
+      try pass.workspaces[worker].scope {
+        body(rows, try pass.workspaces[worker].take(convolution.workspaceCount))
+      }
+    }
+  }
+
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  public func forward(_ pass: FlowPass<Scalar>) throws {
+    try apply(multiply!, bias: multiplyBias, pass)
+    pass.addLogDet(Double(pixels) * logAbsDet)
+    if pass.kept != .nothing, pass.wantsParameterGradients { try pass.keep(pass.values) }
+  }
+
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
   public func inverse(_ pass: FlowPass<Scalar>) throws {
-    try pass.rewriteValues(to: shape) { try apply(divide!, .forward, pass, from: $0, to: $1) }
+    try apply(divide!, bias: divideBias, pass)
     pass.addLogDet(-Double(pixels) * logAbsDet)
   }
 
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
   public func forwardVJP(_ pass: FlowPass<Scalar>) throws {
-    let outputCotangent = pass.cotangent
-    try pass.rewriteValues(to: shape) { try apply(divide!, .forward, pass, from: $0, to: $1) }
     if pass.wantsParameterGradients {
-      try accumulateGradient(pass, x: pass.values, outputCotangent: outputCotangent, direction: 1)
+      try accumulateGradient(pass, y: pass.carriesValues ? pass.values : pass.recall(), direction: 1)
     }
-    try pass.rewriteCotangent { try apply(multiply!, .adjoint, pass, from: $0, to: $1) }
+    if pass.carriesValues { try apply(divide!, bias: divideBias, pass) }
+    try applyAdjoint(multiply!, pass)
   }
 
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
   public func inverseVJP(_ pass: FlowPass<Scalar>) throws {
-    let x = pass.values
-    try pass.rewriteCotangent { try apply(divide!, .adjoint, pass, from: $0, to: $1) }
-    if pass.wantsParameterGradients {
-      try accumulateGradient(pass, x: x, outputCotangent: pass.cotangent, direction: -1)
-    }
-    try pass.rewriteValues(to: shape) { try apply(multiply!, .forward, pass, from: $0, to: $1) }
+    if pass.carriesValues { try apply(multiply!, bias: multiplyBias, pass) }
+    try applyAdjoint(divide!, pass)
+    if pass.wantsParameterGradients { try accumulateGradient(pass, y: pass.values, direction: -1) }
   }
 
-  /// `W̄ += ±(Σ ȳxᵀ + (Σℓ̄)·h·w·W⁻ᵀ)`, with + through y = Wx. Through x = W⁻¹y, whose cotangent is x̄, the same sums
-  /// appear with ȳ = W⁻ᵀx̄ and the sign −.
-  private func accumulateGradient(
-    _ pass: FlowPass<Scalar>, x: Memory<Scalar>, outputCotangent: Memory<Scalar>, direction: Double
-  ) throws {
-    var sum = [Double](repeating: 0, count: c * c)
+  /// Sums over y and its cotangent ȳ: that of the output of the forward direction (+), or what the inverse's way back
+  /// gives to its input (−).
+  private func accumulateGradient(_ pass: FlowPass<Scalar>, y: Memory<Scalar>, direction: Double) throws {
     let height = shape.height
-    try pass.accumulate(size: c * c) { images, partial, worker in
+    let cotangent = pass.cotangent
+    let (c, sums) = (c, sums.memory)
+    try pass.accumulate(size: c * c + c) { images, partial, worker in
       try pass.workspaces[worker].scope {
         let scratch = try pass.workspaces[worker].take(multiply!.workspaceCount)
         multiply!.accumulateGradient(
-          rows: images.lowerBound * height..<images.upperBound * height, x: x, stride: c,
-          cotangent: outputCotangent, stride: c, weights: partial, bias: nil, scratch: scratch)
+          rows: images.lowerBound * height..<images.upperBound * height, x: y, stride: c,
+          cotangent: cotangent, stride: c, weights: partial[0..<c * c], bias: partial[c * c..<c * c + c],
+          scratch: scratch)
       }
     } add: { partial in
+      for i in 0..<partial.count { sums[i] += direction * Double(partial[i]) }
+    }
+    for i in 0..<pass.count { sums[c * c + c] += direction * pass.logDetCotangent[i] }
+  }
+
+  func startGradient() { sums.memory.fill(0) }
+
+  /// With u = (x + b)∘e^s, y = Wu, from the sums ± over the batch:
+  /// `W̄ += Σ ȳuᵀ + (Σℓ̄)·h·w·W⁻ᵀ`, `Σ ȳuᵀ = (Σ ȳyᵀ)W⁻ᵀ`; `s̄ += diag(Wᵀ Σ ȳuᵀ) + (Σℓ̄)·h·w`; `b̄ += e^s∘(Wᵀ Σȳ)`.
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  func finishGradient() {
+    let (c, matrix, inverseMatrix, factors) = (c, matrix, inverseMatrix, factors)
+    let outer = sums.memory[0..<c * c]
+    let plain = sums.memory[c * c..<c * c + c]
+    let inputOuter = sums.memory[c * c + c + 1..<2 * c * c + c + 1]
+    inputOuter.fill(0)
+    for i in 0..<c {
       for j in 0..<c {
-        for i in 0..<c { sum[i * c + j] += Double(partial[j * c + i]) }
+        let value = outer[j * c + i]
+        for k in 0..<c { inputOuter[i * c + k] += value * inverseMatrix[k * c + j] }
       }
     }
-    let fromLogDet = pass.logDetCotangentSum * Double(pixels)
+    let fromLogDet = sums.memory[c * c + c] * Double(pixels)
+    if let actnorm {
+      for k in 0..<c {
+        var (scale, shift) = (0.0, 0.0)
+        for i in 0..<c {
+          scale += matrix[i * c + k] * inputOuter[i * c + k]
+          shift += matrix[i * c + k] * plain[i]
+        }
+        actnorm.logScale.gradient[k] += Scalar(scale + fromLogDet)
+        actnorm.bias.gradient[k] += Scalar(exp(Double(actnorm.logScale.values[k])) * shift)
+      }
+    }
     switch form {
     case .dense:
       for i in 0..<c {
         for j in 0..<c {
-          let value = sum[i * c + j] + fromLogDet * inverseMatrix[j * c + i]
-          weight.gradient[i * c + j] += Scalar(direction * value)
+          let value = inputOuter[i * c + j] + fromLogDet * inverseMatrix[j * c + i]
+          weight.gradient[i * c + j] += Scalar(value)
         }
       }
     case .plu:
       // A = Pᵀ W̄; L̄ = A Uᵀ below the diagonal, Ū = Lᵀ A on and above it.
-      let (l, u) = pluFactors()
-      var a = sum
+      let a = outer
       for i in 0..<c {
         let row = Int(permutation.values[i])
-        for j in 0..<c { a[i * c + j] = sum[row * c + j] }
+        for j in 0..<c { a[i * c + j] = inputOuter[row * c + j] }
       }
       for i in 0..<c {
         for j in 0..<i {
           var value = 0.0
-          for k in 0..<c { value += a[i * c + k] * u[j * c + k] }
-          lower.gradient[i * c + j] += Scalar(direction * value)
+          for k in 0..<c { value += a[i * c + k] * factors.upper[j * c + k] }
+          lower.gradient[i * c + j] += Scalar(value)
         }
         for j in i..<c {
           var value = 0.0
-          for k in 0..<c { value += l[k * c + i] * a[k * c + j] }
+          for k in 0..<c { value += factors.lower[k * c + i] * a[k * c + j] }
           if j > i {
-            upper.gradient[i * c + j] += Scalar(direction * value)
+            upper.gradient[i * c + j] += Scalar(value)
           } else {
-            logScale.gradient[i] += Scalar(direction * (value * u[i * c + i] + fromLogDet))
+            logScale.gradient[i] += Scalar(value * factors.upper[i * c + i] + fromLogDet)
           }
         }
       }

@@ -70,18 +70,25 @@ final class ConvNet<Scalar: KernelScalar> {
     /// Adds the output of the stage before the last one.
     var skips: Bool
     var isLast: Bool
-    /// Where its gradients lie among the net's.
+    /// Values an image in the outputs of the stages before it, and in its own.
     var offset: Int
+    var size: Int
+    /// Multiplications a row.
+    var work: Int
+    /// The same as offset and size for the bytes of its outputs' mask.
+    var maskOffset: Int
+    var maskSize: Int
   }
 
   private let stages: [Stage]
   private let activation: NetSpec.Activation
   let parameters: [LayerParameter<Scalar>]
-  /// Numbers in all parameters.
-  let parameterCount: Int
   let height: Int
   let width: Int
   let outChannels: Int
+  /// Values an image in the outputs of all hidden stages.
+  let hiddenCount: Int
+  private let maskBytes: Int
 
   init(_ spec: NetSpec, height: Int, width: Int, inChannels: Int, outChannels: Int) throws {
     activation = spec.activation
@@ -90,12 +97,11 @@ final class ConvNet<Scalar: KernelScalar> {
     self.outChannels = outChannels
     let plan = spec.convolutions(inChannels: inChannels, outChannels: outChannels)
     var stages: [Stage] = []
-    var offset = 0
+    var (offset, maskOffset) = (0, 0)
     for (k, step) in plan.enumerated() {
       let convolution = try Convolution<Scalar>(
         height: height, width: width, inChannels: step.inChannels, outChannels: step.outChannels,
-        kernel: step.kernel,
-        padding: Scalar(spec.padding))
+        kernel: step.kernel, padding: Scalar(spec.padding))
       let isLast = k == plan.count - 1
       let count = convolution.weightCount
       // He et al. 2015 for the hidden layers; half of it where a residual is added.
@@ -107,14 +113,18 @@ final class ConvNet<Scalar: KernelScalar> {
       let bias = LayerParameter<Scalar>("net.\(k).bias", shape: [step.outChannels]) { _ in
         [Double](repeating: 0, count: step.outChannels)
       }
-      stages.append(
-        Stage(
-          convolution: convolution, weight: weight, bias: bias, skips: step.skips, isLast: isLast,
-          offset: offset))
-      offset += count + step.outChannels
+      let pixels = isLast ? 0 : height * width
+      let stage = Stage(
+        convolution: convolution, weight: weight, bias: bias, skips: step.skips, isLast: isLast,
+        offset: offset, size: pixels * step.outChannels, work: width * count, maskOffset: maskOffset,
+        maskSize: pixels * Mask.bytes(channels: step.outChannels))
+      stages.append(stage)
+      offset += stage.size
+      maskOffset += stage.maskSize
     }
     self.stages = stages
-    parameterCount = offset
+    hiddenCount = offset
+    maskBytes = maskOffset
     parameters = stages.flatMap { [$0.weight, $0.bias] }
   }
 
@@ -128,121 +138,154 @@ final class ConvNet<Scalar: KernelScalar> {
     /// Scratch memory by worker; without a pool, the first alone.
     let workspaces: [Workspace<Scalar>]
 
-    func run(_ rows: Int, scratch: Int, _ body: (Range<Int>, Memory<Scalar>) -> Void) throws {
+    /// `work`: multiplications a row.
+    func run(_ rows: Int, work: Int, scratch: Int, _ body: (Range<Int>, Memory<Scalar>) -> Void) throws {
       guard let pool else {
         try workspaces[0].scope { body(0..<rows, try workspaces[0].take(scratch)) }
         return
       }
-      try pool.split(rows, minimum: 1) { range, worker in
+      try pool.split(rows, minimum: max(1, (1 << 18) / max(1, work))) { range, worker in
         try workspaces[worker].scope { body(range, try workspaces[worker].take(scratch)) }
       }
     }
   }
 
-  /// What the net computed for some images, for the way back.
-  struct Activations {
-    /// Outputs of the hidden stages.
-    var outputs: [Memory<Scalar>]
-    /// Their values before the activation, where the output doesn't tell its derivative.
-    var inputs: [Memory<Scalar>]
+  // MARK: Arrays of all hidden stages
+
+  /// An array for every hidden stage over `total` images, one after the other, of which a call concerns `images`.
+  struct Hidden {
+    let memory: Memory<Scalar>
+    let total: Int
+    let images: Range<Int>
+
+    /// The same arrays for fewer images, counted from the first of `images`.
+    subscript(range: Range<Int>) -> Hidden {
+      let first = images.lowerBound
+      return Hidden(
+        memory: memory, total: total, images: first + range.lowerBound..<first + range.upperBound)
+    }
   }
+
+  /// Values for what the derivatives of hidden activations need: a bit a ReLU, or the input of a smooth activation.
+  func derivativeCount(images: Int) -> Int {
+    let perScalar = MemoryLayout<Scalar>.stride
+    return activation == .relu ? (images * maskBytes + perScalar - 1) / perScalar : images * hiddenCount
+  }
+
+  /// A stage's outputs, inputs of its activations, or their cotangents.
+  private func values(_ hidden: Hidden, _ stage: Stage) -> Memory<Scalar> {
+    let start = hidden.total * stage.offset + hidden.images.lowerBound * stage.size
+    return hidden.memory[start..<start + hidden.images.count * stage.size]
+  }
+
+  private func mask(_ hidden: Hidden, _ stage: Stage) -> Mask {
+    let start = hidden.total * stage.maskOffset + hidden.images.lowerBound * stage.maskSize
+    return Mask(hidden.memory)[start..<start + hidden.images.count * stage.maskSize]
+  }
+
+  // MARK: There and back
 
   /// The net's output for `images` images, whose input begins at x with the given pixel stride, into `head` (dense).
+  /// What the way back needs is left in `derivatives` and `outputs`, where they are given.
   func forward(
-    images: Int, x: Memory<Scalar>, stride: Int, head: Memory<Scalar>, workspace: Workspace<Scalar>,
-    runner: RowRunner
-  ) throws -> Activations {
-    let rows = images * height
-    let pixels = rows * width
-    var kept = Activations(outputs: [], inputs: [])
-    for (k, stage) in stages.enumerated() {
-      let c = stage.convolution.outChannels
-      let source = k == 0 ? x : kept.outputs[k - 1]
-      let sourceStride = k == 0 ? stride : stage.convolution.inChannels
-      let output = stage.isLast ? head[0..<pixels * c] : try workspace.take(pixels * c)
-      let smooth = activation == .silu && !stage.isLast
-      let target = smooth ? try workspace.take(pixels * c) : output
-      var epilogue: Convolution<Scalar>.Epilogue = stage.skips ? .add : []
-      if activation == .relu && !stage.isLast { epilogue.insert(.relu) }
-      try runner.run(rows, scratch: stage.convolution.workspaceCount) { range, scratch in
-        let part = range.lowerBound * width * c..<range.upperBound * width * c
-        if stage.skips { target[part].copy(from: kept.outputs[k - 2][part]) }
-        stage.convolution.forward(
-          rows: range, x: source, stride: sourceStride, bias: stage.bias.values, epilogue: epilogue,
-          y: target,
-          stride: c, scratch: scratch)
-        if smooth { Kernel.silu(target[part], into: output[part]) }
-      }
-      if !stage.isLast {
-        kept.outputs.append(output)
-        if smooth { kept.inputs.append(target) }
-      }
-    }
-    return kept
-  }
-
-  /// Back from the head's cotangent: adds the input's cotangent to `xCotangent`, and the parameters' gradients to
-  /// `gradient` if there is one.
-  func vjp(
-    images: Int, x: Memory<Scalar>, stride: Int, activations: Activations, headCotangent: Memory<Scalar>,
-    xCotangent: Memory<Scalar>, xCotangentStride: Int, gradient: Memory<Scalar>?,
-    workspace: Workspace<Scalar>,
-    runner: RowRunner
+    images: Int, x: Memory<Scalar>, stride: Int, head: Memory<Scalar>, derivatives: Hidden?,
+    outputs: Hidden?, workspace: Workspace<Scalar>, runner: RowRunner
   ) throws {
     let rows = images * height
-    let pixels = rows * width
-    /// Cotangent of stage k's value before the activation.
-    var cotangent = headCotangent
-    /// What a later stage that skips adds to the cotangent of an output.
-    var skipped: [Int: Memory<Scalar>] = [:]
-    for k in stages.indices.reversed() {
-      let stage = stages[k]
-      let c = stage.convolution.outChannels
-      let source = k == 0 ? x : activations.outputs[k - 1]
-      let sourceStride = k == 0 ? stride : stage.convolution.inChannels
-      if let gradient {
-        let weightCount = stage.convolution.weightCount
-        try runner.workspaces[0].scope {
-          let scratch = try runner.workspaces[0].take(stage.convolution.workspaceCount)
-          stage.convolution.accumulateGradient(
-            rows: 0..<rows, x: source, stride: sourceStride, cotangent: cotangent, stride: c,
-            weights: gradient[stage.offset..<stage.offset + weightCount],
-            bias: gradient[stage.offset + weightCount..<stage.offset + weightCount + c], scratch: scratch)
+    try workspace.scope {
+      let outputs =
+        try outputs
+        ?? Hidden(memory: workspace.take(images * hiddenCount), total: images, images: 0..<images)
+      for (k, stage) in stages.enumerated() {
+        let convolution = stage.convolution
+        let c = convolution.outChannels
+        let source = k == 0 ? x : values(outputs, stages[k - 1])
+        let sourceStride = k == 0 ? stride : convolution.inChannels
+        let result = stage.isLast ? head[0..<rows * width * c] : values(outputs, stage)
+        var target = result
+        var epilogue: Convolution<Scalar>.Epilogue = stage.skips ? .add : []
+        var written: Mask?
+        let smooth = activation == .silu && !stage.isLast
+        if smooth, let derivatives { target = values(derivatives, stage) }
+        if activation == .relu, !stage.isLast {
+          epilogue.insert(.relu)
+          written = derivatives.map { mask($0, stage) }
+        }
+        try runner.run(rows, work: stage.work, scratch: convolution.workspaceCount) { range, scratch in
+          let part = range.lowerBound * width * c..<range.upperBound * width * c
+          if stage.skips { target[part].copy(from: values(outputs, stages[k - 2])[part]) }
+          convolution.forward(
+            rows: range, x: source, stride: sourceStride, bias: stage.bias.values, epilogue: epilogue,
+            mask: written, y: target, stride: c, scratch: scratch)
+          if smooth { Kernel.silu(target[part], into: result[part]) }
         }
       }
-      if stage.skips { skipped[k - 2] = cotangent }
+    }
+  }
+
+  /// Back from the head's cotangent: adds the input's cotangent to `xCotangent`; `cotangents` gets those of the hidden
+  /// stages before their activation.
+  func vjp(
+    derivatives: Hidden, headCotangent: Memory<Scalar>, xCotangent: Memory<Scalar>, xCotangentStride: Int,
+    cotangents: Hidden, runner: RowRunner
+  ) throws {
+    let rows = derivatives.images.count * height
+    for k in stages.indices.reversed() {
+      let stage = stages[k]
+      let convolution = stage.convolution
+      let cotangent = stage.isLast ? headCotangent : values(cotangents, stage)
       if k == 0 {
-        try runner.run(rows, scratch: stage.convolution.workspaceCount) { range, scratch in
-          stage.convolution.adjoint(
-            rows: range, cotangent: cotangent, stride: c, epilogue: .add, gate: nil, into: xCotangent,
-            stride: xCotangentStride, scratch: scratch)
+        try runner.run(rows, work: stage.work, scratch: convolution.workspaceCount) { range, scratch in
+          convolution.adjoint(
+            rows: range, cotangent: cotangent, stride: convolution.outChannels, epilogue: .add, mask: nil,
+            into: xCotangent, stride: xCotangentStride, scratch: scratch)
         }
         return
       }
-      let previous = stage.convolution.inChannels
-      let next = try workspace.take(pixels * previous)
-      let extra = skipped[k - 1]
-      var epilogue: Convolution<Scalar>.Epilogue = extra == nil ? [] : .add
+      let before = stages[k - 1]
+      let c = convolution.inChannels
+      let next = values(cotangents, before)
+      // What a later stage that skips adds to the cotangent of this output.
+      let skipped = k + 1 < stages.count && stages[k + 1].skips ? values(cotangents, stages[k + 1]) : nil
+      var epilogue: Convolution<Scalar>.Epilogue = skipped == nil ? [] : .add
       if activation == .relu { epilogue.insert(.gate) }
-      try runner.run(rows, scratch: stage.convolution.workspaceCount) { range, scratch in
-        let part = range.lowerBound * width * previous..<range.upperBound * width * previous
-        if let extra { next[part].copy(from: extra[part]) }
-        stage.convolution.adjoint(
-          rows: range, cotangent: cotangent, stride: c, epilogue: epilogue,
-          gate: activation == .relu ? activations.outputs[k - 1] : nil, into: next, stride: previous,
-          scratch: scratch)
-        if activation == .silu { Kernel.siluVJP(activations.inputs[k - 1][part], cotangent: next[part]) }
+      let read = activation == .relu ? mask(derivatives, before) : nil
+      try runner.run(rows, work: stage.work, scratch: convolution.workspaceCount) { range, scratch in
+        let part = range.lowerBound * width * c..<range.upperBound * width * c
+        if let skipped { next[part].copy(from: skipped[part]) }
+        convolution.adjoint(
+          rows: range, cotangent: cotangent, stride: convolution.outChannels, epilogue: epilogue, mask: read,
+          into: next, stride: c, scratch: scratch)
+        if activation == .silu { Kernel.siluVJP(values(derivatives, before)[part], cotangent: next[part]) }
       }
-      cotangent = next
     }
   }
 
-  /// Adds a gradient in the net's own order to the parameters' gradients.
-  func addGradient(_ gradient: Memory<Scalar>) {
-    var offset = 0
-    for parameter in parameters {
-      Kernel.add(gradient[offset..<offset + parameter.count], to: parameter.gradient)
-      offset += parameter.count
+  /// Adds the parameters' gradients from dense x, outputs and cotangents, `slab` images at a time in their order.
+  func accumulateGradient(
+    slab: Int, x: Memory<Scalar>, outputs: Hidden, cotangents: Hidden, headCotangent: Memory<Scalar>,
+    pool: ThreadPool, workspaces: [Workspace<Scalar>]
+  ) throws {
+    let count = cotangents.images.count
+    try pool.run(stages.reduce(0) { $0 + $1.convolution.gradientParts }) { task, worker in
+      var (k, part) = (0, task)
+      while part >= stages[k].convolution.gradientParts {
+        part -= stages[k].convolution.gradientParts
+        k += 1
+      }
+      let stage = stages[k]
+      let convolution = stage.convolution
+      let source = k == 0 ? x : values(outputs, stages[k - 1])
+      let cotangent = stage.isLast ? headCotangent : values(cotangents, stage)
+      try workspaces[worker].scope {
+        let scratch = try workspaces[worker].take(convolution.workspaceCount)
+        for start in Swift.stride(from: 0, to: count, by: slab) {
+          convolution.accumulateGradient(
+            parts: part..<part + 1, rows: start * height..<min(start + slab, count) * height, x: source,
+            stride: convolution.inChannels, cotangent: cotangent, stride: convolution.outChannels,
+            weights: stage.weight.gradient, bias: stage.bias.gradient, scratch: scratch)
+        }
+      }
     }
   }
 }

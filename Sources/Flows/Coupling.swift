@@ -61,7 +61,7 @@ public struct CouplingSpec: Codable, Hashable, Sendable {
 ///
 /// `y₂ = (x₂ + t(x₁))·e^{l(x₁)}`, log-det `Σ l`. Net output: shifts first, then scales.
 /// Source: L. Dinh et al., *Density estimation using Real NVP*, ICLR 2017, §3.2–3.4.
-public final class Coupling<Scalar: KernelScalar>: FlowLayer {
+public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private let spec: CouplingSpec
   private var shape = ImageShape(height: 0, width: 0, channels: 0)
   private var net: ConvNet<Scalar>?
@@ -109,12 +109,71 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer {
 
   public func refresh() throws { net!.refresh() }
 
-  public func forward(_ pass: FlowPass<Scalar>) throws { try transform(pass, inverse: false) }
-  public func inverse(_ pass: FlowPass<Scalar>) throws { try transform(pass, inverse: true) }
-  public func forwardVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, inverse: false) }
-  public func inverseVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, inverse: true) }
+  public func forward(_ pass: FlowPass<Scalar>) throws { try there(pass, .forward) }
+  public func inverse(_ pass: FlowPass<Scalar>) throws { try there(pass, .inverse) }
+  public func forwardVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, .forward) }
+  public func inverseVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, .inverse) }
+
+  // MARK: What is kept
+
+  /// Values of an image that the net gets, and that the transform's slopes are.
+  private var inputCount: Int { shape.height * shape.width * conditionChannels }
+  private var slopeCount: Int { shape.height * transform.slopeCount }
+
+  private struct Kept {
+    var slopes: Memory<Scalar>?
+    /// The net's input, dense.
+    var input: Memory<Scalar>?
+    var derivatives: Memory<Scalar>?
+    var outputs: Memory<Scalar>?
+  }
+
+  private func keepsInput(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Bool {
+    kept == .inputs || parameterGradients
+  }
+
+  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int {
+    var count = slopeCount
+    if keepsInput(kept, parameterGradients: parameterGradients) { count += inputCount }
+    if kept == .nets {
+      count += net!.derivativeCount(images: 1)
+      if parameterGradients { count += net!.hiddenCount }
+    }
+    return count
+  }
+
+  private func keep(_ pass: FlowPass<Scalar>) throws -> Kept {
+    var result = Kept()
+    guard pass.kept != .nothing else { return result }
+    result.slopes = try pass.keep(pass.count * slopeCount)
+    if keepsInput(pass.kept, parameterGradients: pass.wantsParameterGradients) {
+      result.input = try pass.keep(pass.count * inputCount)
+    }
+    if pass.kept == .nets {
+      result.derivatives = try pass.keep(net!.derivativeCount(images: pass.count))
+      if pass.wantsParameterGradients { result.outputs = try pass.keep(pass.count * net!.hiddenCount) }
+    }
+    return result
+  }
+
+  private func recall(_ pass: FlowPass<Scalar>) -> Kept {
+    var result = Kept()
+    guard pass.kept != .nothing else { return result }
+    if pass.kept == .nets {
+      if pass.wantsParameterGradients { result.outputs = pass.recall() }
+      result.derivatives = pass.recall()
+    }
+    if keepsInput(pass.kept, parameterGradients: pass.wantsParameterGradients) {
+      result.input = pass.recall()
+    }
+    result.slopes = pass.recall()
+    return result
+  }
 
   // MARK: Groups of images
+
+  private typealias Runner = ConvNet<Scalar>.RowRunner
+  private typealias Hidden = ConvNet<Scalar>.Hidden
 
   /// About this many pixels go through the net at a time, so that their hidden activations stay in the cache.
   private var imagesPerGroup: Int { max(1, 512 / (shape.height * shape.width)) }
@@ -122,132 +181,199 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer {
   /// Runs `body` for groups of images: groups side by side on the pool where there are enough of them, else one
   /// after the other with each convolution split over the pool.
   private func forGroups(
-    _ pass: FlowPass<Scalar>,
-    _ body: (_ images: Range<Int>, _ workspace: Workspace<Scalar>, _ runner: ConvNet<Scalar>.RowRunner) throws
-      -> Void
+    of all: Range<Int>, _ pass: FlowPass<Scalar>,
+    _ body: (_ images: Range<Int>, _ workspace: Workspace<Scalar>, _ runner: Runner) throws -> Void
   ) throws {
     let threads = pass.pool.threads
-    if threads > 1, pass.count < threads, shape.height > 1 {
-      let runner = ConvNet<Scalar>.RowRunner(pool: pass.pool, workspaces: pass.workspaces)
-      try pass.workspaces[0].scope { try body(0..<pass.count, pass.workspaces[0], runner) }
+    if threads > 1, all.count < threads, shape.height > 1 {
+      let runner = Runner(pool: pass.pool, workspaces: pass.workspaces)
+      try pass.workspaces[0].scope { try body(all, pass.workspaces[0], runner) }
       return
     }
-    let size = min(imagesPerGroup, max(1, pass.count / threads))
-    try pass.pool.run((pass.count + size - 1) / size) { group, worker in
-      let images = group * size..<min(pass.count, (group + 1) * size)
-      try inGroup(pass, worker: worker) { try body(images, $0, $1) }
+    let size = min(imagesPerGroup, max(1, all.count / threads))
+    try pass.pool.run((all.count + size - 1) / size) { group, worker in
+      let start = all.lowerBound + group * size
+      let workspace = pass.workspaces[worker]
+      try workspace.scope {
+        try body(
+          start..<min(all.upperBound, start + size), workspace, Runner(pool: nil, workspaces: [workspace]))
+      }
     }
   }
 
-  private func inGroup(
-    _ pass: FlowPass<Scalar>, worker: Int,
-    _ body: (Workspace<Scalar>, ConvNet<Scalar>.RowRunner) throws -> Void
-  ) throws {
-    let workspace = pass.workspaces[worker]
-    try workspace.scope {
-      try body(workspace, ConvNet<Scalar>.RowRunner(pool: nil, workspaces: [workspace]))
-    }
+  /// The images' part of an array with `size` elements an image.
+  private func part(_ memory: Memory<Scalar>, _ images: Range<Int>, of size: Int) -> Memory<Scalar> {
+    memory[images.lowerBound * size..<images.upperBound * size]
   }
 
-  /// The images' part of an array of the batch.
-  private func part(_ memory: Memory<Scalar>, _ images: Range<Int>) -> Memory<Scalar> {
-    memory[images.lowerBound * shape.count..<images.upperBound * shape.count]
-  }
-
-  /// The net's input: in place for channels, a masked copy for a checkerboard.
+  /// The net's input: copied to `input`, or without one in place for channels, a masked copy for a checkerboard.
   private func condition(
-    _ values: Memory<Scalar>, images: Int, workspace: Workspace<Scalar>, runner: ConvNet<Scalar>.RowRunner
+    _ values: Memory<Scalar>, images: Int, input: Memory<Scalar>?, workspace: Workspace<Scalar>,
+    runner: Runner
   ) throws -> (x: Memory<Scalar>, stride: Int) {
-    guard let conditionParity else { return (values.from(conditionOffset), shape.channels) }
-    let copy = try workspace.take(values.count)
-    try runner.run(images * shape.height, scratch: 0) { rows, _ in
-      Kernel.checkerboard(
-        values, parity: conditionParity, shape: shape, rows: rows, adding: false, into: copy)
+    let rows = images * shape.height
+    if let conditionParity {
+      let copy = try input ?? workspace.take(values.count)
+      try runner.run(rows, work: shape.width * shape.channels, scratch: 0) { rows, _ in
+        Kernel.checkerboard(
+          values, parity: conditionParity, shape: shape, rows: rows, adding: false, into: copy)
+      }
+      return (copy, shape.channels)
     }
-    return (copy, shape.channels)
+    let source = values.from(conditionOffset)
+    guard let input else { return (source, shape.channels) }
+    Kernel.copyChannels(
+      conditionChannels, pixels: rows * shape.width, from: source, stride: shape.channels, to: input,
+      stride: conditionChannels)
+    return (input, conditionChannels)
   }
 
   // MARK: Passes
 
-  private func transform(_ pass: FlowPass<Scalar>, inverse: Bool) throws {
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  private func there(_ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction) throws {
+    let kept = try keep(pass)
     let logDetRows = pass.logDetRows
-    try forGroups(pass) { images, workspace, runner in
-      let values = part(pass.values, images)
+    try forGroups(of: 0..<pass.count, pass) { images, workspace, runner in
+      let values = part(pass.values, images, of: shape.count)
       let rows = images.count * shape.height
       let head = try workspace.take(rows * shape.width * transform.headChannels)
-      let (x, stride) = try condition(values, images: images.count, workspace: workspace, runner: runner)
-      _ = try net!.forward(
-        images: images.count, x: x, stride: stride, head: head, workspace: workspace, runner: runner)
+      let (x, stride) = try condition(
+        values, images: images.count, input: kept.input.map { part($0, images, of: inputCount) },
+        workspace: workspace, runner: runner)
+      try net!.forward(
+        images: images.count, x: x, stride: stride, head: head,
+        derivatives: kept.derivatives.map { Hidden(memory: $0, total: pass.count, images: images) },
+        outputs: kept.outputs.map { Hidden(memory: $0, total: pass.count, images: images) },
+        workspace: workspace, runner: runner)
       let rowLogDet = logDetRows[images.lowerBound * shape.height..<images.upperBound * shape.height]
-      try runner.run(rows, scratch: 0) { range, _ in
+      let slopes = kept.slopes.map { part($0, images, of: slopeCount) }
+      try runner.run(rows, work: 16 * shape.width * transform.channels, scratch: 0) { range, _ in
         Kernel.affine(
-          transform, inverse: inverse, rows: range, head: head, values: values.from(transformOffset),
-          logDetRows: rowLogDet)
+          transform, direction, rows: range, head: head, values: values.from(transformOffset),
+          logDetRows: rowLogDet, slopes: slopes, slopesOf: direction)
       }
     }
     if spec.transform != .additive { pass.addLogDetRows() }
   }
 
-  private func back(_ pass: FlowPass<Scalar>, inverse: Bool) throws {
+  /// What the parameters' gradients of some images need.
+  private struct GradientWork {
+    var images: Range<Int>
+    var input: Memory<Scalar>
+    var outputs: Hidden
+    var cotangents: Hidden
+    var headCotangent: Memory<Scalar>
+  }
+
+  /// Values of arrays for parameter gradients that are held at once; more images are taken in turn.
+  private static var gradientWork: Int { 1 << 23 }
+
+  private var headCount: Int { shape.height * shape.width * transform.headChannels }
+
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  private func back(_ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction) throws {
+    let kept = recall(pass)
     guard pass.wantsParameterGradients else {
-      try forGroups(pass) { images, workspace, runner in
-        try backGroup(
-          pass, inverse: inverse, images: images, gradient: nil, workspace: workspace, runner: runner)
+      try forGroups(of: 0..<pass.count, pass) { images, workspace, runner in
+        try back(pass, direction, kept, images: images, work: nil, workspace: workspace, runner: runner)
       }
       return
     }
-    try pass.accumulate(size: net!.parameterCount) { slab, partial, worker in
-      var start = slab.lowerBound
-      while start < slab.upperBound {
-        let end = min(slab.upperBound, start + imagesPerGroup)
-        try inGroup(pass, worker: worker) { workspace, runner in
-          try backGroup(
-            pass, inverse: inverse, images: start..<end, gradient: partial, workspace: workspace,
-            runner: runner)
+    let workspace = pass.workspaces[0]
+    let net = net!
+    let size =
+      pass.slab * max(1, Self.gradientWork / (pass.slab * (2 * net.hiddenCount + inputCount + headCount)))
+    for start in stride(from: 0, to: pass.count, by: size) {
+      let images = start..<min(start + size, pass.count)
+      let all = 0..<images.count
+      try workspace.scope {
+        let work = try GradientWork(
+          images: images,
+          input: kept.input.map { part($0, images, of: inputCount) }
+            ?? workspace.take(all.count * inputCount),
+          outputs: kept.outputs.map { Hidden(memory: $0, total: pass.count, images: images) }
+            ?? Hidden(memory: workspace.take(all.count * net.hiddenCount), total: all.count, images: all),
+          cotangents: Hidden(
+            memory: workspace.take(all.count * net.hiddenCount), total: all.count, images: all),
+          headCotangent: workspace.take(all.count * headCount))
+        try forGroups(of: images, pass) { group, workspace, runner in
+          try back(pass, direction, kept, images: group, work: work, workspace: workspace, runner: runner)
         }
-        start = end
+        try net.accumulateGradient(
+          slab: pass.slab, x: work.input, outputs: work.outputs, cotangents: work.cotangents,
+          headCotangent: work.headCotangent, pool: pass.pool, workspaces: pass.workspaces)
       }
-    } add: { partial in
-      net!.addGradient(partial)
     }
   }
 
-  private func backGroup(
-    _ pass: FlowPass<Scalar>, inverse: Bool, images: Range<Int>, gradient: Memory<Scalar>?,
-    workspace: Workspace<Scalar>, runner: ConvNet<Scalar>.RowRunner
+  /// Back for a group of images, among those of `work` if parameter gradients are wanted.
+  private func back(
+    _ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction, _ kept: Kept, images: Range<Int>,
+    work: GradientWork?, workspace: Workspace<Scalar>, runner: Runner
   ) throws {
-    let values = part(pass.values, images)
-    let cotangent = part(pass.cotangent, images)
-    let rows = images.count * shape.height
-    let head = try workspace.take(rows * shape.width * transform.headChannels)
-    let headCotangent = try workspace.take(head.count)
-    // The conditioning part is the same on both sides, so the net's input is at hand.
-    let (x, stride) = try condition(values, images: images.count, workspace: workspace, runner: runner)
-    let activations = try net!.forward(
-      images: images.count, x: x, stride: stride, head: head, workspace: workspace, runner: runner)
-    let logDetCotangent = pass.logDetCotangent[images]
-    try runner.run(rows, scratch: 0) { range, _ in
-      Kernel.affineVJP(
-        transform, inverse: inverse, rows: range, head: head, logDetCotangent: logDetCotangent,
-        values: values.from(transformOffset), cotangent: cotangent.from(transformOffset),
-        headCotangent: headCotangent)
+    let net = net!
+    let count = images.count
+    let rows = count * shape.height
+    let first = work?.images.lowerBound ?? 0
+    let inWork = images.lowerBound - first..<images.upperBound - first
+    let slopes =
+      try kept.slopes.map { part($0, images, of: slopeCount) } ?? workspace.take(count * slopeCount)
+    let derivatives =
+      try kept.derivatives.map { Hidden(memory: $0, total: pass.count, images: images) }
+      ?? Hidden(
+        memory: workspace.take(net.derivativeCount(images: count)), total: count, images: 0..<count)
+    if pass.kept != .nets {
+      let head = try workspace.take(count * headCount)
+      var (x, stride) = (head, conditionChannels)
+      if let input = kept.input {
+        x = part(input, images, of: inputCount)
+      } else {
+        // The conditioning part is the same on both sides, so the net's input is at hand.
+        (x, stride) = try condition(
+          part(pass.values, images, of: shape.count), images: count,
+          input: work.map { part($0.input, inWork, of: inputCount) }, workspace: workspace, runner: runner)
+      }
+      try net.forward(
+        images: count, x: x, stride: stride, head: head, derivatives: derivatives,
+        outputs: work.map { $0.outputs[inWork] }, workspace: workspace, runner: runner)
+      if pass.kept == .nothing {
+        let values = part(pass.values, images, of: shape.count).from(transformOffset)
+        try runner.run(rows, work: 16 * shape.width * transform.channels, scratch: 0) { range, _ in
+          Kernel.affine(
+            transform, direction.opposite, rows: range, head: head, values: values, logDetRows: nil,
+            slopes: slopes, slopesOf: direction)
+        }
+      }
     }
+    let cotangent = part(pass.cotangent, images, of: shape.count)
+    let headCotangent =
+      try work.map { part($0.headCotangent, inWork, of: headCount) } ?? workspace.take(count * headCount)
+    let logDetCotangent = pass.logDetCotangent[images]
+    try runner.run(rows, work: 8 * shape.width * transform.channels, scratch: 0) { range, _ in
+      Kernel.affineVJP(
+        transform, direction, rows: range, slopes: slopes, logDetCotangent: logDetCotangent,
+        cotangent: cotangent.from(transformOffset), headCotangent: headCotangent)
+    }
+    let cotangents =
+      try work.map { $0.cotangents[inWork] }
+      ?? Hidden(memory: workspace.take(count * net.hiddenCount), total: count, images: 0..<count)
     guard let conditionParity else {
-      try net!.vjp(
-        images: images.count, x: x, stride: stride, activations: activations, headCotangent: headCotangent,
-        xCotangent: cotangent.from(conditionOffset), xCotangentStride: shape.channels, gradient: gradient,
-        workspace: workspace, runner: runner)
+      try net.vjp(
+        derivatives: derivatives, headCotangent: headCotangent, xCotangent: cotangent.from(conditionOffset),
+        xCotangentStride: shape.channels, cotangents: cotangents, runner: runner)
       return
     }
-    let maskedCotangent = try workspace.take(values.count)
-    maskedCotangent.fill(0)
-    try net!.vjp(
-      images: images.count, x: x, stride: stride, activations: activations, headCotangent: headCotangent,
-      xCotangent: maskedCotangent, xCotangentStride: shape.channels, gradient: gradient, workspace: workspace,
-      runner: runner)
-    try runner.run(rows, scratch: 0) { range, _ in
+    let masked = try workspace.take(cotangent.count)
+    masked.fill(0)
+    try net.vjp(
+      derivatives: derivatives, headCotangent: headCotangent, xCotangent: masked,
+      xCotangentStride: shape.channels, cotangents: cotangents, runner: runner)
+    try runner.run(rows, work: shape.width * shape.channels, scratch: 0) { range, _ in
       Kernel.checkerboard(
-        maskedCotangent, parity: conditionParity, shape: shape, rows: range, adding: true, into: cotangent)
+        masked, parity: conditionParity, shape: shape, rows: range, adding: true, into: cotangent)
     }
   }
 }

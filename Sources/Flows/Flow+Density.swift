@@ -11,30 +11,160 @@ extension Flow: LatentPrior {
 
   public func encode(_ x: Tensor<Scalar>) throws -> (latents: Tensor<Scalar>, logDet: [Double]) {
     try check(x)
-    return try withPass(count: x.shape[0], atLatents: false, cotangents: false, parameterGradients: false) {
-      pass in
-      pass.values.copy(from: x)
-      for layer in layers { try layer.forward(pass) }
-      return (try gathered(pass.latents, count: pass.count), pass.logDet.elements)
+    var latents = try Tensor<Scalar>(shape: [x.shape[0], dimension])
+    var logDet = [Double](repeating: 0, count: x.shape[0])
+    try encode(x, latents: &latents, logDet: &logDet)
+    return (latents, logDet)
+  }
+
+  /// `encode` into memory of the right size.
+  public func encode(_ x: Tensor<Scalar>, latents: inout Tensor<Scalar>, logDet: inout [Double]) throws {
+    try check(x)
+    try check(latents: latents)
+    try check(latents, logDet.count, of: x)
+    let d = dimension
+    try lock.withLock {
+      try latents.withMemory { latents in
+        try logDet.withUnsafeMutableBufferPointer { logDet in
+          try share(0..<x.shape[0]) { pass, images in
+            try begin(pass, count: images.count, PassKind())
+            pass.values.copy(from: x, rows: images)
+            try go(.forward, pass)
+            gather(
+              pass.latents, count: pass.count, into: latents[images.lowerBound * d..<images.upperBound * d])
+            for (k, i) in images.enumerated() { logDet[i] = pass.logDet[k] }
+          }
+        }
+      }
+      settle()
     }
   }
 
   public func decode(_ latents: Tensor<Scalar>) throws -> (images: Tensor<Scalar>, logDet: [Double]) {
     try check(latents: latents)
     let count = latents.shape[0]
-    return try withPass(count: count, atLatents: true, cotangents: false, parameterGradients: false) { pass in
-      try scatter(latents, into: pass.latents)
-      for layer in layers.reversed() { try layer.inverse(pass) }
-      let shape = [count, imageShape.height, imageShape.width, imageShape.channels]
-      return (try pass.values.tensor(shape: shape), pass.logDet.elements)
+    var images = try Tensor<Scalar>(
+      shape: [count, imageShape.height, imageShape.width, imageShape.channels])
+    var logDet = [Double](repeating: 0, count: count)
+    try decode(latents, images: &images, logDet: &logDet)
+    return (images, logDet)
+  }
+
+  /// `decode` into memory of the right size.
+  public func decode(_ latents: Tensor<Scalar>, images: inout Tensor<Scalar>, logDet: inout [Double]) throws {
+    try check(latents: latents)
+    try check(images)
+    try check(images, logDet.count, of: latents)
+    let d = dimension
+    try lock.withLock {
+      try images.withMemory { values in
+        try logDet.withUnsafeMutableBufferPointer { logDet in
+          try share(0..<latents.shape[0]) { pass, images in
+            try begin(pass, count: images.count, PassKind(atLatents: true))
+            scatter(latents, rows: images, into: pass.latents)
+            try go(.inverse, pass)
+            values[images.lowerBound * d..<images.upperBound * d].copy(from: pass.values)
+            for (k, i) in images.enumerated() { logDet[i] = pass.logDet[k] }
+          }
+        }
+      }
+      settle()
+    }
+  }
+
+  public func decodeWithGradient(
+    _ latents: Tensor<Scalar>, _ result: inout DecodeGradient<Scalar>,
+    cotangents: (_ result: inout DecodeGradient<Scalar>, _ part: Range<Int>) throws -> Void
+  ) throws {
+    try check(latents: latents)
+    let count = latents.shape[0]
+    try result.resize(count: count, imageShape)
+    let d = dimension
+    try lock.withLock {
+      try forParts(count: count, through: .inverse, parameterGradients: false) { part, kind in
+        try result.images.withMemory { values in
+          try result.logDet.withUnsafeMutableBufferPointer { logDet in
+            try share(part) { pass, images in
+              try begin(pass, count: images.count, kind)
+              scatter(latents, rows: images, into: pass.latents)
+              try go(.inverse, pass)
+              values[images.lowerBound * d..<images.upperBound * d].copy(from: pass.values)
+              for (k, i) in images.enumerated() { logDet[i] = pass.logDet[k] }
+            }
+          }
+        }
+        try cotangents(&result, part)
+        let (imageCotangent, logDetCotangent) = (result.imageCotangent, result.logDetCotangent)
+        guard imageCotangent.shape == result.images.shape, logDetCotangent.count == count else {
+          throw FlowError.shapeMismatch(
+            what: "cotangents", found: imageCotangent.shape, expected: result.images.shape)
+        }
+        try result.gradient.withMemory { gradient in
+          try share(part) { pass, images in
+            pass.turnBack()
+            pass.cotangent.copy(from: imageCotangent, rows: images)
+            for (k, i) in images.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
+            try goBack(.inverse, pass)
+            gather(
+              pass.latentCotangents, count: pass.count,
+              into: gradient[images.lowerBound * d..<images.upperBound * d])
+          }
+        }
+      }
     }
   }
 
   public func decodeGradient(
     at images: Tensor<Scalar>, imageCotangent: Tensor<Scalar>, logDetCotangent: [Double]
   ) throws -> Tensor<Scalar> {
-    try throughDecode(images, imageCotangent, logDetCotangent, parameterGradients: false) { pass in
-      try gathered(pass.latentCotangents, count: pass.count)
+    let d = dimension
+    var gradient = try Tensor<Scalar>(shape: [images.shape.first ?? 0, d])
+    try gradient.withMemory { gradient in
+      try throughDecode(images, imageCotangent, logDetCotangent, parameterGradients: false) { pass, images in
+        gather(
+          pass.latentCotangents, count: pass.count,
+          into: gradient[images.lowerBound * d..<images.upperBound * d])
+      }
+    }
+    return gradient
+  }
+
+  /// Gradient with respect to all parameters of a scalar φ of images decoded from latents, given `x = G(ε)`, ∂φ/∂x and
+  /// ∂φ/∂ log|det ∂x/∂ε|.
+  public func decodeParameterGradient(
+    at images: Tensor<Scalar>, imageCotangent: Tensor<Scalar>, logDetCotangent: [Double]
+  ) throws -> [Scalar] {
+    var result: [Scalar] = []
+    try throughDecode(images, imageCotangent, logDetCotangent, parameterGradients: true) { _, _ in
+      result = gradient.elements
+    }
+    return result
+  }
+
+  /// A pass back through `decode`, from the images that it gave: latents are recomputed on the way.
+  private func throughDecode(
+    _ images: Tensor<Scalar>, _ imageCotangent: Tensor<Scalar>, _ logDetCotangent: [Double],
+    parameterGradients: Bool, _ body: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
+  ) throws {
+    try check(images)
+    try check(imageCotangent)
+    try check(imageCotangent, logDetCotangent.count, of: images)
+    let count = images.shape[0]
+    let slab = PassKind.slab(count: count)
+    let kind = PassKind(goesBack: true, parameterGradients: parameterGradients, slab: slab)
+    try lock.withLock {
+      if parameterGradients { startGradient() }
+      try share(0..<count, parameterGradients: parameterGradients) { pass, part in
+        try begin(pass, count: part.count, kind)
+        pass.values.copy(from: images, rows: part)
+        pass.turnBack()
+        pass.cotangent.copy(from: imageCotangent, rows: part)
+        for (k, i) in part.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
+        try goBack(.inverse, pass)
+        if parameterGradients { try finishGradient() }
+        try body(pass, part)
+      }
+      settle()
     }
   }
 
@@ -45,46 +175,96 @@ extension Flow: LatentPrior {
   ) throws -> Tensor<Scalar> {
     try check(images)
     try check(latents: latentCotangent)
-    let count = images.shape[0]
-    guard latentCotangent.shape[0] == count, logDetCotangent.count == count else {
-      throw FlowError.shapeMismatch(
-        what: "cotangents", found: [latentCotangent.shape[0], logDetCotangent.count],
-        expected: [count, count])
+    try check(latentCotangent, logDetCotangent.count, of: images)
+    let d = dimension
+    var gradient = try Tensor<Scalar>(shape: images.shape)
+    try gradient.withMemory { gradient in
+      try thereAndBack(images, parameterGradients: false) { pass, part in
+        scatter(latentCotangent, rows: part, into: pass.latentCotangents)
+        for (k, i) in part.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
+      } finish: { pass, part in
+        gradient[part.lowerBound * d..<part.upperBound * d].copy(from: pass.cotangent)
+      }
     }
-    var gradient: [Scalar] = []
-    try withGradientPasses(images, parameterGradients: false) { pass, part, back in
-      try scatter(try latentCotangent.rows(part), into: pass.latentCotangents)
-      pass.logDetCotangent.copy(from: Array(logDetCotangent[part]))
-      try back()
-      gradient += pass.cotangent.elements
+    return gradient
+  }
+
+  /// Passes from images to latents and back. `turn` is called at the latents and sets their cotangents, `finish` at the
+  /// images.
+  private func thereAndBack(
+    _ x: Tensor<Scalar>, parameterGradients: Bool,
+    _ turn: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void,
+    finish: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
+  ) throws {
+    try lock.withLock {
+      if parameterGradients { startGradient() }
+      try forParts(count: x.shape[0], through: .forward, parameterGradients: parameterGradients) {
+        part, kind in
+        try share(part, parameterGradients: parameterGradients) { pass, images in
+          try begin(pass, count: images.count, kind)
+          pass.values.copy(from: x, rows: images)
+          try go(.forward, pass)
+          pass.turnBack()
+          try turn(pass, images)
+          try goBack(.forward, pass)
+          if parameterGradients, images.upperBound == x.shape[0] { try finishGradient() }
+          try finish(pass, images)
+        }
+      }
     }
-    return try Tensor(shape: images.shape, elements: gradient)
   }
 
   // MARK: Density
 
   public func evaluate(_ x: Tensor<Scalar>) throws -> [Double] {
+    var logProb = [Double](repeating: 0, count: x.shape.first ?? 0)
+    try evaluate(x, logProb: &logProb)
+    return logProb
+  }
+
+  /// `evaluate` into an array of the right length.
+  public func evaluate(_ x: Tensor<Scalar>, logProb: inout [Double]) throws {
     try check(x)
-    return try withPass(count: x.shape[0], atLatents: false, cotangents: false, parameterGradients: false) {
-      pass in
-      pass.values.copy(from: x)
-      for layer in layers { try layer.forward(pass) }
-      return logProb(pass)
+    try check(x, logProb.count, of: x)
+    try lock.withLock {
+      try logProb.withUnsafeMutableBufferPointer { logProb in
+        try share(0..<x.shape[0]) { pass, images in
+          try begin(pass, count: images.count, PassKind())
+          pass.values.copy(from: x, rows: images)
+          try go(.forward, pass)
+          eachLogProb(pass) { k, value in logProb[images.lowerBound + k] = value }
+        }
+      }
+      settle()
     }
   }
 
   public func evaluateWithGradient(
     _ x: Tensor<Scalar>
   ) throws -> (logProb: [Double], gradient: Tensor<Scalar>) {
-    var values: [Double] = []
-    var gradient: [Scalar] = []
-    try withGradientPasses(x, parameterGradients: false) { pass, _, back in
-      values += logProb(pass)
-      setBaseCotangent(pass, weight: 1)
-      try back()
-      gradient += pass.cotangent.elements
+    var logProb: [Double] = []
+    var gradient = try Tensor<Scalar>(shape: x.shape)
+    try evaluateWithGradient(x, logProb: &logProb, gradient: &gradient)
+    return (logProb, gradient)
+  }
+
+  public func evaluateWithGradient(
+    _ x: Tensor<Scalar>, logProb: inout [Double], gradient: inout Tensor<Scalar>
+  ) throws {
+    try check(x)
+    if logProb.count != x.shape[0] { logProb = [Double](repeating: 0, count: x.shape[0]) }
+    if gradient.shape != x.shape { gradient = try Tensor(shape: x.shape) }
+    let d = dimension
+    try gradient.withMemory { gradient in
+      try logProb.withUnsafeMutableBufferPointer { logProb in
+        try thereAndBack(x, parameterGradients: false) { pass, images in
+          eachLogProb(pass) { k, value in logProb[images.lowerBound + k] = value }
+          setBaseCotangent(pass, weight: 1)
+        } finish: { pass, images in
+          gradient[images.lowerBound * d..<images.upperBound * d].copy(from: pass.cotangent)
+        }
+      }
     }
-    return (values, try Tensor(shape: x.shape, elements: gradient))
   }
 
   /// `log p(x)` in nats, one an image.
@@ -102,48 +282,27 @@ extension Flow: LatentPrior {
   /// The negative log-likelihood of each image in nats, and the gradient of its mean over the batch with respect to all
   /// parameters.
   public func trainingGradient(_ x: Tensor<Scalar>, gradient result: inout [Scalar]) throws -> [Double] {
-    var values: [Double] = []
-    try withGradientPasses(x, parameterGradients: true) { pass, part, back in
-      values += logProb(pass).map { -$0 }
-      setBaseCotangent(pass, weight: -1 / Double(x.shape[0]))
-      try back()
-      if part.upperBound == x.shape[0] { result = gradient.elements }
-    }
-    return values
+    var nats = [Double](repeating: 0, count: x.shape.first ?? 0)
+    try trainingGradient(x, nats: &nats, gradient: &result)
+    return nats
   }
 
-  /// Gradient with respect to all parameters of a scalar φ of images decoded from latents, given `x = G(ε)`, ∂φ/∂x and
-  /// ∂φ/∂ log|det ∂x/∂ε|.
-  public func decodeParameterGradient(
-    at images: Tensor<Scalar>, imageCotangent: Tensor<Scalar>, logDetCotangent: [Double]
-  ) throws -> [Scalar] {
-    try throughDecode(images, imageCotangent, logDetCotangent, parameterGradients: true) { _ in
-      gradient.elements
-    }
-  }
-
-  /// A pass back through `decode`, from the images that it gave.
-  private func throughDecode<R>(
-    _ images: Tensor<Scalar>, _ imageCotangent: Tensor<Scalar>, _ logDetCotangent: [Double],
-    parameterGradients: Bool, _ body: (FlowPass<Scalar>) throws -> R
-  ) throws -> R {
-    try check(images)
-    try check(imageCotangent)
-    let count = images.shape[0]
-    guard imageCotangent.shape == images.shape, logDetCotangent.count == count else {
-      throw FlowError.shapeMismatch(
-        what: "cotangents", found: [imageCotangent.shape.first ?? 0, logDetCotangent.count],
-        expected: [count, count])
-    }
-    return try withPass(
-      count: count, atLatents: false, cotangents: true, parameterGradients: parameterGradients
-    ) { pass in
-      pass.values.copy(from: images)
-      pass.cotangent.copy(from: imageCotangent)
-      pass.logDetCotangent.copy(from: logDetCotangent)
-      if parameterGradients { gradient.fill(0) }
-      for layer in layers { try layer.inverseVJP(pass) }
-      return try body(pass)
+  /// The same into given memory, which is used again where it has the right size.
+  public func trainingGradient(_ x: Tensor<Scalar>, nats: inout [Double], gradient result: inout [Scalar])
+    throws
+  {
+    try check(x)
+    if nats.count != x.shape[0] { nats = [Double](repeating: 0, count: x.shape[0]) }
+    if result.count != parameterCount { result = [Scalar](repeating: 0, count: parameterCount) }
+    try nats.withUnsafeMutableBufferPointer { nats in
+      try result.withUnsafeMutableBufferPointer { result in
+        try thereAndBack(x, parameterGradients: true) { pass, images in
+          eachLogProb(pass) { k, value in nats[images.lowerBound + k] = -value }
+          setBaseCotangent(pass, weight: -1 / Double(x.shape[0]))
+        } finish: { _, images in
+          if images.upperBound == x.shape[0] { gradient.copy(to: result) }
+        }
+      }
     }
   }
 
@@ -151,18 +310,18 @@ extension Flow: LatentPrior {
 
   private static var halfLogTwoPi: Double { 0.5 * log(2 * Double.pi) }
 
-  /// `log p_base(ε) + log-det` of the latents in a pass.
-  private func logProb(_ pass: FlowPass<Scalar>) -> [Double] {
-    var result = pass.logDet.elements
-    var offset = 0
-    for size in latentSizes {
-      for i in 0..<pass.count {
+  /// Gives `log p_base(ε) + log-det` of each image of a pass.
+  private func eachLogProb(_ pass: FlowPass<Scalar>, _ body: (_ image: Int, _ logProb: Double) -> Void) {
+    for i in 0..<pass.count {
+      var sum = pass.logDet[i]
+      var offset = 0
+      for size in latentSizes {
         let start = pass.count * offset + i * size
-        result[i] += baseLogProb(pass.latents[start..<start + size])
+        sum += baseLogProb(pass.latents[start..<start + size])
+        offset += size
       }
-      offset += size
+      body(i, sum)
     }
-    return result
   }
 
   private func baseLogProb(_ latents: Memory<Scalar>) -> Double {
@@ -181,11 +340,8 @@ extension Flow: LatentPrior {
   private func setBaseCotangent(_ pass: FlowPass<Scalar>, weight: Double) {
     pass.logDetCotangent.fill(weight)
     switch base {
-    case .gaussian, .learnedGaussian:
-      let factor = Scalar(-weight)
-      for i in 0..<pass.latents.count { pass.latentCotangents[i] = factor * pass.latents[i] }
-    case .uniform:
-      pass.latentCotangents.fill(0)
+    case .gaussian, .learnedGaussian: pass.latentCotangents.copy(from: pass.latents, times: Scalar(-weight))
+    case .uniform: pass.latentCotangents.fill(0)
     }
   }
 
@@ -199,11 +355,7 @@ extension Flow: LatentPrior {
       baseLogProb(memory.memory[i * dimension..<(i + 1) * dimension])
     }
     var gradient = try Tensor<Scalar>(shape: latents.shape)
-    if base != .uniform {
-      gradient.withUnsafeMutableBufferPointer { out in
-        for i in out.indices { out[i] = -memory.memory[i] }
-      }
-    }
+    if base != .uniform { gradient.withMemory { $0.copy(from: memory.memory, times: -1) } }
     return (values, gradient)
   }
 

@@ -1,27 +1,5 @@
 import AIPOKernels
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
-
-/// How a gradient through `encode` comes by the layers' inputs on its way back.
-public enum GradientMemory: Sendable, Hashable {
-  /// Each is recomputed from the layer's output: memory doesn't grow with depth. Where a coupling scales a value down
-  /// below the rounding of its neighbours, which happens far from the data, what is recomputed is wrong and the gradient
-  /// with it, or not finite.
-  case flat
-  /// The inputs of layers that can lose digits are kept, of the whole batch.
-  case kept
-  /// `kept`, a part of the batch at a time, so that what is kept takes at most so many bytes; `flat` where one image
-  /// alone takes more. An image's gradient has the same bits in any batch.
-  case upTo(bytes: Int)
-
-  /// Up to 256 MB.
-  public static let automatic = GradientMemory.upTo(bytes: 1 << 28)
-}
-
 /// A normalizing flow on images of one size: an exact density, with all its gradients.
 ///
 /// `log p(x) = log p_base(ε) + log|det ∂ε/∂x|`, ε = G⁻¹(x), in nats with x on the scale that the flow was trained on
@@ -37,6 +15,13 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   public let pool: ThreadPool
 
   let layers: [any FlowLayer<Scalar>]
+  /// What passes go through: the layers, but for those that others have taken over.
+  let steps: [Step]
+  struct Step {
+    let layer: any FlowLayer<Scalar>
+    /// The layer again, if it keeps by itself what its way back needs.
+    let keeping: (any KeepingLayer)?
+  }
   /// Values of one image that leave at each split, and at the end.
   let latentSizes: [Int]
 
@@ -45,10 +30,11 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   private let gradientStorage: Storage<Scalar>
   private let fixed: Storage<Scalar>
 
-  private let lock = Lock()
-  private var chosenMemory = GradientMemory.automatic
-  let workspaces: [Workspace<Scalar>]
-  let doubles = Workspace<Double>()
+  let lock = Lock()
+  var chosenMemory = GradientMemory.automatic
+  /// A pass on all threads, and passes on one thread each that share a batch.
+  let whole: FlowPass<Scalar>
+  let lanes: [FlowPass<Scalar>]
 
   /// A flow with random parameters (as for training) for images of the given size.
   ///
@@ -98,7 +84,10 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     self.base = base
     self.pool = pool
     self.layers = layers + [Finish<Scalar>(learnedBase: base == .learnedGaussian)]
-    workspaces = (0..<pool.threads).map { _ in Workspace() }
+    let workspaces = (0..<pool.threads).map { _ in Workspace<Scalar>() }
+    whole = try FlowPass(pool: pool, workspaces: workspaces)
+    let alone = ThreadPool(threads: 1)
+    lanes = pool.threads == 1 ? [] : try workspaces.map { try FlowPass(pool: alone, workspaces: [$0]) }
 
     var shape = imageShape
     var sizes: [Int] = []
@@ -112,6 +101,15 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
       shape = next
     }
     latentSizes = sizes
+    var steps: [any FlowLayer<Scalar>] = []
+    for layer in self.layers {
+      if let convolution = layer as? Conv1x1<Scalar>, let actnorm = steps.last as? Actnorm<Scalar> {
+        convolution.fold(actnorm)
+        steps.removeLast()
+      }
+      steps.append(layer)
+    }
+    self.steps = steps.map { Step(layer: $0, keeping: $0 as? any KeepingLayer) }
 
     var named: [(name: String, parameter: LayerParameter<Scalar>)] = []
     for (k, layer) in self.layers.enumerated() {
@@ -144,7 +142,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     }
   }
 
-  /// How gradients through `encode` come by the layers' inputs; `automatic` at first.
+  /// How much gradients keep; `automatic` at first.
   public var gradientMemory: GradientMemory {
     get { lock.withLock { chosenMemory } }
     set { lock.withLock { chosenMemory = newValue } }
@@ -172,8 +170,9 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     }
     try lock.withLock {
       trainable.memory.copy(from: values)
-      for (name, parameter) in named where parameter.isTrainable {
-        guard Kernel.dot(parameter.values, parameter.values).isFinite else {
+      try pool.run(named.count) { k, _ in
+        let (name, parameter) = named[k]
+        guard !parameter.isTrainable || Kernel.dot(parameter.values, parameter.values).isFinite else {
           throw FlowError.unusableParameters(name: name, reason: "it holds a value that is not finite")
         }
       }
@@ -182,9 +181,9 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   }
 
   private func refresh() throws {
-    for (k, layer) in layers.enumerated() {
+    try pool.run(layers.count) { k, _ in
       do {
-        try layer.refresh()
+        try layers[k].refresh()
       } catch FlowError.unusableParameters(let name, let reason) {
         throw FlowError.unusableParameters(name: "layers.\(k).\(name)", reason: reason)
       }
@@ -236,112 +235,35 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   /// Data-dependent initialisation: sets every actnorm that has none from the batch on its way forward.
   public func initialize(from batch: Tensor<Scalar>) throws {
     try check(batch)
-    try withPass(count: batch.shape[0], atLatents: false, cotangents: false, parameterGradients: false) {
-      pass in
-      pass.values.copy(from: batch)
-      for layer in layers {
-        try layer.initialize(pass)
-        try layer.refresh()
-        try layer.forward(pass)
+    try lock.withLock {
+      try whole.begin(count: batch.shape[0], shape: imageShape)
+      whole.values.copy(from: batch)
+      for step in steps {
+        try step.layer.initialize(whole)
+        try step.layer.refresh()
+        try step.layer.forward(whole)
       }
+      whole.settle()
     }
   }
-
-  // MARK: Passes
 
   /// Bytes of scratch memory that the flow holds: the most that any pass so far has needed.
   public var workspaceBytes: Int {
-    lock.withLock {
-      workspaces.reduce(0) { $0 + $1.capacity } * MemoryLayout<Scalar>.stride
-        + doubles.capacity * MemoryLayout<Double>.stride
-    }
-  }
-
-  func withPass<R>(
-    count: Int, atLatents: Bool, cotangents: Bool, parameterGradients: Bool,
-    _ body: (FlowPass<Scalar>) throws -> R
-  ) throws -> R {
-    try lock.withLock {
-      try withLockedPass(
-        count: count, atLatents: atLatents, cotangents: cotangents, parameterGradients: parameterGradients,
-        body)
-    }
-  }
-
-  private func withLockedPass<R>(
-    count: Int, atLatents: Bool, cotangents: Bool, parameterGradients: Bool,
-    _ body: (FlowPass<Scalar>) throws -> R
-  ) throws -> R {
-    try workspaces[0].scope {
-      try doubles.scope {
-        let pass = try FlowPass(
-          count: count, shape: imageShape, dimension: dimension, atLatents: atLatents,
-          wantsCotangents: cotangents, wantsParameterGradients: parameterGradients, pool: pool,
-          workspaces: workspaces, doubles: doubles)
-        return try body(pass)
-      }
-    }
-  }
-
-  /// Passes from images to latents that can go back, one for each part of the batch. `body` is called at the latents:
-  /// it sets their cotangents and calls `back`, after which the pass holds the images' cotangent.
-  func withGradientPasses(
-    _ images: Tensor<Scalar>, parameterGradients: Bool,
-    _ body: (_ pass: FlowPass<Scalar>, _ part: Range<Int>, _ back: () throws -> Void) throws -> Void
-  ) throws {
-    try check(images)
-    let count = images.shape[0]
-    try lock.withLock {
-      if parameterGradients { gradient.fill(0) }
-      let (keeps, size) = plan(count: count)
-      var start = 0
-      repeat {
-        let part = start..<min(start + size, count)
-        try withLockedPass(
-          count: part.count, atLatents: false, cotangents: true, parameterGradients: parameterGradients
-        ) { pass in
-          pass.values.copy(from: part.count == count ? images : try images.rows(part))
-          var inputs: [Memory<Scalar>?] = []
-          for layer in layers {
-            inputs.append(keeps && layer.losesInput ? try copy(of: pass.values) : nil)
-            try layer.forward(pass)
-          }
-          try body(pass, part) {
-            for (layer, input) in zip(layers, inputs).reversed() {
-              try layer.forwardVJP(pass)
-              if let input { pass.values.copy(from: input) }
-            }
-          }
-        }
-        start += size
-      } while start < count
-    }
-  }
-
-  /// Whether inputs are kept, and of how many images at a time.
-  private func plan(count: Int) -> (keeps: Bool, images: Int) {
-    let all = max(count, 1)
-    switch chosenMemory {
-    case .flat: return (false, all)
-    case .kept: return (true, all)
-    case .upTo(let bytes):
-      // No layer's input is larger than the image.
-      let layers = layers.count { $0.losesInput }
-      let images = bytes / max(1, layers * dimension * MemoryLayout<Scalar>.stride)
-      return images > 0 ? (true, min(images, all)) : (false, all)
-    }
-  }
-
-  private func copy(of values: Memory<Scalar>) throws -> Memory<Scalar> {
-    let copy = try workspaces[0].take(values.count)
-    copy.copy(from: values)
-    return copy
+    lock.withLock { ([whole] + lanes).reduce(0) { $0 + $1.bytes } }
   }
 
   func check(_ images: Tensor<Scalar>) throws(FlowError) {
     let expected = [images.shape.first ?? 0, imageShape.height, imageShape.width, imageShape.channels]
     guard images.shape == expected else {
       throw .shapeMismatch(what: "image batch", found: images.shape, expected: expected)
+    }
+  }
+
+  /// One row and one number an image of `batch`.
+  func check(_ rows: Tensor<Scalar>, _ numbers: Int, of batch: Tensor<Scalar>) throws(FlowError) {
+    let (found, count) = (rows.shape.first ?? 0, batch.shape.first ?? 0)
+    guard found == count, numbers == count else {
+      throw .shapeMismatch(what: "cotangents", found: [found, numbers], expected: [count, count])
     }
   }
 
@@ -354,34 +276,4 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
 
   /// The gradient that the passes with parameter gradients accumulate into.
   var gradient: Memory<Scalar> { gradientStorage.memory }
-
-  /// From `[level][n, size]` to `[n, d]`.
-  func gathered(_ levels: Memory<Scalar>, count: Int) throws -> Tensor<Scalar> {
-    let result = try Storage<Scalar>(count: count * dimension)
-    eachLatentRun(count: count) { byLevel, byImage in
-      result.memory[byImage].copy(from: levels[byLevel])
-    }
-    return try result.memory.tensor(shape: [count, dimension])
-  }
-
-  /// From `[n, d]` to `[level][n, size]`.
-  func scatter(_ latents: Tensor<Scalar>, into levels: Memory<Scalar>) throws {
-    let source = try Storage<Scalar>(count: latents.count)
-    source.memory.copy(from: latents)
-    eachLatentRun(count: latents.shape[0]) { byLevel, byImage in
-      levels[byLevel].copy(from: source.memory[byImage])
-    }
-  }
-
-  private func eachLatentRun(count: Int, _ body: (_ byLevel: Range<Int>, _ byImage: Range<Int>) -> Void) {
-    var offset = 0
-    for size in latentSizes {
-      for i in 0..<count {
-        let byLevel = count * offset + i * size
-        let byImage = i * dimension + offset
-        body(byLevel..<byLevel + size, byImage..<byImage + size)
-      }
-      offset += size
-    }
-  }
 }

@@ -4,7 +4,8 @@ import AIPOKernels
 ///
 /// A layer works in place on the batch that a `FlowPass` holds, adds its log-determinant per image, and can go
 /// *back*: from its output and the output's cotangent it recomputes its input and the input's cotangent, so that
-/// nothing need be kept from the way there and memory doesn't grow with depth.
+/// nothing need be kept from the way there and memory doesn't grow with depth. Where memory allows
+/// (`Flow.gradientMemory`) the output that it meets on the way back is the one that it gave, kept by the flow.
 ///
 /// With cotangents ȳ of the output and ℓ̄ of the log-determinant, `x̄ = Jᵀȳ + ℓ̄ ∇ₓ log|det J|`; parameter
 /// gradients are accumulated, and only if the pass wants them.
@@ -31,17 +32,12 @@ public protocol FlowLayer<Scalar>: AnyObject {
 
   /// Back through `inverse`: the pass holds x and x̄, and holds y and ȳ afterwards.
   func inverseVJP(_ pass: FlowPass<Scalar>) throws
-
-  /// Whether recomputing x from y may lose digits that matter. A coupling may scale a value down to nothing: y then
-  /// doesn't tell x any more, and where memory allows the flow keeps x instead (`GradientMemory`).
-  var losesInput: Bool { get }
 }
 
 extension FlowLayer {
   public var parameters: [LayerParameter<Scalar>] { [] }
   public func refresh() throws {}
   public func initialize(_ pass: FlowPass<Scalar>) throws {}
-  public var losesInput: Bool { true }
 }
 
 /// One array of numbers of a layer.

@@ -1,157 +1,197 @@
 import AIPOKernels
 
 /// A batch on its way through a flow: the values, the log-determinants, and on the way back their cotangents.
+///
+/// On the way there layers may keep what they need for the way back (`kept`). If they keep nothing, the values go back
+/// along with the cotangent, each layer recomputing its input from its output; otherwise the cotangent goes alone.
 public final class FlowPass<Scalar: KernelScalar> {
   /// Images of the batch.
-  public let count: Int
+  public private(set) var count = 0
 
   /// The current shape of an image.
-  public private(set) var shape: ImageShape
+  public private(set) var shape = ImageShape(height: 0, width: 0, channels: 0)
 
   /// Log-determinant so far, one an image, in nats.
-  public let logDet: Memory<Double>
+  public var logDet: Memory<Double> { doubles.memory[0..<count] }
 
   /// ∂φ/∂ log-determinant, one an image.
-  public let logDetCotangent: Memory<Double>
+  public var logDetCotangent: Memory<Double> { doubles.memory[count..<2 * count] }
 
   /// Whether parameter gradients are accumulated on the way back.
-  public let wantsParameterGradients: Bool
+  public private(set) var wantsParameterGradients = false
 
   public let pool: ThreadPool
 
   /// Scratch memory by worker; worker 0's may be used outside parallel work.
   public let workspaces: [Workspace<Scalar>]
 
+  /// What is kept on the way there.
+  private(set) var kept = GradientMemory.Kept.nothing
+  private let tape = Workspace<Scalar>()
+  private var records: [Memory<Scalar>] = []
+
+  /// Images whose parameter gradients are summed before they are added to the others', so that the sum's order depends
+  /// on the batch alone, not on threads or on the parts that it is taken in.
+  private(set) var slab = 1
+
+  private var isBack = false
   private var buffer: Memory<Scalar>
   private var spare: Memory<Scalar>
-  private var cotangentBuffer: Memory<Scalar>?
-  private var spareCotangent: Memory<Scalar>?
+  private var cotangentBuffer: Memory<Scalar>
+  private var spareCotangent: Memory<Scalar>
+  private var cotangentShape = ImageShape(height: 0, width: 0, channels: 0)
 
-  private let latentBuffer: Memory<Scalar>
-  private let latentCotangentBuffer: Memory<Scalar>?
+  /// Latents of all levels, `[level][count, …]`, in the order in which they left.
+  private(set) var latents: Memory<Scalar>
+  private(set) var latentCotangents: Memory<Scalar>
   /// Values an image that have left for the latents.
   private var emitted = 0
 
-  private let rowLogDet: Memory<Double>
+  private var doubles: Storage<Double>
 
-  /// A pass over images (`atLatents` false: all values are in `values`) or over latents (all have been emitted).
-  init(
-    count: Int, shape: ImageShape, dimension: Int, atLatents: Bool, wantsCotangents: Bool,
-    wantsParameterGradients: Bool, pool: ThreadPool, workspaces: [Workspace<Scalar>],
-    doubles: Workspace<Double>
+  init(pool: ThreadPool, workspaces: [Workspace<Scalar>]) throws(TensorError) {
+    self.pool = pool
+    self.workspaces = workspaces
+    doubles = try Storage(count: 0)
+    let none = try workspaces[0].take(0)
+    (buffer, spare, cotangentBuffer, spareCotangent) = (none, none, none, none)
+    (latents, latentCotangents) = (none, none)
+  }
+
+  /// Begins a pass of `count` images of `dimension` values: at the images, or `atLatents`.
+  func begin(
+    count: Int, shape: ImageShape, atLatents: Bool = false, goesBack: Bool = false,
+    parameterGradients: Bool = false, kept: GradientMemory.Kept = .nothing, slab: Int = 1
   ) throws(TensorError) {
     self.count = count
     self.shape = shape
-    self.pool = pool
-    self.workspaces = workspaces
-    self.wantsParameterGradients = wantsParameterGradients
-    let size = count * dimension
-    let workspace = workspaces[0]
-    buffer = try workspace.take(size)
-    spare = try workspace.take(size)
-    latentBuffer = try workspace.take(size)
-    if wantsCotangents {
-      cotangentBuffer = try workspace.take(size)
-      spareCotangent = try workspace.take(size)
-      latentCotangentBuffer = try workspace.take(size)
-    } else {
-      latentCotangentBuffer = nil
+    self.kept = kept
+    self.slab = slab
+    wantsParameterGradients = parameterGradients
+    isBack = false
+    for workspace in workspaces { workspace.reset() }
+    tape.reset()
+    records.removeAll(keepingCapacity: true)
+    let size = count * shape.count
+    buffer = try workspaces[0].take(size)
+    spare = try workspaces[0].take(size)
+    latents = try workspaces[0].take(size)
+    if goesBack {
+      cotangentBuffer = try workspaces[0].take(size)
+      spareCotangent = try workspaces[0].take(size)
+      latentCotangents = try workspaces[0].take(size)
     }
-    logDet = try doubles.take(count)
-    logDet.fill(0)
-    logDetCotangent = try doubles.take(count)
-    logDetCotangent.fill(0)
-    rowLogDet = try doubles.take(size)
-    emitted = atLatents ? dimension : 0
+    // Of all shapes on the way, none has more rows than values.
+    if doubles.memory.count < 2 * count + size { doubles = try Storage(count: 2 * count + size) }
+    doubles.memory[0..<2 * count].fill(0)
+    emitted = atLatents ? shape.count : 0
   }
 
-  /// The current values, `[count, h, w, c]`.
+  /// Turns round: from here the cotangent is carried, whose values at the images or the latents have been set.
+  func turnBack() {
+    isBack = true
+    cotangentShape = shape
+  }
+
+  /// Bytes of scratch memory that are held.
+  var bytes: Int {
+    (workspaces[0].capacity + tape.capacity) * MemoryLayout<Scalar>.stride
+      + doubles.memory.count * MemoryLayout<Double>.stride
+  }
+
+  /// Gives scratch memory that lies in pieces back, to take it in one piece next time.
+  func settle() {
+    for workspace in workspaces { workspace.settle() }
+    tape.settle()
+  }
+
+  /// The current values, `[count, h, w, c]`. On the way back they are there if nothing is kept, and for layers of one's
+  /// own.
   public var values: Memory<Scalar> { buffer[0..<count * shape.count] }
 
   /// The current values' cotangent.
   public var cotangent: Memory<Scalar> {
-    guard let cotangentBuffer else { preconditionFailure("the pass goes one way only") }
-    return cotangentBuffer[0..<count * shape.count]
+    precondition(isBack, "there is no cotangent on the way there")
+    return cotangentBuffer[0..<count * cotangentShape.count]
   }
 
-  /// Whether the pass carries cotangents.
-  public var hasCotangent: Bool { cotangentBuffer != nil }
+  /// Whether values travel: always on the way there, and on the way back if nothing is kept.
+  var carriesValues: Bool { !isBack || kept == .nothing }
 
   /// Rows of the batch at the current shape.
   public var rows: Int { count * shape.height }
 
-  /// Latents of all levels, `[level][count, …]`, in the order in which they left.
-  var latents: Memory<Scalar> { latentBuffer }
-  var latentCotangents: Memory<Scalar> {
-    guard let latentCotangentBuffer else { preconditionFailure("the pass goes one way only") }
-    return latentCotangentBuffer
+  // MARK: The tape
+
+  /// Memory for `size` values that the way back gets by `recall`, last in first out.
+  func keep(_ size: Int) throws(TensorError) -> Memory<Scalar> {
+    let memory = try tape.take(size)
+    records.append(memory)
+    return memory
   }
 
-  /// Replaces values (and the cotangent, if there is one) by what `body` writes, under a new shape.
+  /// Keeps a copy.
+  func keep(_ values: Memory<Scalar>) throws {
+    let copy = try keep(values.count)
+    try split(values.count, minimum: 1 << 16) { copy[$0].copy(from: values[$0]) }
+  }
+
+  func recall() -> Memory<Scalar> {
+    guard let memory = records.popLast() else { preconditionFailure("nothing is kept any more") }
+    return memory
+  }
+
+  // MARK: New shapes
+
+  /// Replaces what travels (values, on the way back the cotangent, or both) by what `body` writes, under a new shape.
   /// `body(from, to)` is called for each.
   public func rewrite(
     to newShape: ImageShape, _ body: (_ from: Memory<Scalar>, _ to: Memory<Scalar>) throws -> Void
   ) rethrows {
-    try rewriteValues(to: newShape, body)
-    if cotangentBuffer != nil { try rewriteCotangent(body) }
+    if carriesValues { try rewriteValues(to: newShape, body) }
+    if isBack { try rewriteCotangent(to: newShape, body) }
   }
 
-  /// Replaces the values alone. The cotangent keeps its place until `rewriteCotangent`.
+  /// Replaces the values alone. The cotangent keeps its shape until `rewriteCotangent`.
   public func rewriteValues(
     to newShape: ImageShape, _ body: (_ from: Memory<Scalar>, _ to: Memory<Scalar>) throws -> Void
   ) rethrows {
-    let from = buffer[0..<min(buffer.count, count * shape.count)]
-    try body(from, spare[0..<count * newShape.count])
+    try body(values, spare[0..<count * newShape.count])
     swap(&buffer, &spare)
-    previousShape = shape
     shape = newShape
   }
 
-  /// The shape before the last `rewriteValues`, which the cotangent still has.
-  private var previousShape: ImageShape?
-
-  /// Brings the cotangent to the shape that the values have got.
+  /// Replaces the cotangent alone, under a new shape, or under that of the values.
   public func rewriteCotangent(
-    _ body: (_ from: Memory<Scalar>, _ to: Memory<Scalar>) throws -> Void
+    to newShape: ImageShape? = nil, _ body: (_ from: Memory<Scalar>, _ to: Memory<Scalar>) throws -> Void
   ) rethrows {
-    guard let old = cotangentBuffer, let new = spareCotangent else { preconditionFailure("no cotangent") }
-    let oldShape = previousShape ?? shape
-    try body(old[0..<count * oldShape.count], new[0..<count * shape.count])
-    cotangentBuffer = new
-    spareCotangent = old
-    previousShape = nil
+    if let newShape { shape = newShape }
+    try body(cotangent, spareCotangent[0..<count * shape.count])
+    swap(&cotangentBuffer, &spareCotangent)
+    cotangentShape = shape
   }
 
   // MARK: Latents
 
-  /// Takes room for `size` values an image among the latents: on the way to the latents.
-  func emit(_ size: Int) -> Memory<Scalar> {
+  /// Takes room for `size` values an image among the latents, with their cotangent: towards the latents.
+  func emit(_ size: Int) -> (values: Memory<Scalar>, cotangent: Memory<Scalar>?) {
     defer { emitted += size }
-    return latentBuffer[count * emitted..<count * (emitted + size)]
+    let range = count * emitted..<count * (emitted + size)
+    return (latents[range], isBack ? latentCotangents[range] : nil)
   }
 
-  /// The latents that left last, with their cotangent: on the way from the latents.
+  /// The latents that left last, with their cotangent: from the latents.
   func absorb(_ size: Int) -> (values: Memory<Scalar>, cotangent: Memory<Scalar>?) {
     emitted -= size
     let range = count * emitted..<count * (emitted + size)
-    return (latentBuffer[range], latentCotangentBuffer?[range])
+    return (latents[range], isBack ? latentCotangents[range] : nil)
   }
 
-  /// Room for latents that come back while going back through `inverse`, with their cotangent.
-  func emitWithCotangent(_ size: Int) -> (values: Memory<Scalar>, cotangent: Memory<Scalar>) {
-    let range = count * emitted..<count * (emitted + size)
-    emitted += size
-    return (latentBuffer[range], latentCotangents[range])
-  }
-
-  /// Sets the current shape without moving data: when a layer has taken all values, or gives the first.
-  func setShape(_ newShape: ImageShape) { shape = newShape }
-
-  /// The values' memory, whole; for a layer that fills it while the shape grows.
+  /// The memory of values and cotangent under a new shape, for the layer that fills it first.
   func fillValues(shape newShape: ImageShape) -> (values: Memory<Scalar>, cotangent: Memory<Scalar>?) {
     shape = newShape
-    previousShape = nil
-    return (values, cotangentBuffer.map { $0[0..<count * newShape.count] })
+    if isBack { cotangentShape = newShape }
+    return (values, isBack ? cotangent : nil)
   }
 
   // MARK: Log-determinants
@@ -169,29 +209,30 @@ public final class FlowPass<Scalar: KernelScalar> {
   }
 
   /// Room for one partial log-determinant a row.
-  var logDetRows: Memory<Double> { rowLogDet[0..<rows] }
+  var logDetRows: Memory<Double> { doubles.memory[2 * count..<2 * count + rows] }
 
   /// Adds each image's partial log-determinants, in the order of its rows.
   func addLogDetRows() {
+    let partial = logDetRows
     for i in 0..<count {
       var sum = 0.0
-      for r in i * shape.height..<(i + 1) * shape.height { sum += rowLogDet[r] }
+      for r in i * shape.height..<(i + 1) * shape.height { sum += partial[r] }
       logDet[i] += sum
     }
   }
 
   // MARK: Parallel work
 
+  /// Runs `body` over pieces of `0..<count`, each at least `minimum` long.
+  func split(_ count: Int, minimum: Int, _ body: (Range<Int>) throws -> Void) throws {
+    try pool.split(count, minimum: minimum) { range, _ in try body(range) }
+  }
+
   /// Runs `body` over pieces of the batch's rows at the current shape; for work whose rows don't depend on each
   /// other.
   public func parallelRows(_ body: (Range<Int>) throws -> Void) throws {
-    let perRow = shape.width * shape.channels
-    try pool.split(rows, minimum: max(1, 16384 / max(perRow, 1))) { range, _ in try body(range) }
+    try split(rows, minimum: max(1, 16384 / max(shape.width * shape.channels, 1)), body)
   }
-
-  /// The most pieces that a parameter's gradient is summed in; a constant, so that the sum's order doesn't depend
-  /// on the number of threads.
-  static var slabs: Int { 8 }
 
   /// Runs `body` over slabs of the batch's images, each with a zeroed array of `size` elements to accumulate a
   /// gradient in, and adds these arrays to `gradient` in their order.
@@ -199,16 +240,15 @@ public final class FlowPass<Scalar: KernelScalar> {
     size: Int, _ body: (_ images: Range<Int>, _ partial: Memory<Scalar>, _ worker: Int) throws -> Void,
     add: (_ partial: Memory<Scalar>) -> Void
   ) throws {
-    let slabs = max(1, min(Self.slabs, count))
+    let slabs = (count + slab - 1) / slab
     try workspaces[0].scope {
       let partials = try workspaces[0].take(slabs * size)
       partials.fill(0)
-      try pool.run(slabs) { slab, worker in
+      try pool.run(slabs) { k, worker in
         try body(
-          count * slab / slabs..<count * (slab + 1) / slabs, partials[slab * size..<(slab + 1) * size], worker
-        )
+          k * slab..<min(count, (k + 1) * slab), partials[k * size..<(k + 1) * size], worker)
       }
-      for slab in 0..<slabs { add(partials[slab * size..<(slab + 1) * size]) }
+      for k in 0..<slabs { add(partials[k * size..<(k + 1) * size]) }
     }
   }
 }

@@ -14,6 +14,16 @@ public protocol ImagePrior<Scalar>: Sendable {
 
   /// `log p(x)` and `∇ₓ log p(x)`.
   func evaluateWithGradient(_ x: Tensor<Scalar>) throws -> (logProb: [Double], gradient: Tensor<Scalar>)
+
+  /// The same into given memory, which is used again where it has the right size.
+  func evaluateWithGradient(
+    _ x: Tensor<Scalar>, logProb: inout [Double], gradient: inout Tensor<Scalar>) throws
+}
+
+extension ImagePrior {
+  public func evaluateWithGradient(
+    _ x: Tensor<Scalar>, logProb: inout [Double], gradient: inout Tensor<Scalar>
+  ) throws { (logProb, gradient) = try evaluateWithGradient(x) }
 }
 
 /// A density made by an invertible map `x = G(z)` of a base density, so that one can work in z as well.
@@ -29,8 +39,58 @@ public protocol LatentPrior<Scalar>: ImagePrior {
   func decodeGradient(at images: Tensor<Scalar>, imageCotangent: Tensor<Scalar>, logDetCotangent: [Double])
     throws -> Tensor<Scalar>
 
+  /// `decode`, and the gradient of φ by what `decode` computed on its way: `cotangents` is called with the images of a
+  /// part of the batch, sets `∂φ/∂x` and `∂φ/∂ log|det ∂x/∂ε|` of theirs, and the gradient of these images follows. A
+  /// part is all of the batch unless memory is short. `cotangents` must not call this prior.
+  func decodeWithGradient(
+    _ latents: Tensor<Scalar>, _ result: inout DecodeGradient<Scalar>,
+    cotangents: (_ result: inout DecodeGradient<Scalar>, _ part: Range<Int>) throws -> Void) throws
+
   /// `log p(ε)` of the base density and its gradient (one value a row).
   func baseLogProbWithGradient(_ latents: Tensor<Scalar>) throws -> (
     logProb: [Double], gradient: Tensor<Scalar>
   )
+}
+
+extension LatentPrior {
+  public func decodeWithGradient(
+    _ latents: Tensor<Scalar>, _ result: inout DecodeGradient<Scalar>,
+    cotangents: (_ result: inout DecodeGradient<Scalar>, _ part: Range<Int>) throws -> Void
+  ) throws {
+    try result.resize(count: latents.shape[0], imageShape)
+    (result.images, result.logDet) = try decode(latents)
+    try cotangents(&result, 0..<latents.shape[0])
+    result.gradient = try decodeGradient(
+      at: result.images, imageCotangent: result.imageCotangent, logDetCotangent: result.logDetCotangent)
+  }
+}
+
+/// What `LatentPrior.decodeWithGradient` gives and asks for; made once and used again, it spares allocations.
+public struct DecodeGradient<Scalar: KernelScalar>: Sendable {
+  /// `x = G(ε)`, `[n, h, w, c]`.
+  public var images: Tensor<Scalar>
+  /// `log|det ∂x/∂ε|`, one an image.
+  public var logDet: [Double] = []
+  /// `∂φ/∂x`
+  public var imageCotangent: Tensor<Scalar>
+  /// `∂φ/∂ log|det ∂x/∂ε|`
+  public var logDetCotangent: [Double] = []
+  /// `∂φ/∂ε`, `[n, d]`.
+  public var gradient: Tensor<Scalar>
+
+  public init() throws(TensorError) {
+    images = try Tensor(shape: [0])
+    imageCotangent = try Tensor(shape: [0])
+    gradient = try Tensor(shape: [0])
+  }
+
+  /// Makes room for so many images.
+  mutating func resize(count: Int, _ shape: ImageShape) throws(TensorError) {
+    guard logDet.count != count || images.count != count * shape.count else { return }
+    images = try Tensor(shape: [count, shape.height, shape.width, shape.channels])
+    imageCotangent = try Tensor(shape: images.shape)
+    gradient = try Tensor(shape: [count, shape.count])
+    logDet = [Double](repeating: 0, count: count)
+    logDetCotangent = logDet
+  }
 }

@@ -71,7 +71,9 @@ final class MLP<Scalar: KernelScalar> {
   struct Activations {
     /// Outputs of the hidden layers.
     var outputs: [Memory<Scalar>] = []
-    /// Their values before the activation, where the output doesn't tell its derivative.
+    /// Which of them are positive, for ReLU.
+    var masks: [Mask] = []
+    /// Their values before the activation, for smooth ones.
     var inputs: [Memory<Scalar>] = []
   }
 
@@ -86,13 +88,20 @@ final class MLP<Scalar: KernelScalar> {
       let output = layer.isLast ? y : try workspace.take(rows * width * channels)
       let smooth = activation == .silu && !layer.isLast
       let target = smooth ? try workspace.take(output.count) : output
+      var mask: Mask?
+      if activation == .relu, !layer.isLast {
+        let bytes = rows * width * Mask.bytes(channels: channels)
+        let size = MemoryLayout<Scalar>.stride
+        mask = Mask(try workspace.take((bytes + size - 1) / size))
+      }
       try workspace.scope {
         layer.product.forward(
           rows: 0..<rows, x: source, stride: layer.product.inChannels, bias: layer.bias.values,
-          epilogue: activation == .relu && !layer.isLast ? .relu : [], y: target,
+          epilogue: mask == nil ? [] : .relu, mask: mask, y: target,
           stride: layer.isLast ? stride : channels, scratch: try workspace.take(layer.product.workspaceCount))
       }
       guard !layer.isLast else { break }
+      if let mask { kept.masks.append(mask) }
       if smooth {
         Kernel.silu(target, into: output)
         kept.inputs.append(target)
@@ -127,7 +136,7 @@ final class MLP<Scalar: KernelScalar> {
         let gated = activation == .relu && k > 0
         layer.product.adjoint(
           rows: 0..<rows, cotangent: cotangent, stride: stride, epilogue: k == 0 ? .add : gated ? .gate : [],
-          gate: gated ? activations.outputs[k - 1] : nil, into: target, stride: input, scratch: scratch)
+          mask: gated ? activations.masks[k - 1] : nil, into: target, stride: input, scratch: scratch)
       }
       if activation == .silu, k > 0 { Kernel.siluVJP(activations.inputs[k - 1], cotangent: target) }
       (cotangent, stride) = (target, input)

@@ -109,10 +109,10 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer {
 
   public func refresh() throws { for (net, _) in nets { net.refresh() } }
 
-  public func forward(_ pass: FlowPass<Scalar>) throws { try transform(pass, inverse: false) }
-  public func inverse(_ pass: FlowPass<Scalar>) throws { try transform(pass, inverse: true) }
-  public func forwardVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, inverse: false) }
-  public func inverseVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, inverse: true) }
+  public func forward(_ pass: FlowPass<Scalar>) throws { try transform(pass, .forward) }
+  public func inverse(_ pass: FlowPass<Scalar>) throws { try transform(pass, .inverse) }
+  public func forwardVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, .forward) }
+  public func inverseVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, .inverse) }
 
   // MARK: Passes
 
@@ -157,7 +157,7 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer {
     return (head, activations)
   }
 
-  private func transform(_ pass: FlowPass<Scalar>, inverse: Bool) throws {
+  private func transform(_ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction) throws {
     let logDetRows = pass.logDetRows
     let groups = groups(0..<pass.count)
     try pass.pool.run(groups.count) { group, worker in
@@ -170,7 +170,7 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer {
         let (head, _) = try head(rows: rows, x: x, workspace: workspace)
         let moving = try gather(transformed, values, workspace)
         Kernel.affine(
-          transform, inverse: inverse, rows: 0..<rows, head: head, values: moving,
+          transform, direction, rows: 0..<rows, head: head, values: moving,
           logDetRows: logDetRows[images.lowerBound * shape.height..<images.upperBound * shape.height])
         scatter(transformed, moving, into: values)
       }
@@ -178,17 +178,17 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer {
     if transform.scale != .additive { pass.addLogDetRows() }
   }
 
-  private func back(_ pass: FlowPass<Scalar>, inverse: Bool) throws {
+  private func back(_ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction) throws {
     guard pass.wantsParameterGradients else {
       let groups = groups(0..<pass.count)
       try pass.pool.run(groups.count) { group, worker in
-        try backGroup(pass, inverse: inverse, images: groups[group], gradient: nil, worker: worker)
+        try backGroup(pass, direction, images: groups[group], gradient: nil, worker: worker)
       }
       return
     }
     try pass.accumulate(size: nets.reduce(0) { $0 + $1.net.parameterCount }) { slab, partial, worker in
       for images in groups(slab) {
-        try backGroup(pass, inverse: inverse, images: images, gradient: partial, worker: worker)
+        try backGroup(pass, direction, images: images, gradient: partial, worker: worker)
       }
     } add: { partial in
       for (net, range) in parts() { net.addGradient(partial[range]) }
@@ -205,7 +205,8 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer {
   }
 
   private func backGroup(
-    _ pass: FlowPass<Scalar>, inverse: Bool, images: Range<Int>, gradient: Memory<Scalar>?, worker: Int
+    _ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction, images: Range<Int>,
+    gradient: Memory<Scalar>?, worker: Int
   ) throws {
     let workspace = pass.workspaces[worker]
     try workspace.scope {
@@ -218,10 +219,13 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer {
       let moving = try gather(transformed, values, workspace)
       let movingCotangent = try gather(transformed, cotangent, workspace)
       let headCotangent = try workspace.take(head.count)
+      let slopes = try workspace.take(rows * transform.slopeCount)
+      Kernel.affine(
+        transform, direction.opposite, rows: 0..<rows, head: head, values: moving, logDetRows: nil,
+        slopes: slopes, slopesOf: direction)
       Kernel.affineVJP(
-        transform, inverse: inverse, rows: 0..<rows, head: head,
-        logDetCotangent: pass.logDetCotangent[images],
-        values: moving, cotangent: movingCotangent, headCotangent: headCotangent)
+        transform, direction, rows: 0..<rows, slopes: slopes, logDetCotangent: pass.logDetCotangent[images],
+        cotangent: movingCotangent, headCotangent: headCotangent)
       scatter(transformed, moving, into: values)
       scatter(transformed, movingCotangent, into: cotangent)
       let xCotangent = try gather(conditioning, cotangent, workspace)

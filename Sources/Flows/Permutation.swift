@@ -26,7 +26,7 @@ public enum ChannelOrder: Hashable, Sendable {
 }
 
 /// The channels in another order, `y[k] = x[order[k]]`; volume is kept.
-public final class Permutation<Scalar: KernelScalar>: FlowLayer {
+public final class Permutation<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private let order: ChannelOrder
   private var shape = ImageShape(height: 0, width: 0, channels: 0)
   private var forwardOrder: [Int] = []
@@ -34,7 +34,7 @@ public final class Permutation<Scalar: KernelScalar>: FlowLayer {
 
   public init(_ order: ChannelOrder) { self.order = order }
 
-  public var losesInput: Bool { false }
+  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int { 0 }
 
   public func configure(input: ImageShape) throws -> ImageShape {
     shape = input

@@ -3,7 +3,7 @@ import AIPOKernels
 /// Multi-scale: the first half of the channels goes on, the second half leaves for the latents.
 ///
 /// Source: L. Dinh et al., *Density estimation using Real NVP*, ICLR 2017, §3.6.
-public final class Split<Scalar: KernelScalar>: FlowLayer {
+public final class Split<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private var before = ImageShape(height: 0, width: 0, channels: 0)
   private var after = ImageShape(height: 0, width: 0, channels: 0)
   private let learnedBase: Bool
@@ -14,7 +14,9 @@ public final class Split<Scalar: KernelScalar>: FlowLayer {
 
   public var parameters: [LayerParameter<Scalar>] { base?.parameters ?? [] }
 
-  public var losesInput: Bool { false }
+  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int { 0 }
+  func startGradient() { base?.startGradient() }
+  func finishGradient() { base?.finishGradient() }
 
   public func configure(input: ImageShape) throws -> ImageShape {
     guard input.channels % 2 == 0 else {
@@ -32,63 +34,78 @@ public final class Split<Scalar: KernelScalar>: FlowLayer {
 
   private var half: Int { after.channels }
 
-  /// Values and cotangents of the second half go to `latents`, the first half stays.
+  /// The second half of what travels goes to the latents, the first half stays.
   private func divide(
-    _ pass: FlowPass<Scalar>, latents: Memory<Scalar>, cotangents: Memory<Scalar>?
-  ) {
+    _ pass: FlowPass<Scalar>, _ latents: (values: Memory<Scalar>, cotangent: Memory<Scalar>?)
+  )
+    throws
+  {
     let pixels = pass.count * after.height * after.width
-    let parts = { (from: Memory<Scalar>, to: Memory<Scalar>, leaving: Memory<Scalar>) in
-      Kernel.copyChannels(
-        self.half, pixels: pixels, from: from.from(self.half), stride: 2 * self.half, to: leaving,
-        stride: self.half)
-      Kernel.copyChannels(
-        self.half, pixels: pixels, from: from, stride: 2 * self.half, to: to, stride: self.half)
+    func part(_ from: Memory<Scalar>, _ to: Memory<Scalar>, _ leaving: Memory<Scalar>) throws {
+      try pass.split(pixels, minimum: 8192 / half) { range in
+        let from = from.from(range.lowerBound * 2 * half)
+        let slice = range.lowerBound * half..<range.upperBound * half
+        Kernel.copyChannels(
+          half, pixels: range.count, from: from.from(half), stride: 2 * half, to: leaving[slice], stride: half
+        )
+        Kernel.copyChannels(
+          half, pixels: range.count, from: from, stride: 2 * half, to: to[slice], stride: half)
+      }
     }
-    pass.rewriteValues(to: after) { parts($0, $1, latents) }
-    if let cotangents { pass.rewriteCotangent { parts($0, $1, cotangents) } }
+    if pass.carriesValues { try pass.rewriteValues(to: after) { try part($0, $1, latents.values) } }
+    if let cotangent = latents.cotangent {
+      try pass.rewriteCotangent(to: after) { try part($0, $1, cotangent) }
+    }
   }
 
   /// The opposite of `divide`.
-  private func join(_ pass: FlowPass<Scalar>, latents: Memory<Scalar>, cotangents: Memory<Scalar>?) {
+  private func join(_ pass: FlowPass<Scalar>, _ latents: (values: Memory<Scalar>, cotangent: Memory<Scalar>?))
+    throws
+  {
     let pixels = pass.count * after.height * after.width
-    let parts = { (from: Memory<Scalar>, to: Memory<Scalar>, coming: Memory<Scalar>) in
-      Kernel.copyChannels(
-        self.half, pixels: pixels, from: from, stride: self.half, to: to, stride: 2 * self.half)
-      Kernel.copyChannels(
-        self.half, pixels: pixels, from: coming, stride: self.half, to: to.from(self.half),
-        stride: 2 * self.half)
+    func part(_ from: Memory<Scalar>, _ to: Memory<Scalar>, _ coming: Memory<Scalar>) throws {
+      try pass.split(pixels, minimum: 8192 / half) { range in
+        let to = to.from(range.lowerBound * 2 * half)
+        let slice = range.lowerBound * half..<range.upperBound * half
+        Kernel.copyChannels(
+          half, pixels: range.count, from: from[slice], stride: half, to: to, stride: 2 * half)
+        Kernel.copyChannels(
+          half, pixels: range.count, from: coming[slice], stride: half, to: to.from(half), stride: 2 * half)
+      }
     }
-    pass.rewriteValues(to: before) { parts($0, $1, latents) }
-    if let cotangents { pass.rewriteCotangent { parts($0, $1, cotangents) } }
+    if pass.carriesValues { try pass.rewriteValues(to: before) { try part($0, $1, latents.values) } }
+    if let cotangent = latents.cotangent {
+      try pass.rewriteCotangent(to: before) { try part($0, $1, cotangent) }
+    }
   }
 
   public func forward(_ pass: FlowPass<Scalar>) throws {
     let latents = pass.emit(after.count)
-    divide(pass, latents: latents, cotangents: nil)
-    try base?.forwardLatents(latents, pass: pass)
+    try divide(pass, latents)
+    try base?.apply(.forward, latents.values, pass)
   }
 
   public func inverse(_ pass: FlowPass<Scalar>) throws {
-    let latents = pass.absorb(after.count).values
-    try base?.inverseLatents(latents, pass: pass)
-    join(pass, latents: latents, cotangents: nil)
+    let latents = pass.absorb(after.count)
+    try base?.apply(.inverse, latents.values, pass)
+    try join(pass, latents)
   }
 
   public func forwardVJP(_ pass: FlowPass<Scalar>) throws {
-    let (latents, cotangents) = pass.absorb(after.count)
-    if let cotangents { try base?.vjpLatents(latents, cotangent: cotangents, pass: pass, inverse: false) }
-    join(pass, latents: latents, cotangents: cotangents)
+    let latents = pass.absorb(after.count)
+    try base?.back(.forward, latents.values, cotangent: latents.cotangent!, pass)
+    try join(pass, latents)
   }
 
   public func inverseVJP(_ pass: FlowPass<Scalar>) throws {
-    let (latents, cotangents) = pass.emitWithCotangent(after.count)
-    divide(pass, latents: latents, cotangents: cotangents)
-    try base?.vjpLatents(latents, cotangent: cotangents, pass: pass, inverse: true)
+    let latents = pass.emit(after.count)
+    try divide(pass, latents)
+    try base?.back(.inverse, latents.values, cotangent: latents.cotangent!, pass)
   }
 }
 
 /// The last layer of every flow: all that is left leaves for the latents.
-final class Finish<Scalar: KernelScalar>: FlowLayer {
+final class Finish<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private var shape = ImageShape(height: 0, width: 0, channels: 0)
   private let learnedBase: Bool
   private var base: Actnorm<Scalar>?
@@ -97,7 +114,9 @@ final class Finish<Scalar: KernelScalar>: FlowLayer {
 
   var parameters: [LayerParameter<Scalar>] { base?.parameters ?? [] }
 
-  var losesInput: Bool { false }
+  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int { 0 }
+  func startGradient() { base?.startGradient() }
+  func finishGradient() { base?.finishGradient() }
 
   func configure(input: ImageShape) throws -> ImageShape {
     shape = input
@@ -109,31 +128,29 @@ final class Finish<Scalar: KernelScalar>: FlowLayer {
   }
 
   func forward(_ pass: FlowPass<Scalar>) throws {
-    let latents = pass.emit(shape.count)
+    let latents = pass.emit(shape.count).values
     latents.copy(from: pass.values)
-    try base?.forwardLatents(latents, pass: pass)
+    try base?.apply(.forward, latents, pass)
   }
 
   func inverse(_ pass: FlowPass<Scalar>) throws {
     let latents = pass.absorb(shape.count).values
-    try base?.inverseLatents(latents, pass: pass)
+    try base?.apply(.inverse, latents, pass)
     pass.fillValues(shape: shape).values.copy(from: latents)
   }
 
   func forwardVJP(_ pass: FlowPass<Scalar>) throws {
-    let (latents, cotangents) = pass.absorb(shape.count)
-    let (values, valueCotangents) = pass.fillValues(shape: shape)
-    if let cotangents {
-      try base?.vjpLatents(latents, cotangent: cotangents, pass: pass, inverse: false)
-      valueCotangents?.copy(from: cotangents)
-    }
-    values.copy(from: latents)
+    let latents = pass.absorb(shape.count)
+    try base?.back(.forward, latents.values, cotangent: latents.cotangent!, pass)
+    let (values, cotangent) = pass.fillValues(shape: shape)
+    values.copy(from: latents.values)
+    cotangent!.copy(from: latents.cotangent!)
   }
 
   func inverseVJP(_ pass: FlowPass<Scalar>) throws {
-    let (latents, cotangents) = pass.emitWithCotangent(shape.count)
-    latents.copy(from: pass.values)
-    cotangents.copy(from: pass.cotangent)
-    try base?.vjpLatents(latents, cotangent: cotangents, pass: pass, inverse: true)
+    let latents = pass.emit(shape.count)
+    if pass.carriesValues { latents.values.copy(from: pass.values) }
+    latents.cotangent!.copy(from: pass.cotangent)
+    try base?.back(.inverse, latents.values, cotangent: latents.cotangent!, pass)
   }
 }

@@ -1,13 +1,13 @@
 import AIPOKernels
 
 /// Space to depth, `[h, w, c] → [h/2, w/2, 4c]` with `z[i,j,4c+2dy+dx] = x[2i+dy,2j+dx,c]`; volume is kept.
-public final class Squeeze<Scalar: KernelScalar>: FlowLayer {
+public final class Squeeze<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private var before = ImageShape(height: 0, width: 0, channels: 0)
   private var after = ImageShape(height: 0, width: 0, channels: 0)
 
   public init() {}
 
-  public var losesInput: Bool { false }
+  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int { 0 }
 
   public func configure(input: ImageShape) throws -> ImageShape {
     guard input.height % 2 == 0, input.width % 2 == 0, input.height > 0, input.width > 0 else {
@@ -18,6 +18,8 @@ public final class Squeeze<Scalar: KernelScalar>: FlowLayer {
     return after
   }
 
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
   private func squeeze(_ pass: FlowPass<Scalar>) throws {
     let rows = pass.count * after.height
     try pass.rewrite(to: after) { from, to in
@@ -27,6 +29,8 @@ public final class Squeeze<Scalar: KernelScalar>: FlowLayer {
     }
   }
 
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
   private func unsqueeze(_ pass: FlowPass<Scalar>) throws {
     let rows = pass.count * after.height
     try pass.rewrite(to: before) { from, to in

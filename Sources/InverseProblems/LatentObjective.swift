@@ -35,44 +35,40 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
     guard !finite.isEmpty else { return results }
     let latents: Tensor<Scalar> = try pack(
       finite.map { points[$0] }, shape: [finite.count, dimension])
-    let (decoded, decodedLogDet) = try prior.decode(latents)
-    let pixels = unpack(decoded)
-    // Images that overflowed go no further: a row of NaN must not reach the backward pass.
-    let kept = finite.indices.filter { allFinite(pixels[$0]) && decodedLogDet[$0].isFinite }
-    guard !kept.isEmpty else { return results }
-    let (baseLogProb, baseGradient) = try prior.baseLogProbWithGradient(try latents.rows(kept))
+    let (baseLogProb, baseGradient) = try prior.baseLogProbWithGradient(latents)
     let baseRows = unpack(baseGradient)
-
-    var cotangents: [[Double]] = []
-    for row in kept {
-      let i = finite[row]
-      let x = pixels[row]
-      let (recon, reconGradient) = try problem.recon(x, image: images[i])
-      var cotangent = reconGradient
-      var normal: Double?
-      if let gaussian, weights[i].gaussian != 0 {
-        let (value, gradient) = gaussian.negativeLogProb(x)
-        normal = value
-        cotangent = adding(cotangent, gradient, scaledBy: weights[i].gaussian)
+    var decoded = try DecodeGradient<Scalar>()
+    try prior.decodeWithGradient(latents, &decoded) { decoded, part in
+      for row in part {
+        let i = finite[row]
+        let x = unpack(try decoded.images.rows([row]))[0]
+        var cotangent = [Double](repeating: 0, count: dimension)
+        // An image that overflowed is done with; nothing goes back from it.
+        if allFinite(x), decoded.logDet[row].isFinite {
+          let (recon, reconGradient) = try problem.recon(x, image: images[i])
+          cotangent = reconGradient
+          var normal: Double?
+          if let gaussian, weights[i].gaussian != 0 {
+            let (value, gradient) = gaussian.negativeLogProb(x)
+            normal = value
+            cotangent = adding(cotangent, gradient, scaledBy: weights[i].gaussian)
+          }
+          results[i] = ObjectiveSample(
+            recon: recon, flow: decoded.logDet[row] - baseLogProb[row], gaussian: normal,
+            gradient: .combined([], weights[i]), pixels: x)
+        }
+        decoded.logDetCotangent[row] = results[i] == nil ? 0 : weights[i].flow
+        decoded.imageCotangent.withUnsafeMutableBufferPointer { values in
+          for (k, value) in cotangent.enumerated() { values[row * dimension + k] = Scalar(value) }
+        }
       }
-      let base = baseLogProb[cotangents.count]
-      results[i] = ObjectiveSample(
-        recon: recon, flow: decodedLogDet[row] - base, gaussian: normal,
-        gradient: .combined([], weights[i]), pixels: x)
-      cotangents.append(cotangent)
     }
-    let shape = problem.imageShape
-    let gradient = unpack(
-      try prior.decodeGradient(
-        at: try decoded.rows(kept),
-        imageCotangent: try pack(
-          cotangents, shape: [kept.count, shape.height, shape.width, shape.channels]),
-        logDetCotangent: kept.map { weights[finite[$0]].flow }))
-    for (k, row) in kept.enumerated() {
-      let i = finite[row]
-      let total = adding(gradient[k], baseRows[k], scaledBy: -weights[i].flow)
-      guard var sample = results[i], sample.serves(weights[i]), sample.value(weights[i]).isFinite,
-        sample.recon.isFinite, allFinite(total)
+    let gradient = unpack(decoded.gradient)
+    for (row, i) in finite.enumerated() {
+      guard var sample = results[i] else { continue }
+      let total = adding(gradient[row], baseRows[row], scaledBy: -weights[i].flow)
+      guard sample.serves(weights[i]), sample.value(weights[i]).isFinite, sample.recon.isFinite,
+        allFinite(total)
       else {
         results[i] = nil
         continue

@@ -21,6 +21,9 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
   /// Elements of scratch memory that any call needs.
   public let workspaceCount: Int
 
+  /// Parts of the weights' gradient.
+  public let gradientParts: Int
+
   public init(height: Int, width: Int, inChannels: Int, outChannels: Int, kernel: Int, padding: T = 0)
     throws(TensorError)
   {
@@ -41,6 +44,7 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
     packedAdjoint = try Storage(count: k.convPackedCount(&adjoint))
     workspaceCount = max(
       k.convWorkspace(&forward), k.convWorkspace(&adjoint), k.convGradientWorkspace(&forward))
+    gradientParts = Int(k.convGradientParts(&forward))
     shape = .allocate(capacity: 2)
     adjointShape = shape + 1
     shape.initialize(to: forward)
@@ -58,15 +62,19 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
     T.kernels.convPackAdjoint(shape, weights.base, packedAdjoint.memory.base)
   }
 
+  private func checkMask(_ rows: Range<Int>, _ mask: Mask, channels: Int) {
+    precondition(mask.count >= rows.upperBound * width * Mask.bytes(channels: channels))
+  }
+
   /// What happens to a value on its way out, in this order.
   public struct Epilogue: OptionSet, Sendable {
     public let rawValue: Int32
     public init(rawValue: Int32) { self.rawValue = rawValue }
     /// Added to what is there.
     public static var add: Self { Self(rawValue: 1) }
-    /// max(v, 0)
+    /// max(v, 0); a mask, if given, gets the bits of positive values.
     public static var relu: Self { Self(rawValue: 2) }
-    /// v where the gate is positive, else 0.
+    /// v where the mask's bit is set, else 0.
     public static var gate: Self { Self(rawValue: 4) }
   }
 
@@ -77,43 +85,47 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
 
   /// y for the given rows. Arrays are given from row 0 on, x with all rows that the 3×3 window touches.
   public func forward(
-    rows: Range<Int>, x: Memory<T>, stride xs: Int, bias: Memory<T>?, epilogue: Epilogue, y: Memory<T>,
-    stride ys: Int, scratch: Memory<T>
+    rows: Range<Int>, x: Memory<T>, stride xs: Int, bias: Memory<T>?, epilogue: Epilogue, mask: Mask? = nil,
+    y: Memory<T>, stride ys: Int, scratch: Memory<T>
   ) {
     checkRows(rows, x, channels: inChannels, stride: xs)
     checkRows(rows, y, channels: outChannels, stride: ys)
     precondition(scratch.count >= workspaceCount && (bias?.count ?? outChannels) == outChannels)
+    if let mask { checkMask(rows, mask, channels: outChannels) }
     T.kernels.conv(
       shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), packed.memory.base,
       bias?.base,
-      padding, epilogue.rawValue, nil, y.base, Int64(ys), scratch.base)
+      padding, epilogue.rawValue, mask?.base, y.base, Int64(ys), scratch.base)
   }
 
-  /// x̄, the adjoint of the linear part applied to ȳ; `gate` is dense, `[rows, w, in]`.
+  /// x̄, the adjoint of the linear part applied to ȳ; `mask` has the bits of `[rows, w, in]`.
   public func adjoint(
-    rows: Range<Int>, cotangent g: Memory<T>, stride gs: Int, epilogue: Epilogue, gate: Memory<T>?,
+    rows: Range<Int>, cotangent g: Memory<T>, stride gs: Int, epilogue: Epilogue, mask: Mask?,
     into x: Memory<T>, stride xs: Int, scratch: Memory<T>
   ) {
     checkRows(rows, g, channels: outChannels, stride: gs)
     checkRows(rows, x, channels: inChannels, stride: xs)
-    precondition(scratch.count >= workspaceCount && epilogue.contains(.gate) == (gate != nil))
-    if let gate { checkRows(rows, gate, channels: inChannels, stride: inChannels) }
+    precondition(scratch.count >= workspaceCount && epilogue.contains(.gate) == (mask != nil))
+    if let mask { checkMask(rows, mask, channels: inChannels) }
     T.kernels.conv(
       adjointShape, Int64(rows.lowerBound), Int64(rows.upperBound), g.base, Int64(gs),
-      packedAdjoint.memory.base, nil, 0, epilogue.rawValue, gate?.base, x.base, Int64(xs), scratch.base)
+      packedAdjoint.memory.base, nil, 0, epilogue.rawValue, mask?.base, x.base, Int64(xs), scratch.base)
   }
 
-  /// Adds the gradients of weights and bias over `rows`, which are whole images.
+  /// Adds the gradients of weights and bias over `rows`, which are whole images: all, or those of some of the
+  /// `gradientParts`.
   public func accumulateGradient(
-    rows: Range<Int>, x: Memory<T>, stride xs: Int, cotangent g: Memory<T>, stride gs: Int,
-    weights: Memory<T>, bias: Memory<T>?, scratch: Memory<T>
+    parts: Range<Int>? = nil, rows: Range<Int>, x: Memory<T>, stride xs: Int, cotangent g: Memory<T>,
+    stride gs: Int, weights: Memory<T>, bias: Memory<T>?, scratch: Memory<T>
   ) {
     checkRows(rows, x, channels: inChannels, stride: xs)
     checkRows(rows, g, channels: outChannels, stride: gs)
     precondition(rows.lowerBound % height == 0 && rows.upperBound % height == 0)
     precondition(weights.count == weightCount && scratch.count >= workspaceCount)
+    let parts = parts ?? 0..<gradientParts
     T.kernels.convGradient(
-      shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), padding, g.base, Int64(gs),
+      shape, Int32(parts.lowerBound), Int32(parts.upperBound), Int64(rows.lowerBound), Int64(rows.upperBound),
+      x.base, Int64(xs), padding, g.base, Int64(gs),
       weights.base, bias?.base, scratch.base)
   }
 }

@@ -5,40 +5,40 @@ import CAIPOKernels
 public enum Kernel<T: KernelScalar> {
   private static var table: KernelTable<T> { T.kernels }
 
+  /// Which way through an invertible layer.
+  public enum Direction: Int32, Sendable {
+    /// From images to latents.
+    case forward = 0
+    /// From latents to images.
+    case inverse = 1
+
+    public var opposite: Direction { self == .forward ? .inverse : .forward }
+  }
+
   // MARK: Actnorm
 
-  public static func actnorm(_ x: Memory<T>, bias: Memory<T>, logScale: Memory<T>) {
+  /// `y = (x + b)·e^s` per channel or its inverse, in place.
+  public static func actnorm(
+    _ x: Memory<T>, _ direction: Direction, bias: Memory<T>, logScale: Memory<T>
+  ) {
     let c = bias.count
     precondition(logScale.count == c && x.count % c == 0)
-    table.actnorm(Int64(x.count / c), Int32(c), bias.base, logScale.base, x.base)
+    table.actnorm(direction.rawValue, Int64(x.count / c), Int32(c), bias.base, logScale.base, x.base)
   }
 
-  public static func actnormInverse(_ y: Memory<T>, bias: Memory<T>, logScale: Memory<T>) {
-    let c = bias.count
-    precondition(logScale.count == c && y.count % c == 0)
-    table.actnormInverse(Int64(y.count / c), Int32(c), bias.base, logScale.base, y.base)
-  }
-
+  /// Back through a direction, in place, from its output (if given) and the output's cotangent; adds to the gradients.
+  /// That of the log-scale needs the output, and what the log-determinant adds to it.
   public static func actnormVJP(
-    _ y: Memory<T>, cotangent: Memory<T>, bias: Memory<T>, logScale: Memory<T>,
+    _ values: Memory<T>?, cotangent: Memory<T>, _ direction: Direction, bias: Memory<T>, logScale: Memory<T>,
     biasGradient: Memory<Double>?, logScaleGradient: Memory<Double>?
   ) {
     let c = bias.count
-    precondition(logScale.count == c && y.count % c == 0 && cotangent.count == y.count)
+    precondition(logScale.count == c && cotangent.count % c == 0)
+    precondition((values?.count ?? cotangent.count) == cotangent.count)
+    precondition(logScaleGradient == nil || values != nil)
     table.actnormVJP(
-      Int64(y.count / c), Int32(c), bias.base, logScale.base, y.base, cotangent.base, biasGradient?.base,
-      logScaleGradient?.base)
-  }
-
-  public static func actnormInverseVJP(
-    _ x: Memory<T>, cotangent: Memory<T>, bias: Memory<T>, logScale: Memory<T>,
-    biasGradient: Memory<Double>?, logScaleGradient: Memory<Double>?
-  ) {
-    let c = bias.count
-    precondition(logScale.count == c && x.count % c == 0 && cotangent.count == x.count)
-    table.actnormInverseVJP(
-      Int64(x.count / c), Int32(c), bias.base, logScale.base, x.base, cotangent.base, biasGradient?.base,
-      logScaleGradient?.base)
+      direction.rawValue, Int64(cotangent.count / c), Int32(c), bias.base, logScale.base, values?.base,
+      cotangent.base, biasGradient?.base, logScaleGradient?.base)
   }
 
   /// Mean and variance of every channel.
@@ -86,6 +86,9 @@ public enum Kernel<T: KernelScalar> {
     /// Channels of the net's output.
     public var headChannels: Int { scale == .additive ? channels : 2 * channels }
 
+    /// Slopes of a row: what the way back needs.
+    public var slopeCount: Int { scale == .additive ? 0 : 3 * width * channels }
+
     fileprivate func check(rows: Range<Int>, head: Memory<T>, values: Memory<T>) {
       let pixels = rows.upperBound * width
       precondition(rows.lowerBound >= 0 && head.count >= pixels * headChannels)
@@ -93,31 +96,34 @@ public enum Kernel<T: KernelScalar> {
     }
   }
 
-  /// In place; `logDetRows[r]` is set for each row.
+  /// In place. `logDetRows[r]` is set for each row, `slopes` to what the way back through the direction `slopesOf`
+  /// needs.
   public static func affine(
-    _ shape: CouplingShape, inverse: Bool, rows: Range<Int>, head: Memory<T>, values: Memory<T>,
-    logDetRows: Memory<Double>
+    _ shape: CouplingShape, _ direction: Direction, rows: Range<Int>, head: Memory<T>, values: Memory<T>,
+    logDetRows: Memory<Double>?, slopes: Memory<T>? = nil, slopesOf: Direction = .forward
   ) {
     shape.check(rows: rows, head: head, values: values)
-    precondition(logDetRows.count >= rows.upperBound)
-    (inverse ? table.affineInverse : table.affine)(
-      shape.scale.rawValue, Int32(shape.parity ?? -1), Int32(shape.height), Int32(shape.width),
-      Int32(shape.channels), Int64(rows.lowerBound), Int64(rows.upperBound), head.base, values.base,
-      Int64(shape.stride), logDetRows.base)
+    precondition((logDetRows?.count ?? .max) >= rows.upperBound)
+    precondition((slopes?.count ?? .max) >= rows.upperBound * shape.slopeCount)
+    table.affine(
+      shape.scale.rawValue, direction.rawValue, Int32(shape.parity ?? -1), Int32(shape.height),
+      Int32(shape.width), Int32(shape.channels), Int64(rows.lowerBound), Int64(rows.upperBound), head.base,
+      values.base, Int64(shape.stride), logDetRows?.base, slopesOf.rawValue, slopes?.base)
   }
 
-  /// `values` and `cotangent` become those before the transform; the head's cotangent is written.
+  /// Back through a direction: the cotangent of its output becomes that of its input, in place, and the head's is
+  /// written.
   public static func affineVJP(
-    _ shape: CouplingShape, inverse: Bool, rows: Range<Int>, head: Memory<T>, logDetCotangent: Memory<Double>,
-    values: Memory<T>, cotangent: Memory<T>, headCotangent: Memory<T>
+    _ shape: CouplingShape, _ direction: Direction, rows: Range<Int>, slopes: Memory<T>,
+    logDetCotangent: Memory<Double>, cotangent: Memory<T>, headCotangent: Memory<T>
   ) {
-    shape.check(rows: rows, head: head, values: values)
     shape.check(rows: rows, head: headCotangent, values: cotangent)
+    precondition(slopes.count >= rows.upperBound * shape.slopeCount)
     precondition(logDetCotangent.count * shape.height >= rows.upperBound)
-    (inverse ? table.affineInverseVJP : table.affineVJP)(
-      shape.scale.rawValue, Int32(shape.parity ?? -1), Int32(shape.height), Int32(shape.width),
-      Int32(shape.channels), Int64(rows.lowerBound), Int64(rows.upperBound), head.base, logDetCotangent.base,
-      values.base, Int64(shape.stride), cotangent.base, Int64(shape.stride), headCotangent.base)
+    table.affineVJP(
+      shape.scale.rawValue, direction.rawValue, Int32(shape.parity ?? -1), Int32(shape.height),
+      Int32(shape.width), Int32(shape.channels), Int64(rows.lowerBound), Int64(rows.upperBound), slopes.base,
+      logDetCotangent.base, cotangent.base, Int64(shape.stride), headCotangent.base)
   }
 
   // MARK: Logistic

@@ -11,24 +11,24 @@ public struct KernelTable<T: KernelScalar>: Sendable {
   let convPack: @Sendable (Shape, In, Out) -> Void
   let convPackAdjoint: @Sendable (Shape, In, Out) -> Void
   let convWorkspace: @Sendable (Shape) -> Int
-  let conv: @Sendable (Shape, Int64, Int64, In, Int64, In, In?, T, Int32, In?, Out, Int64, Out) -> Void
+  let conv:
+    @Sendable (
+      Shape, Int64, Int64, In, Int64, In, In?, T, Int32, UnsafeMutablePointer<UInt8>?, Out, Int64, Out
+    ) -> Void
+  let convGradientParts: @Sendable (Shape) -> Int32
   let convGradientWorkspace: @Sendable (Shape) -> Int
-  let convGradient: @Sendable (Shape, Int64, Int64, In, Int64, T, In, Int64, Out, Out?, Out) -> Void
-  let actnorm: @Sendable (Int64, Int32, In, In, Out) -> Void
-  let actnormInverse: @Sendable (Int64, Int32, In, In, Out) -> Void
-  let actnormVJP: @Sendable (Int64, Int32, In, In, Out, Out, Doubles?, Doubles?) -> Void
-  let actnormInverseVJP: @Sendable (Int64, Int32, In, In, Out, Out, Doubles?, Doubles?) -> Void
+  let convGradient:
+    @Sendable (Shape, Int32, Int32, Int64, Int64, In, Int64, T, In, Int64, Out, Out?, Out) -> Void
+  let actnorm: @Sendable (Int32, Int64, Int32, In, In, Out) -> Void
+  let actnormVJP: @Sendable (Int32, Int64, Int32, In, In, Out?, Out, Doubles?, Doubles?) -> Void
   let moments: @Sendable (Int64, Int32, In, Doubles, Doubles) -> Void
-  let affine: @Sendable (Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, Out, Int64, Doubles) -> Void
-  let affineInverse:
-    @Sendable (Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, Out, Int64, Doubles) -> Void
+  let affine:
+    @Sendable (
+      Int32, Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, Out, Int64, Doubles?, Int32, Out?
+    ) -> Void
   let affineVJP:
     @Sendable (
-      Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, UnsafePointer<Double>, Out, Int64, Out, Int64, Out
-    ) -> Void
-  let affineInverseVJP:
-    @Sendable (
-      Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, UnsafePointer<Double>, Out, Int64, Out, Int64, Out
+      Int32, Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, UnsafePointer<Double>, Out, Int64, Out
     ) -> Void
   let logistic: @Sendable (Int64, Out, Doubles) -> Void
   let logisticInverse: @Sendable (Int64, Out, Doubles) -> Void
@@ -52,11 +52,10 @@ extension Float: KernelScalar {
   public static let kernels = KernelTable<Float>(
     convPackedCount: ck_conv_packed_count_f32, convPack: ck_conv_pack_f32,
     convPackAdjoint: ck_conv_pack_adjoint_f32, convWorkspace: ck_conv_workspace_f32, conv: ck_conv_fwd_f32,
+    convGradientParts: ck_conv_wgrad_parts_f32,
     convGradientWorkspace: ck_conv_wgrad_workspace_f32, convGradient: ck_conv_wgrad_f32,
-    actnorm: ck_actnorm_fwd_f32, actnormInverse: ck_actnorm_inv_f32, actnormVJP: ck_actnorm_fwd_vjp_f32,
-    actnormInverseVJP: ck_actnorm_inv_vjp_f32, moments: ck_moments_f32, affine: ck_affine_fwd_f32,
-    affineInverse: ck_affine_inv_f32, affineVJP: ck_affine_fwd_vjp_f32,
-    affineInverseVJP: ck_affine_inv_vjp_f32,
+    actnorm: ck_actnorm_f32, actnormVJP: ck_actnorm_vjp_f32, moments: ck_moments_f32,
+    affine: ck_affine_f32, affineVJP: ck_affine_vjp_f32,
     logistic: ck_logistic_fwd_f32, logisticInverse: ck_logistic_inv_f32, logisticVJP: ck_logistic_fwd_vjp_f32,
     logisticInverseVJP: ck_logistic_inv_vjp_f32, silu: ck_silu_fwd_f32, siluVJP: ck_silu_vjp_f32,
     squeeze: ck_squeeze_f32, unsqueeze: ck_unsqueeze_f32, copyChannels: ck_copy_channels_f32,
@@ -68,11 +67,10 @@ extension Double: KernelScalar {
   public static let kernels = KernelTable<Double>(
     convPackedCount: ck_conv_packed_count_f64, convPack: ck_conv_pack_f64,
     convPackAdjoint: ck_conv_pack_adjoint_f64, convWorkspace: ck_conv_workspace_f64, conv: ck_conv_fwd_f64,
+    convGradientParts: ck_conv_wgrad_parts_f64,
     convGradientWorkspace: ck_conv_wgrad_workspace_f64, convGradient: ck_conv_wgrad_f64,
-    actnorm: ck_actnorm_fwd_f64, actnormInverse: ck_actnorm_inv_f64, actnormVJP: ck_actnorm_fwd_vjp_f64,
-    actnormInverseVJP: ck_actnorm_inv_vjp_f64, moments: ck_moments_f64, affine: ck_affine_fwd_f64,
-    affineInverse: ck_affine_inv_f64, affineVJP: ck_affine_fwd_vjp_f64,
-    affineInverseVJP: ck_affine_inv_vjp_f64,
+    actnorm: ck_actnorm_f64, actnormVJP: ck_actnorm_vjp_f64, moments: ck_moments_f64,
+    affine: ck_affine_f64, affineVJP: ck_affine_vjp_f64,
     logistic: ck_logistic_fwd_f64, logisticInverse: ck_logistic_inv_f64, logisticVJP: ck_logistic_fwd_vjp_f64,
     logisticInverseVJP: ck_logistic_inv_vjp_f64, silu: ck_silu_fwd_f64, siluVJP: ck_silu_vjp_f64,
     squeeze: ck_squeeze_f64, unsqueeze: ck_unsqueeze_f64, copyChannels: ck_copy_channels_f64,

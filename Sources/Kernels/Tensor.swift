@@ -22,21 +22,19 @@ public enum TensorError: Error, Equatable, CustomStringConvertible {
 final class TensorStorage<Element: KernelScalar>: @unchecked Sendable {
   let base: UnsafeMutablePointer<Element>
   let count: Int
+  private let raw: UnsafeMutableRawPointer
 
-  /// Zero-filled.
+  /// Zero-filled, by the system where the array is large: pages that nobody writes take no memory.
   init(count: Int) throws(TensorError) {
     let (bytes, overflow) = max(count, 1).multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
     guard !overflow, bytes <= Int.max - 64 else { throw .outOfMemory(bytes: Int.max) }
-    var raw: UnsafeMutableRawPointer?
-    guard posix_memalign(&raw, 64, (bytes + 63) / 64 * 64) == 0, let raw else {
-      throw .outOfMemory(bytes: bytes)
-    }
-    base = raw.bindMemory(to: Element.self, capacity: max(count, 1))
-    base.initialize(repeating: 0, count: max(count, 1))
+    guard let raw = calloc(1, bytes + 64) else { throw .outOfMemory(bytes: bytes) }
+    self.raw = raw
+    base = raw.alignedUp(toMultipleOf: 64).bindMemory(to: Element.self, capacity: max(count, 1))
     self.count = count
   }
 
-  deinit { free(base) }
+  deinit { free(raw) }
 }
 
 /// A dense row-major array with value semantics; images are NHWC, batch first.
@@ -131,6 +129,12 @@ public struct Tensor<Element: KernelScalar>: Sendable {
   ) throws(E) -> R {
     makeUnique()
     return try body(UnsafeMutableBufferPointer(start: storage.base, count: count))
+  }
+
+  /// The elements' memory, to be written.
+  public mutating func withMemory<R, E: Error>(_ body: (Memory<Element>) throws(E) -> R) throws(E) -> R {
+    makeUnique()
+    return try body(Memory(base: storage.base, count: count))
   }
 
   private mutating func makeUnique() {

@@ -4,10 +4,13 @@ public final class Workspace<Element: KernelScalar>: @unchecked Sendable {
   private var chunks: [Storage<Element>] = []
   private var chunk = 0
   private var used = 0
+  /// Elements before the current chunk that are taken, and the most that were taken at once.
+  private var usedBefore = 0
+  private var most = 0
 
   public init() {}
 
-  /// Elements of all chunks: the most that was ever needed, and what stays allocated.
+  /// Elements of all chunks, which stay allocated.
   public var capacity: Int { chunks.reduce(0) { $0 + $1.memory.count } }
 
   /// `count` elements of undefined content, 64-byte aligned.
@@ -16,21 +19,38 @@ public final class Workspace<Element: KernelScalar>: @unchecked Sendable {
     while chunk < chunks.count {
       let memory = chunks[chunk].memory
       if used + rounded <= memory.count {
-        defer { used += rounded }
+        defer { note(rounded) }
         return memory[used..<used + count]
       }
       chunk += 1
+      usedBefore += used
       used = 0
     }
     chunks.append(try Storage(count: rounded))
-    used = rounded
+    note(rounded)
     return chunks[chunk].memory[0..<count]
+  }
+
+  private func note(_ count: Int) {
+    used += count
+    most = max(most, usedBefore + used)
   }
 
   /// Runs `body` and gives back all that it took.
   public func scope<R>(_ body: () throws -> R) rethrows -> R {
-    let (oldChunk, oldUsed) = (chunk, used)
-    defer { (chunk, used) = (oldChunk, oldUsed) }
+    let (oldChunk, oldUsed, oldBefore) = (chunk, used, usedBefore)
+    defer { (chunk, used, usedBefore) = (oldChunk, oldUsed, oldBefore) }
     return try body()
+  }
+
+  /// Gives back all that was taken.
+  public func reset() { (chunk, used, usedBefore) = (0, 0, 0) }
+
+  /// Gives back all that was taken, and makes one chunk of many, so that the same needs fit without gaps.
+  public func settle() {
+    reset()
+    guard chunks.count > 1 else { return }
+    chunks = []
+    if let whole = try? Storage<Element>(count: most) { chunks = [whole] }
   }
 }

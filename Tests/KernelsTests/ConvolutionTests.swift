@@ -83,6 +83,27 @@ private struct ConvolutionCheck<T: KernelScalar> {
     return zip(cuts, cuts.dropFirst()).map { $0..<$1 }
   }
 
+  private func mask(bytes: [UInt8]) throws -> Mask {
+    let array = try TestArray<T>([Double](repeating: 0, count: bytes.count))
+    let mask = Mask(array.memory)[0..<bytes.count]
+    mask.copy(from: bytes)
+    return mask
+  }
+
+  /// Bits of a dense `[pixels, channels]` or one with a gap, one a value.
+  private static func packed(channels: Int, gap: Int, _ values: [Double], _ isSet: (Double) -> Bool)
+    -> [UInt8]
+  {
+    let pixels = (values.count + gap) / (channels + gap)
+    var bytes = [UInt8](repeating: 0, count: pixels * Mask.bytes(channels: channels))
+    for p in 0..<pixels {
+      for c in 0..<channels where isSet(values[p * (channels + gap) + c]) {
+        bytes[p * Mask.bytes(channels: channels) + c / 8] |= 1 << UInt8(c % 8)
+      }
+    }
+    return bytes
+  }
+
   private func applied(_ sums: ConvolutionOracle.Sums, _ flags: Int32, there: [Double], gate: [Double]?)
     -> ConvolutionOracle.Sums
   {
@@ -106,14 +127,20 @@ private struct ConvolutionCheck<T: KernelScalar> {
     for gap in [0, 3] {
       let xs = try TestArray<T>(Self.spread(x, channels: o.ci, gap: gap))
       let gs = try TestArray<T>(Self.spread(g, channels: o.co, gap: gap))
+      let written = try mask(
+        bytes: [UInt8](repeating: 0xAA, count: o.pixels * Mask.bytes(channels: o.co)))
       for flags: Int32 in [0, 1, 2, 3] {
         let whole = try TestArray<T>(Self.spread(there, channels: o.co, gap: gap))
         let parts = try TestArray<T>(whole.doubles)
         let epilogue = Convolution<T>.Epilogue(rawValue: flags)
         for (rows, y) in [(0..<o.rows, whole)] + ranges(o.rows).map({ ($0, parts) }) {
           convolution.forward(
-            rows: rows, x: xs.memory, stride: o.ci + gap, bias: b.memory, epilogue: epilogue, y: y.memory,
-            stride: o.co + gap, scratch: scratch.memory)
+            rows: rows, x: xs.memory, stride: o.ci + gap, bias: b.memory, epilogue: epilogue,
+            mask: flags & 2 != 0 ? written : nil, y: y.memory, stride: o.co + gap, scratch: scratch.memory)
+        }
+        if flags & 2 != 0 {
+          let positive = Self.packed(channels: o.co, gap: gap, whole.doubles) { $0 > 0 }
+          try #require(written.elements == positive, "mask of \(o), \(KernelVariant.current)")
         }
         try sums(
           applied(forward, flags, there: there, gate: nil), terms: o.k * o.k * o.ci, found: whole.doubles,
@@ -121,14 +148,14 @@ private struct ConvolutionCheck<T: KernelScalar> {
         try #require(whole.memory.elements == parts.memory.elements, "rows of \(o), \(KernelVariant.current)")
       }
       let gateValues = normals(o.pixels * o.ci, seed: 99)
-      let gate = try TestArray<T>(gateValues)
+      let gate = try mask(bytes: Self.packed(channels: o.ci, gap: 0, gateValues) { $0 > 0 })
       for flags: Int32 in [0, 1, 4, 5] {
         let whole = try TestArray<T>(Self.spread(back, channels: o.ci, gap: gap))
         let parts = try TestArray<T>(whole.doubles)
         for (rows, y) in [(0..<o.rows, whole)] + ranges(o.rows).map({ ($0, parts) }) {
           convolution.adjoint(
             rows: rows, cotangent: gs.memory, stride: o.co + gap, epilogue: .init(rawValue: flags),
-            gate: flags & 4 != 0 ? gate.memory : nil, into: y.memory, stride: o.ci + gap,
+            mask: flags & 4 != 0 ? gate : nil, into: y.memory, stride: o.ci + gap,
             scratch: scratch.memory)
         }
         try sums(
@@ -143,6 +170,17 @@ private struct ConvolutionCheck<T: KernelScalar> {
       convolution.accumulateGradient(
         rows: 0..<o.rows, x: xs.memory, stride: o.ci + gap, cotangent: gs.memory, stride: o.co + gap,
         weights: dw.memory, bias: db.memory, scratch: scratch.memory)
+      // The parts one by one, in any order, give the same bits.
+      let partsOfWeights = try TestArray<T>([Double](repeating: 1, count: weights.count))
+      let partsOfBias = try TestArray<T>([Double](repeating: 1, count: o.co))
+      for part in (0..<convolution.gradientParts).reversed() {
+        convolution.accumulateGradient(
+          parts: part..<part + 1, rows: 0..<o.rows, x: xs.memory, stride: o.ci + gap, cotangent: gs.memory,
+          stride: o.co + gap, weights: partsOfWeights.memory, bias: partsOfBias.memory,
+          scratch: scratch.memory)
+      }
+      try #require(partsOfWeights.memory.elements == dw.memory.elements, "parts of \(o)")
+      try #require(partsOfBias.memory.elements == db.memory.elements, "parts of \(o)")
       var expected = gradient
       for i in weights.indices { expected.weights.add(1, at: i) }
       for i in 0..<o.co { expected.bias.add(1, at: i) }

@@ -36,9 +36,9 @@ import Testing
     let logScale = try TestArray<T>(s)
     let values = try TestArray<T>(x)
     let y = x.indices.map { (x[$0] + b[$0 % c]) * exp(s[$0 % c]) }
-    Kernel.actnorm(values.memory, bias: bias.memory, logScale: logScale.memory)
+    Kernel.actnorm(values.memory, .forward, bias: bias.memory, logScale: logScale.memory)
     close(values.doubles, y, T.self, "actnorm")
-    Kernel.actnormInverse(values.memory, bias: bias.memory, logScale: logScale.memory)
+    Kernel.actnorm(values.memory, .inverse, bias: bias.memory, logScale: logScale.memory)
     close(values.doubles, x, T.self, ulps: 40, "actnorm's inverse")
 
     let g = normals(pixels * c, seed: 4)
@@ -50,7 +50,7 @@ import Testing
     let output = try TestArray<T>(y)
     let cotangent = try TestArray<T>(g)
     Kernel.actnormVJP(
-      output.memory, cotangent: cotangent.memory, bias: bias.memory, logScale: logScale.memory,
+      output.memory, cotangent: cotangent.memory, .forward, bias: bias.memory, logScale: logScale.memory,
       biasGradient: db.memory, logScaleGradient: ds.memory)
     close(output.doubles, x, T.self, ulps: 40, "x back through actnorm")
     close(cotangent.doubles, g.indices.map { g[$0] * exp(s[$0 % c]) }, T.self, "cotangent through actnorm")
@@ -61,8 +61,8 @@ import Testing
     let inputCotangent = try TestArray<T>(g)
     db.memory.fill(1)
     ds.memory.fill(1)
-    Kernel.actnormInverseVJP(
-      input.memory, cotangent: inputCotangent.memory, bias: bias.memory, logScale: logScale.memory,
+    Kernel.actnormVJP(
+      input.memory, cotangent: inputCotangent.memory, .inverse, bias: bias.memory, logScale: logScale.memory,
       biasGradient: db.memory, logScaleGradient: ds.memory)
     close(input.doubles, y, T.self, "y back through the inverse")
     close(
@@ -72,6 +72,14 @@ import Testing
     close(
       ds.doubles, sums { -g[$0] * (x[$0] + b[$0 % c]) }, T.self, ulps: 60, "log-scale gradient of the inverse"
     )
+    // Without values the cotangent goes alone.
+    for (direction, expected) in [(Kernel<T>.Direction.forward, cotangent), (.inverse, inputCotangent)] {
+      let alone = try TestArray<T>(g)
+      Kernel.actnormVJP(
+        nil, cotangent: alone.memory, direction, bias: bias.memory, logScale: logScale.memory,
+        biasGradient: nil, logScaleGradient: nil)
+      #expect(alone.memory.elements == expected.memory.elements)
+    }
   }
 
   @Test func moments() throws {
@@ -147,38 +155,66 @@ import Testing
     let rowSums = try TestArray<Double>([Double](repeating: .nan, count: rows))
     let cotangents = try TestArray<Double>(lbar)
     let values = try TestArray<T>(x)
+    let outputCotangent = try TestArray<T>(g)
+    let headCotangent = try TestArray<T>([Double](repeating: .nan, count: head.count))
+    func slopes() throws -> TestArray<T> {
+      try TestArray<T>([Double](repeating: .nan, count: rows * shape.slopeCount))
+    }
+    let forwardSlopes = try slopes()
     // In pieces: the value doesn't depend on which rows go together.
     for range in [0..<1, 1..<4, 4..<rows] {
       Kernel.affine(
-        shape, inverse: false, rows: range, head: h.memory, values: values.memory, logDetRows: rowSums.memory)
+        shape, .forward, rows: range, head: h.memory, values: values.memory, logDetRows: rowSums.memory,
+        slopes: forwardSlopes.memory)
     }
     close(values.doubles, y, T.self, ulps: 20, "affine \(scale) \(String(describing: parity))")
     close(rowSums.doubles, logDet, T.self, ulps: Double(8 * c * width), "log-determinant \(scale)")
+    // Back to x, with the slopes of the direction that led here.
+    let recomputedSlopes = try slopes()
     Kernel.affine(
-      shape, inverse: true, rows: 0..<rows, head: h.memory, values: values.memory, logDetRows: rowSums.memory)
+      shape, .inverse, rows: 0..<rows, head: h.memory, values: values.memory, logDetRows: rowSums.memory,
+      slopes: recomputedSlopes.memory)
     close(values.doubles, x, T.self, ulps: 100, "inverse affine \(scale)")
     close(rowSums.doubles, logDet.map { -$0 }, T.self, ulps: Double(8 * c * width), "inverse log-determinant")
+    #expect(same(recomputedSlopes, forwardSlopes))
 
-    let output = try TestArray<T>(y)
-    let outputCotangent = try TestArray<T>(g)
-    let headCotangent = try TestArray<T>([Double](repeating: .nan, count: head.count))
-    Kernel.affineVJP(
-      shape, inverse: false, rows: 0..<rows, head: h.memory, logDetCotangent: cotangents.memory,
-      values: output.memory, cotangent: outputCotangent.memory, headCotangent: headCotangent.memory)
-    close(output.doubles, x, T.self, ulps: 100, "x back through affine \(scale)")
+    for range in [0..<2, 2..<rows] {
+      Kernel.affineVJP(
+        shape, .forward, rows: range, slopes: forwardSlopes.memory, logDetCotangent: cotangents.memory,
+        cotangent: outputCotangent.memory, headCotangent: headCotangent.memory)
+    }
     close(outputCotangent.doubles, xbar, T.self, ulps: 20, "cotangent through affine \(scale)")
     close(headCotangent.doubles, hbar, T.self, ulps: 60, "head's cotangent through affine \(scale)")
 
+    // Through the inverse, from y to x.
+    let output = try TestArray<T>(y)
+    let inverseSlopes = try slopes()
+    Kernel.affine(
+      shape, .inverse, rows: 0..<rows, head: h.memory, values: output.memory, logDetRows: nil,
+      slopes: inverseSlopes.memory, slopesOf: .inverse)
+    close(output.doubles, x, T.self, ulps: 100, "inverse affine \(scale)")
     let input = try TestArray<T>(x)
-    let inputCotangent = try TestArray<T>(g)
-    headCotangent.memory.fill(.nan)
-    Kernel.affineVJP(
-      shape, inverse: true, rows: 0..<rows, head: h.memory, logDetCotangent: cotangents.memory,
-      values: input.memory, cotangent: inputCotangent.memory, headCotangent: headCotangent.memory)
+    let recomputed = try slopes()
+    Kernel.affine(
+      shape, .forward, rows: 0..<rows, head: h.memory, values: input.memory, logDetRows: nil,
+      slopes: recomputed.memory, slopesOf: .inverse)
     close(input.doubles, y, T.self, ulps: 20, "y back through the inverse \(scale)")
-    close(inputCotangent.doubles, inverseXbar, T.self, ulps: 60, "cotangent through the inverse \(scale)")
-    close(
-      headCotangent.doubles, inverseHbar, T.self, ulps: 60, "head's cotangent through the inverse \(scale)")
+    for slopes in [inverseSlopes, recomputed] {
+      let cotangent = try TestArray<T>(g)
+      headCotangent.memory.fill(.nan)
+      Kernel.affineVJP(
+        shape, .inverse, rows: 0..<rows, slopes: slopes.memory, logDetCotangent: cotangents.memory,
+        cotangent: cotangent.memory, headCotangent: headCotangent.memory)
+      close(cotangent.doubles, inverseXbar, T.self, ulps: 60, "cotangent through the inverse \(scale)")
+      close(
+        headCotangent.doubles, inverseHbar, T.self, ulps: 60,
+        "head's cotangent through the inverse \(scale)")
+    }
+  }
+
+  /// The same bits, where both are numbers: what belongs to pixels that aren't transformed isn't written.
+  private func same<T>(_ a: TestArray<T>, _ b: TestArray<T>) -> Bool {
+    zip(a.memory.elements, b.memory.elements).allSatisfy { $0 == $1 || ($0.isNaN && $1.isNaN) }
   }
 
   /// Far out every logarithm stays finite: log σ(−90) is −90, not log 0.
@@ -193,23 +229,24 @@ import Testing
         let head = try TestArray<T>([0.25, s])
         let x = try TestArray<T>([1.5])
         let sum = try TestArray<Double>([0])
+        let slopes = try TestArray<T>([0, 0, 0])
         Kernel.affine(
-          shape, inverse: false, rows: 0..<1, head: head.memory, values: x.memory, logDetRows: sum.memory)
+          shape, .forward, rows: 0..<1, head: head.memory, values: x.memory, logDetRows: sum.memory,
+          slopes: slopes.memory)
         let l = Self.logScale(scale, s).l
         #expect(x.doubles[0].isFinite && (sum.doubles[0] - l).magnitude <= 4e-7 * max(1, l.magnitude), "\(s)")
         // e^l, a number of its own far out in single precision, is still the one that the inverse divides by.
         if s > -90, x.doubles[0] != 0 {
           Kernel.affine(
-            shape, inverse: true, rows: 0..<1, head: head.memory, values: x.memory, logDetRows: sum.memory)
+            shape, .inverse, rows: 0..<1, head: head.memory, values: x.memory, logDetRows: sum.memory)
           #expect((x.doubles[0] - 1.5).magnitude < 1e-6, "\(scale) \(s): \(x.doubles[0])")
         }
         let g = try TestArray<T>([2])
         let headCotangent = try TestArray<T>([0, 0])
-        let y = try TestArray<T>([1])
         Kernel.affineVJP(
-          shape, inverse: false, rows: 0..<1, head: head.memory,
-          logDetCotangent: try TestArray<Double>([1]).memory,
-          values: y.memory, cotangent: g.memory, headCotangent: headCotangent.memory)
+          shape, .forward, rows: 0..<1, slopes: slopes.memory,
+          logDetCotangent: try TestArray<Double>([1]).memory, cotangent: g.memory,
+          headCotangent: headCotangent.memory)
         #expect((g.doubles + headCotangent.doubles).allSatisfy { $0.isFinite }, "\(scale) \(s)")
       }
     }
@@ -309,7 +346,7 @@ import Testing
     for k in 0...350_000 {
       let s = Float(-87 + 175 * Double(k) / 350_000)
       one.memory[0] = 1
-      Kernel.actnorm(one.memory, bias: zero, logScale: scalar(s))
+      Kernel.actnorm(one.memory, .forward, bias: zero, logScale: scalar(s))
       let exact = exp(Double(s))
       let ulp = Double(Float(exact).ulp)
       worst = max(worst, abs(Double(one.memory[0]) - exact) / ulp)
@@ -317,7 +354,7 @@ import Testing
     #expect(worst <= 2, "\(worst) ulp")
     for s: Float in [-88, -1000, -.infinity] {
       one.memory[0] = 1
-      Kernel.actnorm(one.memory, bias: zero, logScale: scalar(s))
+      Kernel.actnorm(one.memory, .forward, bias: zero, logScale: scalar(s))
       #expect(one.memory[0] > 0 && one.memory[0] <= 1.7e-38)
     }
   }
@@ -338,7 +375,7 @@ import Testing
       exponent.memory[0] = s
       var logDet = 0.0
       Kernel.logistic(x.memory, logDet: &logDet)
-      Kernel.actnorm(e.memory, bias: zero.memory, logScale: exponent.memory)
+      Kernel.actnorm(e.memory, .forward, bias: zero.memory, logScale: exponent.memory)
       worst = max(worst, abs((Double(s) - logDet) / 2 - log1p(Double(e.memory[0]))))
     }
     #expect(worst < 1.2e-7, "\(worst)")

@@ -58,6 +58,7 @@ final class FlowBenchmark<Scalar: KernelScalar> {
   private let images: Tensor<Scalar>
   private let latents: Tensor<Scalar>
   private let work: Double
+  private var latentGradient: DecodeGradient<Scalar>
   private var training: Training?
 
   /// What a training step reads and writes.
@@ -86,6 +87,7 @@ final class FlowBenchmark<Scalar: KernelScalar> {
     images = try Tensor(
       shape: [batch, shape.height, shape.width, shape.channels],
       elements: (0..<batch * shape.count).map { _ in Scalar(random.uniform()) })
+    latentGradient = try DecodeGradient()
     latents = try flow.sampleLatents(indices: 0..<batch, temperature: 1, seed: seed)
   }
 
@@ -135,9 +137,10 @@ final class FlowBenchmark<Scalar: KernelScalar> {
     case .forward: _ = try flow.encode(images)
     case .inverse: _ = try flow.decode(latents)
     case .latentGradient:
-      let (x, _) = try flow.decode(latents)
-      _ = try flow.decodeGradient(
-        at: x, imageCotangent: x, logDetCotangent: Array(repeating: 1, count: x.shape[0]))
+      try flow.decodeWithGradient(latents, &latentGradient) { result, part in
+        result.imageCotangent = result.images
+        for i in part { result.logDetCotangent[i] = 1 }
+      }
     case .pixelGradient: _ = try flow.evaluateWithGradient(images)
     case .trainingStep: try makeTrainingStep()
     }
