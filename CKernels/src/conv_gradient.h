@@ -1,0 +1,216 @@
+/* The gradient of a convolution's weights, for one variant and one type: included by conv_packed.h.
+ *
+ * dW = sum over pixels of a ⊗ b, where a[K] are the nine taps of the side with few channels, read in place from an
+ * image with a border, and b the side with many channels ("wide"), packed into panels of NR for a block of pixels.
+ * A tile of MR × NR sums stays in registers over the block. For a gather a is x, b is g and K runs over (tap, in);
+ * for a scatter a is g, b is x and K runs over (flipped tap, out), and the sums are transposed at the end. For 1×1,
+ * a is x itself.
+ *
+ * The wide side is cut into parts of PART channels. Each sum adds the blocks of pixels in their order. */
+
+#ifndef CK_PART
+#define CK_PART 64         /* wide channels of a part; a multiple of NR */
+#define CK_GRAD_PIXELS 128 /* pixels of a block, or one row of the image if that is longer */
+#endif
+
+/* The pixels of a block: runs of `width` pixels, the r-th beginning at a[r], a_step elements apart. */
+typedef struct NAME(runs) {
+  int32_t count, width;
+  const T *const *a;
+  int64_t a_step;
+} NAME(runs);
+
+/* c[i·cs + 0..<columns] += sum over the block's pixels of a[offset + i] · panel, i < ROWS. */
+#define CK_OUTER(ROWS, VECS)                                                                                   \
+  static void NAME(outer_##ROWS##_##VECS)(const NAME(runs) * m, int64_t offset, const T *panel, T *c,          \
+                                          int64_t cs, int32_t columns) {                                       \
+    NAME(vec) acc[ROWS][VECS];                                                                                 \
+    _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) {                                        \
+      _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++) acc[i][j] = (NAME(vec)){0};            \
+      __builtin_prefetch(c + i * cs, 1);                                                                       \
+    }                                                                                                          \
+    for (int32_t r = 0; r < m->count; r++) {                                                                   \
+      const T *a = m->a[r] + offset;                                                                           \
+      for (int32_t p = 0; p < m->width; p++, a += m->a_step, panel += VECS * CK_V) {                           \
+        NAME(vec) b[VECS];                                                                                     \
+        _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++)                                      \
+            b[j] = *(const NAME(vec) *)(panel + j * CK_V);                                                     \
+        _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) {                                    \
+          T value = a[i];                                                                                      \
+          _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++) acc[i][j] += value * b[j];         \
+        }                                                                                                      \
+      }                                                                                                        \
+    }                                                                                                          \
+    _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) {                                        \
+      T *to = c + i * cs;                                                                                      \
+      if (columns == VECS * CK_V) {                                                                            \
+        _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++)                                      \
+            *(NAME(vec) *)(to + j * CK_V) += acc[i][j];                                                        \
+      } else {                                                                                                 \
+        T values[VECS * CK_V];                                                                                 \
+        _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++)                                      \
+            *(NAME(vec) *)(values + j * CK_V) = acc[i][j];                                                     \
+        for (int q = 0; q < columns; q++) to[q] += values[q];                                                  \
+      }                                                                                                        \
+    }                                                                                                          \
+  }
+
+#define CK_OUTERS(VECS) CK_OUTER(1, VECS) CK_OUTER(2, VECS) CK_OUTER(3, VECS) CK_OUTER(4, VECS) CK_OUTER(5, VECS) \
+  CK_OUTER(6, VECS)
+CK_OUTERS(1)
+CK_OUTERS(2)
+
+typedef void NAME(outer)(const NAME(runs) *, int64_t, const T *, T *, int64_t, int32_t);
+static NAME(outer) *const NAME(outers)[2][CK_MR] = {
+    {NAME(outer_1_1), NAME(outer_2_1), NAME(outer_3_1), NAME(outer_4_1), NAME(outer_5_1), NAME(outer_6_1)},
+    {NAME(outer_1_2), NAME(outer_2_2), NAME(outer_3_2), NAME(outer_4_2), NAME(outer_5_2), NAME(outer_6_2)},
+};
+
+/* Packs `count` pixels of n channels into panels, and adds their sums to `sums` unless that is NULL. */
+static void NAME(pack_panels)(int32_t count, int32_t n, const T *b, int64_t bs, T *panels, T *sums) {
+  for (int32_t n0 = 0; n0 < n; n0 += CK_NR) {
+    int32_t width = NAME(padded_columns)(n) - n0 < CK_NR ? CK_V : CK_NR, columns = n - n0 < width ? n - n0 : width;
+    NAME(vec) total[2] = {{0}, {0}};
+    const T *from = b + n0;
+    if (columns == CK_NR) {
+      for (int32_t p = 0; p < count; p++, from += bs, panels += CK_NR) {
+        NAME(vec) first = *(const NAME(vec) *)from, second = *(const NAME(vec) *)(from + CK_V);
+        *(NAME(vec) *)panels = first;
+        *(NAME(vec) *)(panels + CK_V) = second;
+        total[0] += first;
+        total[1] += second;
+      }
+    } else {
+      for (int32_t p = 0; p < count; p++, from += bs)
+        for (int32_t q = 0; q < width; q++, panels++) {
+          *panels = q < columns ? from[q] : 0;
+          ((T *)total)[q] += *panels;
+        }
+    }
+    for (int32_t q = 0; sums && q < columns; q++) sums[n0 + q] += ((const T *)total)[q];
+  }
+}
+
+/* The sides of a gradient. */
+typedef struct NAME(sides) {
+  ck_conv few;         /* height, width, and as in_channels the channels of the few side */
+  int32_t wide;        /* channels of the wide side */
+  int32_t run, taps;   /* K is `taps` runs of `run`: 3 of 3·few, or for 1×1 one */
+  int64_t block_rows;  /* rows of a block */
+} NAME(sides);
+
+static NAME(sides) NAME(sides_of)(const ck_conv *v) {
+  int scatters = NAME(scatters)(v);
+  NAME(sides) s = {*v, scatters ? v->in_channels : v->out_channels, v->in_channels, 1, 1};
+  if (v->kernel == 3) {
+    s.few.in_channels = scatters ? v->out_channels : v->in_channels;
+    s.run = 3 * s.few.in_channels;
+    s.taps = 3;
+  }
+  if (v->width < CK_GRAD_PIXELS) s.block_rows = CK_GRAD_PIXELS / v->width;
+  return s;
+}
+
+static int32_t NAME(conv_wgrad_parts)(const ck_conv *v) {
+  return NAME(round_up)(NAME(sides_of)(v).wide, CK_PART) / CK_PART;
+}
+
+/* The workspace: pointers to the block's rows; the few side with borders, every row perhaps the only one of its
+ * image; panels; for a scatter a part's sums. */
+static size_t NAME(grad_pointers)(const NAME(sides) *s) {
+  return (size_t)s->block_rows * sizeof(T *) / sizeof(T) + 64;
+}
+static size_t NAME(grad_bordered)(const NAME(sides) *s) {
+  return s->few.kernel == 1 ? 0 : 3 * (size_t)s->block_rows * (size_t)(s->few.width + 2) * (size_t)s->few.in_channels;
+}
+static size_t NAME(conv_wgrad_workspace)(const ck_conv *v) {
+  NAME(sides) s = NAME(sides_of)(v);
+  size_t panels = (size_t)s.block_rows * (size_t)v->width * CK_PART;
+  size_t sums = NAME(scatters)(v) ? (size_t)s.taps * (size_t)s.run * CK_PART : 0;
+  return NAME(grad_pointers)(&s) + NAME(grad_bordered)(&s) + panels + sums;
+}
+
+/* The products of one part: dw[k·cs + n] += …, n < wide channels n of the part. */
+static void NAME(outer_products)(const NAME(sides) *s, int64_t row0, int64_t row1, const T *few, int64_t fs, T pad,
+                                 const T *wide, int64_t ws, int32_t n, T *dw, int64_t cs, T *sums, T *workspace) {
+  int32_t h = s->few.height, w = s->few.width;
+  const T **rows = (const T **)workspace;
+  T *bordered = workspace + NAME(grad_pointers)(s), *panels = bordered + NAME(grad_bordered)(s);
+  for (int64_t r = row0; r < row1; r += s->block_rows) {
+    int64_t end = r + s->block_rows < row1 ? r + s->block_rows : row1;
+    int32_t count = (int32_t)(end - r);
+    NAME(runs) m = {count, w, rows, s->few.in_channels};
+    int64_t between = (int64_t)(w + 2) * s->few.in_channels; /* rows of the bordered image */
+    if (s->taps == 1) {
+      m = (NAME(runs)){1, count * w, rows, fs};
+      rows[0] = few + r * w * fs;
+    } else {
+      T *image = bordered;
+      for (int64_t part = r; part < end;) {
+        int64_t next = (part / h + 1) * h < end ? (part / h + 1) * h : end;
+        T *after = NAME(border)(&s->few, part, next, few, fs, pad, image);
+        for (int64_t i = 0; i < next - part; i++) rows[part - r + i] = image + i * between;
+        image = after;
+        part = next;
+      }
+    }
+    NAME(pack_panels)(count * w, n, wide + r * w * ws, ws, panels, sums);
+    const T *panel = panels;
+    for (int32_t n0 = 0; n0 < n; n0 += CK_NR) {
+      int32_t vecs = NAME(padded_columns)(n) - n0 < CK_NR ? 1 : 2;
+      int32_t columns = n - n0 < vecs * CK_V ? n - n0 : vecs * CK_V;
+      for (int32_t t = 0; t < s->taps; t++)
+        for (int32_t k = 0; k < s->run; k += CK_MR) {
+          int32_t tile = s->run - k < CK_MR ? s->run - k : CK_MR;
+          NAME(outers)[vecs - 1][tile - 1](&m, t * between + k, panel, dw + ((int64_t)t * s->run + k) * cs + n0, cs,
+                                           columns);
+        }
+      panel += (int64_t)count * w * vecs * CK_V;
+    }
+  }
+}
+
+/* What a scatter adds for the pixels outside the image, whose value is `pad`: sums[tap, out] is Σ g over the pixels
+ * that see the outside at that tap. */
+static void NAME(add_padding)(const ck_conv *v, int64_t row0, int64_t row1, T pad, const T *g, int64_t gs, int32_t c0,
+                              int32_t c1, T *dw) {
+  int32_t h = v->height, w = v->width, ci = v->in_channels, co = v->out_channels;
+  for (int32_t t = 0; t < 9; t++)
+    for (int32_t o = 0; o < co; o++) {
+      T sum = 0;
+      for (int64_t r = row0; r < row1; r++) {
+        int32_t i = (int32_t)(r % h) + t / 3 - 1, dx = t % 3 - 1;
+        int outside = i < 0 || i >= h;
+        for (int32_t j = 0; j < w; j++)
+          if (outside || j + dx < 0 || j + dx >= w) sum += g[(r * w + j) * gs + o];
+      }
+      for (int32_t c = c0; c < c1; c++) dw[((int64_t)t * ci + c) * co + o] += pad * sum;
+    }
+}
+
+static void NAME(conv_wgrad)(const ck_conv *v, int32_t part0, int32_t part1, int64_t row0, int64_t row1, const T *x,
+                             int64_t xs, T pad, const T *g, int64_t gs, T *dw, T *dbias, T *workspace) {
+  NAME(sides) s = NAME(sides_of)(v);
+  int32_t ci = v->in_channels, co = v->out_channels;
+  for (int32_t part = part0; part < part1; part++) {
+    int32_t n0 = part * CK_PART, n1 = n0 + CK_PART < s.wide ? n0 + CK_PART : s.wide;
+    if (!NAME(scatters)(v)) {
+      NAME(outer_products)(&s, row0, row1, x, xs, pad, g + n0, gs, n1 - n0, dw + n0, co, dbias ? dbias + n0 : NULL,
+                           workspace);
+      continue;
+    }
+    T *sums = workspace + NAME(conv_wgrad_workspace)(v) - (size_t)9 * (size_t)co * CK_PART;
+    for (int64_t i = 0; i < (int64_t)9 * co * CK_PART; i++) sums[i] = 0;
+    NAME(outer_products)(&s, row0, row1, g, gs, 0, x + n0, xs, n1 - n0, sums, CK_PART, NULL, workspace);
+    for (int32_t t = 0; t < 9; t++)
+      for (int32_t c = n0; c < n1; c++) {
+        T *to = dw + ((int64_t)t * ci + c) * co;
+        const T *from = sums + (int64_t)(8 - t) * co * CK_PART + (c - n0);
+        for (int32_t o = 0; o < co; o++) to[o] += from[(int64_t)o * CK_PART];
+      }
+    if (pad != 0) NAME(add_padding)(v, row0, row1, pad, g, gs, n0, n1, dw);
+    if (dbias && part == 0)
+      for (int64_t p = row0 * v->width; p < row1 * v->width; p++)
+        for (int32_t o = 0; o < co; o++) dbias[o] += g[p * gs + o];
+  }
+}
