@@ -38,8 +38,8 @@ static void NAME(pack)(const ck_conv *v, const T *w, int64_t tap0, int64_t tap_s
                        int64_t out_step, T *packed) {
   int32_t n = NAME(columns)(v), depth = NAME(depth)(v), ci = v->in_channels, co = v->out_channels;
   int32_t taps = v->kernel * v->kernel;
-  for (int32_t n0 = 0; n0 < n; n0 += CK_NR) {
-    int32_t width = NAME(padded_columns)(n) - n0 < CK_NR ? CK_V : CK_NR;
+  for (int32_t n0 = 0, width; n0 < n; n0 += width) {
+    width = NAME(panel_vectors)(n, n0) * CK_V;
     for (int32_t k = 0; k < depth; k++)
       for (int32_t q = 0; q < width; q++) {
         T value = 0;

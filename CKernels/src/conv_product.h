@@ -1,7 +1,7 @@
 /* The matrix product of the convolutions, for one variant and one type: included with T, NAME(x) and CK_VBYTES
  * (bytes of a vector register) defined.
  *
- * One microkernel multiplies MR = 6 pixels by a panel of NR = 2 vectors of output channels, [K][NR]: twelve sums in
+ * One microkernel multiplies 6 pixels by a panel of 2 vectors of output channels, [K][NR], or 3 by 3: 9 to 12 sums in
  * registers, which hide the latency of multiply-add. Bias, addition, ReLU and masks are applied on the way out. */
 
 #ifndef CK_V
@@ -58,8 +58,13 @@ static inline uint32_t NAME(read_mask)(const uint8_t *mask, int32_t n0, int32_t 
 
 static inline int32_t NAME(round_up)(int32_t n, int32_t to) { return (n + to - 1) / to * to; }
 
-/* Panels of NR columns, the last of V where that is enough. */
 static inline int32_t NAME(padded_columns)(int32_t n) { return NAME(round_up)(n, CK_V); }
+
+/* Vectors of the panel that begins at column n0 of n: 2, but the last panel has 3 or 1 where their number is odd. */
+static inline int32_t NAME(panel_vectors)(int32_t n, int32_t n0) {
+  int32_t left = (NAME(padded_columns)(n) - n0) / CK_V;
+  return left == 1 || left == 3 ? left : 2;
+}
 
 typedef struct NAME(product) {
   int32_t segments, length; /* the depth is segments · length */
@@ -71,94 +76,111 @@ typedef struct NAME(product) {
   int64_t mask_stride;      /* bytes of a pixel's mask */
 } NAME(product);
 
-#define CK_MICRO(ROWS, VECS)                                                                                   \
-  static inline __attribute__((always_inline)) void NAME(micro_##ROWS##_##VECS)(                               \
-      const NAME(product) * m, const T *const *a, const T *panel, NAME(vec) acc[ROWS][VECS]) {                 \
-    for (int32_t s = 0; s < m->segments; s++) {                                                                \
-      const T *row[ROWS];                                                                                      \
-      _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) row[i] = a[i] + s * m->segment_stride; \
-      for (int32_t k = 0; k < m->length; k++) {                                                                \
-        NAME(vec) b[VECS];                                                                                     \
-        _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++)                                      \
-            b[j] = *(const NAME(vec) *)(panel + j * CK_V);                                                     \
-        panel += VECS * CK_V;                                                                                  \
-        _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) {                                    \
-          T value = row[i][k];                                                                                 \
-          _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++) acc[i][j] += value * b[j];         \
-        }                                                                                                      \
-      }                                                                                                        \
-    }                                                                                                          \
-  }
+#define CK_UNROLL _Pragma("clang loop unroll(full)") for
 
-/* The epilogue: one pixel's values of one panel, the i-th of a tile, to their place. */
-static inline __attribute__((always_inline)) void NAME(store)(const NAME(product) *m, int i, int32_t n0, int32_t columns,
+/* Adds the product of `rows` pixels and one panel to acc; fetches what lies `ahead` elements behind the panel. */
+static inline __attribute__((always_inline)) void NAME(micro)(const NAME(product) *m, const int rows, const int vecs,
+                                                              const T *const *a, const T *panel, int64_t ahead,
+                                                              NAME(vec) acc[CK_MR][3]) {
+  for (int32_t s = 0; s < m->segments; s++) {
+    const T *row[CK_MR];
+    CK_UNROLL (int i = 0; i < rows; i++) row[i] = a[i] + s * m->segment_stride;
+    for (int32_t k = 0; k < m->length; k++, panel += vecs * CK_V) {
+      NAME(vec) b[3];
+      CK_UNROLL (int j = 0; j < vecs; j++) b[j] = *(const NAME(vec) *)(panel + j * CK_V);
+      __builtin_prefetch(panel + ahead, 0, 2);
+      CK_UNROLL (int i = 0; i < rows; i++) {
+        T value = row[i][k];
+        CK_UNROLL (int j = 0; j < vecs; j++) acc[i][j] += value * b[j];
+      }
+    }
+  }
+}
+
+/* The epilogue: one pixel's values of one panel to their place. */
+static inline __attribute__((always_inline)) void NAME(store)(const int32_t flags, int32_t n0, int32_t columns,
                                                               const int vecs, const NAME(vec) *values, uint8_t *mask,
                                                               T *to) {
-  if (mask) mask += i * m->mask_stride;
-  uint32_t open = mask && m->flags & CK_GATE ? NAME(read_mask)(mask, n0, columns) : 0, bits = 0;
-  for (int j = 0; j < vecs; j++) {
+  uint32_t open = flags & CK_GATE ? NAME(read_mask)(mask, n0, columns) : 0, bits = 0;
+  CK_UNROLL (int j = 0; j < vecs; j++) {
     NAME(vec) value = values[j], *place = (NAME(vec) *)(to + j * CK_V);
-    if (m->flags & CK_ADD) value += *place;
-    if (m->flags & CK_RELU) {
+    if (flags & CK_ADD) value += *place;
+    if (flags & CK_RELU) {
       NAME(lanes) positive = value > 0;
       value = NAME(select)(positive, value);
       if (mask) bits |= NAME(bits_of)(positive) << j * CK_V;
     }
-    if (m->flags & CK_GATE) value = NAME(select)(NAME(lanes_of)(open >> j * CK_V), value);
+    if (flags & CK_GATE) value = NAME(select)(NAME(lanes_of)(open >> j * CK_V), value);
     *place = value;
   }
-  if (mask && m->flags & CK_RELU) NAME(write_mask)(mask, n0, columns, bits);
+  if (flags & CK_RELU && mask) NAME(write_mask)(mask, n0, columns, bits);
 }
 
-/* ROWS pixels × one panel: the product, then the epilogue on `columns` <= VECS·V columns. */
-#define CK_TILE(ROWS, VECS)                                                                                    \
-  CK_MICRO(ROWS, VECS)                                                                                         \
-  static void NAME(tile_##ROWS##_##VECS)(const NAME(product) * m, const T *const *a, const T *panel,           \
-                                         int32_t n0, uint8_t *mask, T *y, int64_t ys) {                        \
-    NAME(vec) acc[ROWS][VECS];                                                                                 \
+static inline __attribute__((always_inline)) void NAME(store_tile)(const NAME(product) *m, const int32_t flags, int32_t n0,
+                                                                   const int rows, const int vecs,
+                                                                   const NAME(vec) acc[CK_MR][3], uint8_t *mask, T *y,
+                                                                   int64_t ys) {
+  CK_UNROLL (int i = 0; i < rows; i++)
+    NAME(store)(flags, n0, vecs * CK_V, vecs, acc[i], mask ? mask + i * m->mask_stride : NULL, y + i * ys + n0);
+}
+
+/* `rows` pixels × one panel: the product from `start` on, then the epilogue on `columns` <= vecs·V columns. */
+static inline __attribute__((always_inline)) void NAME(tile)(const NAME(product) *m, const int rows, const int vecs,
+                                                             const T *const *a, const T *panel, int64_t ahead,
+                                                             const T *start, int32_t n0, int32_t columns, uint8_t *mask,
+                                                             T *y, int64_t ys) {
+  NAME(vec) acc[CK_MR][3];
+  CK_UNROLL (int i = 0; i < rows; i++)
+    CK_UNROLL (int j = 0; j < vecs; j++) acc[i][j] = *(const NAME(vec) *)(start + j * CK_V);
+  NAME(micro)(m, rows, vecs, a, panel, ahead, acc);
+  if (columns < vecs * CK_V) { /* through a buffer: indexing acc by a variable would keep it in memory all along */
+    CK_UNROLL (int i = 0; i < rows; i++) {
+      T *to = y + i * ys + n0, values[3 * CK_V];
+      for (int q = 0; q < vecs * CK_V; q++) values[q] = m->flags & CK_ADD && q < columns ? to[q] : 0;
+      NAME(store)(m->flags, n0, columns, vecs, acc[i], mask ? mask + i * m->mask_stride : NULL, values);
+      for (int q = 0; q < columns; q++) to[q] = values[q];
+    }
+    return;
+  }
+  switch (m->flags) { /* the usual ones with constant flags */
+    case CK_STORE: NAME(store_tile)(m, CK_STORE, n0, rows, vecs, acc, mask, y, ys); break;
+    case CK_RELU: NAME(store_tile)(m, CK_RELU, n0, rows, vecs, acc, mask, y, ys); break;
+    case CK_GATE: NAME(store_tile)(m, CK_GATE, n0, rows, vecs, acc, mask, y, ys); break;
+    default: NAME(store_tile)(m, m->flags, n0, rows, vecs, acc, mask, y, ys);
+  }
+}
+
+/* `count` pixels × the panel of VECS vectors at column n0, ROWS pixels at a time; while the last tile is computed, the
+ * next panel is fetched. */
+#define CK_PANEL(ROWS, VECS)                                                                                   \
+  static void NAME(panel_##VECS)(const NAME(product) * m, int32_t count, const T *const *a, const T *panel,    \
+                                 int32_t n0, uint8_t *mask, T *y, int64_t ys) {                                \
     int32_t columns = m->n - n0 < VECS * CK_V ? m->n - n0 : VECS * CK_V;                                       \
+    int64_t next = n0 + columns < m->n ? (int64_t)m->segments * m->length * VECS * CK_V : 0;                   \
     T start[VECS * CK_V];                                                                                      \
     for (int q = 0; q < VECS * CK_V; q++) start[q] = m->bias && q < columns ? m->bias[n0 + q] : 0;             \
-    _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++)                                          \
-        _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++)                                      \
-            acc[i][j] = *(const NAME(vec) *)(start + j * CK_V);                                                \
-    NAME(micro_##ROWS##_##VECS)(m, a, panel, acc);                                                             \
-    if (columns == VECS * CK_V) {                                                                              \
-      _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++)                                        \
-          NAME(store)(m, i, n0, columns, VECS, acc[i], mask, y + i * ys + n0);                                 \
-    } else { /* through a buffer: indexing acc by a variable would keep it in memory all along */              \
-      T values[VECS * CK_V];                                                                                   \
-      _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) {                                      \
-        T *to = y + i * ys + n0;                                                                               \
-        for (int q = 0; q < VECS * CK_V; q++) values[q] = m->flags & CK_ADD && q < columns ? to[q] : 0;        \
-        NAME(store)(m, i, n0, columns, VECS, acc[i], mask, values);                                            \
-        for (int q = 0; q < columns; q++) to[q] = values[q];                                                   \
-      }                                                                                                        \
+    int64_t mask_step = mask ? m->mask_stride : 0;                                                             \
+    for (; count >= ROWS; count -= ROWS, a += ROWS, y += ROWS * ys, mask += ROWS * mask_step)                  \
+      NAME(tile)(m, ROWS, VECS, a, panel, count < 2 * ROWS ? next : 0, start, n0, columns, mask, y, ys);       \
+    switch (count) {                                                                                           \
+      CK_REST_##ROWS(VECS) default : break;                                                                    \
     }                                                                                                          \
   }
-
-#define CK_TILES(VECS) CK_TILE(1, VECS) CK_TILE(2, VECS) CK_TILE(3, VECS) CK_TILE(4, VECS) CK_TILE(5, VECS) \
-  CK_TILE(6, VECS)
-CK_TILES(1)
-CK_TILES(2)
-
-typedef void NAME(tile)(const NAME(product) *, const T *const *, const T *, int32_t, uint8_t *, T *, int64_t);
-static NAME(tile) *const NAME(tiles)[2][CK_MR] = {
-    {NAME(tile_1_1), NAME(tile_2_1), NAME(tile_3_1), NAME(tile_4_1), NAME(tile_5_1), NAME(tile_6_1)},
-    {NAME(tile_1_2), NAME(tile_2_2), NAME(tile_3_2), NAME(tile_4_2), NAME(tile_5_2), NAME(tile_6_2)},
-};
+#define CK_REST(N, VECS)                                                                                       \
+  case N: NAME(tile)(m, N, VECS, a, panel, next, start, n0, columns, mask, y, ys); break;
+#define CK_REST_3(VECS) CK_REST(1, VECS) CK_REST(2, VECS)
+#define CK_REST_6(VECS) CK_REST_3(VECS) CK_REST(3, VECS) CK_REST(4, VECS) CK_REST(5, VECS)
+CK_PANEL(6, 1)
+CK_PANEL(6, 2)
+CK_PANEL(3, 3)
 
 /* `count` pixels, whose rows of A begin at a[0..<count], into y[0..<count]. */
 static void NAME(multiply)(const NAME(product) *m, int32_t count, const T *const *a, uint8_t *mask, T *y,
                            int64_t ys) {
-  int32_t depth = m->segments * m->length, padded = NAME(padded_columns)(m->n);
   const T *panel = m->panels;
-  for (int32_t n0 = 0; n0 < m->n; n0 += CK_NR) {
-    int vecs = padded - n0 < CK_NR ? 1 : 2;
-    for (int32_t p = 0; p < count; p += CK_MR) {
-      int32_t rows = count - p < CK_MR ? count - p : CK_MR;
-      NAME(tiles)[vecs - 1][rows - 1](m, a + p, panel, n0, mask ? mask + p * m->mask_stride : NULL, y + p * ys, ys);
-    }
-    panel += (int64_t)depth * vecs * CK_V;
+  for (int32_t n0 = 0, vecs; n0 < m->n; n0 += vecs * CK_V) {
+    vecs = NAME(panel_vectors)(m->n, n0);
+    (vecs == 1 ? NAME(panel_1) : vecs == 2 ? NAME(panel_2) : NAME(panel_3))(m, count, a, panel, n0, mask, y, ys);
+    panel += (int64_t)m->segments * m->length * vecs * CK_V;
   }
 }
