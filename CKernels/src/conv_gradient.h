@@ -20,14 +20,15 @@ typedef struct NAME(runs) {
   int64_t a_step;
 } NAME(runs);
 
-/* c[i·cs + 0..<columns] += sum over the block's pixels of a[offset + i] · panel, i < ROWS. */
+/* c[i·cs + 0..<columns] += sum over the block's pixels of a[offset + i] · panel, i < ROWS. The next tile's sums, ROWS
+ * rows further, are fetched meanwhile. */
 #define CK_OUTER(ROWS, VECS)                                                                                   \
   static void NAME(outer_##ROWS##_##VECS)(const NAME(runs) * m, int64_t offset, const T *panel, T *c,          \
                                           int64_t cs, int32_t columns) {                                       \
     NAME(vec) acc[ROWS][VECS];                                                                                 \
     _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) {                                        \
       _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++) acc[i][j] = (NAME(vec)){0};            \
-      __builtin_prefetch(c + i * cs, 1);                                                                       \
+      __builtin_prefetch(c + (ROWS + i) * cs, 1);                                                              \
     }                                                                                                          \
     for (int32_t r = 0; r < m->count; r++) {                                                                   \
       const T *a = m->a[r] + offset;                                                                           \
@@ -155,19 +156,41 @@ static void NAME(outer_products)(const NAME(sides) *s, int64_t row0, int64_t row
       }
     }
     NAME(pack_panels)(count * w, n, wide + r * w * ws, ws, panels, sums);
-    const T *panel = panels;
-    for (int32_t n0 = 0; n0 < n; n0 += CK_NR) {
-      int32_t vecs = NAME(padded_columns)(n) - n0 < CK_NR ? 1 : 2;
-      int32_t columns = n - n0 < vecs * CK_V ? n - n0 : vecs * CK_V;
-      for (int32_t t = 0; t < s->taps; t++)
-        for (int32_t k = 0; k < s->run; k += CK_MR) {
-          int32_t tile = s->run - k < CK_MR ? s->run - k : CK_MR;
-          NAME(outers)[vecs - 1][tile - 1](&m, t * between + k, panel, dw + ((int64_t)t * s->run + k) * cs + n0, cs,
-                                           columns);
+    for (int32_t t = 0; t < s->taps; t++)
+      for (int32_t k = 0; k < s->run; k += CK_MR) {
+        int32_t tile = s->run - k < CK_MR ? s->run - k : CK_MR;
+        T *to = dw + ((int64_t)t * s->run + k) * cs;
+        for (int32_t n0 = 0; n0 < n; n0 += CK_NR) {
+          int32_t vecs = NAME(padded_columns)(n) - n0 < CK_NR ? 1 : 2;
+          int32_t columns = n - n0 < vecs * CK_V ? n - n0 : vecs * CK_V;
+          NAME(outers)[vecs - 1][tile - 1](&m, t * between + k, panels + (int64_t)count * w * n0, to + n0, cs, columns);
         }
-      panel += (int64_t)count * w * vecs * CK_V;
-    }
+      }
   }
+}
+
+typedef T NAME(quad) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+
+/* to[c·n + o] += from[o·CK_PART + c] for c < m and o < n; `to` is fetched two rows of 4×4 blocks ahead. */
+static void NAME(add_transposed)(int32_t m, int32_t n, const T *from, T *to) {
+  int32_t m4 = m & ~3, n4 = n & ~3;
+  for (int32_t c = 0; c < m4; c += 4)
+    for (int32_t o = 0; o < n4; o += 4) {
+      NAME(quad) a[4], b[4], d[4];
+      __builtin_prefetch(to + (c + 8) * n + 4 * o, 1);
+      for (int i = 0; i < 4; i++) a[i] = *(const NAME(quad) *)(from + (o + i) * CK_PART + c);
+      for (int i = 0; i < 2; i++) {
+        b[2 * i] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 0, 4, 1, 5);
+        b[2 * i + 1] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 2, 6, 3, 7);
+      }
+      for (int i = 0; i < 2; i++) {
+        d[2 * i] = __builtin_shufflevector(b[i], b[i + 2], 0, 1, 4, 5);
+        d[2 * i + 1] = __builtin_shufflevector(b[i], b[i + 2], 2, 3, 6, 7);
+      }
+      for (int i = 0; i < 4; i++) *(NAME(quad) *)(to + (c + i) * n + o) += d[i];
+    }
+  for (int32_t c = 0; c < m; c++)
+    for (int32_t o = c < m4 ? n4 : 0; o < n; o++) to[c * n + o] += from[o * CK_PART + c];
 }
 
 /* What a scatter adds for the pixels outside the image, whose value is `pad`: sums[tap, out] is Σ g over the pixels
@@ -203,11 +226,7 @@ static void NAME(conv_wgrad)(const ck_conv *v, int32_t part0, int32_t part1, int
     for (int64_t i = 0; i < (int64_t)9 * co * CK_PART; i++) sums[i] = 0;
     NAME(outer_products)(&s, row0, row1, g, gs, 0, x + n0, xs, n1 - n0, sums, CK_PART, NULL, workspace);
     for (int32_t t = 0; t < 9; t++)
-      for (int32_t c = n0; c < n1; c++) {
-        T *to = dw + ((int64_t)t * ci + c) * co;
-        const T *from = sums + (int64_t)(8 - t) * co * CK_PART + (c - n0);
-        for (int32_t o = 0; o < co; o++) to[o] += from[(int64_t)o * CK_PART];
-      }
+      NAME(add_transposed)(n1 - n0, co, sums + (int64_t)(8 - t) * co * CK_PART, dw + ((int64_t)t * ci + n0) * co);
     if (pad != 0) NAME(add_padding)(v, row0, row1, pad, g, gs, n0, n1, dw);
     if (dbias && part == 0)
       for (int64_t p = row0 * v->width; p < row1 * v->width; p++)

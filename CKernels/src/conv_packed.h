@@ -90,18 +90,34 @@ static size_t NAME(conv_workspace)(const ck_conv *v) {
   return pointers + 3 * rows * (w + 2) * (size_t)v->in_channels;
 }
 
+/* Copies `count` pixels of c channels to where they lie densely. */
+static inline void NAME(copy_pixels)(int32_t count, int32_t c, const T *x, int64_t xs, T *to) {
+  if (xs == c) {
+    memcpy(to, x, (size_t)count * (size_t)c * sizeof(T));
+    return;
+  }
+#define CK_CHANNELS(M)                                        \
+  case M:                                                     \
+    for (int32_t j = 0; j < count; j++, x += xs, to += M)     \
+      for (int k = 0; k < M; k++) to[k] = x[k];               \
+    return;
+  switch (c) { CK_CONSTANT_CHANNELS(CK_CHANNELS) }
+#undef CK_CHANNELS
+  for (int32_t j = 0; j < count; j++, x += xs, to += c) memcpy(to, x, (size_t)c * sizeof(T));
+}
+
 /* Copies rows r0..<r1 (of one image, with the rows above and below) into a bordered image of r1−r0+2 rows. */
 static T *NAME(border)(const ck_conv *v, int64_t r0, int64_t r1, const T *x, int64_t xs, T pad, T *to) {
   int32_t h = v->height, w = v->width, c = v->in_channels;
   int64_t image = r0 / h * h;
   for (int64_t r = r0 - 1; r <= r1; r++) {
     int outside = r < image || r >= image + h;
-    for (int32_t j = -1; j <= w; j++, to += c) {
-      if (outside || j < 0 || j >= w)
-        for (int32_t k = 0; k < c; k++) to[k] = pad;
-      else
-        for (int32_t k = 0; k < c; k++) to[k] = x[(r * w + j) * xs + k];
-    }
+    int32_t before = outside ? (w + 2) * c : c;
+    for (int32_t k = 0; k < before; k++) *to++ = pad;
+    if (outside) continue;
+    NAME(copy_pixels)(w, c, x + r * w * xs, xs, to);
+    to += (int64_t)w * c;
+    for (int32_t k = 0; k < c; k++) *to++ = pad;
   }
   return to;
 }
