@@ -56,16 +56,13 @@ typedef struct NAME(runs) {
     }                                                                                                          \
   }
 
-#define CK_OUTERS(VECS) CK_OUTER(1, VECS) CK_OUTER(2, VECS) CK_OUTER(3, VECS) CK_OUTER(4, VECS) CK_OUTER(5, VECS) \
-  CK_OUTER(6, VECS)
-CK_OUTERS(1)
-CK_OUTERS(2)
+CK_FOR_ROWS(CK_OUTER, 1)
+CK_FOR_ROWS(CK_OUTER, 2)
 
 typedef void NAME(outer)(const NAME(runs) *, int64_t, const T *, T *, int64_t, int32_t);
-static NAME(outer) *const NAME(outers)[2][CK_MR] = {
-    {NAME(outer_1_1), NAME(outer_2_1), NAME(outer_3_1), NAME(outer_4_1), NAME(outer_5_1), NAME(outer_6_1)},
-    {NAME(outer_1_2), NAME(outer_2_2), NAME(outer_3_2), NAME(outer_4_2), NAME(outer_5_2), NAME(outer_6_2)},
-};
+#define CK_ENTRY_OUTER(ROWS, VECS) NAME(outer_##ROWS##_##VECS),
+static NAME(outer) *const NAME(outers)[2][CK_MR] = {{CK_FOR_ROWS(CK_ENTRY_OUTER, 1)}, {CK_FOR_ROWS(CK_ENTRY_OUTER, 2)}};
+#undef CK_ENTRY_OUTER
 
 /* Packs `count` pixels of n channels into panels, and adds their sums to `sums` unless that is NULL. */
 static void NAME(pack_panels)(int32_t count, int32_t n, const T *b, int64_t bs, T *panels, T *sums) {

@@ -1,19 +1,29 @@
 /* The matrix product of the convolutions, for one variant and one type: included with T, NAME(x) and CK_VBYTES
  * (bytes of a vector register) defined.
  *
- * One microkernel multiplies 6 pixels by a panel of 2 vectors of output channels, [K][NR], or 3 by 3: 9 to 12 sums in
- * registers, which hide the latency of multiply-add. Bias, addition, ReLU and masks are applied on the way out. */
+ * One microkernel multiplies MR pixels (6, or 8 where the variant says so) by a panel of NR = 2 vectors of output
+ * channels, [K][NR], or 3 pixels by 3 vectors: as many sums in registers as hide the latency of multiply-add. Bias,
+ * addition, ReLU and masks are applied on the way out. */
 
 #ifndef CK_V
 #define CK_V (CK_VBYTES / (int)sizeof(T)) /* elements of a vector */
 #define CK_NR (2 * CK_V)
+#ifndef CK_MR
 #define CK_MR 6
+#endif
+/* Calls X for 1 to MR rows; a tile of fewer is compiled for the pixels that are left over. */
+#if CK_MR == 8
+#define CK_FOR_ROWS(X, VECS) \
+  X(1, VECS) X(2, VECS) X(3, VECS) X(4, VECS) X(5, VECS) X(6, VECS) X(7, VECS) X(8, VECS)
+#else
+#define CK_FOR_ROWS(X, VECS) X(1, VECS) X(2, VECS) X(3, VECS) X(4, VECS) X(5, VECS) X(6, VECS)
+#endif
 #endif
 
 typedef T NAME(vec) __attribute__((vector_size(CK_VBYTES), aligned(sizeof(T)), may_alias));
 
 /* What comparing two vectors gives: all bits of a lane or none. */
-typedef __typeof__((NAME(vec)){0} > (NAME(vec)){0}) NAME(lanes);
+typedef CK_LANE NAME(lanes) __attribute__((vector_size(CK_VBYTES)));
 
 static inline NAME(vec) NAME(select)(NAME(lanes) where, NAME(vec) value) {
   return (NAME(vec))(where & (NAME(lanes))value);
@@ -35,8 +45,8 @@ static inline uint32_t NAME(bits_of)(NAME(lanes) lanes) {
 /* The lanes whose bits are set; the inverse of `bits_of`. */
 static inline NAME(lanes) NAME(lanes_of)(uint32_t bits) {
   NAME(lanes) each;
-  for (int q = 0; q < CK_V; q++) each[q] = 1 << q;
-  NAME(lanes) all = (NAME(lanes)){0} + (int32_t)bits;
+  for (int q = 0; q < CK_V; q++) each[q] = (CK_LANE)1 << q;
+  NAME(lanes) all = (NAME(lanes)){0} + (CK_LANE)bits;
   return (all & each) != 0;
 }
 
@@ -163,15 +173,19 @@ static inline __attribute__((always_inline)) void NAME(tile)(const NAME(product)
     for (; count >= ROWS; count -= ROWS, a += ROWS, y += ROWS * ys, mask += ROWS * mask_step)                  \
       NAME(tile)(m, ROWS, VECS, a, panel, count < 2 * ROWS ? next : 0, start, n0, columns, mask, y, ys);       \
     switch (count) {                                                                                           \
-      CK_REST_##ROWS(VECS) default : break;                                                                    \
+      CK_FOR_ROWS(CK_REST_##VECS, ROWS)                                                                        \
     }                                                                                                          \
   }
-#define CK_REST(N, VECS)                                                                                       \
-  case N: NAME(tile)(m, N, VECS, a, panel, next, start, n0, columns, mask, y, ys); break;
-#define CK_REST_3(VECS) CK_REST(1, VECS) CK_REST(2, VECS)
-#define CK_REST_6(VECS) CK_REST_3(VECS) CK_REST(3, VECS) CK_REST(4, VECS) CK_REST(5, VECS)
-CK_PANEL(6, 1)
-CK_PANEL(6, 2)
+#define CK_REST(N, ROWS, VECS)                                                                                 \
+  case N:                                                                                                      \
+    if (N < ROWS)                                                                                              \
+      NAME(tile)(m, N < ROWS ? N : 1, VECS, a, panel, next, start, n0, columns, mask, y, ys);                  \
+    break;
+#define CK_REST_1(N, ROWS) CK_REST(N, ROWS, 1)
+#define CK_REST_2(N, ROWS) CK_REST(N, ROWS, 2)
+#define CK_REST_3(N, ROWS) CK_REST(N, ROWS, 3)
+CK_PANEL(CK_MR, 1)
+CK_PANEL(CK_MR, 2)
 CK_PANEL(3, 3)
 
 /* `count` pixels, whose rows of A begin at a[0..<count], into y[0..<count]. */
