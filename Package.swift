@@ -59,9 +59,12 @@ let package = Package(
       path: "Sources/aipo-cli"),
     .testTarget(
       name: "KernelsTests", dependencies: ["AIPOKernels", "CAIPOKernels"], path: "Tests/KernelsTests"),
+    .target(name: "CAIPOAllocationCounting", path: "Tests/AllocationCounting"),
     .testTarget(
       name: "FlowsTests",
-      dependencies: ["AIPOFlows", "AIPOFlowTesting", .product(name: "Yams", package: "Yams")],
+      dependencies: [
+        "AIPOFlows", "AIPOFlowTesting", "CAIPOAllocationCounting", .product(name: "Yams", package: "Yams"),
+      ],
       path: "Tests/FlowsTests"),
     .testTarget(
       name: "InverseProblemsTests", dependencies: ["AIPOInverseProblems", "AIPOFlowTesting"],

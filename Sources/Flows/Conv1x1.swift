@@ -203,7 +203,8 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     _ pass: FlowPass<Scalar>, _ convolution: Convolution<Scalar>,
     _ body: (_ rows: Range<Int>, _ scratch: Memory<Scalar>) -> Void
   ) throws {
-    try pass.pool.split(pass.rows, minimum: max(1, (1 << 18) / (shape.width * c * c))) { rows, worker in
+    try pass.pool.split(pass.rows, minimum: max(1, ConvNet<Scalar>.RowRunner.least / (shape.width * c * c))) {
+      rows, worker in
       try pass.workspaces[worker].scope {
         body(rows, try pass.workspaces[worker].take(convolution.workspaceCount))
       }

@@ -135,16 +135,21 @@ final class ConvNet<Scalar: KernelScalar> {
   /// Runs row-wise work: whole on this thread, or split over the pool with a barrier after each.
   struct RowRunner {
     let pool: ThreadPool?
-    /// Scratch memory by worker; without a pool, the first alone.
+    /// Scratch memory by worker.
     let workspaces: [Workspace<Scalar>]
+    /// This thread.
+    var worker = 0
+
+    /// Multiplications that a thread takes at least: what takes less is done before another thread has begun.
+    static var least: Int { 1 << 21 }
 
     /// `work`: multiplications a row.
     func run(_ rows: Int, work: Int, scratch: Int, _ body: (Range<Int>, Memory<Scalar>) -> Void) throws {
       guard let pool else {
-        try workspaces[0].scope { body(0..<rows, try workspaces[0].take(scratch)) }
+        try workspaces[worker].scope { body(0..<rows, try workspaces[worker].take(scratch)) }
         return
       }
-      try pool.split(rows, minimum: max(1, (1 << 18) / max(1, work))) { range, worker in
+      try pool.split(rows, minimum: max(1, Self.least / max(1, work))) { range, worker in
         try workspaces[worker].scope { body(range, try workspaces[worker].take(scratch)) }
       }
     }

@@ -196,7 +196,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       let workspace = pass.workspaces[worker]
       try workspace.scope {
         try body(
-          start..<min(all.upperBound, start + size), workspace, Runner(pool: nil, workspaces: [workspace]))
+          start..<min(all.upperBound, start + size), workspace,
+          Runner(pool: nil, workspaces: pass.workspaces, worker: worker))
       }
     }
   }

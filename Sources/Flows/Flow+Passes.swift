@@ -8,6 +8,8 @@ extension Flow {
     var goesBack = false
     var parameterGradients = false
     var kept = GradientMemory.Kept.nothing
+    /// Values an image that are kept.
+    var keptCount = 0
     var slab = 1
 
     /// Images of a batch whose parameter gradients are summed before they are added to the others'. At most eight such
@@ -41,9 +43,10 @@ extension Flow {
       atLatents: direction == .inverse, goesBack: true, parameterGradients: parameterGradients)
     if parameterGradients { kind.slab = PassKind.slab(count: count) }
     let (kept, size) = chosenMemory.plan(count: count, unit: kind.slab) {
-      keptBytes($0, parameterGradients: parameterGradients)
+      keptCount($0, parameterGradients: parameterGradients) * MemoryLayout<Scalar>.stride
     }
     kind.kept = kept
+    kind.keptCount = keptCount(kept, parameterGradients: parameterGradients)
     var start = 0
     repeat {
       try body(start..<min(start + size, count), kind)
@@ -52,15 +55,15 @@ extension Flow {
     settle()
   }
 
-  /// Bytes of one image that a pass keeps.
-  private func keptBytes(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int {
+  /// Values of one image that a pass keeps.
+  private func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int {
     var count = 0
     for step in steps {
       // No layer's output is larger than the image.
       count +=
         step.keeping?.keptCount(kept, parameterGradients: parameterGradients) ?? dimension
     }
-    return count * MemoryLayout<Scalar>.stride
+    return count
   }
 
   /// Zeroes the gradient and the layers' sums for it.
@@ -81,7 +84,8 @@ extension Flow {
   func begin(_ pass: FlowPass<Scalar>, count: Int, _ kind: PassKind) throws {
     try pass.begin(
       count: count, shape: imageShape, atLatents: kind.atLatents, goesBack: kind.goesBack,
-      parameterGradients: kind.parameterGradients, kept: kind.kept, slab: kind.slab)
+      parameterGradients: kind.parameterGradients, kept: kind.kept,
+      keptCount: kind.keptCount, slab: kind.slab)
   }
 
   /// Through all layers; the pass holds the values (or the latents) and then the latents (or the values).

@@ -253,9 +253,12 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   }
 
   func check(_ images: Tensor<Scalar>) throws(FlowError) {
-    let expected = [images.shape.first ?? 0, imageShape.height, imageShape.width, imageShape.channels]
-    guard images.shape == expected else {
-      throw .shapeMismatch(what: "image batch", found: images.shape, expected: expected)
+    let (found, image) = (images.shape, imageShape)
+    guard found.count == 4, found[1] == image.height, found[2] == image.width, found[3] == image.channels
+    else {
+      throw .shapeMismatch(
+        what: "image batch", found: found,
+        expected: [found.first ?? 0, image.height, image.width, image.channels])
     }
   }
 
@@ -268,9 +271,9 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   }
 
   func check(latents: Tensor<Scalar>) throws(FlowError) {
-    let expected = [latents.shape.first ?? 0, dimension]
-    guard latents.shape == expected else {
-      throw .shapeMismatch(what: "latents", found: latents.shape, expected: expected)
+    let found = latents.shape
+    guard found.count == 2, found[1] == dimension else {
+      throw .shapeMismatch(what: "latents", found: found, expected: [found.first ?? 0, dimension])
     }
   }
 

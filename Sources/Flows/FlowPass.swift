@@ -58,10 +58,10 @@ public final class FlowPass<Scalar: KernelScalar> {
     (latents, latentCotangents) = (none, none)
   }
 
-  /// Begins a pass of `count` images of `dimension` values: at the images, or `atLatents`.
+  /// Begins a pass of `count` images: at the images, or `atLatents`. About `keptCount` values an image will be kept.
   func begin(
     count: Int, shape: ImageShape, atLatents: Bool = false, goesBack: Bool = false,
-    parameterGradients: Bool = false, kept: GradientMemory.Kept = .nothing, slab: Int = 1
+    parameterGradients: Bool = false, kept: GradientMemory.Kept = .nothing, keptCount: Int = 0, slab: Int = 1
   ) throws(TensorError) {
     self.count = count
     self.shape = shape
@@ -71,6 +71,8 @@ public final class FlowPass<Scalar: KernelScalar> {
     isBack = false
     for workspace in workspaces { workspace.reset() }
     tape.reset()
+    // A little more, since arrays begin at multiples of 64 bytes.
+    if kept != .nothing { try tape.reserve(count * keptCount + 4096) }
     records.removeAll(keepingCapacity: true)
     let size = count * shape.count
     buffer = try workspaces[0].take(size)

@@ -33,11 +33,13 @@ public enum GradientMemory: Sendable, Hashable {
     case .flat: return (.nothing, max(count, 1))
     case .kept: return (.nets, max(count, 1))
     case .upTo(let limit):
-      for kept in [Kept.nets, .inputs] {
+      var kept = Kept.nets
+      while kept != .nothing {
         let units = limit / max(1, unit * bytes(kept))
         if units > 0 { return (kept, min(units * unit, max(count, 1))) }
+        kept = kept == .nets ? .inputs : .nothing
       }
-      return (.nothing, max(count, 1))
+      return (kept, max(count, 1))
     }
   }
 }

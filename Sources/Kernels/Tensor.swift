@@ -22,19 +22,33 @@ public enum TensorError: Error, Equatable, CustomStringConvertible {
 final class TensorStorage<Element: KernelScalar>: @unchecked Sendable {
   let base: UnsafeMutablePointer<Element>
   let count: Int
-  private let raw: UnsafeMutableRawPointer
+  /// Bytes that the system gave; 0 for memory from malloc.
+  private let mapped: Int
 
-  /// Zero-filled, by the system where the array is large: pages that nobody writes take no memory.
+  /// Zero-filled. A large array comes from the system and goes back to it at once; its pages take memory from when they
+  /// are written.
   init(count: Int) throws(TensorError) {
     let (bytes, overflow) = max(count, 1).multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
     guard !overflow, bytes <= Int.max - 64 else { throw .outOfMemory(bytes: Int.max) }
-    guard let raw = calloc(1, bytes + 64) else { throw .outOfMemory(bytes: bytes) }
-    self.raw = raw
-    base = raw.alignedUp(toMultipleOf: 64).bindMemory(to: Element.self, capacity: max(count, 1))
+    var raw: UnsafeMutableRawPointer?
+    if bytes >= Self.large {
+      raw = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+      if raw == MAP_FAILED { raw = nil }
+      mapped = bytes
+    } else {
+      if posix_memalign(&raw, 64, (bytes + 63) / 64 * 64) == 0, let raw { memset(raw, 0, bytes) }
+      mapped = 0
+    }
+    guard let raw else { throw .outOfMemory(bytes: bytes) }
+    base = raw.bindMemory(to: Element.self, capacity: max(count, 1))
     self.count = count
   }
 
-  deinit { free(raw) }
+  private static var large: Int { 1 << 18 }
+
+  deinit {
+    if mapped > 0 { munmap(base, mapped) } else { free(base) }
+  }
 }
 
 /// A dense row-major array with value semantics; images are NHWC, batch first.

@@ -31,6 +31,13 @@ public final class Workspace<Element: KernelScalar>: @unchecked Sendable {
     return chunks[chunk].memory[0..<count]
   }
 
+  /// Makes one chunk of at least so many elements, if nothing is taken and the first is smaller.
+  public func reserve(_ count: Int) throws(TensorError) {
+    guard chunk == 0, used == 0, chunks.isEmpty || chunks[0].memory.count < count else { return }
+    chunks = []
+    chunks = [try Storage(count: count)]
+  }
+
   private func note(_ count: Int) {
     used += count
     most = max(most, usedBefore + used)

@@ -1,0 +1,69 @@
+import AIPOFlowTesting
+import AIPOFlows
+import AIPOKernels
+import CAIPOAllocationCounting
+import Testing
+
+/// A pass after the first takes no memory: calls of malloc are counted.
+@Suite(.enabled(if: allocation_counting_works() != 0)) struct AllocationTests {
+  static let specs: [(name: String, spec: FlowSpec)] = [
+    ("Glow", .glow(levels: 2, steps: 2, hidden: 8)),
+    (
+      "Glow, smooth, learned base",
+      .glow(levels: 2, steps: 1, hidden: 6, base: .learnedGaussian, activation: .silu)
+    ),
+    ("RealNVP", .realNVP(levels: 2, couplings: 2, hidden: 6, blocks: 1)),
+  ]
+
+  /// The most calls for `least` bytes or more in three runs after two first ones.
+  private func calls(least: UInt = 0, _ body: () throws -> Void) rethrows -> Int {
+    for _ in 0..<2 { try body() }
+    var most = 0
+    for _ in 0..<3 {
+      allocation_counting_start(least)
+      try body()
+      most = max(most, allocation_counting_stop())
+    }
+    return most
+  }
+
+  @Test func callsAreCounted() throws {
+    #expect(calls { withExtendedLifetime(try? Tensor<Float>(shape: [100])) {} } > 0)
+  }
+
+  /// On one thread, and as seen by the caller of three, where each parallel region takes a closure's few bytes.
+  @Test(arguments: specs.indices, [1, 3]) func passesTakeNoMemory(_ index: Int, threads: Int) throws {
+    let flow = try Flow<Float>(
+      spec: Self.specs[index].spec, imageShape: ImageShape(height: 8, width: 8, channels: 1), seed: 1,
+      pool: ThreadPool(threads: threads))
+    try randomizeParameters(of: flow, seed: 2, scale: 0.05)
+    let least: UInt = threads == 1 ? 0 : 128
+    for count in [1, 5] {
+      let latents = try flow.sampleLatents(indices: 0..<count, temperature: 1, seed: 1)
+      let x = try flow.decode(latents).images
+      var (values, gradient) = ([Double](repeating: 0, count: count), try Tensor<Float>(shape: x.shape))
+      var (images, codes) = (gradient, latents)
+      var parameterGradient: [Float] = []
+      var latentGradient = try DecodeGradient<Float>()
+      for memory in [GradientMemory.automatic, .flat] {
+        flow.gradientMemory = memory
+        #expect(try calls(least: least) { try flow.evaluate(x, logProb: &values) } == 0)
+        #expect(try calls(least: least) { try flow.encode(x, latents: &codes, logDet: &values) } == 0)
+        #expect(try calls(least: least) { try flow.decode(latents, images: &images, logDet: &values) } == 0)
+        #expect(
+          try calls(least: least) { try flow.evaluateWithGradient(x, logProb: &values, gradient: &gradient) }
+            == 0)
+        #expect(
+          try calls(least: least) {
+            try flow.trainingGradient(x, nats: &values, gradient: &parameterGradient)
+          } == 0)
+        #expect(
+          try calls(least: least) {
+            try flow.decodeWithGradient(latents, &latentGradient) { result, part in
+              for i in part { result.logDetCotangent[i] = 1 }
+            }
+          } == 0)
+      }
+    }
+  }
+}
