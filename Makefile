@@ -16,7 +16,7 @@ else
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo test test-package test-dependent install format lint docs clean
+.PHONY: help setup build demo study test test-package test-dependent install format lint docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -29,6 +29,13 @@ build: setup ## the command, at .build/release/aipo
 
 demo: build ## reconstructs the shipped test images: a table, demo/report.html, pictures
 	scripts/demo .build/release/aipo
+
+# STUDY=Studies/paper.yaml for the paper's comparison, which takes hours.
+STUDY ?= Studies/quick.yaml
+
+study: build ## the comparison on 12 images, a quarter of an hour: runs/quick/report.html (STUDY=file.yaml)
+	mkdir -p runs
+	.build/release/aipo study $(STUDY) --out runs/$(basename $(notdir $(STUDY)))
 
 test: test-package test-dependent ## all tests
 

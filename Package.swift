@@ -55,6 +55,7 @@ let package = Package(
       name: "aipo-cli",
       dependencies: [
         "AIPO", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Yams", package: "Yams"),
       ],
       path: "Sources/aipo-cli"),
     .testTarget(

@@ -203,7 +203,7 @@ public struct LineChart: Sendable {
       inGap = false
     }
     let dense = points.count > 300 ? " dense" : ""
-    return #"<g class="series s\#(index % Self.colours)\#(dense)"><path d="\#(path)"/>\#(dots)</g>"#
+    return #"<g class="\#(Self.style(index))\#(dense)"><path d="\#(path)"/>\#(dots)</g>"#
   }
 
   private func legend(top: Double) -> (svg: String, bottom: Double) {
@@ -217,7 +217,7 @@ public struct LineChart: Sendable {
         y += 18
       }
       parts.append(
-        #"<g class="series s\#(k % Self.colours)"><path d="M\#(Markup.coordinate(x)) \#(Markup.coordinate(y - 4))h18"/></g>"#
+        #"<g class="\#(Self.style(k))"><path d="M\#(Markup.coordinate(x)) \#(Markup.coordinate(y - 4))h18"/></g>"#
       )
       parts.append(text(series.name, x: x + 25, y: y, class: "key"))
       x += length
@@ -236,6 +236,11 @@ public struct LineChart: Sendable {
   }
 
   private static let colours = 6
+
+  /// Where there are more curves than colours, further ones are dashed.
+  private static func style(_ index: Int) -> String {
+    "series s\(index % colours)" + (index < colours ? "" : index < 2 * colours ? " dashed" : " dotted")
+  }
 
   /// Colours of the light and the dark theme, as CSS variables.
   static let theme = """
@@ -262,6 +267,8 @@ public struct LineChart: Sendable {
     .chart .axis{stroke:var(--muted);stroke-width:1}
     .chart .mark{stroke:var(--muted);stroke-width:1;stroke-dasharray:3 3}
     .chart .series path{stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+    .chart .dashed path{stroke-dasharray:6 4}
+    .chart .dotted path{stroke-dasharray:1 4}
     .chart .dense path{stroke-width:1;opacity:.75}
 
     """

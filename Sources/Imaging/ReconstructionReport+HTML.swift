@@ -3,43 +3,24 @@ import AIPOKernels
 extension ReconstructionReport {
   /// The page. Throws only where a picture can't be encoded.
   public func html() throws(FileError) -> String {
-    var parts = [
-      "<!DOCTYPE html>",
-      #"<html lang="en"><head><meta charset="utf-8">"#,
-      #"<meta name="viewport" content="width=device-width, initial-scale=1">"#,
-      #"<meta name="color-scheme" content="light dark">"#,
-      "<title>\(Markup.escape(title))</title>",
-      "<style>\(ReportStyle.css)</style></head><body><main>",
-      "<header><h1>\(Markup.escape(title))</h1>",
-    ]
-    if !subtitle.isEmpty { parts.append(#"<p class="lead">\#(Markup.escape(subtitle))</p>"#) }
-    if sections.count > 1 {
-      let links = sections.enumerated().map { ##"<a href="#s\##($0)">\##(Markup.escape($1.title))</a>"## }
-      parts.append("<nav>\(links.joined())</nav>")
-    }
-    parts.append("</header>")
+    var parts = ReportPage.opening(
+      title: title, subtitle: subtitle,
+      links: sections.enumerated().map { ("s\($0)", $1.title) })
     for (k, section) in sections.enumerated() { parts.append(try Self.section(section, k)) }
-    parts.append("<footer>")
-    if !command.isEmpty { parts.append("<pre><code>\(Markup.escape(command))</code></pre>") }
-    parts.append(Self.fields(provenance, class: "facts"))
-    parts.append(
-      """
-      <p>PSNR in dB and SSIM after clipping to [0, 1]; means of dB. Objective = L<sub>recon</sub> + λ \
-      L<sub>reg</sub> in nats, constants included: −log p(y | x) and −log p(x) under the flow, whatever the \
-      method. An evaluation is one value and gradient of the flow. The solver finds a local solution; a lower \
-      objective is better at the same λ.</p></footer>
-      </main></body></html>
-
-      """)
+    parts += ReportPage.closing(
+      command: command, provenance: provenance,
+      note: """
+        PSNR in dB and SSIM after clipping to [0, 1]; means of dB. Objective = L<sub>recon</sub> + λ \
+        L<sub>reg</sub> in nats, constants included: −log p(y | x) and −log p(x) under the flow, whatever the \
+        method. An evaluation is one value and gradient of the flow. The solver finds a local solution; a lower \
+        objective is better at the same λ.
+        """)
     return parts.joined(separator: "\n")
   }
 
   private static func section(_ section: Section, _ index: Int) throws(FileError) -> String {
     let scale = ReportPicture.errorScale(section)
-    var parts = [#"<section id="s\#(index)"><h2>\#(Markup.escape(section.title))</h2>"#]
-    if !section.caption.isEmpty {
-      parts.append(#"<p class="caption">\#(Markup.escape(section.caption))</p>"#)
-    }
+    var parts = ReportPage.sectionOpening(id: "s\(index)", title: section.title, caption: section.caption)
     if !section.rows.isEmpty { parts.append(summary(section)) }
     if section.methods.count > 1 {
       parts.append(try comparison(section, scale))
@@ -47,17 +28,9 @@ extension ReconstructionReport {
       for entry in section.entries { parts.append(try card(entry, scale)) }
     }
     if section.methods.count > 1 { parts.append(everyFigure(section)) }
-    parts.append(fields(section.settings, class: "settings"))
+    parts.append(ReportPage.fields(section.settings, class: "settings"))
     parts.append("</section>")
     return parts.joined(separator: "\n")
-  }
-
-  private static func fields(_ fields: [Field], class name: String) -> String {
-    if fields.isEmpty { return "" }
-    let items = fields.map {
-      "<div><dt>\(Markup.escape($0.name))</dt><dd>\(Markup.escape($0.value))</dd></div>"
-    }
-    return #"<dl class="\#(name)">\#(items.joined())</dl>"#
   }
 
   private static func summary(_ section: Section) -> String {
@@ -153,7 +126,7 @@ extension ReconstructionReport {
     var parts = [#"<article class="card"><h3>\#(Markup.escape(entry.source))</h3>"#]
     parts.append(#"<div class="figures">\#(figures.joined())</div>"#)
     if let result = entry.results.first {
-      parts.append(fields(facts(result), class: "facts"))
+      parts.append(ReportPage.fields(facts(result), class: "facts"))
       parts.append(PathCharts([result]).html)
     }
     parts.append("</article>")

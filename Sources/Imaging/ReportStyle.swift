@@ -89,6 +89,17 @@ enum ReportStyle {
       .dense tr>:first-child{padding-left:0}
       .dense th:nth-child(2),.dense .words{text-align:left}
       .dense .first>*{border-top:1px solid var(--line)}
+      .panel{margin-top:2.6rem}
+      .panel h3{font-size:1.12rem;margin:0}
+      .study{font-size:.82rem;margin-top:1.1rem}
+      .study th,.study td{padding:.26rem 0 .26rem 1.15rem;white-space:nowrap}
+      .study tr>:first-child{padding-left:0}
+      .charts.wide{grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr))}
+      .charts.wide svg{max-width:36rem}
+      .strips{margin-top:1.2rem}
+      .strip{display:grid;grid-template-columns:11rem repeat(var(--columns),minmax(0,5rem));gap:.3rem;\
+      align-items:center;margin-top:.3rem}
+      .strip b{font-size:.8rem;font-weight:500;line-height:1.25;color:var(--muted);overflow-wrap:anywhere}
       footer{margin-top:4rem;padding-top:1.2rem;border-top:1px solid var(--line);color:var(--muted);\
       font-size:.82rem;max-width:none}
       footer p{max-width:52rem;margin:1.4rem 0 0}
@@ -105,6 +116,7 @@ enum ReportStyle {
       .row.head,.row figcaption{font-size:.76rem}
       .source{grid-column:1/-1;padding:0}
       .bars{display:none}
+      .strip{grid-template-columns:5rem repeat(var(--columns),minmax(0,1fr))}
       }
       @media print{
       :root{--surface:#fff;--page:#fff;--ink:#111;--muted:#555;--line:#d5d2cb;--good:#0f6a4a;\

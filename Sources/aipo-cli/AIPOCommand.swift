@@ -28,7 +28,7 @@ struct AIPOCommand: ParsableCommand {
     version: ProgramVersion.description,
     subcommands: [
       Info.self, Train.self, Sample.self, Encode.self, Decode.self, LogProb.self, Reconstruct.self,
-      Density.self, Grid.self, Bench.self,
+      Study.self, Density.self, Grid.self, Bench.self,
     ])
 
   static func main() {

@@ -14,11 +14,11 @@ import Testing
     try FlowModel.load(path: Self.folder.appending(path: name + ".safetensors").path)
   }
 
-  /// The 60 shipped test images.
+  /// The 100 shipped test images.
   private func testImages() throws -> TrainingImages {
-    let bytes = [UInt8](try Data(contentsOf: Self.folder.appending(path: "fashion-mnist-test-60.idx")))
-    // The header: magic 0x803, then 60, 28 and 28, big-endian.
-    try #require(Array(bytes.prefix(16)) == [0, 0, 8, 3, 0, 0, 0, 60, 0, 0, 0, 28, 0, 0, 0, 28])
+    let bytes = [UInt8](try Data(contentsOf: Self.folder.appending(path: "fashion-mnist-test-100.idx")))
+    // The header: magic 0x803, then 100, 28 and 28, big-endian.
+    try #require(Array(bytes.prefix(16)) == [0, 0, 8, 3, 0, 0, 0, 100, 0, 0, 0, 28, 0, 0, 0, 28])
     return try TrainingImages(
       shape: ImageShape(height: 28, width: 28, channels: 1), pixels: Array(bytes.dropFirst(16)))
   }
@@ -119,7 +119,7 @@ import Testing
     #expect(largest(kept, flat) <= 1e-8 * scale)
   }
 
-  /// The figures in the file are those of the parameters in it: the 60 shipped images, which are among the test images,
+  /// The figures in the file are those of the parameters in it: the 100 shipped images, which are among the test images,
   /// give their bits/dim within four standard errors.
   @Test(arguments: names) func figuresAreTheParameters(_ name: String) throws {
     let model = try model(name)
@@ -127,7 +127,7 @@ import Testing
     let validation = try #require(model.figures.validation)
     let found = try Evaluation.measure(
       model.makeFlow(Float.self), on: try testImages(), dequantization: model.dequantization)
-    #expect(found.images == 60 && test.images == 10_000)
+    #expect(found.images == 100 && test.images == 10_000)
     let error = (found.standardError * found.standardError + test.standardError * test.standardError)
       .squareRoot()
     #expect((found.bitsPerDim - test.bitsPerDim).magnitude <= 4 * error, "\(found), stored \(test)")

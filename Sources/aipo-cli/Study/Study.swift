@@ -1,0 +1,142 @@
+import AIPO
+import ArgumentParser
+
+/// `aipo study`: many reconstructions, compared.
+struct Study: Verb {
+  static let configuration = CommandConfiguration(
+    abstract: "Run a grid of reconstructions over many images and compare them.",
+    discussion: """
+      Writes results.csv (a line an image and cell), results.json (the summary),
+      report.html and results.md (its tables) to a folder. Every few images are
+      kept as they are done: the same command goes on where a run was stopped or
+      killed, and leaves the same bytes as one that never was.
+
+      The YAML's keys:
+        title     of the report
+        about     a sentence or more (optional)
+        options   what all cells have in common: flags of 'aipo reconstruct' without
+                  their dashes; true for a flag without a value
+        variants  a list of options that are compared on every problem (optional)
+        grids     a list of
+          name      of the section in the report
+          about     a sentence or more (optional)
+          options   these add to the ones above or replace them
+          variants  in place of the ones above (optional)
+          draws     a number: so many random combinations, counted, in place of all;
+                    a draw's number is its seed unless the options have one (optional)
+      A list of values stands for each of them. In options it makes a problem each,
+      in variants a row each of the tables; seeds and indices only add samples. A
+      problem's first variant is the one that the others are compared with.
+
+      Examples:
+        aipo study Studies/quick.yaml --out quick
+        aipo study mine.yaml --out mine --model run/model.safetensors --json
+      """)
+
+  @Argument(help: "The study.", completion: .file(extensions: ["yaml", "yml"]))
+  var file: String
+
+  @Option(
+    help: ArgumentHelp("The study's folder; made, or gone on with.", valueName: "folder"),
+    completion: .directory)
+  var out: String
+
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var common: CommonOptions
+
+  /// The command that makes the study again. The folder is the one thing in it that decides nothing, so that
+  /// its name isn't in the files.
+  private var command: String {
+    var name = file.split(separator: "/").last.map(String.init) ?? file
+    if let dot = name.lastIndex(of: "."), dot != name.startIndex { name = String(name[..<dot]) }
+    var words = ["aipo", "study", Provenance.quoted(file), "--out", Provenance.quoted(name)]
+    for option in defaults { words += ["--\(option.name)", Provenance.quoted(option.value)] }
+    return words.joined(separator: " ")
+  }
+
+  /// What the flags set for cells that leave it open.
+  private var defaults: [StudyOption] {
+    [
+      ("model", model.model), ("seed", common.givenSeed.map { "\($0)" }),
+      ("precision", common.givenPrecision?.rawValue),
+    ].compactMap { name, value in value.map { StudyOption(name: name, value: $0) } }
+  }
+
+  func perform() throws -> ExitStatus {
+    let bytes = try InputFile.bytes(path: file, limit: ConfigDocument.sizeLimit)
+    let plan = try StudyReader(
+      yaml: String(decoding: bytes, as: UTF8.self), path: file, defaults: defaults, seed: common.seed
+    ).plan()
+    let runFolder = try StudyFolder.check(out)
+    let models = try StudyModels(plan.cells, common: common)
+    // The solver looks up between evaluations, and writing what is there takes a moment.
+    Interrupt.install(grace: 20)
+    let runner = StudyRunner(plan: plan, models: models, common: common)
+    let sizes = try runner.sizes()
+    if let interrupted = Interrupt.status { return interrupted }
+    let folder = try StudyFolder(
+      runFolder,
+      identity: StudyIdentity(
+        version: ProgramVersion.number, kernels: ProgramVersion.kernels,
+        models: models.sources.mapValues(\.checksum), cells: plan.cells.map(\.command)))
+    try runner.run(sizes: sizes, folder: folder)
+    return try finish(
+      plan, models, results: runner.results(sizes: sizes, folder: folder), total: sizes.reduce(0, +))
+  }
+
+  /// Writes what the solves come to, and gives the exit code.
+  private func finish(_ plan: StudyPlan, _ models: StudyModels, results: [[StudySolve]], total: Int) throws
+    -> ExitStatus
+  {
+    let solves = Array(results.joined())
+    guard !solves.isEmpty else { return Interrupt.status ?? .done }
+    let summary = StudySummary(plan, results: results)
+    let provenance = provenance(models)
+    let records = StudyRecords(
+      plan: plan, summary: summary, results: results, total: total, provenance: provenance)
+    let report = StudyReportBuilder(
+      plan: plan, summary: summary, total: total, command: command, provenance: provenance
+    ).report()
+    try AtomicFile.write(records.csv, to: "\(out)/results.csv")
+    try AtomicFile.write(records.json.pretty + "\n", to: "\(out)/results.json")
+    try AtomicFile.write(report.markdown(), to: "\(out)/results.md")
+    try report.write(to: "\(out)/report.html")
+    try common.printJSON(records.json)
+    try common.print(Self.text(summary, done: solves.count, total: total, out: out))
+    if let interrupted = Interrupt.status { return interrupted }
+    let failed = solves.filter { $0.end == .notFinite }
+    guard let first = failed.first else { return .done }
+    Console.error(
+      "aipo: \(failed.count) of \(solves.count) results aren't finite, the first of them that of "
+        + "\(first.sample.source)#\(first.sample.index) (\(first.reason))")
+    return .noResult
+  }
+
+  private func provenance(_ models: StudyModels) -> [(String, JSONValue)] {
+    var names: [String: String] = [:]
+    for source in models.sources.values { names[source.name] = source.checksum }
+    return [
+      ("version", .string(ProgramVersion.number)), ("kernels", .string(ProgramVersion.kernels)),
+      ("seed", .unsigned(common.seed)),
+      ("models", .object(names.sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) })),
+      ("command", .string(command)),
+    ]
+  }
+
+  private static func text(_ summary: StudySummary, done: Int, total: Int, out: String) -> String {
+    var table = TextTable(["", "solves"] + StudyEnd.allCases.map(\.words))
+    for grid in summary.grids {
+      let tally = StudySummary.tally(grid.solves.map(\.solve))
+      table.add([grid.grid.name, "\(grid.solves.count)"] + tally.map { "\($0.count)" })
+    }
+    if summary.grids.count > 1 {
+      table.addRule()
+      table.add(["all", "\(done)"] + summary.tally.map { "\($0.count)" })
+    }
+    let end =
+      done == total
+      ? "\(out)/report.html shows everything"
+      : "\(done) of \(total) solves are done; the same command goes on"
+    return table.text + "\n" + end
+  }
+}

@@ -1,0 +1,75 @@
+import AIPO
+
+/// Objective and PSNR against evaluations, means over the images.
+struct StudyCharts {
+  private let panel: StudySummary.Panel
+  /// Below this an objective counts as the best.
+  private static let resolution = 0.05
+
+  init(_ panel: StudySummary.Panel) { self.panel = panel }
+
+  var charts: [LineChart] {
+    var objectives: [LineChart.Series] = []
+    var qualities: [LineChart.Series] = []
+    var levels: [(label: String, psnr: Double)] = []
+    for row in panel.rows {
+      let solves = row.solves.filter { $0.course != nil && $0.objective != nil }
+      guard !solves.isEmpty else {
+        if let psnr = row.estimate(\.psnr)?.mean { levels.append((row.label, psnr)) }
+        continue
+      }
+      let best = panel.best(for: row)
+      let objective = curve(solves) { solve, mark in
+        let target = StudySummary.Panel.Target(sample: solve.sample, lambda: solve.lambda)
+        guard let value = StudyCourse.value(solve.course?.objective ?? [], at: mark), let least = best[target]
+        else { return nil }
+        return max(value - least, 0)
+      }
+      objectives.append(
+        LineChart.Series(
+          name: row.label, x: objective.x, y: objective.y.map { $0.map { max($0, Self.resolution) } }))
+      let quality = curve(solves) { solve, mark in
+        StudyCourse.value(solve.course?.psnr ?? [], at: mark)
+      }
+      if quality.y.contains(where: { $0 != nil }) {
+        qualities.append(LineChart.Series(name: row.label, x: quality.x, y: quality.y))
+      }
+    }
+    guard !objectives.isEmpty else { return [] }
+    let x = objectives.flatMap(\.x)
+    if let low = x.min(), let high = x.max() {
+      qualities += levels.map { LineChart.Series(name: $0.label, x: [low, high], y: [$0.psnr, $0.psnr]) }
+    }
+    var charts = [
+      LineChart(
+        title: "Objective above the best found", xLabel: "evaluations", yLabel: "nats", xScale: .logarithmic,
+        yScale: .logarithmic, series: objectives)
+    ]
+    if !qualities.isEmpty {
+      charts.append(
+        LineChart(
+          title: "PSNR", xLabel: "evaluations", yLabel: "dB", xScale: .logarithmic, series: qualities))
+    }
+    return charts.map { chart in
+      var chart = chart
+      chart.height = 320 + 18 * Double(chart.series.count / 4)
+      return chart
+    }
+  }
+
+  /// The mean over the solves at every mark that all have reached, until the last of them has ended.
+  private func curve(_ solves: [StudySolve], _ value: (StudySolve, Int) -> Double?) -> (
+    x: [Double], y: [Double?]
+  ) {
+    let count = solves.map { $0.course?.objective.count ?? 0 }.max() ?? 0
+    var x: [Double] = []
+    var y: [Double?] = []
+    for mark in 0..<count {
+      let values = solves.compactMap { value($0, mark) }
+      guard values.count == solves.count else { continue }
+      x.append(Double(StudyCourse.marks[mark]))
+      y.append(values.reduce(0, +) / Double(values.count))
+    }
+    return (x, y)
+  }
+}

@@ -1,0 +1,292 @@
+import AIPO
+import Yams
+
+/// Reads a study's YAML. Throws `ConfigError`, naming line and key, for what isn't as `aipo help study`
+/// describes it or isn't a command that `reconstruct` would take.
+struct StudyReader {
+  private let document: ConfigDocument
+  /// Options for cells that don't have them.
+  private let defaults: [StudyOption]
+  /// Of the grids' random draws.
+  private let seed: UInt64
+
+  init(yaml: String, path: String, defaults: [StudyOption], seed: UInt64) throws(ConfigError) {
+    document = try ConfigDocument(yaml: yaml, path: path)
+    self.defaults = defaults
+    self.seed = seed
+  }
+
+  /// More cells than anybody means.
+  private static let mostCells = 100_000
+
+  /// Options of `reconstruct` that a study sets itself or that change no result.
+  private static let reserved: Set<String> = [
+    "out", "report", "sheet", "trace", "json", "quiet", "verbose", "threads", "help", "version",
+  ]
+
+  /// An option with the values it takes, and where they stand.
+  private struct Axis {
+    var name: String
+    var path: String
+    var key: Node
+    var values: [(text: String, node: Node)]
+    var isList: Bool
+  }
+
+  private typealias Choice = (axis: Axis, value: (text: String, node: Node))
+
+  func plan() throws(ConfigError) -> StudyPlan {
+    var plan = StudyPlan(title: "", about: "", grids: [])
+    var options: [Axis] = []
+    var variants: [[Axis]] = [[]]
+    var grids: Node?
+    for (name, node) in try document.members(of: document.root, section: "") {
+      switch name {
+      case "title": plan.title = try text(node.value, name)
+      case "about": plan.about = try text(node.value, name)
+      case "options": options = try axes(node.value, name)
+      case "variants": variants = try self.variants(node.value, name)
+      case "grids": grids = node.value
+      default:
+        throw document.unknownKey(
+          name, at: node.key, known: ["title", "about", "options", "variants", "grids"])
+      }
+    }
+    guard !plan.title.isEmpty else { throw missing("title", at: document.root) }
+    guard let grids else { throw missing("grids", at: document.root) }
+    for (k, node) in try items(grids, "grids").enumerated() {
+      plan.grids.append(try grid(node, "grids.\(k)", number: k, options, variants))
+      guard plan.cells.count <= Self.mostCells else {
+        throw document.error(
+          "grids.\(k)", at: node, found: "more than \(Self.mostCells) cells", expected: "fewer")
+      }
+    }
+    return plan
+  }
+
+  private func grid(_ node: Node, _ path: String, number: Int, _ shared: [Axis], _ all: [[Axis]])
+    throws(ConfigError) -> StudyGrid
+  {
+    var grid = StudyGrid(name: "", about: "", isDrawn: false, cells: [])
+    var options = shared
+    var variants = all
+    var draws: Int?
+    for (name, node) in try document.members(of: node, section: path) {
+      let key = "\(path).\(name)"
+      switch name {
+      case "name": grid.name = try text(node.value, key)
+      case "about": grid.about = try text(node.value, key)
+      case "options": options = Self.merge(shared, try axes(node.value, key))
+      case "variants": variants = try self.variants(node.value, key)
+      case "draws":
+        guard let count = node.value.scalar.flatMap({ Int($0.string) }), (1...Self.mostCells).contains(count)
+        else {
+          throw document.error(
+            key, at: node.value, found: node.value.kind, expected: "an integer from 1 to \(Self.mostCells)")
+        }
+        draws = count
+      default:
+        throw document.unknownKey(
+          key, at: node.key, known: ["name", "about", "options", "variants", "draws"].map { "\(path).\($0)" })
+      }
+    }
+    guard !grid.name.isEmpty else { throw missing("\(path).name", at: node) }
+    if let draws {
+      grid.isDrawn = true
+      grid.cells = try drawn(draws, grid: number, options, variants, at: node)
+    } else {
+      grid.cells = try combined(options, variants, at: node)
+    }
+    return grid
+  }
+
+  // MARK: Cells
+
+  /// Every combination: of the options, which make a problem each, and with each of them of a variant's.
+  private func combined(_ options: [Axis], _ variants: [[Axis]], at node: Node) throws(ConfigError)
+    -> [StudyCell]
+  {
+    // What a variant sets tells variants apart, also in those that leave it to the options.
+    let names = Set(variants.joined().map(\.name))
+    let problems = options.filter { !names.contains($0.name) }
+    let left = options.filter { names.contains($0.name) }
+    var size = Self.size(problems) * variants.reduce(0.0) { $0 + Self.size(Self.merge(left, $1)) }
+    if size.isNaN { size = .infinity }
+    guard size <= Double(Self.mostCells) else {
+      throw document.error(
+        "grids", at: node, found: "\(size) cells in one grid", expected: "at most \(Self.mostCells)")
+    }
+    var cells: [StudyCell] = []
+    var seen: Set<[StudyOption]> = []
+    for problem in Self.product(problems) {
+      for variant in variants {
+        for choice in Self.product(Self.merge(left, variant)) {
+          let cell = try cell(problem: problem, variant: choice, at: node)
+          guard seen.insert(cell.options).inserted else {
+            throw document.error(
+              "grids", at: node, found: "'\(cell.command)' twice", expected: "every cell of a grid once")
+          }
+          cells.append(cell)
+        }
+      }
+    }
+    return cells
+  }
+
+  /// Random combinations. A draw's number is its seed unless the options have one.
+  private func drawn(_ count: Int, grid: Int, _ options: [Axis], _ variants: [[Axis]], at node: Node)
+    throws(ConfigError) -> [StudyCell]
+  {
+    var cells: [StudyCell] = []
+    for draw in 0..<count {
+      var random = Philox(seed: seed, index: UInt64(grid) << 32 | UInt64(draw), purpose: .study)
+      func pick<Item>(_ items: [Item]) -> Item { items[Int(random.uniform() * Double(items.count))] }
+      let axes = Self.merge(options, pick(variants))
+      let choice = axes.map { ($0, pick($0.values)) }
+      cells.append(
+        try cell(problem: [], variant: choice, also: [StudyOption(name: "seed", value: "\(draw)")], at: node))
+    }
+    return cells
+  }
+
+  private func cell(problem: [Choice], variant: [Choice], also: [StudyOption] = [], at node: Node)
+    throws(ConfigError) -> StudyCell
+  {
+    func options(_ choices: [Choice]) -> [StudyOption] {
+      choices.map { StudyOption(name: $0.axis.name, value: $0.value.text) }
+    }
+    var all = options(problem) + options(variant)
+    for option in also + defaults where !all.contains(where: { $0.name == option.name }) {
+      all.append(option)
+    }
+    func telling(_ choices: [Choice]) -> [StudyOption] {
+      options(choices.filter { !StudyOption.sampling.contains($0.axis.name) })
+    }
+    return StudyCell(
+      options: all, problem: telling(problem.filter(\.axis.isList)), variant: telling(variant),
+      reconstruct: try parse(all, problem + variant, at: node))
+  }
+
+  private func parse(_ options: [StudyOption], _ choices: [Choice], at node: Node) throws(ConfigError)
+    -> Reconstruct
+  {
+    let command: Reconstruct
+    do {
+      command = try Reconstruct.parse(options.map(\.flag).filter { !$0.isEmpty })
+    } catch {
+      let message = Reconstruct.message(for: error)
+      // The parser names the flag that it means first.
+      let places = choices.compactMap { choice -> (Range<String.Index>, Choice)? in
+        guard let range = Self.range(ofFlag: choice.axis.name, in: message) else { return nil }
+        return (range, choice)
+      }
+      guard let (_, choice) = places.min(by: { $0.0.lowerBound < $1.0.lowerBound }) else {
+        throw document.error("grids", at: node, found: "cells without it", expected: message)
+      }
+      if message.hasPrefix("Unknown option") {
+        throw document.error(
+          choice.axis.path, at: choice.axis.key, found: "an unknown key",
+          expected: "an option of 'aipo reconstruct', as its help lists them")
+      }
+      throw document.error(
+        choice.axis.path, at: choice.value.node, found: "\"\(choice.value.text)\"",
+        expected: "what 'aipo reconstruct' takes: \(message)")
+    }
+    if command.solver.method.methods.count != 1,
+      let choice = choices.first(where: { $0.axis.name == "method" })
+    {
+      throw document.error(
+        choice.axis.path, at: choice.value.node, found: "\"\(choice.value.text)\"",
+        expected: "one method; several are a list, [a, b]")
+    }
+    return command
+  }
+
+  /// Where a message names a flag.
+  private static func range(ofFlag name: String, in message: String) -> Range<String.Index>? {
+    message.ranges(of: "--" + name).first { range in
+      guard range.upperBound < message.endIndex else { return true }
+      let next = message[range.upperBound]
+      return !next.isLetter && !next.isNumber && next != "-"
+    }
+  }
+
+  // MARK: Combinations
+
+  private static func size(_ axes: [Axis]) -> Double { axes.reduce(1) { $0 * Double($1.values.count) } }
+
+  /// The first axis changes slowest.
+  private static func product(_ axes: [Axis]) -> [[Choice]] {
+    axes.reduce([[]]) { combinations, axis in
+      combinations.flatMap { combination in axis.values.map { combination + [(axis, $0)] } }
+    }
+  }
+
+  /// `axes` with those of `others` in their place or after them.
+  private static func merge(_ axes: [Axis], _ others: [Axis]) -> [Axis] {
+    var result = axes
+    for other in others {
+      if let place = result.firstIndex(where: { $0.name == other.name }) {
+        result[place] = other
+      } else {
+        result.append(other)
+      }
+    }
+    return result
+  }
+
+  // MARK: Nodes
+
+  private func axes(_ node: Node, _ path: String) throws(ConfigError) -> [Axis] {
+    var axes: [Axis] = []
+    for (name, node) in try document.members(of: node, section: path) {
+      let key = "\(path).\(name)"
+      if Self.reserved.contains(name) {
+        throw document.error(
+          key, at: node.key, found: "an option that a study sets itself", expected: "one that decides results"
+        )
+      }
+      let isList = node.value.sequence != nil
+      var values: [(String, Node)] = []
+      for item in isList ? try items(node.value, key) : [node.value] {
+        let value = try text(item, key, expected: "a value or a list of values")
+        if values.contains(where: { $0.0 == value }) {
+          throw document.error(key, at: item, found: "\"\(value)\" twice", expected: "every value once")
+        }
+        values.append((value, item))
+      }
+      axes.append(Axis(name: name, path: key, key: node.key, values: values, isList: isList))
+    }
+    return axes
+  }
+
+  private func variants(_ node: Node, _ path: String) throws(ConfigError) -> [[Axis]] {
+    var result: [[Axis]] = []
+    for (k, item) in try items(node, path).enumerated() { result.append(try axes(item, "\(path).\(k)")) }
+    return result
+  }
+
+  private func items(_ node: Node, _ path: String) throws(ConfigError) -> [Node] {
+    guard let sequence = node.sequence, !sequence.isEmpty else {
+      throw document.error(path, at: node, found: node.kind, expected: "a list of at least one")
+    }
+    return Array(sequence)
+  }
+
+  private func text(_ node: Node, _ path: String, expected: String = "one value") throws(ConfigError)
+    -> String
+  {
+    guard case .scalar(let scalar) = node else {
+      throw document.error(path, at: node, found: node.kind, expected: expected)
+    }
+    let isPlain = scalar.style == .plain || scalar.style == .any
+    if scalar.string.isEmpty || isPlain && (scalar.string == "~" || scalar.string == "null") {
+      throw document.error(path, at: node, found: "no value", expected: expected)
+    }
+    return scalar.string
+  }
+
+  private func missing(_ key: String, at node: Node) -> ConfigError {
+    document.error(key, at: node, found: "no such key", expected: "one")
+  }
+}

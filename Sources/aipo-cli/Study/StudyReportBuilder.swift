@@ -1,0 +1,185 @@
+import AIPO
+
+/// Makes the report of a study from its summary.
+struct StudyReportBuilder {
+  private typealias Table = StudyReport.Table
+  private typealias Cell = StudyReport.Table.Cell
+
+  let plan: StudyPlan
+  let summary: StudySummary
+  /// Solves that the study asks for.
+  let total: Int
+  let command: String
+  let provenance: [(String, JSONValue)]
+
+  func report() -> StudyReport {
+    let done = summary.grids.reduce(0) { $0 + $1.solves.count }
+    var subtitle = plan.about
+    if done < total { subtitle += (subtitle.isEmpty ? "" : " ") + "Unfinished: \(done) of \(total) solves." }
+    return StudyReport(
+      title: plan.title, subtitle: subtitle, command: command,
+      provenance: provenance.flatMap { name, value -> [StudyReport.Field] in
+        switch value {
+        // The command has a place of its own.
+        case _ where name == "command": []
+        case .object(let members): members.map { StudyReport.Field($0, $1.text) }
+        default: [StudyReport.Field(name, value.text)]
+        }
+      },
+      sections: summary.grids.map(section) + [endings(total: done)])
+  }
+
+  private func section(_ grid: StudySummary.Grid) -> StudyReport.Section {
+    StudyReport.Section(
+      title: grid.grid.name, caption: grid.grid.about,
+      tables: grid.grid.isDrawn ? [draws(grid)] : overview(grid),
+      panels: grid.panels.map { panel in
+        StudyReport.Panel(
+          title: panel.title, tables: [figures(panel)] + StudyStarts(panel).tables,
+          charts: StudyCharts(panel).charts, strips: strips(panel),
+          commands: panel.rows.flatMap(\.commands))
+      })
+  }
+
+  // MARK: Tables
+
+  /// Mean PSNR of every variant on every problem.
+  private func overview(_ grid: StudySummary.Grid) -> [Table] {
+    guard grid.panels.count > 1 else { return [] }
+    var labels: [String] = []
+    for row in grid.panels.flatMap(\.rows) where !labels.contains(row.label) { labels.append(row.label) }
+    let means = labels.map { label in
+      grid.panels.map { panel in panel.rows.first { $0.label == label }?.estimate(\.psnr) }
+    }
+    let best = grid.panels.indices.map { column in means.compactMap { $0[column]?.mean }.max() }
+    let rows = zip(labels, means).map { label, row in
+      [Cell(label)]
+        + row.enumerated().map { column, estimate in
+          Cell(StudyText.estimate(estimate, 2), isBest: labels.count > 1 && estimate?.mean == best[column])
+        }
+    }
+    guard means.joined().contains(where: { $0 != nil }) else { return [] }
+    return [Table(caption: "PSNR, dB", columns: [""] + grid.panels.map(\.title), rows: rows)]
+  }
+
+  /// The figures of one problem, with paired differences from its first variant.
+  private func figures(_ panel: StudySummary.Panel) -> Table {
+    let first = panel.rows[0]
+    let best = panel.rows.compactMap { $0.estimate(\.psnr)?.mean }.max()
+    var rows = [[Cell]]()
+    if let observed = first.estimate(\.psnrObserved) {
+      rows.append(
+        [Cell("observed"), Cell("\(observed.count)"), Cell(StudyText.estimate(observed, 2))]
+          + [Cell](repeating: Cell("–"), count: 8))
+    }
+    for (k, row) in panel.rows.enumerated() {
+      let psnr = row.estimate(\.psnr)
+      let converged = row.solves.count { $0.converged }
+      rows.append([
+        Cell(row.label), Cell("\(row.solves.count)"),
+        Cell(StudyText.estimate(psnr, 2), isBest: panel.rows.count > 1 && psnr != nil && psnr?.mean == best),
+        Cell(k == 0 ? "–" : StudyText.difference(row.psnrDifference(from: first), 2)),
+        Cell(StudyText.estimate(row.estimate(\.ssim), 3)),
+        Cell(StudyText.estimate(row.estimate(\.objective), 1)),
+        Cell(k == 0 ? "–" : StudyText.difference(row.objectiveDifference(from: first), 2)),
+        Cell(StudyText.range(row.solves.map(\.lambda))),
+        Cell(StudyText.estimate(row.estimate { Double($0.evaluations) }, 0)),
+        Cell(StudyText.estimate(row.estimate { $0.course?.withinOneNat.map(Double.init) }, 0)),
+        Cell(row.solves.isEmpty ? "–" : "\(converged)/\(row.solves.count)"),
+      ])
+    }
+    return Table(
+      caption: panel.rows.count > 1 ? "Δ: paired difference from \(first.label)" : "",
+      columns: [
+        "", "Images", "PSNR, dB", "Δ PSNR", "SSIM", "Objective, nats", "Δ objective", "λ", "Evaluations",
+        "to 1 nat", "Converged",
+      ], rows: rows
+    ).withoutEmptyColumns
+  }
+
+  /// How the solves with each value of each option ended.
+  private func draws(_ grid: StudySummary.Grid) -> Table {
+    var names: [String] = []
+    for option in grid.solves.flatMap(\.options) where !names.contains(option.name) {
+      names.append(option.name)
+    }
+    var rows = [[Cell]]()
+    for name in names where name != "seed" {
+      var values: [String] = []
+      var solves: [String: [StudySolve]] = [:]
+      for (options, solve) in grid.solves {
+        guard let value = options.first(where: { $0.name == name })?.value else { continue }
+        if solves[value] == nil { values.append(value) }
+        solves[value, default: []].append(solve)
+      }
+      guard values.count > 1 else { continue }
+      for value in values.sorted(by: StudyText.precedes) {
+        rows.append(Self.endings(StudyOption(name: name, value: value).words, solves[value] ?? []))
+      }
+    }
+    rows.append(Self.endings("all", grid.solves.map(\.solve)))
+    return Table(columns: Self.endingColumns, rows: rows)
+  }
+
+  /// How all solves of all grids ended.
+  private func endings(total: Int) -> StudyReport.Section {
+    var rows = summary.grids.map { Self.endings($0.grid.name, $0.solves.map(\.solve)) }
+    if rows.count > 1 { rows.append(Self.endings("all", summary.grids.flatMap { $0.solves.map(\.solve) })) }
+    var reasons: [String: Int] = [:]
+    for solve in summary.grids.flatMap(\.solves) { reasons[solve.solve.reason, default: 0] += 1 }
+    let ordered = reasons.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+    return StudyReport.Section(
+      title: "How the solves ended",
+      tables: [
+        Table(columns: Self.endingColumns, rows: rows),
+        Table(columns: ["Reason", "Solves"], rows: ordered.map { [Cell($0.key), Cell("\($0.value)")] }),
+      ])
+  }
+
+  private static let endingColumns =
+    ["", "Solves"] + StudyEnd.allCases.map(\.words) + ["Evaluations", "PSNR, dB"]
+
+  private static func endings(_ label: String, _ solves: [StudySolve]) -> [Cell] {
+    [Cell(label), Cell("\(solves.count)")] + StudySummary.tally(solves).map { Cell("\($0.count)") }
+      + [
+        Cell(StudyText.estimate(Estimate(solves.map { Double($0.evaluations) }), 0)),
+        Cell(StudyText.estimate(Estimate(solves.map(\.psnr)), 2)),
+      ]
+  }
+
+  // MARK: Pictures
+
+  private func strips(_ panel: StudySummary.Panel) -> [StudyReport.Strip] {
+    var samples: [StudySolve.Sample] = []
+    var pictures: [StudySolve.Sample: StudyPicture] = [:]
+    for solve in panel.rows[0].solves {
+      if let picture = solve.picture, pictures[solve.sample] == nil {
+        pictures[solve.sample] = picture
+        samples.append(solve.sample)
+      }
+    }
+    guard !samples.isEmpty else { return [] }
+    var strips = [
+      StudyReport.Strip(
+        label: "truth", images: samples.map { pictures[$0].flatMap { p in p.truth.flatMap { p.tensor($0) } } }
+      ),
+      StudyReport.Strip(
+        label: panel.observedWords,
+        images: samples.map { pictures[$0].flatMap { $0.tensor($0.observed, missing: $0.missing) } }),
+    ].filter { $0.images.contains { $0 != nil } }
+    for row in panel.rows {
+      let solves = row.bySample
+      strips.append(
+        StudyReport.Strip(
+          label: row.label, images: samples.map { solves[$0]?.picture.flatMap { $0.tensor($0.image) } }))
+    }
+    return strips
+  }
+}
+
+extension StudySummary.Panel {
+  /// What the picture of an observation shows.
+  fileprivate var observedWords: String {
+    rows.first?.commands.first?.contains("--task sense") == true ? "observed, A⁺y" : "observed"
+  }
+}

@@ -1,0 +1,175 @@
+import AIPO
+
+/// A mean with its standard error, s/√n with s² = Σ(x − x̄)²/(n − 1).
+struct Estimate {
+  let mean: Double
+  /// Nil for one value.
+  let standardError: Double?
+  let count: Int
+
+  /// Of what is there; nil where nothing is.
+  init?(_ values: [Double?]) {
+    let present = values.compactMap { $0 }
+    guard !present.isEmpty else { return nil }
+    count = present.count
+    let mean = present.reduce(0, +) / Double(count)
+    self.mean = mean
+    let square = present.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
+    standardError = count > 1 ? (square / Double(count - 1) / Double(count)).squareRoot() : nil
+  }
+
+  var json: JSONValue {
+    .object([
+      ("mean", .number(mean)), ("standardError", .optional(standardError)), ("count", .int(count)),
+    ])
+  }
+}
+
+/// What a study's grids say, from the solves.
+struct StudySummary {
+  /// A variant on a problem: one cell, or several that differ in seed or images.
+  struct Row {
+    var label: String
+    var variant: [StudyOption]
+    var commands: [String]
+    var solves: [StudySolve]
+
+    /// By sample; the first of equals.
+    var bySample: [StudySolve.Sample: StudySolve] {
+      Dictionary(solves.map { ($0.sample, $0) }) { first, _ in first }
+    }
+
+    func option(_ name: String) -> String? { variant.first { $0.name == name }?.value }
+
+    func estimate(_ value: (StudySolve) -> Double?) -> Estimate? { Estimate(solves.map(value)) }
+  }
+
+  /// A problem with its variants.
+  struct Panel {
+    var title: String
+    var rows: [Row]
+  }
+
+  struct Grid {
+    var grid: StudyGrid
+    /// Empty for random draws.
+    var panels: [Panel]
+    /// With its cell's options, in order.
+    var solves: [(options: [StudyOption], solve: StudySolve)]
+  }
+
+  let grids: [Grid]
+
+  /// `results` are the solves of every cell, in the plan's order.
+  init(_ plan: StudyPlan, results: [[StudySolve]]) {
+    var grids: [Grid] = []
+    var first = 0
+    for grid in plan.grids {
+      let own = Array(results[first..<(first + grid.cells.count)])
+      first += grid.cells.count
+      grids.append(
+        Grid(
+          grid: grid, panels: grid.isDrawn ? [] : Self.panels(grid, own),
+          solves: zip(grid.cells, own).flatMap { cell, solves in solves.map { (cell.options, $0) } }))
+    }
+    self.grids = grids
+  }
+
+  private static func panels(_ grid: StudyGrid, _ results: [[StudySolve]]) -> [Panel] {
+    let labels = labels(grid)
+    var panels: [Panel] = []
+    var places: [[StudyOption]: Int] = [:]
+    for (cell, solves) in zip(grid.cells, results) {
+      let place = places[cell.problem] ?? panels.count
+      if place == panels.count {
+        places[cell.problem] = place
+        let words = cell.problem.map(\.words).joined(separator: ", ")
+        panels.append(Panel(title: words.isEmpty ? grid.name : words, rows: []))
+      }
+      if let row = panels[place].rows.firstIndex(where: { $0.variant == cell.variant }) {
+        panels[place].rows[row].solves += solves
+        panels[place].rows[row].commands.append(cell.command)
+      } else {
+        panels[place].rows.append(
+          Row(
+            label: labels[cell.variant] ?? "", variant: cell.variant, commands: [cell.command],
+            solves: solves))
+      }
+    }
+    return panels
+  }
+
+  /// What tells a grid's variants apart, in words: what takes several values, or else what only some have.
+  private static func labels(_ grid: StudyGrid) -> [[StudyOption]: String] {
+    var values: [String: Set<String>] = [:]
+    for option in grid.cells.flatMap(\.variant) { values[option.name, default: []].insert(option.value) }
+    func label(_ cell: StudyCell, _ isTelling: (String) -> Bool) -> String {
+      let options = cell.variant.filter { $0.name == "method" || isTelling($0.name) }
+      let words = options.map(\.words)
+      return words.isEmpty ? cell.method.rawValue : words.joined(separator: ", ")
+    }
+    func all(_ isTelling: (String) -> Bool) -> [[StudyOption]: String] {
+      Dictionary(grid.cells.map { ($0.variant, label($0, isTelling)) }) { first, _ in first }
+    }
+    let short = all { (values[$0]?.count ?? 0) > 1 }
+    return Set(short.values).count == short.count ? short : all { _ in true }
+  }
+
+  /// How many solves ended in each way.
+  static func tally(_ solves: [StudySolve]) -> [(end: StudyEnd, count: Int)] {
+    StudyEnd.allCases.map { end in (end, solves.count { $0.end == end }) }
+  }
+
+  var tally: [(end: StudyEnd, count: Int)] { Self.tally(grids.flatMap { $0.solves.map(\.solve) }) }
+}
+
+extension StudySummary.Row {
+  /// Whether objectives can be compared: they are of the same density.
+  func sharesPrior(with other: Self) -> Bool {
+    option("model") == other.option("model") && option("noise") == other.option("noise")
+  }
+
+  /// The mean of this row's PSNR minus another's over the samples that both have.
+  func psnrDifference(from other: Self) -> Estimate? {
+    let others = other.bySample
+    return Estimate(
+      solves.map { solve in
+        guard let a = solve.psnr, let b = others[solve.sample]?.psnr else { return nil }
+        return a - b
+      })
+  }
+
+  /// The same of the objective, over the samples solved at the same λ.
+  func objectiveDifference(from other: Self) -> Estimate? {
+    guard sharesPrior(with: other) else { return nil }
+    let others = other.bySample
+    return Estimate(
+      solves.map { solve in
+        guard let b = others[solve.sample], b.lambda == solve.lambda, let value = solve.objective,
+          let reference = b.objective
+        else { return nil }
+        return value - reference
+      })
+  }
+}
+
+extension StudySummary.Panel {
+  /// A sample at a λ.
+  struct Target: Hashable {
+    var sample: StudySolve.Sample
+    var lambda: Double
+  }
+
+  /// The least objective that any of the rows that share this row's prior found.
+  func best(for row: StudySummary.Row) -> [Target: Double] {
+    var best: [Target: Double] = [:]
+    for other in rows where other.sharesPrior(with: row) {
+      for solve in other.solves {
+        guard let objective = solve.objective else { continue }
+        best[Target(sample: solve.sample, lambda: solve.lambda), default: .infinity] =
+          min(objective, best[Target(sample: solve.sample, lambda: solve.lambda)] ?? .infinity)
+      }
+    }
+    return best
+  }
+}
