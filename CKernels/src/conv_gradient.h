@@ -166,25 +166,16 @@ static void NAME(outer_products)(const NAME(sides) *s, int64_t row0, int64_t row
   }
 }
 
-typedef T NAME(quad) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
-
 /* to[c·n + o] += from[o·CK_PART + c] for c < m and o < n; `to` is fetched two rows of 4×4 blocks ahead. */
 static void NAME(add_transposed)(int32_t m, int32_t n, const T *from, T *to) {
   int32_t m4 = m & ~3, n4 = n & ~3;
   for (int32_t c = 0; c < m4; c += 4)
     for (int32_t o = 0; o < n4; o += 4) {
-      NAME(quad) a[4], b[4], d[4];
+      NAME(quad) block[4];
       __builtin_prefetch(to + (c + 8) * n + 4 * o, 1);
-      for (int i = 0; i < 4; i++) a[i] = *(const NAME(quad) *)(from + (o + i) * CK_PART + c);
-      for (int i = 0; i < 2; i++) {
-        b[2 * i] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 0, 4, 1, 5);
-        b[2 * i + 1] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 2, 6, 3, 7);
-      }
-      for (int i = 0; i < 2; i++) {
-        d[2 * i] = __builtin_shufflevector(b[i], b[i + 2], 0, 1, 4, 5);
-        d[2 * i + 1] = __builtin_shufflevector(b[i], b[i + 2], 2, 3, 6, 7);
-      }
-      for (int i = 0; i < 4; i++) *(NAME(quad) *)(to + (c + i) * n + o) += d[i];
+      for (int i = 0; i < 4; i++) block[i] = *(const NAME(quad) *)(from + (o + i) * CK_PART + c);
+      NAME(transpose)(block);
+      for (int i = 0; i < 4; i++) *(NAME(quad) *)(to + (c + i) * n + o) += block[i];
     }
   for (int32_t c = 0; c < m; c++)
     for (int32_t o = c < m4 ? n4 : 0; o < n; o++) to[c * n + o] += from[o * CK_PART + c];

@@ -29,46 +29,81 @@ static inline int32_t NAME(depth)(const ck_conv *v) {
 }
 static size_t NAME(conv_packed_count)(const ck_conv *v) {
   size_t count = (size_t)NAME(padded_columns)(NAME(columns)(v)) * (size_t)NAME(depth)(v);
-  /* the sum of each tap over the input channels, for a padding value */
-  return count + 9 * (size_t)v->out_channels;
+  /* for a scatter, the sum of each tap over the input channels, which a padding value is multiplied by */
+  return count + (NAME(scatters)(v) ? 9 * (size_t)v->out_channels : 0);
 }
 
-/* element(dy·k+dx, in, out) = w[...] by strides, so that one routine packs a convolution and its adjoint. */
-static void NAME(pack)(const ck_conv *v, const T *w, int64_t tap0, int64_t tap_step, int64_t in_step,
-                       int64_t out_step, T *packed) {
-  int32_t n = NAME(columns)(v), depth = NAME(depth)(v), ci = v->in_channels, co = v->out_channels;
-  int32_t taps = v->kernel * v->kernel;
-  for (int32_t n0 = 0, width; n0 < n; n0 += width) {
-    width = NAME(panel_vectors)(n, n0) * CK_V;
+/* Weights as they are given: the element of (tap, in, out) is at[tap·tap_step + in·in_step + out·out_step]. A
+ * convolution has out_step 1, its adjoint in_step 1. */
+typedef struct NAME(weights) {
+  const T *at;
+  int64_t tap_step, in_step, out_step;
+} NAME(weights);
+
+/* to[k·width + q] = from[k·in_step + q·out_step] for k < depth and q < columns. */
+static void NAME(pack_block)(int32_t depth, int32_t columns, const NAME(weights) *w, const T *from, T *to,
+                             int32_t width) {
+  int32_t k4 = 0, q4 = columns & ~3;
+  if (w->out_step == 1) {
+    k4 = depth;
     for (int32_t k = 0; k < depth; k++)
-      for (int32_t q = 0; q < width; q++) {
-        T value = 0;
-        if (n0 + q < n) {
-          int32_t tap = NAME(scatters)(v) ? (n0 + q) / co : k / ci;
-          int32_t o = NAME(scatters)(v) ? (n0 + q) % co : n0 + q;
-          value = w[tap0 + tap * tap_step + (k % ci) * in_step + o * out_step];
-        }
-        *packed++ = value;
+      for (int32_t q = 0; q < q4; q += 4)
+        *(NAME(quad) *)(to + k * width + q) = *(const NAME(quad) *)(from + k * w->in_step + q);
+  } else if (w->in_step == 1) {
+    k4 = depth & ~3;
+    for (int32_t q = 0; q < q4; q += 4)
+      for (int32_t k = 0; k < k4; k += 4) {
+        NAME(quad) block[4];
+        for (int i = 0; i < 4; i++) block[i] = *(const NAME(quad) *)(from + k + (q + i) * w->out_step);
+        NAME(transpose)(block);
+        for (int i = 0; i < 4; i++) *(NAME(quad) *)(to + (k + i) * width + q) = block[i];
       }
   }
-  for (int32_t t = 0; t < 9; t++)
-    for (int32_t o = 0; o < co; o++) {
-      T sum = 0;
-      for (int32_t c = 0; t < taps && c < ci; c++) sum += w[tap0 + t * tap_step + c * in_step + o * out_step];
-      *packed++ = sum;
+  for (int32_t k = 0; k < depth; k++)
+    for (int32_t q = k < k4 ? q4 : 0; q < columns; q++)
+      to[k * width + q] = from[k * w->in_step + q * w->out_step];
+}
+
+static void NAME(pack)(const ck_conv *v, const NAME(weights) *w, T *packed) {
+  int32_t n = NAME(columns)(v), ci = v->in_channels, co = v->out_channels;
+  int32_t taps = NAME(depth)(v) / ci; /* in the depth; a scatter has them in the columns */
+  for (int32_t n0 = 0, width; n0 < n; n0 += width) {
+    width = NAME(panel_vectors)(n, n0) * CK_V;
+    int32_t end = n0 + width < n ? n0 + width : n;
+    for (int32_t t = 0; t < taps; t++, packed += (int64_t)ci * width) {
+      for (int32_t q = n0, next; q < end; q = next) {
+        int32_t tap = NAME(scatters)(v) ? q / co : t, o = NAME(scatters)(v) ? q % co : q;
+        next = q - o + co < end ? q - o + co : end;
+        NAME(pack_block)(ci, next - q, w, w->at + tap * w->tap_step + o * w->out_step, packed + (q - n0), width);
+      }
+      for (int32_t k = 0; k < ci; k++)
+        for (int32_t q = end - n0; q < width; q++) packed[k * width + q] = 0;
     }
+  }
 }
 
 static void NAME(conv_pack)(const ck_conv *v, const T *w, T *packed) {
-  NAME(pack)(v, w, 0, (int64_t)v->in_channels * v->out_channels, v->out_channels, 1, packed);
+  int32_t ci = v->in_channels, co = v->out_channels;
+  NAME(weights) weights = {w, (int64_t)ci * co, co, 1};
+  NAME(pack)(v, &weights, packed);
+  if (!NAME(scatters)(v)) return;
+  T *sums = packed + NAME(conv_packed_count)(v) - 9 * co;
+  for (int32_t t = 0; t < 9; t++, sums += co) {
+    for (int32_t o = 0; o < co; o++) sums[o] = 0;
+    for (int32_t c = 0; c < ci; c++)
+      for (int32_t o = 0; o < co; o++) sums[o] += w[((int64_t)t * ci + c) * co + o];
+  }
 }
 
 static void NAME(conv_pack_adjoint)(const ck_conv *v, const T *w, T *packed) {
   ck_conv a = *v;
   a.in_channels = v->out_channels;
   a.out_channels = v->in_channels;
-  int64_t tap = (int64_t)v->in_channels * v->out_channels;
-  NAME(pack)(&a, w, (v->kernel * v->kernel - 1) * tap, -tap, 1, v->out_channels, packed);
+  int64_t tap = (int64_t)v->in_channels * v->out_channels, last = (v->kernel * v->kernel - 1) * tap;
+  NAME(weights) weights = {w + last, -tap, 1, v->out_channels};
+  NAME(pack)(&a, &weights, packed);
+  T *end = packed + NAME(conv_packed_count)(&a);
+  for (int32_t o = 0; NAME(scatters)(&a) && o < 9 * a.out_channels; o++) *--end = 0; /* its padding is 0 */
 }
 
 /* ---- forward ---- */

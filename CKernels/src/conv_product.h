@@ -22,6 +22,21 @@
 
 typedef T NAME(vec) __attribute__((vector_size(CK_VBYTES), aligned(sizeof(T)), may_alias));
 
+/* Four elements, whatever the vectors' length: the unit of transposing. */
+typedef T NAME(quad) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+
+static inline void NAME(transpose)(NAME(quad) a[4]) {
+  NAME(quad) b[4];
+  for (int i = 0; i < 4; i += 2) {
+    b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 4, 1, 5);
+    b[i + 1] = __builtin_shufflevector(a[i], a[i + 1], 2, 6, 3, 7);
+  }
+  for (int i = 0; i < 2; i++) {
+    a[2 * i] = __builtin_shufflevector(b[i], b[i + 2], 0, 1, 4, 5);
+    a[2 * i + 1] = __builtin_shufflevector(b[i], b[i + 2], 2, 3, 6, 7);
+  }
+}
+
 /* What comparing two vectors gives: all bits of a lane or none. */
 typedef CK_LANE NAME(lanes) __attribute__((vector_size(CK_VBYTES)));
 
