@@ -139,7 +139,7 @@ import Testing
     for number in [1, 4, 12, 21, 24] {
       let command = try #require(cells[number]["command"] as? String)
       let words = command.split(separator: " ").dropFirst().map(String.init)
-      let alone = try fixture.run(words + ["--json"], in: folder)
+      let alone = try fixture.run(words + ["--json", "--trace", "trace.jsonl"], in: folder)
       try #require(alone.status == 0, "\(command): \(alone.error)")
       let images = try #require(try alone.json["images"] as? [[String: Any]])
       let own = rows.filter { $0["cell"] == "\(number)" }
@@ -151,11 +151,36 @@ import Testing
         }
         #expect(image["evaluations"] as? Int == Int(row["evaluations"] ?? ""))
         #expect(image["reason"] as? String == row["reason"])
+        // Draws are counted, not followed.
+        let isDrawn = row["grid"] == "Draws"
+        #expect(try (isDrawn ? nil : withinOneNat(image)) == Int(row["withinOneNat"] ?? ""))
       }
     }
     // A draw's number is its seed.
     let seeds = rows.filter { $0["grid"] == "Draws" }.compactMap { $0["seed"] }
     #expect(Set(seeds).sorted() == ["0", "1", "2", "3", "4", "5"])
+  }
+
+  /// The first evaluation in the trace whose objective, at the final λ, is within a nat of the final one.
+  private func withinOneNat(_ image: [String: Any]) throws -> Int? {
+    let objective = try #require(image["objective"] as? Double)
+    let lambda = try #require(image["lambda"] as? Double)
+    for line in try folder.read("trace.jsonl").split(separator: UInt8(ascii: "\n")) {
+      let state = try #require(try JSONSerialization.jsonObject(with: Data(line)) as? [String: Any])
+      guard state["source"] as? String == image["source"] as? String, state["event"] as? String != "failed",
+        let recon = state["recon"] as? Double, let reg = state["reg"] as? Double
+      else { continue }
+      if recon + lambda * reg <= objective + 1 { return state["evaluations"] as? Int }
+    }
+    return nil
+  }
+
+  /// The studies in `Studies` are read; what they name isn't in the folder that they are run in.
+  @Test(arguments: ["paper", "quick", "robust"]) func shippedStudiesAreRead(_ name: String) throws {
+    let file = URL(filePath: #filePath).deletingLastPathComponent()
+      .appending(path: "../../Studies/\(name).yaml").standardizedFileURL.path
+    let result = try fixture.run(["study", file, "--out", "out"], in: folder)
+    #expect(result.fails(66, saying: "Models/fashion-mnist"), "\(result.error)")
   }
 
   /// Means, standard errors and paired differences, from the table of solves.

@@ -124,9 +124,11 @@ struct StudySummary {
 }
 
 extension StudySummary.Row {
-  /// Whether objectives can be compared: they are of the same density.
-  func sharesPrior(with other: Self) -> Bool {
-    option("model") == other.option("model") && option("noise") == other.option("noise")
+  /// Whether objectives at the same λ are of the same functions, and so can be compared.
+  func sharesDensities(with other: Self) -> Bool {
+    ["model", "noise", "noise-covariance", "sigma", "nu", "peak", "outliers"].allSatisfy {
+      option($0) == other.option($0)
+    }
   }
 
   /// The mean of this row's PSNR minus another's over the samples that both have.
@@ -141,7 +143,7 @@ extension StudySummary.Row {
 
   /// The same of the objective, over the samples solved at the same λ.
   func objectiveDifference(from other: Self) -> Estimate? {
-    guard sharesPrior(with: other) else { return nil }
+    guard sharesDensities(with: other) else { return nil }
     let others = other.bySample
     return Estimate(
       solves.map { solve in
@@ -160,10 +162,10 @@ extension StudySummary.Panel {
     var lambda: Double
   }
 
-  /// The least objective that any of the rows that share this row's prior found.
+  /// The least objective that any of the rows that share this row's densities found.
   func best(for row: StudySummary.Row) -> [Target: Double] {
     var best: [Target: Double] = [:]
-    for other in rows where other.sharesPrior(with: row) {
+    for other in rows where other.sharesDensities(with: row) {
       for solve in other.solves {
         guard let objective = solve.objective else { continue }
         best[Target(sample: solve.sample, lambda: solve.lambda), default: .infinity] =
