@@ -176,7 +176,7 @@ import Testing
   }
 
   /// The studies in `Studies` are read; what they name isn't in the folder that they are run in.
-  @Test(arguments: ["paper", "quick", "robust"]) func shippedStudiesAreRead(_ name: String) throws {
+  @Test(arguments: ["lambda", "paper", "quick", "robust"]) func shippedStudiesAreRead(_ name: String) throws {
     let file = URL(filePath: #filePath).deletingLastPathComponent()
       .appending(path: "../../Studies/\(name).yaml").standardizedFileURL.path
     let result = try fixture.run(["study", file, "--out", "out"], in: folder)
