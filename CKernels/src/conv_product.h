@@ -184,9 +184,10 @@ static inline __attribute__((always_inline)) void NAME(tile)(const NAME(product)
     int64_t next = n0 + columns < m->n ? (int64_t)m->segments * m->length * VECS * CK_V : 0;                   \
     T start[VECS * CK_V];                                                                                      \
     for (int q = 0; q < VECS * CK_V; q++) start[q] = m->bias && q < columns ? m->bias[n0 + q] : 0;             \
-    int64_t mask_step = mask ? m->mask_stride : 0;                                                             \
-    for (; count >= ROWS; count -= ROWS, a += ROWS, y += ROWS * ys, mask += ROWS * mask_step)                  \
+    for (; count >= ROWS; count -= ROWS, a += ROWS, y += ROWS * ys) {                                          \
       NAME(tile)(m, ROWS, VECS, a, panel, count < 2 * ROWS ? next : 0, start, n0, columns, mask, y, ys);       \
+      if (mask) mask += ROWS * m->mask_stride;                                                                 \
+    }                                                                                                          \
     switch (count) {                                                                                           \
       CK_FOR_ROWS(CK_REST_##VECS, ROWS)                                                                        \
     }                                                                                                          \
