@@ -153,11 +153,12 @@ enum {
   void ck_add_##S(int64_t count, const T *x, T *y);                                                   \
                                                                                                       \
   /* ---- Adam (Kingma & Ba, ICLR 2015) and an exponential moving average of the weights ------------ \
-   * m = β₁m + (1−β₁)g;  v = β₂v + (1−β₂)g²;  w −= rate·(m/c₁)/(√(v/c₂) + ε);  ema += (1−decay)(w−ema) \
-   * with g = scale · gradient. */                                                                    \
+   * m = β₁m₀ + (1−β₁)g;  v = β₂v₀ + (1−β₂)g²;  w = w₀ − rate·(m/c₁)/(√(v/c₂) + ε);                   \
+   * ema = ema₀ + (1−decay)(w−ema₀), with g = scale · gradient. No two arrays are the same. */        \
   void ck_adam_##S(int64_t count, double rate, double beta1, double beta2, double correction1,        \
                    double correction2, double epsilon, double scale, double ema_decay,                \
-                   const T *gradient, T *w, T *m, T *v, T *ema);
+                   const T *gradient, const T *w0, const T *m0, const T *v0, const T *ema0, T *w,     \
+                   T *m, T *v, T *ema);
 
 CK_DECLARE(float, f32)
 CK_DECLARE(double, f64)

@@ -391,16 +391,17 @@ static void NAME(add)(int64_t count, const T *x, T *y) {
 }
 
 static void NAME(adam)(int64_t count, double rate, double beta1, double beta2, double correction1,
-                       double correction2, double epsilon, double scale, double ema_decay, const T *gradient,
-                       T *w, T *m, T *v, T *ema) {
+                       double correction2, double epsilon, double scale, double ema_decay, const T *restrict gradient,
+                       const T *restrict w0, const T *restrict m0, const T *restrict v0, const T *restrict ema0,
+                       T *restrict w, T *restrict m, T *restrict v, T *restrict ema) {
   T b1 = (T)beta1, b2 = (T)beta2, a1 = (T)(1 - beta1), a2 = (T)(1 - beta2), gs = (T)scale, eps = (T)epsilon;
   T step = (T)(rate / correction1), root = (T)(1 / correction2), keep = (T)(1 - ema_decay);
   for (int64_t i = 0; i < count; i++) {
     T g = gradient[i] * gs;
-    m[i] = b1 * m[i] + a1 * g;
-    v[i] = b2 * v[i] + a2 * g * g;
-    w[i] -= step * m[i] / (CK_SQRT(v[i] * root) + eps);
-    ema[i] += keep * (w[i] - ema[i]);
+    m[i] = b1 * m0[i] + a1 * g;
+    v[i] = b2 * v0[i] + a2 * g * g;
+    w[i] = w0[i] - step * m[i] / (CK_SQRT(v[i] * root) + eps);
+    ema[i] = ema0[i] + keep * (w[i] - ema0[i]);
   }
 }
 

@@ -58,9 +58,10 @@
   X(void, add, (int64_t count, const T *x, T *y), (count, x, y))                                      \
   X(void, adam,                                                                                       \
     (int64_t count, double rate, double beta1, double beta2, double correction1, double correction2,  \
-     double epsilon, double scale, double ema_decay, const T *gradient, T *w, T *m, T *v, T *ema),    \
-    (count, rate, beta1, beta2, correction1, correction2, epsilon, scale, ema_decay, gradient, w, m,  \
-     v, ema))
+     double epsilon, double scale, double ema_decay, const T *gradient, const T *w0, const T *m0,     \
+     const T *v0, const T *ema0, T *w, T *m, T *v, T *ema),                                           \
+    (count, rate, beta1, beta2, correction1, correction2, epsilon, scale, ema_decay, gradient, w0,    \
+     m0, v0, ema0, w, m, v, ema))
 
 #define CK_FIELD(R, name, parameters, arguments) R(*name) parameters;
 typedef struct ck_table_f32 {

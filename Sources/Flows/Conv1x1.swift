@@ -35,10 +35,11 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   /// The layer before this one, if it is folded into it.
   private var actnorm: Actnorm<Scalar>?
 
-  private var matrix: [Double] = []
-  private var inverseMatrix: [Double] = []
-  /// Lower and upper factor with their diagonals.
-  private var factors: (lower: [Double], upper: [Double]) = ([], [])
+  /// W, W⁻¹, and lower and upper factor with their diagonals.
+  private let matrix: SquareMatrix
+  private let inverseMatrix: SquareMatrix
+  private let lowerFactor: SquareMatrix
+  private let upperFactor: SquareMatrix
   /// log|det A|
   private var logAbsDet = 0.0
   /// y = Ax + Ab and x = A⁻¹y − b as convolutions; their adjoints are Aᵀ and A⁻ᵀ.
@@ -46,9 +47,12 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private var divide: Convolution<Scalar>?
   private let multiplyBias: Storage<Scalar>
   private let divideBias: Storage<Scalar>
+  /// Weights on their way to a convolution.
   private let scratchMatrix: Storage<Scalar>
-  /// Sums for the gradient: ±Σ yȳᵀ, ±Σ ȳ and ±Σℓ̄; then room for Σ ȳuᵀ.
+  /// Sums for the gradient: ±Σ yȳᵀ; ±Σ ȳ and ±Σℓ̄. And room for products.
+  private let outer: SquareMatrix
   private let sums: Storage<Double>
+  private let products: (SquareMatrix, SquareMatrix)
 
   public init(channels c: Int, form: MatrixForm = .plu) throws {
     self.form = form
@@ -56,7 +60,11 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     scratchMatrix = try Storage(count: c * c)
     multiplyBias = try Storage(count: c)
     divideBias = try Storage(count: c)
-    sums = try Storage(count: 2 * c * c + c + 1)
+    sums = try Storage(count: c + 1)
+    (matrix, inverseMatrix) = (try SquareMatrix(size: c), try SquareMatrix(size: c))
+    (lowerFactor, upperFactor) = (try SquareMatrix(size: c), try SquareMatrix(size: c))
+    outer = try SquareMatrix(size: c)
+    products = (try SquareMatrix(size: c), try SquareMatrix(size: c))
     let factors = { (random: inout Philox) in Factors(rotation: Self.rotation(c, &random), size: c) }
     weight = LayerParameter("weight", shape: [c, c]) { Self.rotation(c, &$0) }
     lower = LayerParameter("lower", shape: [c, c]) { factors(&$0).lower }
@@ -96,84 +104,67 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     return input
   }
 
-  /// Lower and upper factor with their diagonals, from the parameters.
-  private func pluFactors() -> (lower: [Double], upper: [Double]) {
-    var l = [Double](repeating: 0, count: c * c)
-    var u = l
-    for i in 0..<c {
-      for j in 0..<c {
-        if j < i { l[i * c + j] = Double(lower.values[i * c + j]) }
-        if j > i { u[i * c + j] = Double(upper.values[i * c + j]) }
-      }
-      l[i * c + i] = 1
-      u[i * c + i] = Double(sign.values[i]) * exp(Double(logScale.values[i]))
-    }
-    return (l, u)
-  }
-
   @_specialize(where Scalar == Float)
   @_specialize(where Scalar == Double)
   public func refresh() throws {
     switch form {
-    case .dense:
-      matrix = weight.values.elements.map { Double($0) }
-    case .plu:
-      factors = pluFactors()
-      let product = multiplied(factors.lower, factors.upper)
-      matrix = [Double](repeating: 0, count: c * c)
-      var seen = Set<Int>()
-      for i in 0..<c {
-        let row = Double(permutation.values[i])
-        guard row >= 0, row < Double(c), let row = Int(exactly: row), seen.insert(row).inserted else {
-          throw FlowError.unusableParameters(name: "permutation", reason: "it is no permutation of 0..<\(c)")
-        }
-        guard abs(sign.values[i]) == 1 else {
-          throw FlowError.unusableParameters(name: "sign", reason: "\(sign.values[i]), expected 1 or -1")
-        }
-        for j in 0..<c { matrix[row * c + j] = product[i * c + j] }
-      }
+    case .dense: for k in 0..<c * c { matrix.elements[k] = Double(weight.values[k]) }
+    case .plu: try multiplyFactors()
     }
     do {
-      (inverseMatrix, logAbsDet) = try invertMatrix(matrix, size: c)
+      let (inverse, logAbsDet) = try invertMatrix(matrix.elements.elements, size: c)
+      inverseMatrix.elements.copy(from: inverse)
+      self.logAbsDet = logAbsDet
     } catch {
       throw FlowError.unusableParameters(
         name: form == .plu ? "lower, upper" : "weight", reason: error.description)
     }
-    if form == .plu { logAbsDet = logScale.values.elements.reduce(0) { $0 + Double($1) } }
-    let scales = actnorm.map { $0.logScale.values.elements.map { exp(Double($0)) } }
-    let shifts = actnorm.map { $0.bias.values.elements.map { Double($0) } }
+    if form == .plu {
+      logAbsDet = 0
+      for k in 0..<c { logAbsDet += Double(logScale.values[k]) }
+    }
     logAbsDet += actnorm?.logScaleSum ?? 0
-    var (product, quotient) = (matrix, inverseMatrix)
+    let scales = (0..<c).map { k in actnorm.map { exp(Double($0.logScale.values[k])) } ?? 1 }
+    let shifts = (0..<c).map { k in actnorm.map { Double($0.bias.values[k]) } ?? 0 }
     for i in 0..<c {
       var shift = 0.0
+      // A convolution's weights are [in, out]: the transpose.
       for j in 0..<c {
-        product[i * c + j] *= scales?[j] ?? 1
-        quotient[i * c + j] /= scales?[i] ?? 1
-        shift += product[i * c + j] * (shifts?[j] ?? 0)
+        let value = matrix[i, j] * scales[j]
+        shift += value * shifts[j]
+        scratchMatrix.memory[j * c + i] = Scalar(value)
       }
       multiplyBias.memory[i] = Scalar(shift)
-      divideBias.memory[i] = Scalar(-(shifts?[i] ?? 0))
+      divideBias.memory[i] = Scalar(-shifts[i])
     }
-    pack(product, into: multiply!)
-    pack(quotient, into: divide!)
+    multiply!.pack(scratchMatrix.memory)
+    for i in 0..<c {
+      for j in 0..<c { scratchMatrix.memory[j * c + i] = Scalar(inverseMatrix[i, j] / scales[i]) }
+    }
+    divide!.pack(scratchMatrix.memory)
   }
 
-  /// A convolution's weights are [in, out]: the transpose.
-  private func pack(_ w: [Double], into convolution: Convolution<Scalar>) {
+  /// W from its factors.
+  private func multiplyFactors() throws {
     for i in 0..<c {
-      for j in 0..<c { scratchMatrix.memory[j * c + i] = Scalar(w[i * c + j]) }
-    }
-    convolution.pack(scratchMatrix.memory)
-  }
-
-  private func multiplied(_ a: [Double], _ b: [Double]) -> [Double] {
-    var result = [Double](repeating: 0, count: c * c)
-    for i in 0..<c {
-      for k in 0..<c {
-        for j in 0..<c { result[i * c + j] += a[i * c + k] * b[k * c + j] }
+      for j in 0..<c {
+        lowerFactor[i, j] = j < i ? Double(lower.values[i * c + j]) : i == j ? 1 : 0
+        upperFactor[i, j] = j > i ? Double(upper.values[i * c + j]) : 0
       }
+      upperFactor[i, i] = Double(sign.values[i]) * exp(Double(logScale.values[i]))
     }
-    return result
+    products.0.set(to: .plain(lowerFactor), times: .plain(upperFactor))
+    var seen = Set<Int>()
+    for i in 0..<c {
+      let row = Double(permutation.values[i])
+      guard row >= 0, row < Double(c), let row = Int(exactly: row), seen.insert(row).inserted else {
+        throw FlowError.unusableParameters(name: "permutation", reason: "it is no permutation of 0..<\(c)")
+      }
+      guard abs(sign.values[i]) == 1 else {
+        throw FlowError.unusableParameters(name: "sign", reason: "\(sign.values[i]), expected 1 or -1")
+      }
+      for j in 0..<c { matrix[row, j] = products.0[i, j] }
+    }
   }
 
   // MARK: Passes
@@ -249,7 +240,7 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private func accumulateGradient(_ pass: FlowPass<Scalar>, y: Memory<Scalar>, direction: Double) throws {
     let height = shape.height
     let cotangent = pass.cotangent
-    let (c, sums) = (c, sums.memory)
+    let (c, outer, sums) = (c, outer.elements, sums.memory)
     try pass.accumulate(size: c * c + c) { images, partial, worker in
       try pass.workspaces[worker].scope {
         let scratch = try pass.workspaces[worker].take(multiply!.workspaceCount)
@@ -259,36 +250,32 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
           scratch: scratch)
       }
     } add: { partial in
-      for i in 0..<partial.count { sums[i] += direction * Double(partial[i]) }
+      for k in 0..<c * c { outer[k] += direction * Double(partial[k]) }
+      for k in 0..<c { sums[k] += direction * Double(partial[c * c + k]) }
     }
-    for i in 0..<pass.count { sums[c * c + c] += direction * pass.logDetCotangent[i] }
+    for i in 0..<pass.count { sums[c] += direction * pass.logDetCotangent[i] }
   }
 
-  func startGradient() { sums.memory.fill(0) }
+  func startGradient() {
+    outer.elements.fill(0)
+    sums.memory.fill(0)
+  }
 
   /// With u = (x + b)∘e^s, y = Wu, from the sums ± over the batch:
   /// `W̄ += Σ ȳuᵀ + (Σℓ̄)·h·w·W⁻ᵀ`, `Σ ȳuᵀ = (Σ ȳyᵀ)W⁻ᵀ`; `s̄ += diag(Wᵀ Σ ȳuᵀ) + (Σℓ̄)·h·w`; `b̄ += e^s∘(Wᵀ Σȳ)`.
   @_specialize(where Scalar == Float)
   @_specialize(where Scalar == Double)
   func finishGradient() {
-    let (c, matrix, inverseMatrix, factors) = (c, matrix, inverseMatrix, factors)
-    let outer = sums.memory[0..<c * c]
-    let plain = sums.memory[c * c..<c * c + c]
-    let inputOuter = sums.memory[c * c + c + 1..<2 * c * c + c + 1]
-    inputOuter.fill(0)
-    for i in 0..<c {
-      for j in 0..<c {
-        let value = outer[j * c + i]
-        for k in 0..<c { inputOuter[i * c + k] += value * inverseMatrix[k * c + j] }
-      }
-    }
-    let fromLogDet = sums.memory[c * c + c] * Double(pixels)
+    let (inputOuter, rest) = products
+    // Weights are [in, out]: `outer` is the transpose of Σ ȳyᵀ.
+    inputOuter.set(to: .transposed(outer), times: .transposed(inverseMatrix))
+    let fromLogDet = sums.memory[c] * Double(pixels)
     if let actnorm {
       for k in 0..<c {
         var (scale, shift) = (0.0, 0.0)
         for i in 0..<c {
-          scale += matrix[i * c + k] * inputOuter[i * c + k]
-          shift += matrix[i * c + k] * plain[i]
+          scale += matrix[i, k] * inputOuter[i, k]
+          shift += matrix[i, k] * sums.memory[i]
         }
         actnorm.logScale.gradient[k] += Scalar(scale + fromLogDet)
         actnorm.bias.gradient[k] += Scalar(exp(Double(actnorm.logScale.values[k])) * shift)
@@ -298,8 +285,7 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     case .dense:
       for i in 0..<c {
         for j in 0..<c {
-          let value = inputOuter[i * c + j] + fromLogDet * inverseMatrix[j * c + i]
-          weight.gradient[i * c + j] += Scalar(value)
+          weight.gradient[i * c + j] += Scalar(inputOuter[i, j] + fromLogDet * inverseMatrix[j, i])
         }
       }
     case .plu:
@@ -307,23 +293,16 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       let a = outer
       for i in 0..<c {
         let row = Int(permutation.values[i])
-        for j in 0..<c { a[i * c + j] = inputOuter[row * c + j] }
+        for j in 0..<c { a[i, j] = inputOuter[row, j] }
       }
+      rest.set(to: .plain(a), times: .transposed(upperFactor))
       for i in 0..<c {
-        for j in 0..<i {
-          var value = 0.0
-          for k in 0..<c { value += a[i * c + k] * factors.upper[j * c + k] }
-          lower.gradient[i * c + j] += Scalar(value)
-        }
-        for j in i..<c {
-          var value = 0.0
-          for k in 0..<c { value += factors.lower[k * c + i] * a[k * c + j] }
-          if j > i {
-            upper.gradient[i * c + j] += Scalar(value)
-          } else {
-            logScale.gradient[i] += Scalar(value * factors.upper[i * c + i] + fromLogDet)
-          }
-        }
+        for j in 0..<i { lower.gradient[i * c + j] += Scalar(rest[i, j]) }
+      }
+      rest.set(to: .transposed(lowerFactor), times: .plain(a))
+      for i in 0..<c {
+        for j in i + 1..<max(c, i + 1) { upper.gradient[i * c + j] += Scalar(rest[i, j]) }
+        logScale.gradient[i] += Scalar(rest[i, i] * upperFactor[i, i] + fromLogDet)
       }
     }
   }

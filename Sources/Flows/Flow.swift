@@ -181,11 +181,13 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   }
 
   private func refresh() throws {
-    try pool.run(layers.count) { k, _ in
-      do {
-        try layers[k].refresh()
-      } catch FlowError.unusableParameters(let name, let reason) {
-        throw FlowError.unusableParameters(name: "layers.\(k).\(name)", reason: reason)
+    try BLASThreads.single {
+      try pool.run(layers.count) { k, _ in
+        do {
+          try layers[k].refresh()
+        } catch FlowError.unusableParameters(let name, let reason) {
+          throw FlowError.unusableParameters(name: "layers.\(k).\(name)", reason: reason)
+        }
       }
     }
   }

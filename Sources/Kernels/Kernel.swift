@@ -210,19 +210,36 @@ public enum Kernel<T: KernelScalar> {
     precondition(x.count == y.count)
     table.add(Int64(x.count), x.base, y.base)
   }
+}
 
-  /// One step of Adam with bias corrections 1 − βᵗ, on `scale`·gradient, and of the weights' moving average.
+extension Kernel {
+  /// The arrays of Adam: weights, first and second moment, and the weights' moving average.
+  public typealias AdamArrays = (
+    weights: UnsafeBufferPointer<T>, first: UnsafeBufferPointer<T>, second: UnsafeBufferPointer<T>,
+    average: UnsafeBufferPointer<T>
+  )
+  public typealias MutableAdamArrays = (
+    weights: UnsafeMutableBufferPointer<T>, first: UnsafeMutableBufferPointer<T>,
+    second: UnsafeMutableBufferPointer<T>, average: UnsafeMutableBufferPointer<T>
+  )
+
+  /// One step of Adam with bias corrections 1 − βᵗ, on `scale`·gradient, and of the weights' moving average, for the
+  /// elements in `range`; no two arrays are the same.
   public static func adam(
     rate: Double, beta1: Double, beta2: Double, correction1: Double, correction2: Double, epsilon: Double,
-    scale: Double, averageDecay: Double, gradient: Memory<T>, weights: Memory<T>, firstMoment: Memory<T>,
-    secondMoment: Memory<T>, average: Memory<T>
+    scale: Double, averageDecay: Double, range: Range<Int>, gradient: UnsafeBufferPointer<T>,
+    from old: AdamArrays, to new: MutableAdamArrays
   ) {
-    let n = weights.count
-    precondition(
-      gradient.count == n && firstMoment.count == n && secondMoment.count == n && average.count == n)
+    precondition(range.upperBound <= min(gradient.count, old.weights.count, new.weights.count))
+    precondition(range.upperBound <= min(old.first.count, old.second.count, old.average.count))
+    precondition(range.upperBound <= min(new.first.count, new.second.count, new.average.count))
+    guard !range.isEmpty else { return }
+    let k = range.lowerBound
     table.adam(
-      Int64(n), rate, beta1, beta2, correction1, correction2, epsilon, scale, averageDecay, gradient.base,
-      weights.base, firstMoment.base, secondMoment.base, average.base)
+      Int64(range.count), rate, beta1, beta2, correction1, correction2, epsilon, scale, averageDecay,
+      gradient.baseAddress! + k, old.weights.baseAddress! + k, old.first.baseAddress! + k,
+      old.second.baseAddress! + k, old.average.baseAddress! + k, new.weights.baseAddress! + k,
+      new.first.baseAddress! + k, new.second.baseAddress! + k, new.average.baseAddress! + k)
   }
 }
 

@@ -43,8 +43,11 @@ public struct KernelTable<T: KernelScalar>: Sendable {
   let dot: @Sendable (Int64, In, In) -> Double
   let add: @Sendable (Int64, In, Out) -> Void
   let adam:
-    @Sendable (Int64, Double, Double, Double, Double, Double, Double, Double, Double, In, Out, Out, Out, Out)
-      -> Void
+    @Sendable (
+      Int64, Double, Double, Double, Double, Double, Double, Double, Double, In, In, In, In, In, Out, Out,
+      Out,
+      Out
+    ) -> Void
 }
 
 extension Float: KernelScalar {

@@ -98,14 +98,14 @@ import Testing
     #expect(seen == expected && expected.count == 18)
   }
 
-  @Test func adamFollowsItsFormula() {
+  @Test func adamFollowsItsFormula() throws {
     var states = [OptimizerState<Double>(parameters: [1, -2]), OptimizerState<Double>(parameters: [0, 0])]
     let gradients: [[Double]] = [[0.5, -1], [0.25, 3], [-1, 0]]
     let (b1, b2, epsilon, rate) = (0.8, 0.9, 1e-3, 0.1)
     for (t, gradient) in gradients.enumerated() {
-      states[(t + 1) % 2].advance(
+      try states[(t + 1) % 2].advance(
         from: states[t % 2], gradient: gradient, scale: 0.5, rate: rate, averageDecay: 0.75,
-        adam: Adam(beta1: b1, beta2: b2, epsilon: epsilon))
+        adam: Adam(beta1: b1, beta2: b2, epsilon: epsilon), pool: ThreadPool(threads: 1))
     }
     let result = states[1]
     for i in 0..<2 {
@@ -126,10 +126,9 @@ import Testing
     #expect(result.updates == 3)
     // The first step is rate·sign(g) whatever the gradient's size.
     var first = OptimizerState<Float>(parameters: [0, 0])
-    first.advance(
+    try first.advance(
       from: OptimizerState(parameters: [0, 0]), gradient: [1e-3, -1e6], scale: 1, rate: 0.1,
-      averageDecay: 0.5,
-      adam: Adam())
+      averageDecay: 0.5, adam: Adam(), pool: ThreadPool(threads: 2))
     #expect(abs(first.parameters[0] + 0.1) < 1e-5 && abs(first.parameters[1] - 0.1) < 1e-5)
   }
 

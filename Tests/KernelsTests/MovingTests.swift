@@ -70,29 +70,4 @@ import Testing
     Kernel.add(try TestArray<Double>(x).memory, to: sum.memory)
     #expect(sum.doubles == zip(x, y).map { $1 + $0 })
   }
-
-  @Test func adam() throws {
-    let n = 19
-    let (rate, b1, b2, eps, scale, decay) = (0.01, 0.9, 0.999, 1e-8, 0.5, 0.99)
-    let g = normals(n, seed: 1)
-    var w = normals(n, seed: 2)
-    var m = normals(n, seed: 3, scale: 0.1)
-    var v = normals(n, seed: 4).map { $0 * $0 }
-    var ema = normals(n, seed: 5)
-    let arrays = try [w, m, v, ema].map { try TestArray<Double>($0) }
-    let (c1, c2) = (1 - pow(b1, 3), 1 - pow(b2, 3))
-    Kernel.adam(
-      rate: rate, beta1: b1, beta2: b2, correction1: c1, correction2: c2, epsilon: eps, scale: scale,
-      averageDecay: decay, gradient: try TestArray<Double>(g).memory, weights: arrays[0].memory,
-      firstMoment: arrays[1].memory, secondMoment: arrays[2].memory, average: arrays[3].memory)
-    for i in 0..<n {
-      m[i] = b1 * m[i] + (1 - b1) * scale * g[i]
-      v[i] = b2 * v[i] + (1 - b2) * scale * g[i] * scale * g[i]
-      w[i] -= rate * (m[i] / c1) / ((v[i] / c2).squareRoot() + eps)
-      ema[i] += (1 - decay) * (w[i] - ema[i])
-    }
-    for (found, expected) in zip(arrays, [w, m, v, ema]) {
-      #expect(largestDifference(found.doubles, expected) < 1e-14)
-    }
-  }
 }

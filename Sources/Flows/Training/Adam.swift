@@ -53,65 +53,46 @@ public struct OptimizerState<Scalar: KernelScalar>: Equatable {
   /// `averageDecay` is d in `average ← d·average + (1−d)·θ`.
   public mutating func advance(
     from old: OptimizerState, gradient: [Scalar], scale: Double, rate: Double, averageDecay: Double,
-    adam: Adam
-  ) {
+    adam: Adam, pool: ThreadPool
+  ) throws {
     let n = old.parameters.count
     precondition(gradient.count == n && parameters.count == n)
     updates = old.updates + 1
-    let step = AdamStep<Scalar>(
-      beta1: Scalar(adam.beta1), beta2: Scalar(adam.beta2), epsilon: Scalar(adam.epsilon),
-      gradientScale: Scalar(scale), rate: Scalar(rate / (1 - pow(adam.beta1, Double(updates)))),
-      secondScale: Scalar(1 / (1 - pow(adam.beta2, Double(updates)))),
-      averageGain: Scalar(1 - averageDecay))
-    gradient.withUnsafeBufferPointer { g in
-      old.parameters.withUnsafeBufferPointer { p0 in
-        old.first.withUnsafeBufferPointer { m0 in
-          old.second.withUnsafeBufferPointer { v0 in
-            old.average.withUnsafeBufferPointer { a0 in
-              parameters.withUnsafeMutableBufferPointer { p in
-                first.withUnsafeMutableBufferPointer { m in
-                  second.withUnsafeMutableBufferPointer { v in
-                    average.withUnsafeMutableBufferPointer { a in
-                      advanceAll(step, n, g, p0, m0, v0, a0, p, m, v, a)
-                    }
-                  }
-                }
-              }
-            }
+    let correction1 = 1 - pow(adam.beta1, Double(updates))
+    let correction2 = 1 - pow(adam.beta2, Double(updates))
+    try gradient.withUnsafeBufferPointer { g in
+      try old.withBuffers { old in
+        try withMutableBuffers { new in
+          try pool.split(n, minimum: 1 << 14) { range, _ in
+            Kernel.adam(
+              rate: rate, beta1: adam.beta1, beta2: adam.beta2, correction1: correction1,
+              correction2: correction2, epsilon: adam.epsilon, scale: scale, averageDecay: averageDecay,
+              range: range, gradient: g, from: old, to: new)
           }
         }
       }
     }
   }
-}
 
-private struct AdamStep<Scalar: KernelScalar> {
-  var beta1: Scalar
-  var beta2: Scalar
-  var epsilon: Scalar
-  var gradientScale: Scalar
-  var rate: Scalar
-  var secondScale: Scalar
-  var averageGain: Scalar
-}
+  private func withBuffers(_ body: (Kernel<Scalar>.AdamArrays) throws -> Void) rethrows {
+    try parameters.withUnsafeBufferPointer { p in
+      try first.withUnsafeBufferPointer { m in
+        try second.withUnsafeBufferPointer { v in
+          try average.withUnsafeBufferPointer { try body((p, m, v, $0)) }
+        }
+      }
+    }
+  }
 
-@_specialize(where Scalar == Float)
-@_specialize(where Scalar == Double)
-private func advanceAll<Scalar: KernelScalar>(
-  _ s: AdamStep<Scalar>, _ n: Int, _ g: UnsafeBufferPointer<Scalar>, _ p0: UnsafeBufferPointer<Scalar>,
-  _ m0: UnsafeBufferPointer<Scalar>, _ v0: UnsafeBufferPointer<Scalar>, _ a0: UnsafeBufferPointer<Scalar>,
-  _ p: UnsafeMutableBufferPointer<Scalar>, _ m: UnsafeMutableBufferPointer<Scalar>,
-  _ v: UnsafeMutableBufferPointer<Scalar>, _ a: UnsafeMutableBufferPointer<Scalar>
-) {
-  for i in 0..<n {
-    let gi = g[i] * s.gradientScale
-    let mi = s.beta1 * m0[i] + (1 - s.beta1) * gi
-    let vi = s.beta2 * v0[i] + (1 - s.beta2) * gi * gi
-    let pi = p0[i] - s.rate * mi / ((vi * s.secondScale).squareRoot() + s.epsilon)
-    m[i] = mi
-    v[i] = vi
-    p[i] = pi
-    a[i] = a0[i] + s.averageGain * (pi - a0[i])
+  private mutating func withMutableBuffers(_ body: (Kernel<Scalar>.MutableAdamArrays) throws -> Void) rethrows
+  {
+    try parameters.withUnsafeMutableBufferPointer { p in
+      try first.withUnsafeMutableBufferPointer { m in
+        try second.withUnsafeMutableBufferPointer { v in
+          try average.withUnsafeMutableBufferPointer { try body((p, m, v, $0)) }
+        }
+      }
+    }
   }
 }
 

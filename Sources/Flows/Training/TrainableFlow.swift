@@ -6,6 +6,8 @@ import AIPOKernels
 public protocol TrainableFlow<Scalar>: AnyObject {
   associatedtype Scalar: KernelScalar
   var imageShape: ImageShape { get }
+  /// The threads that the optimiser works on; one by default.
+  var pool: ThreadPool { get }
 
   /// Trainable scalars.
   var parameterCount: Int { get }
@@ -30,4 +32,8 @@ public protocol TrainableFlow<Scalar>: AnyObject {
 
   /// Draws the images with the given indices: each depends on (seed, index) alone.
   func sample(indices: Range<Int>, temperature: Double, seed: UInt64) throws -> Tensor<Scalar>
+}
+
+extension TrainableFlow {
+  public var pool: ThreadPool { ThreadPool(threads: 1) }
 }

@@ -159,7 +159,7 @@ public final class Trainer<Flow: TrainableFlow> {
       event = try rollBack(reason)
     } else {
       let rate = config.rate.rate(step: step, steps: config.steps) * progress.rateScale
-      update(norm: norm, rate: rate)
+      try update(norm: norm, rate: rate)
       progress.accept(loss: loss, norm: norm)
       event = .step(step + 1, of: config.steps, bitsPerDim: loss, gradientNorm: norm, rate: rate)
     }
@@ -184,12 +184,13 @@ public final class Trainer<Flow: TrainableFlow> {
     return (loss, euclideanNorm(gradient), nil)
   }
 
-  private func update(norm: Double, rate: Double) {
+  private func update(norm: Double, rate: Double) throws {
     let updates = Double(current.updates)
-    spare.advance(
+    try spare.advance(
       from: current, gradient: gradient,
       scale: config.clip > 0 && norm > config.clip ? config.clip / norm : 1,
-      rate: rate, averageDecay: min(config.averageDecay, (1 + updates) / (10 + updates)), adam: config.adam)
+      rate: rate, averageDecay: min(config.averageDecay, (1 + updates) / (10 + updates)), adam: config.adam,
+      pool: flow.pool)
     let old = previous ?? OptimizerState(parameters: current.parameters)
     previous = current
     current = spare

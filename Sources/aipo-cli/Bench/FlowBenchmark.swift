@@ -151,9 +151,9 @@ final class FlowBenchmark<Scalar: KernelScalar> {
     self.training = training
     try flow.setParameters(training.current.parameters)
     _ = try flow.trainingGradient(images, gradient: &training.gradient)
-    training.next.advance(
+    try training.next.advance(
       from: training.current, gradient: training.gradient, scale: 1, rate: 1e-6, averageDecay: 0.999,
-      adam: Adam())
+      adam: Adam(), pool: flow.pool)
     swap(&training.current, &training.next)
   }
 
