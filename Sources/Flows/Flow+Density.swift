@@ -120,7 +120,7 @@ extension Flow: LatentPrior {
     let d = dimension
     var gradient = try Tensor<Scalar>(shape: [images.shape.first ?? 0, d])
     try gradient.withMemory { gradient in
-      try throughDecode(images, imageCotangent, logDetCotangent, parameterGradients: false) { pass, images in
+      try throughDecode(images, imageCotangent, logDetCotangent, parameterGradient: nil) { pass, images in
         gather(
           pass.latentCotangents, count: pass.count,
           into: gradient[images.lowerBound * d..<images.upperBound * d])
@@ -134,9 +134,9 @@ extension Flow: LatentPrior {
   public func decodeParameterGradient(
     at images: Tensor<Scalar>, imageCotangent: Tensor<Scalar>, logDetCotangent: [Double]
   ) throws -> [Scalar] {
-    var result: [Scalar] = []
-    try throughDecode(images, imageCotangent, logDetCotangent, parameterGradients: true) { _, _ in
-      result = gradient.elements
+    var result = [Scalar](repeating: 0, count: parameterCount)
+    try result.withUnsafeMutableBufferPointer {
+      try throughDecode(images, imageCotangent, logDetCotangent, parameterGradient: $0) { _, _ in }
     }
     return result
   }
@@ -144,25 +144,27 @@ extension Flow: LatentPrior {
   /// A pass back through `decode`, from the images that it gave: latents are recomputed on the way.
   private func throughDecode(
     _ images: Tensor<Scalar>, _ imageCotangent: Tensor<Scalar>, _ logDetCotangent: [Double],
-    parameterGradients: Bool, _ body: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
+    parameterGradient: UnsafeMutableBufferPointer<Scalar>?,
+    _ body: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
   ) throws {
     try check(images)
     try check(imageCotangent)
     try check(imageCotangent, logDetCotangent.count, of: images)
     let count = images.shape[0]
+    let parameterGradients = parameterGradient != nil
     let slab = PassKind.slab(count: count)
     let kind = PassKind(goesBack: true, parameterGradients: parameterGradients, slab: slab)
     try lock.withLock {
-      if parameterGradients { startGradient() }
-      try share(0..<count, parameterGradients: parameterGradients) { pass, part in
-        try begin(pass, count: part.count, kind)
-        pass.values.copy(from: images, rows: part)
-        pass.turnBack()
-        pass.cotangent.copy(from: imageCotangent, rows: part)
-        for (k, i) in part.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
-        try goBack(.inverse, pass)
-        if parameterGradients { try finishGradient() }
-        try body(pass, part)
+      try withGradient(in: parameterGradient) {
+        try share(0..<count, parameterGradients: parameterGradients) { pass, part in
+          try begin(pass, count: part.count, kind)
+          pass.values.copy(from: images, rows: part)
+          pass.turnBack()
+          pass.cotangent.copy(from: imageCotangent, rows: part)
+          for (k, i) in part.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
+          try goBack(.inverse, pass)
+          try body(pass, part)
+        }
       }
       settle()
     }
@@ -179,7 +181,7 @@ extension Flow: LatentPrior {
     let d = dimension
     var gradient = try Tensor<Scalar>(shape: images.shape)
     try gradient.withMemory { gradient in
-      try thereAndBack(images, parameterGradients: false) { pass, part in
+      try thereAndBack(images, parameterGradient: nil) { pass, part in
         scatter(latentCotangent, rows: part, into: pass.latentCotangents)
         for (k, i) in part.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
       } finish: { pass, part in
@@ -192,23 +194,24 @@ extension Flow: LatentPrior {
   /// Passes from images to latents and back. `turn` is called at the latents and sets their cotangents, `finish` at the
   /// images.
   private func thereAndBack(
-    _ x: Tensor<Scalar>, parameterGradients: Bool,
+    _ x: Tensor<Scalar>, parameterGradient: UnsafeMutableBufferPointer<Scalar>?,
     _ turn: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void,
     finish: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
   ) throws {
+    let parameterGradients = parameterGradient != nil
     try lock.withLock {
-      if parameterGradients { startGradient() }
-      try forParts(count: x.shape[0], through: .forward, parameterGradients: parameterGradients) {
-        part, kind in
-        try share(part, parameterGradients: parameterGradients) { pass, images in
-          try begin(pass, count: images.count, kind)
-          pass.values.copy(from: x, rows: images)
-          try go(.forward, pass)
-          pass.turnBack()
-          try turn(pass, images)
-          try goBack(.forward, pass)
-          if parameterGradients, images.upperBound == x.shape[0] { try finishGradient() }
-          try finish(pass, images)
+      try withGradient(in: parameterGradient) {
+        try forParts(count: x.shape[0], through: .forward, parameterGradients: parameterGradients) {
+          part, kind in
+          try share(part, parameterGradients: parameterGradients) { pass, images in
+            try begin(pass, count: images.count, kind)
+            pass.values.copy(from: x, rows: images)
+            try go(.forward, pass)
+            pass.turnBack()
+            try turn(pass, images)
+            try goBack(.forward, pass)
+            try finish(pass, images)
+          }
         }
       }
     }
@@ -257,7 +260,7 @@ extension Flow: LatentPrior {
     let d = dimension
     try gradient.withMemory { gradient in
       try logProb.withUnsafeMutableBufferPointer { logProb in
-        try thereAndBack(x, parameterGradients: false) { pass, images in
+        try thereAndBack(x, parameterGradient: nil) { pass, images in
           eachLogProb(pass) { k, value in logProb[images.lowerBound + k] = value }
           setBaseCotangent(pass, weight: 1)
         } finish: { pass, images in
@@ -296,11 +299,10 @@ extension Flow: LatentPrior {
     if result.count != parameterCount { result = [Scalar](repeating: 0, count: parameterCount) }
     try nats.withUnsafeMutableBufferPointer { nats in
       try result.withUnsafeMutableBufferPointer { result in
-        try thereAndBack(x, parameterGradients: true) { pass, images in
+        try thereAndBack(x, parameterGradient: result) { pass, images in
           eachLogProb(pass) { k, value in nats[images.lowerBound + k] = -value }
           setBaseCotangent(pass, weight: -1 / Double(x.shape[0]))
-        } finish: { _, images in
-          if images.upperBound == x.shape[0] { gradient.copy(to: result) }
+        } finish: { _, _ in
         }
       }
     }

@@ -66,16 +66,6 @@ extension Flow {
     return count
   }
 
-  /// Zeroes the gradient and the layers' sums for it.
-  func startGradient() {
-    gradient.fill(0)
-    for step in steps { step.keeping?.startGradient() }
-  }
-
-  func finishGradient() throws {
-    try pool.run(steps.count) { k, _ in steps[k].keeping?.finishGradient() }
-  }
-
   func settle() {
     whole.settle()
     for lane in lanes { lane.settle() }

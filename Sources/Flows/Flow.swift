@@ -27,7 +27,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
 
   private let named: [(name: String, parameter: LayerParameter<Scalar>)]
   private let trainable: Storage<Scalar>
-  private let gradientStorage: Storage<Scalar>
+  /// Of each layer, where its parameters are in `named`, and its trainable numbers among all.
+  private let owned: [(parameters: Range<Int>, trainable: Range<Int>)]
   private let fixed: Storage<Scalar>
 
   let lock = Lock()
@@ -112,21 +113,27 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     self.steps = steps.map { Step(layer: $0, keeping: $0 as? any KeepingLayer) }
 
     var named: [(name: String, parameter: LayerParameter<Scalar>)] = []
+    var owned: [(parameters: Range<Int>, trainable: Range<Int>)] = []
+    var trainableCount = 0
     for (k, layer) in self.layers.enumerated() {
       let prefix = layer is Finish<Scalar> ? "base" : "layers.\(k)"
-      named += layer.parameters.map { ("\(prefix).\($0.name)", $0) }
+      let parameters = layer.parameters
+      let count = parameters.reduce(0) { $0 + ($1.isTrainable ? $1.count : 0) }
+      owned.append(
+        (named.count..<named.count + parameters.count, trainableCount..<trainableCount + count))
+      named += parameters.map { ("\(prefix).\($0.name)", $0) }
+      trainableCount += count
     }
     self.named = named
-    let trainableCount = named.reduce(0) { $0 + ($1.parameter.isTrainable ? $1.parameter.count : 0) }
+    self.owned = owned
     trainable = try Storage(count: trainableCount)
-    gradientStorage = try Storage(count: trainableCount)
     fixed = try Storage(count: named.reduce(0) { $0 + $1.parameter.count } - trainableCount)
     var (trainableOffset, fixedOffset) = (0, 0)
     for (_, parameter) in named {
       let count = parameter.count
       if parameter.isTrainable {
         let range = trainableOffset..<trainableOffset + count
-        parameter.bind(values: trainable.memory[range], gradient: gradientStorage.memory[range])
+        parameter.bind(values: trainable.memory[range], gradient: nil)
         trainableOffset += count
       } else {
         parameter.bind(values: fixed.memory[fixedOffset..<fixedOffset + count], gradient: nil)
@@ -159,6 +166,15 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   /// All trainable numbers, in the order of the layers.
   public var parameters: [Scalar] { lock.withLock { trainable.memory.elements } }
 
+  /// Where each trainable tensor, by its name among `namedTensors`, lies in `parameters`.
+  public var parameterRanges: [(name: String, range: Range<Int>)] {
+    var offset = 0
+    return named.filter(\.parameter.isTrainable).map { name, parameter in
+      defer { offset += parameter.count }
+      return (name, offset..<offset + parameter.count)
+    }
+  }
+
   /// Replaces all trainable numbers.
   ///
   /// - Throws: `FlowError.unusableParameters` if a matrix is singular or a value isn't finite; the flow must then be
@@ -169,26 +185,33 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
         what: "parameter vector", found: [values.count], expected: [parameterCount])
     }
     try lock.withLock {
-      trainable.memory.copy(from: values)
-      try pool.run(named.count) { k, _ in
-        let (name, parameter) = named[k]
-        guard !parameter.isTrainable || Kernel.dot(parameter.values, parameter.values).isFinite else {
-          throw FlowError.unusableParameters(name: name, reason: "it holds a value that is not finite")
+      try values.withUnsafeBufferPointer { values in
+        try eachLayer { k in
+          let range = owned[k].trainable
+          trainable.memory[range].copy(from: UnsafeBufferPointer(rebasing: values[range]))
+          for (name, parameter) in named[owned[k].parameters] where parameter.isTrainable {
+            guard Kernel.dot(parameter.values, parameter.values).isFinite else {
+              throw FlowError.unusableParameters(name: name, reason: "it holds a value that is not finite")
+            }
+          }
+          try refresh(layer: k)
         }
       }
-      try refresh()
     }
   }
 
-  private func refresh() throws {
-    try BLASThreads.single {
-      try pool.run(layers.count) { k, _ in
-        do {
-          try layers[k].refresh()
-        } catch FlowError.unusableParameters(let name, let reason) {
-          throw FlowError.unusableParameters(name: "layers.\(k).\(name)", reason: reason)
-        }
-      }
+  /// Runs `body` for every layer, on all threads.
+  private func eachLayer(_ body: (_ layer: Int) throws -> Void) throws {
+    try BLASThreads.single { try pool.run(layers.count) { k, _ in try body(k) } }
+  }
+
+  private func refresh() throws { try eachLayer { try refresh(layer: $0) } }
+
+  private func refresh(layer k: Int) throws {
+    do {
+      try layers[k].refresh()
+    } catch FlowError.unusableParameters(let name, let reason) {
+      throw FlowError.unusableParameters(name: "layers.\(k).\(name)", reason: reason)
     }
   }
 
@@ -279,6 +302,20 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     }
   }
 
-  /// The gradient that the passes with parameter gradients accumulate into.
-  var gradient: Memory<Scalar> { gradientStorage.memory }
+  /// Runs `body`, with the parameters' gradients in `gradient` if it is given: zeroed before, and after it the layers'
+  /// sums for them are brought in.
+  func withGradient(in gradient: UnsafeMutableBufferPointer<Scalar>?, _ body: () throws -> Void) throws {
+    guard let gradient else { return try body() }
+    let memory = Memory(gradient)
+    var offset = 0
+    for (_, parameter) in named where parameter.isTrainable {
+      parameter.bindGradient(memory[offset..<offset + parameter.count])
+      offset += parameter.count
+    }
+    defer { for (_, parameter) in named { parameter.bindGradient(nil) } }
+    try pool.split(memory.count, minimum: 1 << 16) { range, _ in memory[range].fill(0) }
+    for step in steps { step.keeping?.startGradient() }
+    try body()
+    try pool.run(steps.count) { k, _ in steps[k].keeping?.finishGradient() }
+  }
 }

@@ -69,7 +69,7 @@ public final class LayerParameter<Scalar: KernelScalar> {
     return bound
   }
 
-  /// Where their gradient is accumulated; only for trainable parameters.
+  /// Where their gradient is accumulated; only for trainable parameters, and in a pass that wants it.
   public var gradient: Memory<Scalar> {
     guard let boundGradient else { preconditionFailure("\(name) has no gradient") }
     return boundGradient
@@ -78,6 +78,11 @@ public final class LayerParameter<Scalar: KernelScalar> {
   public func bind(values: Memory<Scalar>, gradient: Memory<Scalar>?) {
     precondition(values.count == count)
     bound = values
+    boundGradient = gradient
+  }
+
+  func bindGradient(_ gradient: Memory<Scalar>?) {
+    precondition((gradient?.count ?? count) == count)
     boundGradient = gradient
   }
 }

@@ -9,6 +9,13 @@ public struct Memory<Element: KernelScalar>: @unchecked Sendable {
     self.count = count
   }
 
+  /// The memory of a buffer.
+  public init(_ buffer: UnsafeMutableBufferPointer<Element>) {
+    // Of nothing, any place will do.
+    base = buffer.baseAddress ?? UnsafeMutablePointer(bitPattern: 64)!
+    count = buffer.count
+  }
+
   @inlinable public subscript(index: Int) -> Element {
     get {
       precondition(index >= 0 && index < count)
@@ -72,11 +79,6 @@ public struct Memory<Element: KernelScalar>: @unchecked Sendable {
     tensor.withUnsafeBufferPointer {
       if count > 0 { base.update(from: $0.baseAddress! + range.lowerBound * size, count: count) }
     }
-  }
-
-  public func copy(to elements: UnsafeMutableBufferPointer<Element>) {
-    precondition(elements.count == count)
-    if count > 0 { elements.baseAddress!.update(from: base, count: count) }
   }
 
   public var elements: [Element] { Array(UnsafeBufferPointer(start: base, count: count)) }
