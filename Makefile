@@ -16,7 +16,7 @@ else
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo study test test-package test-dependent install format lint docs clean
+.PHONY: help setup build demo study bench test test-package test-dependent test-neon install format lint docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -37,13 +37,19 @@ study: build ## the comparison on 12 images, a quarter of an hour: runs/quick/re
 	mkdir -p runs
 	.build/release/aipo study $(STUDY) --out runs/$(basename $(notdir $(STUDY)))
 
-test: test-package test-dependent ## all tests
+test: test-package test-dependent test-neon ## all tests
 
 test-package: setup ## the package's own tests
 	$(SWIFT) test $(TESTING)
 
 test-dependent: setup ## a package that depends on this one, and the README's example
 	scripts/test-dependent
+
+bench: build ## the speed of flows and kernels beside the BLAS and PyTorch, as bench/table.md
+	scripts/bench .build/release/aipo
+
+test-neon: ## the NEON kernels, elsewhere than on aarch64 under an emulator
+	scripts/test-neon
 
 install: build ## the command and its priors, under PREFIX (/usr/local)
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/aipo"
@@ -52,7 +58,7 @@ install: build ## the command and its priors, under PREFIX (/usr/local)
 	  test ! -f "$$file" || install -m 644 "$$file" "$(DESTDIR)$(PREFIX)/share/aipo/" || exit; \
 	done
 
-SWIFT_FILES = find Package.swift Sources Tests -name '.build*' -prune -o -name '*.swift' -print0
+SWIFT_FILES = find Package.swift Sources Tests Benchmarks -name '.build*' -prune -o -name '*.swift' -print0
 
 format: ## rewrites the Swift files in the house's style
 	$(SWIFT_FILES) | xargs -0 $(SWIFT) format format --in-place --parallel
@@ -69,4 +75,4 @@ docs: setup ## the reference and the articles, at .build/documentation
 	  --transform-for-static-hosting --output-path .build/documentation
 
 clean: ## removes everything that was built
-	rm -rf .build .build-test Tests/Dependent/.build Tests/Dependent/Sources/ReadmeExample demo
+	rm -rf .build .build-test Tests/Dependent/.build Tests/Dependent/Sources/ReadmeExample Benchmarks/.build demo bench

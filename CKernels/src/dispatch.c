@@ -8,6 +8,8 @@
 static const ck_variant_t *const variants[] = {
 #if defined(__x86_64__)
     &ck_variant_avx2,
+#elif defined(__aarch64__)
+    &ck_variant_neon,
 #endif
     &ck_variant_portable,
     &ck_variant_reference,

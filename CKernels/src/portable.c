@@ -1,4 +1,4 @@
-/* 16-byte vectors: SSE2 on x86-64, NEON on aarch64; what every processor of the kind has. */
+/* 16-byte vectors and at least 16 registers: what every x86-64 and aarch64 has. */
 #define CK_VARIANT portable
 #define CK_CONV "conv_packed.h"
 #define CK_VBYTES 16

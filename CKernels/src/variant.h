@@ -83,6 +83,8 @@ extern const ck_variant_t ck_variant_reference;
 extern const ck_variant_t ck_variant_portable;
 #if defined(__x86_64__)
 extern const ck_variant_t ck_variant_avx2;
+#elif defined(__aarch64__)
+extern const ck_variant_t ck_variant_neon;
 #endif
 
 #endif

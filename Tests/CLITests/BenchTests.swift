@@ -47,7 +47,34 @@ import Testing
     }
   }
 
+  @Test(arguments: [["conv1×1", "GFLOP/s"], ["squeeze", "GB/s"]])
+  func kernels(_ words: [String]) throws {
+    let flags = ["bench", "kernels", "--filter", words[0], "--repeat", "1"]
+    let table = try Program.run(flags, in: Scratch())
+    #expect(table.status == 0, "\(table.error)")
+    #expect(
+      table.output.contains(words[0]) && table.output.contains(words[1]) && table.output.contains("PASS"))
+    let result = try Program.run(flags + ["--json"], in: Scratch(), environment: ["AIPO_KERNELS": "portable"])
+    #expect(result.status == 0 && result.error.isEmpty, "\(result.error)")
+    let json = try result.json
+    #expect(json["variant"] as? String == "portable")
+    #expect(json["pass"] as? Bool == true)
+    for key in ["sgemm_gflops", "memory_gbs", "cache_gbs"] { #expect((json[key] as! Double) > 0) }
+    let lines = try #require(json["kernels"] as? [[String: Any]])
+    #expect(!lines.isEmpty)
+    for line in lines {
+      let isConvolution = words[1] == "GFLOP/s"
+      #expect((line["kernel"] as! String).contains(words[0]))
+      #expect((line[isConvolution ? "gflops" : "gbs"] as! Double) > 0)
+      #expect(line[isConvolution ? "gbs" : "gflops"] is NSNull)
+      #expect((line["share"] as! Double) > 0)
+      let (residual, tolerance) = (line["residual"] as! Double, line["tolerance"] as! Double)
+      #expect(residual <= tolerance)
+    }
+  }
+
   @Test(arguments: [
+    ["bench", "kernels", "--filter", "no such kernel"], ["bench", "kernels", "--repeat", "0"],
     ["bench", "nothing"], ["bench", "flow", "--levels", "0"], ["bench", "flow", "--batch", "x"],
     ["bench", "flow", "--repeat", "0"], ["bench", "flow", "--size", "12", "--levels", "3"],
     ["bench", "flow", "--precision", "float16"], ["bench", "flow", "--hidden", "-1"],

@@ -80,7 +80,7 @@ import Testing
     let folder = try Scratch()
     for verb in [
       [], ["info"], ["train"], ["sample"], ["encode"], ["decode"], ["logprob"], ["reconstruct"],
-      ["bench"], ["bench", "flow"],
+      ["bench"], ["bench", "flow"], ["bench", "kernels"],
     ] {
       let result = try Program.run(verb + ["--help"], in: folder)
       #expect(result.status == 0)

@@ -8,8 +8,9 @@ struct Bench: ParsableCommand {
       Speeds are told beside that of the BLAS library's matrix product, measured
       in the same run on as many threads.
 
-      Example:
+      Examples:
         aipo bench flow --levels 3 --steps 8 --hidden 128 --size 32 --channels 1
+        aipo bench kernels --filter conv3
       """,
-    subcommands: [BenchFlow.self])
+    subcommands: [BenchFlow.self, BenchKernels.self])
 }
