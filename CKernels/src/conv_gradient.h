@@ -13,11 +13,13 @@
 #define CK_GRAD_PIXELS 128 /* pixels of a block, or one row of the image if that is longer */
 #endif
 
-/* The pixels of a block: runs of `width` pixels, the r-th beginning at a[r], a_step elements apart. */
+/* The pixels of a block: runs of `width` pixels, the r-th beginning at a[r], a_step elements apart; and whether their
+ * sums are added to what is there, or stored. */
 typedef struct NAME(runs) {
   int32_t count, width;
   const T *const *a;
   int64_t a_step;
+  int adds;
 } NAME(runs);
 
 /* c[i·cs + 0..<columns] += sum over the block's pixels of a[offset + i] · panel, i < ROWS. The next tile's sums, ROWS
@@ -26,32 +28,34 @@ typedef struct NAME(runs) {
   static void NAME(outer_##ROWS##_##VECS)(const NAME(runs) * m, int64_t offset, const T *panel, T *c,          \
                                           int64_t cs, int32_t columns) {                                       \
     NAME(vec) acc[ROWS][VECS];                                                                                 \
-    _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) {                                        \
-      _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++) acc[i][j] = (NAME(vec)){0};            \
+    CK_UNROLL (int i = 0; i < ROWS; i++) {                                                                     \
+      CK_UNROLL (int j = 0; j < VECS; j++) acc[i][j] = (NAME(vec)){0};                                         \
       __builtin_prefetch(c + (ROWS + i) * cs, 1);                                                              \
     }                                                                                                          \
     for (int32_t r = 0; r < m->count; r++) {                                                                   \
       const T *a = m->a[r] + offset;                                                                           \
       for (int32_t p = 0; p < m->width; p++, a += m->a_step, panel += VECS * CK_V) {                           \
         NAME(vec) b[VECS];                                                                                     \
-        _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++)                                      \
+        CK_UNROLL (int j = 0; j < VECS; j++)                                                                   \
             b[j] = *(const NAME(vec) *)(panel + j * CK_V);                                                     \
-        _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) {                                    \
+        CK_UNROLL (int i = 0; i < ROWS; i++) {                                                                 \
           T value = a[i];                                                                                      \
-          _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++) acc[i][j] += value * b[j];         \
+          CK_UNROLL (int j = 0; j < VECS; j++) acc[i][j] += value * b[j];                                      \
         }                                                                                                      \
       }                                                                                                        \
     }                                                                                                          \
-    _Pragma("clang loop unroll(full)") for (int i = 0; i < ROWS; i++) {                                        \
+    CK_UNROLL (int i = 0; i < ROWS; i++) {                                                                     \
       T *to = c + i * cs;                                                                                      \
       if (columns == VECS * CK_V) {                                                                            \
-        _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++)                                      \
-            *(NAME(vec) *)(to + j * CK_V) += acc[i][j];                                                        \
+        CK_UNROLL (int j = 0; j < VECS; j++) {                                                                 \
+          NAME(vec) *place = (NAME(vec) *)(to + j * CK_V);                                                     \
+          *place = m->adds ? *place + acc[i][j] : acc[i][j];                                                   \
+        }                                                                                                      \
       } else {                                                                                                 \
         T values[VECS * CK_V];                                                                                 \
-        _Pragma("clang loop unroll(full)") for (int j = 0; j < VECS; j++)                                      \
+        CK_UNROLL (int j = 0; j < VECS; j++)                                                                   \
             *(NAME(vec) *)(values + j * CK_V) = acc[i][j];                                                     \
-        for (int q = 0; q < columns; q++) to[q] += values[q];                                                  \
+        for (int q = 0; q < columns; q++) to[q] = m->adds ? to[q] + values[q] : values[q];                     \
       }                                                                                                        \
     }                                                                                                          \
   }
@@ -128,19 +132,20 @@ static size_t NAME(conv_wgrad_workspace)(const ck_conv *v) {
   return NAME(grad_pointers)(&s) + NAME(grad_bordered)(&s) + panels + sums;
 }
 
-/* The products of one part: dw[k·cs + n] += …, n < wide channels n of the part. */
+/* The products of one part, of n channels: dw[k·cs + 0..<n] += …, or = … unless `adds`. */
 static void NAME(outer_products)(const NAME(sides) *s, int64_t row0, int64_t row1, const T *few, int64_t fs, T pad,
-                                 const T *wide, int64_t ws, int32_t n, T *dw, int64_t cs, T *sums, T *workspace) {
+                                 const T *wide, int64_t ws, int32_t n, int adds, T *dw, int64_t cs, T *sums,
+                                 T *workspace) {
   int32_t h = s->few.height, w = s->few.width;
   const T **rows = (const T **)workspace;
   T *bordered = workspace + NAME(grad_pointers)(s), *panels = bordered + NAME(grad_bordered)(s);
   for (int64_t r = row0; r < row1; r += s->block_rows) {
     int64_t end = r + s->block_rows < row1 ? r + s->block_rows : row1;
     int32_t count = (int32_t)(end - r);
-    NAME(runs) m = {count, w, rows, s->few.in_channels};
+    NAME(runs) m = {count, w, rows, s->few.in_channels, adds || r > row0};
     int64_t between = (int64_t)(w + 2) * s->few.in_channels; /* rows of the bordered image */
     if (s->taps == 1) {
-      m = (NAME(runs)){1, count * w, rows, fs};
+      m = (NAME(runs)){1, count * w, rows, fs, m.adds};
       rows[0] = few + r * w * fs;
     } else {
       T *image = bordered;
@@ -206,13 +211,13 @@ static void NAME(conv_wgrad)(const ck_conv *v, int32_t part0, int32_t part1, int
   for (int32_t part = part0; part < part1; part++) {
     int32_t n0 = part * CK_PART, n1 = n0 + CK_PART < s.wide ? n0 + CK_PART : s.wide;
     if (!NAME(scatters)(v)) {
-      NAME(outer_products)(&s, row0, row1, x, xs, pad, g + n0, gs, n1 - n0, dw + n0, co, dbias ? dbias + n0 : NULL,
-                           workspace);
+      NAME(outer_products)(&s, row0, row1, x, xs, pad, g + n0, gs, n1 - n0, 1, dw + n0, co,
+                           dbias ? dbias + n0 : NULL, workspace);
       continue;
     }
     T *sums = workspace + NAME(conv_wgrad_workspace)(v) - (size_t)9 * (size_t)co * CK_PART;
-    for (int64_t i = 0; i < (int64_t)9 * co * CK_PART; i++) sums[i] = 0;
-    NAME(outer_products)(&s, row0, row1, g, gs, 0, x + n0, xs, n1 - n0, sums, CK_PART, NULL, workspace);
+    if (row0 == row1) return;
+    NAME(outer_products)(&s, row0, row1, g, gs, 0, x + n0, xs, n1 - n0, 0, sums, CK_PART, NULL, workspace);
     for (int32_t t = 0; t < 9; t++)
       NAME(add_transposed)(n1 - n0, co, sums + (int64_t)(8 - t) * co * CK_PART, dw + ((int64_t)t * ci + n0) * co);
     if (pad != 0) NAME(add_padding)(v, row0, row1, pad, g, gs, n0, n1, dw);
