@@ -65,7 +65,7 @@ def draw(kernels):
         'stroke="#555" stroke-width="1.5"/>'
     )
     parts.append(
-        f'<text x="{WIDTH - RIGHT}" y="{y(peak) - 8:.1f}" text-anchor="end" fill="#555">matrix product of the BLAS, '
+        f'<text x="{x(peak / max(memory, cache)):.1f}" y="{y(peak) - 8:.1f}" fill="#555">matrix product of the BLAS, '
         f"{peak:.0f} GFLOP/s</text>"
     )
     for one in points:
