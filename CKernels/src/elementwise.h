@@ -104,7 +104,8 @@ static void NAME(moments)(int64_t pixels, int32_t c, const T *x, double *mean, d
 /* ---- coupling transform ----
  * A row's values of s are gathered into a buffer, so that the transcendentals run over contiguous memory. */
 
-/* From s: scale e^l, log-scale l and its slope dl/ds. */
+/* From s: scale e^l, log-scale l and its slope dl/ds. In single precision, with u = s + 2 as rounded: σ(u), its slope
+ * and log σ(u) to 4 ulp; e^{2·tanh(s/2)} to 4 ulp, its exponent and slope to 3e-7 absolute. */
 static inline void NAME(log_scales)(int32_t kind, int32_t count, const T *s, T *scale, T *l, T *slope) {
   if (kind == CK_SIGMOID) {
     for (int32_t k = 0; k < count; k++) {

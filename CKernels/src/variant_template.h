@@ -5,6 +5,10 @@
 
 #include "variant.h"
 
+/* Without errno, so that a loop with square roots becomes vectors. */
+float sqrtf(float) __attribute__((const));
+double sqrt(double) __attribute__((const));
+
 #define CK_MAX_STACK 256 /* elements of the small buffers on the stack */
 #define CK_PASTE2(a, b, c) a##_##b##_##c
 #define CK_PASTE(a, b, c) CK_PASTE2(a, b, c)

@@ -200,6 +200,25 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     }
   }
 
+  /// Replaces the numbers of one trainable tensor, of the name that it has among `namedTensors`; as `setParameters`.
+  public func setParameters(_ values: [Scalar], of tensor: String) throws {
+    try lock.withLock {
+      guard
+        let k = named.firstIndex(where: { $0.name == tensor }), named[k].parameter.isTrainable,
+        let layer = owned.firstIndex(where: { $0.parameters.contains(k) })
+      else { throw FlowError.tensorMismatch(name: tensor, reason: "is no trainable tensor of this flow") }
+      let parameter = named[k].parameter
+      guard parameter.count == values.count else {
+        throw FlowError.shapeMismatch(what: tensor, found: [values.count], expected: parameter.shape)
+      }
+      parameter.values.copy(from: values)
+      guard Kernel.dot(parameter.values, parameter.values).isFinite else {
+        throw FlowError.unusableParameters(name: tensor, reason: "it holds a value that is not finite")
+      }
+      try refresh(layer: layer)
+    }
+  }
+
   /// Runs `body` for every layer, on all threads.
   private func eachLayer(_ body: (_ layer: Int) throws -> Void) throws {
     try BLASThreads.single { try pool.run(layers.count) { k, _ in try body(k) } }

@@ -26,7 +26,8 @@ public final class Workspace<Element: KernelScalar>: @unchecked Sendable {
       usedBefore += used
       used = 0
     }
-    chunks.append(try Storage(count: rounded))
+    // Growing chunks, since small ones don't go back to the system when `settle` joins them.
+    chunks.append(try Storage(count: max(rounded, min(capacity, 1 << 18))))
     note(rounded)
     return chunks[chunk].memory[0..<count]
   }

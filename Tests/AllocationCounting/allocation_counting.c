@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 
 #if defined(__has_feature)
@@ -18,26 +17,26 @@ void *__libc_calloc(size_t, size_t);
 void *__libc_realloc(void *, size_t);
 void *__libc_memalign(size_t, size_t);
 
-static _Thread_local size_t from = SIZE_MAX;
+static _Thread_local int counting;
 static _Thread_local long calls;
 
 void *malloc(size_t size) {
-  calls += size >= from;
+  calls += counting;
   return __libc_malloc(size);
 }
 
 void *calloc(size_t count, size_t size) {
-  calls += count * size >= from;
+  calls += counting;
   return __libc_calloc(count, size);
 }
 
 void *realloc(void *memory, size_t size) {
-  calls += size >= from;
+  calls += counting;
   return __libc_realloc(memory, size);
 }
 
 void *memalign(size_t alignment, size_t size) {
-  calls += size >= from;
+  calls += counting;
   return __libc_memalign(alignment, size);
 }
 
@@ -52,17 +51,17 @@ int posix_memalign(void **memory, size_t alignment, size_t size) {
 
 int allocation_counting_works(void) { return 1; }
 
-void allocation_counting_start(unsigned long least) {
+void allocation_counting_start(void) {
   calls = 0;
-  from = least;
+  counting = 1;
 }
 
 long allocation_counting_stop(void) {
-  from = SIZE_MAX;
+  counting = 0;
   return calls;
 }
 #else
 int allocation_counting_works(void) { return 0; }
-void allocation_counting_start(unsigned long least) { (void)least; }
+void allocation_counting_start(void) {}
 long allocation_counting_stop(void) { return 0; }
 #endif

@@ -361,4 +361,26 @@ import Testing
       for try await same in group { #expect(same) }
     }
   }
+
+  /// One tensor set by its name, against all of them at once.
+  @Test func oneTensorIsSetByName() throws {
+    let (one, all) = (try flowOfNames(), try flowOfNames())
+    var parameters = all.parameters
+    let (name, range) = try #require(all.parameterRanges.last { $0.name.hasSuffix(".weight") })
+    for k in range { parameters[k] = 0.01 * Float(k % 7) }
+    try all.setParameters(parameters)
+    try one.setParameters(Array(parameters[range]), of: name)
+    #expect(one.parameters == parameters)
+    let x = try one.sample(indices: 0..<2, seed: 1)
+    #expect(try one.evaluate(x) == all.evaluate(x))
+    #expect(throws: FlowError.self) { try one.setParameters([1], of: name) }
+    #expect(throws: FlowError.self) { try one.setParameters([1], of: "layers.0.nothing") }
+    let bad = [Float](repeating: .nan, count: range.count)
+    #expect(throws: FlowError.self) { try one.setParameters(bad, of: name) }
+  }
+
+  private func flowOfNames() throws -> Flow<Float> {
+    try Flow(
+      spec: .glow(levels: 1, steps: 2, hidden: 5), imageShape: ImageShape(height: 4, width: 4, channels: 1))
+  }
 }

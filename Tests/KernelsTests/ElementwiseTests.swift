@@ -359,6 +359,45 @@ import Testing
     }
   }
 
+  /// `log_scales` of elementwise.h against double precision, densely. Stated: 4 ulp, or 3e-7 absolute.
+  @Test(arguments: [Kernel<Float>.Scale.sigmoid, .boundedExponential])
+  func singlePrecisionScales(_ scale: Kernel<Float>.Scale) throws {
+    let width = 400_000
+    let shape = Kernel<Float>.CouplingShape(
+      scale: scale, parity: nil, height: 1, width: width, channels: 1, stride: 1)
+    let s = (0..<width).map { Float(-40 + 80 * Double($0) / Double(width)) }
+    let head = try TestArray<Float>(s.flatMap { [0, Double($0)] })
+    let values = try TestArray<Float>([Double](repeating: 1, count: width))
+    let slopes = try TestArray<Float>([Double](repeating: 0, count: 3 * width))
+    let logDet = try TestArray<Double>([0])
+    Kernel.affine(
+      shape, .forward, rows: 0..<1, head: head.memory, values: values.memory, logDetRows: logDet.memory,
+      slopes: slopes.memory)
+    func ulps(_ found: Double, _ exact: Double) -> Double { abs(found - exact) / Double(Float(exact).ulp) }
+    var (worstScale, worstSlope, sum, bound) = (0.0, 0.0, 0.0, 0.0)
+    for k in 0..<width {
+      let argument = scale == .sigmoid ? Double(s[k] + 2) : Double(s[k])
+      let e = exp(-abs(argument))
+      let (small, large) = (e / (1 + e), 1 / (1 + e))
+      let (found, foundSlope) = (slopes.doubles(at: k), slopes.doubles(at: 2 * width + k))
+      if scale == .sigmoid {
+        worstScale = max(worstScale, ulps(found, argument < 0 ? small : large))
+        worstSlope = max(worstSlope, ulps(foundSlope, argument < 0 ? large : small))
+        let l = min(argument, 0) - log1p(e)
+        sum += l
+        bound += 4 * Double(Float(l).ulp)
+      } else {
+        let t = tanh(argument / 2)
+        worstScale = max(worstScale, ulps(found, exp(2 * t)))
+        worstSlope = max(worstSlope, abs(foundSlope - (1 - t * t)) / 3e-7)
+        sum += 2 * t
+        bound += 3e-7
+      }
+    }
+    #expect(worstScale <= 4 && worstSlope <= (scale == .sigmoid ? 4 : 1), "\(worstScale), \(worstSlope)")
+    #expect(abs(logDet.memory[0] - sum) <= bound)
+  }
+
   /// `log1p_` of elementwise.h, at e = e^−|x|: the log-determinant of the logistic is −|x| − 2·log(1 + e).
   /// Stated: an absolute error below 1.2e-7.
   @Test func singlePrecisionLog1p() throws {

@@ -24,6 +24,7 @@ final class TestArray<T: KernelScalar> {
   }
 
   var doubles: [Double] { memory.elements.map { Double($0) } }
+  func doubles(at index: Int) -> Double { Double(memory[index]) }
 }
 
 /// Normal numbers that a `Float` holds exactly, so that both precisions get the same.

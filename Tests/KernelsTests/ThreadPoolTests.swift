@@ -86,6 +86,20 @@ import Testing
     #expect(tally.counts.allSatisfy { $0 == 1 })
   }
 
+  /// Pools that are called at the same time, from several threads each: every task of every call is done once.
+  @Test func poolsBesideEachOther() throws {
+    let pools = (0..<3).map { _ in ThreadPool(threads: 4) }
+    let tally = Tally(12 * 100)
+    DispatchQueue.concurrentPerform(iterations: 12) { caller in
+      for k in 0..<100 {
+        let sums = Tally(9)
+        try? pools[caller % 3].run(9) { task, worker in sums.note(task, worker) }
+        if sums.counts == [Int](repeating: 1, count: 9) { tally.note(caller * 100 + k, 0) }
+      }
+    }
+    #expect(tally.counts.allSatisfy { $0 == 1 })
+  }
+
   @Test func poolsComeAndGo() throws {
     for _ in 0..<50 {
       let pool = ThreadPool(threads: 4)

@@ -79,11 +79,9 @@ final class FlowBenchmark<Scalar: KernelScalar> {
     work = 2e-9 * Double(batch) * Double(try spec.multiplyAdds(for: shape))
     flow = try Flow(spec: spec, imageShape: shape, seed: seed, pool: ThreadPool(threads: threads))
     var random = Philox(seed: seed, purpose: .weights)
-    var parameters = flow.parameters
     for (name, range) in flow.parameterRanges where name.contains(".net.") {
-      for k in range { parameters[k] = Scalar(0.02 * random.normal()) }
+      try flow.setParameters(range.map { _ in Scalar(0.02 * random.normal()) }, of: name)
     }
-    try flow.setParameters(parameters)
     images = try Tensor(
       shape: [batch, shape.height, shape.width, shape.channels],
       elements: (0..<batch * shape.count).map { _ in Scalar(random.uniform()) })

@@ -4,8 +4,8 @@
 
 /* Whether calls are counted here: with glibc, and without a sanitizer that does the same. */
 int allocation_counting_works(void);
-/* Begins to count the calling thread's that ask for `least` bytes or more. */
-void allocation_counting_start(unsigned long least);
+/* Begins to count the calling thread's. */
+void allocation_counting_start(void);
 /* Ends it, and gives their number. */
 long allocation_counting_stop(void);
 
