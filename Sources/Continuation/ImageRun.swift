@@ -2,9 +2,11 @@ import AIPOInverseProblems
 
 /// The continuation of one image, asking for one evaluation at a time.
 struct ImageRun: Sendable {
-  struct Request: Sendable {
-    let point: [Double]
-    let weights: ObjectiveWeights
+  enum Request: Sendable {
+    /// Value and gradient.
+    case sample([Double], ObjectiveWeights)
+    /// The curvature by probes.
+    case curvature([Double])
   }
 
   enum Stage: Sendable { case path, ladder, final }
@@ -19,6 +21,8 @@ struct ImageRun: Sendable {
     case report(PathStop)
     case trial([Double])
     case correct
+    /// The curvature at the present point, before a solve or in its midst.
+    case curvature(isSolving: Bool)
     case none
   }
 
@@ -37,15 +41,15 @@ struct ImageRun: Sendable {
   /// Set where λ can be chosen: a linear operator in pixel space.
   let chooser: (rule: any LambdaRule, linearOperator: any LinearOperator, noise: GaussianNoise, y: [Double])?
 
-  private(set) var point: [Double]
-  private(set) var sample: ObjectiveSample?
-  private(set) var weights: ObjectiveWeights
-  private(set) var evaluations = 0
-  private(set) var iterations = 0
-  private(set) var stop: PathStop?
+  var point: [Double]
+  var sample: ObjectiveSample?
+  var weights: ObjectiveWeights
+  var evaluations = 0
+  var iterations = 0
+  var stop: PathStop?
   var seconds = 0.0
 
-  private var stage = Stage.path
+  var stage = Stage.path
   private var pending: Pending
   private var corrector: any Corrector
   private var progress = SolveProgress()
@@ -55,11 +59,15 @@ struct ImageRun: Sendable {
   private var solved: [(place: PathPoint, sample: ObjectiveSample)] = []
   private var best: (point: [Double], sample: ObjectiveSample)?
   /// Set while the degrees of freedom are estimated: the objective is then that of the moved measurements.
-  private var probe: FreedomProbe?
-  private var probeEnd = 0
-  private var trials: [LambdaTrial] = []
-  private var tried: [(point: [Double], sample: ObjectiveSample)] = []
+  var probe: FreedomProbe?
+  var probeEnd = 0
+  var trials: [LambdaTrial] = []
+  var tried: [(point: [Double], sample: ObjectiveSample)] = []
   private var states: [PathState] = []
+  /// The flow's curvature as last probed, how often it was, and the steps accepted on the flow's objective.
+  private var probed: [Double]?
+  private var probings = 0
+  private var flowIterations = 0
 
   init(
     image: Int, source: UInt64, start: [Double], path: any SolutionPath, settings: PathSettings,
@@ -80,7 +88,7 @@ struct ImageRun: Sendable {
     }
     point = objective.representable(start)
     corrector = settings.corrector
-    step = settings.stepControl.firstStep
+    step = settings.stepControl.firstStep ?? path.firstStep
     weights = path.weights(at: 0)
     if path.weights(at: 1) == weights { s = 1 }
     pending = .start(point)
@@ -108,6 +116,7 @@ struct ImageRun: Sendable {
       case .start(let point), .predicted(let point, _): return ask(point)
       case .refresh, .report: return ask(point)
       case .trial(let trial): return ask(trial)
+      case .curvature: return .curvature(point)
       case .correct:
         if weights.flow != 0, evaluations >= (probe == nil ? limit : probeEnd) {
           try endSolve(.budget)
@@ -127,11 +136,11 @@ struct ImageRun: Sendable {
   }
 
   private func ask(_ point: [Double]) -> Request {
-    if case .predicted(_, let s) = pending { return Request(point: point, weights: path.weights(at: s)) }
-    return Request(point: point, weights: weights)
+    if case .predicted(_, let s) = pending { return .sample(point, path.weights(at: s)) }
+    return .sample(point, weights)
   }
 
-  private var limit: Int {
+  var limit: Int {
     let total = Double(settings.maximumEvaluations)
     if stage == .path, s < 1 { return Int(settings.pathShare * total) }
     return isFinalSolve ? settings.maximumEvaluations : Int(0.75 * total)
@@ -183,8 +192,31 @@ struct ImageRun: Sendable {
       case .stuck(let reason): try endSolve(.stuck(reason))
       case .accepted(let next, let found): try accept(next, found)
       }
-    case .correct, .none: break
+    case .correct, .curvature, .none: break
     }
+  }
+
+  /// The answer to a request for curvature.
+  mutating func receive(curvature found: [Double]?) throws {
+    guard case .curvature(let isSolving) = pending else { return }
+    probings += 1
+    if let found {
+      probed = found
+      evaluations += settings.probes.count
+    }
+    if isSolving {
+      try beginCorrector()
+      pending = .correct
+    } else {
+      try beginSolve()
+    }
+  }
+
+  /// Whether the curvature should be probed before the next step. It must leave the budget enough to use it.
+  private var isProbeDue: Bool {
+    guard probings < settings.probes.after.count, probe == nil, weights.flow != 0 else { return false }
+    return flowIterations >= settings.probes.after[probings]
+      && evaluations + 3 * settings.probes.count < limit
   }
 
   private func isPresentBetter(than found: ObjectiveSample) -> Bool {
@@ -203,7 +235,12 @@ struct ImageRun: Sendable {
     if progress.objectives.count > 64 { progress.objectives.removeFirst() }
     if best == nil || value < best!.sample.value(weights) { best = (next, found) }
     if progress.isFinal { report(.iterate) }
-    if let verdict { try endSolve(.verdict(verdict)) }
+    if weights.flow != 0 { flowIterations += 1 }
+    if let verdict {
+      try endSolve(.verdict(verdict))
+    } else if isProbeDue {
+      pending = .curvature(isSolving: true)
+    }
   }
 
   /// A solve at a tried λ, or of a probe, is done when a few steps change L by less than a few nats: its residual
@@ -218,10 +255,14 @@ struct ImageRun: Sendable {
 
   private var isFinalSolve: Bool { chooser == nil ? s >= 1 : stage == .final }
 
-  private mutating func beginSolve() throws {
+  mutating func beginSolve() throws {
     if stage == .path, s >= 1, chooser != nil { stage = .ladder }
     guard let sample, sample.serves(weights) else {
       pending = .refresh
+      return
+    }
+    if isProbeDue {
+      pending = .curvature(isSolving: false)
       return
     }
     let target = path.weights(at: 1)
@@ -229,10 +270,7 @@ struct ImageRun: Sendable {
       let known = sample.serves(target) ? target : s >= 1 ? weights : nil
       if let known { reference = norm(sample.gradient(known)) }
     }
-    corrector.begin(
-      point, sample, weights: weights,
-      curvature: try objective.curvature(image: image, weights: weights),
-      resolution: objective.resolution)
+    try beginCorrector()
     progress = SolveProgress()
     progress.isFinal = isFinalSolve
     progress.isFree = weights.flow == 0 && !objective.latentCoordinates
@@ -243,6 +281,14 @@ struct ImageRun: Sendable {
     best = (point, sample)
     pending = .correct
     if let verdict { try endSolve(.verdict(verdict)) }
+  }
+
+  private mutating func beginCorrector() throws {
+    guard let sample else { return }
+    corrector.begin(
+      point, sample, weights: weights,
+      curvature: try objective.curvature(image: image, weights: weights, probed: probed),
+      resolution: objective.resolution)
   }
 
   private mutating func endSolve(_ end: SolveEnd) throws {
@@ -297,7 +343,13 @@ struct ImageRun: Sendable {
     if 1 - next < 0.25 * step { next = 1 }
     if weights.flow != 0, evaluations >= limit { next = 1 }
     step = next - s
-    let guess = objective.representable(settings.predictor.predict(solved.map(\.place), at: next))
+    // Beyond a corner of the path the way to it says nothing.
+    let history = solved.map(\.place).filter { path.isSmooth(from: $0.s, to: next) }
+    var guess = history.isEmpty ? point : settings.predictor.predict(history, at: next)
+    if weights.flow == 0, path.weights(at: next).flow != 0, let domain = settings.domain {
+      guess = guess.map { min(max($0, domain.lowerBound), domain.upperBound) }
+    }
+    guess = objective.representable(guess)
     if guess == point {
       s = next
       weights = path.weights(at: s)
@@ -341,73 +393,33 @@ struct ImageRun: Sendable {
     self.sample = best.sample
   }
 
-  // MARK: - Choosing λ
-
-  private mutating func beginProbe() throws {
-    // What is left must pay for the estimate and then for the solve at the chosen λ.
-    guard let chooser, let sample, evaluations + 2 * chooser.rule.probeEvaluations <= limit else {
-      try settle(trials.min { $0.risk < $1.risk }?.lambda ?? weights.lambda)
-      return
-    }
-    let probe = FreedomProbe(
-      linearOperator: chooser.linearOperator, dataWeight: 1 / chooser.noise.variance, point: point,
-      sample: sample,
-      limit: chooser.rule.probeEvaluations, seed: settings.seed, source: source)
-    self.probe = probe
-    probeEnd = evaluations + probe.limit
-    self.sample = probe.tilted(sample, at: point)
-    try beginSolve()
-  }
-
-  /// Back to the measurements as they are.
-  private mutating func leave(_ probe: FreedomProbe) {
-    (point, sample) = (probe.point, probe.sample)
-    self.probe = nil
-  }
-
-  private mutating func endProbe(_ probe: FreedomProbe) throws {
-    guard let chooser else { return }
-    let freedom = probe.degreesOfFreedom(at: point)
-    leave(probe)
-    guard let sample else { return }
-    let residual = adding(chooser.y, chooser.linearOperator.apply(point), scaledBy: -1)
-    trials.append(
-      LambdaTrial(
-        lambda: weights.lambda, residualSquare: dot(residual, residual),
-        degreesOfFreedom: freedom, variance: chooser.noise.variance,
-        measurements: chooser.y.count))
-    tried.append((point, sample))
-    report(.lambda)
-    let isSpent = evaluations + 3 * chooser.rule.probeEvaluations > limit
-    switch chooser.rule.decide(trials) {
-    case .attempt(let lambda) where !isSpent:
-      weights = ObjectiveWeights(lambda: lambda)
-      try beginSolve()
-    case .attempt: try settle(trials.min { $0.risk < $1.risk }!.lambda)
-    case .settle(let lambda): try settle(lambda)
-    }
-  }
-
-  /// Goes on to the end at this λ, from the nearest that was tried.
-  private mutating func settle(_ lambda: Double) throws {
-    stage = .final
-    weights = ObjectiveWeights(lambda: lambda)
-    if let nearest = trials.indices.min(by: {
-      (trials[$0].lambda - lambda).magnitude < (trials[$1].lambda - lambda).magnitude
-    }) {
-      (point, sample) = (tried[nearest].point, tried[nearest].sample)
-    }
-    try beginSolve()
-  }
-
-  private mutating func report(_ event: PathEvent) {
+  mutating func report(_ event: PathEvent) {
     guard let sample, sample.serves(weights) else { return }
+    let gradientNorm = norm(sample.gradient(weights))
     states.append(
       PathState(
         image: image, event: event, s: s, weights: weights, point: point,
         pixels: sample.pixels ?? point, objective: sample.value(weights), recon: sample.recon,
         flow: sample.flow, gaussian: sample.gaussian, evaluations: evaluations, iterations: iterations,
-        step: step,
-        gradientNorm: norm(sample.gradient(weights))))
+        step: step, gradientNorm: gradientNorm,
+        relativeGradient: reference > 0 ? gradientNorm / reference : nil,
+        solveIterations: progress.iterations,
+        curvature: probed.map { $0.reduce(0, +) / Double(max($0.count, 1)) },
+        isMonotone: [.solved, .unfinished, .finished].contains(event) ? isMonotone(sample) : nil,
+        stop: stop))
+  }
+
+  private func isMonotone(_ sample: ObjectiveSample) -> Bool? {
+    guard let before = solved.last, before.place.s < s else { return nil }
+    let old = path.weights(at: before.place.s)
+    var sum = 0.0
+    for (change, now, then) in [
+      (weights.flow - old.flow, sample.flow, before.sample.flow),
+      (weights.gaussian - old.gaussian, sample.gaussian, before.sample.gaussian),
+    ] where change != 0 {
+      guard let now, let then else { return nil }
+      sum += change * (now - then)
+    }
+    return sum <= sample.rounding(weights, resolution: objective.resolution)
   }
 }

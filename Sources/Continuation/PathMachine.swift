@@ -49,17 +49,27 @@ public struct PathMachine: Sendable {
   private mutating func advance() throws -> ([Int], [PathState]) {
     try BLASThreads.single {
       var asked: [Int] = []
-      var requests: [ImageRun.Request] = []
+      var samples: [(run: Int, point: [Double], weights: ObjectiveWeights)] = []
+      var curvatures: [(run: Int, point: [Double])] = []
       for k in runs.indices {
-        if let request = try runs[k].request() {
-          asked.append(k)
-          requests.append(request)
+        guard let request = try runs[k].request() else { continue }
+        asked.append(k)
+        switch request {
+        case .sample(let point, let weights): samples.append((k, point, weights))
+        case .curvature(let point): curvatures.append((k, point))
         }
       }
-      if !asked.isEmpty {
-        let samples = try objective.evaluate(
-          requests.map(\.point), images: asked.map { runs[$0].image }, weights: requests.map(\.weights))
-        for (k, sample) in zip(asked, samples) { try runs[k].receive(sample) }
+      if !samples.isEmpty {
+        let found = try objective.evaluate(
+          samples.map { $0.point }, images: samples.map { runs[$0.run].image },
+          weights: samples.map { $0.weights })
+        for (asked, sample) in zip(samples, found) { try runs[asked.run].receive(sample) }
+      }
+      if !curvatures.isEmpty {
+        let found = try objective.probeCurvature(
+          curvatures.map { $0.point }, images: curvatures.map { runs[$0.run].image },
+          keys: curvatures.map { runs[$0.run].source }, probes: runs[curvatures[0].run].settings.probes)
+        for (asked, diagonal) in zip(curvatures, found) { try runs[asked.run].receive(curvature: diagonal) }
       }
       return (asked, runs.indices.flatMap { runs[$0].takeStates() })
     }

@@ -63,6 +63,17 @@ public struct PathState: Sendable {
   /// The step in s that led here.
   public let step: Double
   public let gradientNorm: Double
+  /// ‖∇L‖ over its value at the start of the run, at the target's weights; nil while that isn't known.
+  public let relativeGradient: Double?
+  /// Accepted steps of this solve.
+  public let solveIterations: Int
+  /// Mean second derivative of the flow's term that the corrector supposes, once it was probed.
+  public let curvature: Double?
+  /// Of a solved place: whether `Σ Δw·ΔR ≤ 0` since the last one, w the weights of R_flow and R_gauss. It holds
+  /// between minimisers, so along λ from 0 that R_flow never rises; nil where a term isn't known.
+  public let isMonotone: Bool?
+  /// Why it ended, at the end.
+  public let stop: PathStop?
 }
 
 /// The end of one image's run. Where nothing finite was found, `sample` is nil.
@@ -89,13 +100,18 @@ public struct PathSettings: Sendable {
   public var maximumEvaluations: Int
   /// Share of the evaluations after which the path jumps to its end.
   public var pathShare: Double
+  /// When and how often the curvature is probed.
+  public var probes: CurvatureProbes
+  /// Where coordinates can be expected to lie: the guess for the first solution under the flow is brought
+  /// within. A Gaussian's solution rings beyond black and white, where a flow's density is next to nothing.
+  public var domain: ClosedRange<Double>?
   public var seed: UInt64
 
   public init(
     corrector: any Corrector = LBFGS(), predictor: any Predictor = SecantPredictor(),
     stepControl: any StepControl = AdaptiveStep(), stopRule: any StopRule = ToleranceRule(),
     lambdaRule: (any LambdaRule)? = nil, maximumEvaluations: Int = 200, pathShare: Double = 0.5,
-    seed: UInt64 = 0
+    probes: CurvatureProbes = CurvatureProbes(), domain: ClosedRange<Double>? = nil, seed: UInt64 = 0
   ) {
     self.corrector = corrector
     self.predictor = predictor
@@ -104,6 +120,8 @@ public struct PathSettings: Sendable {
     self.lambdaRule = lambdaRule
     self.maximumEvaluations = maximumEvaluations
     self.pathShare = pathShare
+    self.probes = probes
+    self.domain = domain
     self.seed = seed
   }
 }

@@ -16,7 +16,9 @@ public enum PathChoice: String, Sendable, Codable, CaseIterable {
   case lambda
   /// t: 0 → 1 in (1 − t) R_gauss + t R_flow at λ = Λ.
   case prior
-  /// `prior` where there is a Gaussian prior, else `lambda`. The result names the one taken.
+  /// λ: excess·Λ → Λ, from the closed form: as if the noise were first stronger than it is.
+  case noise
+  /// `noise` where there is a Gaussian prior, else `lambda`. The result names the one taken.
   case auto
 }
 
@@ -36,7 +38,7 @@ public enum SolutionSpace: String, Sendable, Codable, CaseIterable {
 }
 
 public enum CorrectorChoice: String, Sendable, Codable, CaseIterable {
-  case lbfgs, adam, gd
+  case lbfgs, adam, gd, newton
 
   /// The corrector with its defaults.
   public var corrector: any Corrector {
@@ -44,6 +46,7 @@ public enum CorrectorChoice: String, Sendable, Codable, CaseIterable {
     case .lbfgs: LBFGS()
     case .adam: AdamDescent()
     case .gd: GradientDescent()
+    case .newton: TrustRegionNewton()
     }
   }
 }
@@ -77,7 +80,15 @@ public struct ReconstructionOptions: Sendable {
   public var stepControl: any StepControl = AdaptiveStep()
   public var stopRule: any StopRule = ToleranceRule()
   public var lambdaRule: any LambdaRule = RiskRule()
-  public var curvature = PriorCurvature()
+  /// The curvature by probes, the seed apart: that is the run's.
+  public var probes = CurvatureProbes()
+  /// The second derivative of −log p(x) taken before it is probed, per squared pixel of [0, 1].
+  public var isotropicCurvature = 1e4
+  /// A path of one's own instead of `path`, its last corner's λ replaced by the target where that is chosen.
+  public var curve: [ObjectiveWeights] = []
+  /// Where pixels can be expected to lie: the middles of the darkest and the brightest bin of the prior's
+  /// dequantisation, say.
+  public var domain: ClosedRange<Double>?
   /// Evaluations of the flow an image.
   public var maximumEvaluations = 1000
   public var seed: UInt64 = 0
@@ -103,10 +114,17 @@ public struct ReconstructionOptions: Sendable {
       throw .invalidOption(
         name: "source indices", found: "\(sourceIndices.count)", expected: "one an image, \(count)")
     }
-    if !(curvature.isotropic > 0) || !curvature.isotropic.isFinite || !(0...1).contains(curvature.mix) {
+    if !(isotropicCurvature > 0) || !isotropicCurvature.isFinite {
       throw .invalidOption(
-        name: "prior curvature", found: "\(curvature.isotropic), mix \(curvature.mix)",
-        expected: "a finite number above 0, mix in [0, 1]")
+        name: "isotropic curvature", found: "\(isotropicCurvature)", expected: "a finite number above 0")
+    }
+    if probes.count < 0 {
+      throw .invalidOption(name: "probes", found: "\(probes.count)", expected: "at least 0")
+    }
+    if curve.count == 1 || curve.contains(where: { !($0.lambda > 0) || !(0...1).contains($0.t) }) {
+      throw .invalidOption(
+        name: "curve", found: "\(curve.map { [$0.lambda, $0.t] })",
+        expected: "two corners or more, λ above 0 and t in [0, 1]")
     }
   }
 }

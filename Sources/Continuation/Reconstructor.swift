@@ -39,11 +39,14 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
         return (latent as any Objective, Optional(latent))
       }
       let pixel = try PixelObjective(
-        problem: problem, prior: prior, gaussian: gaussian, curvature: options.curvature)
+        problem: problem, prior: prior, gaussian: gaussian,
+        isotropicCurvature: options.isotropicCurvature)
       return (pixel as any Objective, nil)
     }
     if gaussian == nil {
-      if options.method == .gaussian || options.start == .gaussian || options.path == .prior {
+      if options.method == .gaussian || options.start == .gaussian || options.path == .prior
+        || options.path == .noise || options.curve.contains(where: { $0.t < 1 })
+      {
         throw .unsupported("the model holds no Gaussian prior, which this method, start or path needs")
       }
     }
@@ -51,7 +54,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
 
   /// The path that the method takes.
   public var path: PathChoice {
-    options.path == .auto ? (gaussian == nil ? .lambda : .prior) : options.path
+    options.path == .auto ? (gaussian == nil ? .lambda : .noise) : options.path
   }
 
   /// Solves all images. After cancellation the rest has the reason `cancelled`; chunks that weren't begun
@@ -85,7 +88,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   private var chunkSize: Int {
     if let chunk = options.chunk { return chunk }
     let d = problem.imageShape.count
-    let own = problem.isShared || options.curvature.mix == 0 ? 0 : 8 * d * d
+    let own = problem.isShared ? 0 : 8 * d * d
     return min(max((1 << 28) / (8 * 120 * d + own), 1), 32)
   }
 
@@ -96,9 +99,13 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   ) throws -> [ReconstructionResult<Scalar>] {
     let settings = self.settings
     let path = solutionPath(settings)
-    var starts = try startPoints(images, lambda: path.weights(at: 1).lambda)
+    var starts = try startPoints(images, lambda: path.weights(at: 0).lambda)
     let pixels = starts
     if let latent {
+      // Beyond black and white the latents of a start are so large that no descent from them gets anywhere.
+      if options.method == .aipo, let domain = options.domain {
+        starts = starts.map { $0.map { min(max($0, domain.lowerBound), domain.upperBound) } }
+      }
       starts = zip(try latent.latents(starts), starts).map { latents, start in
         // Where G⁻¹ isn't finite, ε = 0 is.
         latents ?? [Double](repeating: 0, count: start.count)
@@ -148,7 +155,14 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
       corrector: options.corrector, predictor: options.predictor, stepControl: options.stepControl,
       stopRule: options.stopRule,
       lambdaRule: options.lambda == .auto && options.space == .x && isNoisy ? options.lambdaRule : nil,
-      maximumEvaluations: options.maximumEvaluations, seed: options.seed)
+      maximumEvaluations: options.maximumEvaluations, probes: probes,
+      domain: options.space == .x ? options.domain : nil, seed: options.seed)
+  }
+
+  private var probes: CurvatureProbes {
+    var probes = options.probes
+    probes.seed = options.seed
+    return probes
   }
 
   /// Whether choosing λ can pay: the data see every pixel through noise.
@@ -164,7 +178,14 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     case .auto: lambda = settings.lambdaRule?.first ?? 1
     }
     if options.method == .fixed { return FixedWeights(ObjectiveWeights(lambda: lambda)) }
-    return path == .prior ? PriorPath(lambda: lambda) : LambdaPath(target: lambda)
+    if !options.curve.isEmpty {
+      return CurvePath(corners: options.curve.dropLast() + [ObjectiveWeights(lambda: lambda)])
+    }
+    switch path {
+    case .noise, .auto: return CurvePath.noise(lambda: lambda)
+    case .prior: return PriorPath(lambda: lambda)
+    case .lambda: return LambdaPath(target: lambda)
+    }
   }
 
   private func closedForm(_ images: [Int], shared: GaussianConditional?) throws

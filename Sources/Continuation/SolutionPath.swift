@@ -11,6 +11,15 @@ public protocol SolutionPath: Sendable {
   /// The name in results: `lambda`, `prior`, `fixed` …
   var name: String { get }
   func weights(at s: Double) -> ObjectiveWeights
+  /// A first step in s that suits it.
+  var firstStep: Double { get }
+  /// Whether the path has no corner strictly between two places, so that one can be predicted from the other.
+  func isSmooth(from a: Double, to b: Double) -> Bool
+}
+
+extension SolutionPath {
+  public var firstStep: Double { 0.05 }
+  public func isSmooth(from a: Double, to b: Double) -> Bool { true }
 }
 
 /// λ from λ₀ to Λ at t = 1, geometrically: `λ(s) = λ₀^{1−s} Λ^s`.
@@ -42,6 +51,49 @@ public struct PriorPath: SolutionPath {
   public init(lambda: Double) { self.lambda = lambda }
 
   public func weights(at s: Double) -> ObjectiveWeights { ObjectiveWeights(lambda: lambda, t: s) }
+}
+
+/// Any way through (λ, t): straight between corners, in log λ and in t, each leg as long in s as the others.
+/// By default it is walked a leg a step.
+public struct CurvePath: SolutionPath {
+  public let name: String
+  public let corners: [ObjectiveWeights]
+
+  /// Two corners at least, λ above 0.
+  public init(name: String = "curve", corners: [ObjectiveWeights]) {
+    precondition(corners.count > 1 && corners.allSatisfy { $0.lambda > 0 && (0...1).contains($0.t) })
+    self.name = name
+    self.corners = corners
+  }
+
+  /// The noise as the third thing to be amortized: as if its variance were `excess` times what it is, with
+  /// the Gaussian prior first and then with the flow, and from there down to what it is. A solution depends
+  /// on λσ² alone, so this is λ from `excess·Λ` to Λ.
+  public static func noise(lambda: Double, excess: Double = 3) -> CurvePath {
+    CurvePath(
+      name: "noise",
+      corners: [
+        ObjectiveWeights(lambda: excess * lambda, t: 0), ObjectiveWeights(lambda: excess * lambda),
+        ObjectiveWeights(lambda: lambda),
+      ])
+  }
+
+  private var legs: Double { Double(corners.count - 1) }
+  public var firstStep: Double { 1 / legs }
+
+  public func weights(at s: Double) -> ObjectiveWeights {
+    let place = min(max(s, 0), 1) * legs
+    let nearest = place.rounded()
+    // Steps of 1/legs must meet the corners, whatever their rounding.
+    if (place - nearest).magnitude < 1e-9 { return corners[Int(nearest)] }
+    let (a, b) = (corners[Int(place)], corners[Int(place) + 1])
+    let u = place - place.rounded(.down)
+    return ObjectiveWeights(lambda: a.lambda * pow(b.lambda / a.lambda, u), t: a.t + u * (b.t - a.t))
+  }
+
+  public func isSmooth(from a: Double, to b: Double) -> Bool {
+    ((a * legs + 1e-9).rounded(.down) + 1) >= b * legs - 1e-9
+  }
 }
 
 /// The target from the start: the baseline.

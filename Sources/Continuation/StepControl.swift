@@ -12,20 +12,21 @@ public enum StepOutcome: Sendable, Equatable {
 
 /// Chooses the steps in s. s runs from 0 to 1.
 public protocol StepControl: Sendable {
-  var firstStep: Double { get }
+  /// nil: the path's own.
+  var firstStep: Double? { get }
   /// The next step, or nil where it would be below the smallest.
   func next(after step: Double, _ outcome: StepOutcome) -> Double?
 }
 
 /// Halves on failure, doubles on ease, keeps the step otherwise.
 public struct AdaptiveStep: StepControl {
-  public let firstStep: Double
+  public let firstStep: Double?
   public let smallest: Double
   public let largest: Double
   /// A solve of at most this many iterations was easy.
   public let easy: Int
 
-  public init(firstStep: Double = 0.05, smallest: Double = 1e-4, largest: Double = 0.5, easy: Int = 3) {
+  public init(firstStep: Double? = nil, smallest: Double = 1e-4, largest: Double = 0.5, easy: Int = 3) {
     self.firstStep = firstStep
     self.smallest = smallest
     self.largest = largest

@@ -42,7 +42,7 @@ public struct ToleranceRule: StopRule {
 
   public init(
     tolerance: Double = 1e-4, epsilon: Double = 0.05, window: Int = 5, intermediateTolerance: Double = 0.1,
-    intermediateEpsilon: Double = 0.5, intermediateIterations: Int = 8
+    intermediateEpsilon: Double = 0.5, intermediateIterations: Int = 10
   ) {
     self.tolerance = tolerance
     self.epsilon = epsilon

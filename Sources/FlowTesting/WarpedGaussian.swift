@@ -146,6 +146,21 @@ public struct WarpedGaussian<Scalar: KernelScalar>: LatentPrior {
     return try tensor(result, shape: [result.count, d])
   }
 
+  public func encodeGradient(
+    at images: Tensor<Scalar>, latentCotangent: Tensor<Scalar>, logDetCotangent: [Double]
+  ) throws -> Tensor<Scalar> {
+    let cotangents = rows(latentCotangent)
+    let result = rows(images).enumerated().map { k, row in
+      let bar = cotangents[k]
+      return backSolve(
+        latents(row).enumerated().map { j, e in
+          let slope = 1 + warp * cos(e)
+          return (bar[bar.startIndex + j] + logDetCotangent[k] * warp * sin(e) / slope) / slope
+        })
+    }
+    return try tensor(result, shape: images.shape)
+  }
+
   public func baseLogProbWithGradient(_ latents: Tensor<Scalar>) throws
     -> (logProb: [Double], gradient: Tensor<Scalar>)
   {

@@ -46,6 +46,11 @@ public protocol LatentPrior<Scalar>: ImagePrior {
     _ latents: Tensor<Scalar>, _ result: inout DecodeGradient<Scalar>,
     cotangents: (_ result: inout DecodeGradient<Scalar>, _ part: Range<Int>) throws -> Void) throws
 
+  /// Given x, `∂φ/∂ε` at `ε = G⁻¹(x)` and `∂φ/∂ log|det ∂ε/∂x|` of some scalar φ (one a image), gives
+  /// `∂φ/∂x = Jᵀ ε̄ + ℓ̄ ∇ₓ log|det J|`, J = ∂ε/∂x.
+  func encodeGradient(at images: Tensor<Scalar>, latentCotangent: Tensor<Scalar>, logDetCotangent: [Double])
+    throws -> Tensor<Scalar>
+
   /// `log p(ε)` of the base density and its gradient (one value a row).
   func baseLogProbWithGradient(_ latents: Tensor<Scalar>) throws -> (
     logProb: [Double], gradient: Tensor<Scalar>

@@ -17,15 +17,29 @@ public struct DiagonalCurvature: CurvatureSolver {
   }
 }
 
-/// `H = dataWeight·AᵀA + damping·I` of a wide A.
+/// `H = w·AᵀA + diag(c)` of a wide A, by `H⁻¹ = C − C Aᵀ(A C Aᵀ + I/w)⁻¹ A C` with `C = diag(1/c)`.
 struct WoodburyCurvature: CurvatureSolver {
   let matrix: Matrix
+  let damping: [Double]
   let factor: Cholesky
-  let damping: Double
+
+  init(matrix: Matrix, dataWeight: Double, damping: [Double]) throws(LinearAlgebraError) {
+    self.matrix = matrix
+    self.damping = damping
+    var scaled = matrix
+    let rows = matrix.rows
+    scaled.withMutableColumns { a in
+      for k in a.indices { a[k] /= damping[k / rows] }
+    }
+    var gram = try scaled.timesTransposed(matrix)
+    gram.addToDiagonal(1 / dataWeight)
+    factor = try Cholesky(gram)
+  }
 
   func solve(_ v: [Double]) -> [Double] {
-    let inner = matrix.transposedTimes(factor.solve(matrix.times(v)))
-    return v.indices.map { (v[$0] - inner[$0]) / damping }
+    let direct = v.indices.map { v[$0] / damping[$0] }
+    let inner = matrix.transposedTimes(factor.solve(matrix.times(direct)))
+    return v.indices.map { direct[$0] - inner[$0] / damping[$0] }
   }
 }
 
@@ -71,17 +85,25 @@ struct LowRankCurvature: CurvatureSolver {
   }
 }
 
-/// `H = dataWeight·AᵀA + damping·I` of an operator known by its products alone, to 1e-10 of ‖v‖.
+/// `H = w·AᵀA + diag(c)` of an operator known by its products alone, by conjugate gradients on
+/// `w·C^½AᵀAC^½ + I` with `C = diag(1/c)`, to 1e-10.
 struct IterativeCurvature<Operator: LinearOperator>: CurvatureSolver {
   let linearOperator: Operator
   let dataWeight: Double
-  let damping: Double
+  let roots: [Double]
+
+  init(linearOperator: Operator, dataWeight: Double, damping: [Double]) {
+    self.linearOperator = linearOperator
+    self.dataWeight = dataWeight
+    roots = damping.map { 1 / $0.squareRoot() }
+  }
 
   func solve(_ v: [Double]) -> [Double] {
-    conjugateGradient(v, tolerance: 1e-10) { p in
-      let normal = linearOperator.adjoint(linearOperator.apply(p))
-      return p.indices.map { dataWeight * normal[$0] + damping * p[$0] }
-    }
+    func scaled(_ v: [Double]) -> [Double] { v.indices.map { roots[$0] * v[$0] } }
+    return scaled(
+      conjugateGradient(scaled(v), tolerance: 1e-10) { p in
+        adding(p, scaled(linearOperator.adjoint(linearOperator.apply(scaled(p)))), scaledBy: dataWeight)
+      })
   }
 }
 

@@ -79,22 +79,16 @@ public final class DenseOperator: LinearOperator {
     return isWide ? adjoint(inverseGram(y)) : inverseGram(adjoint(y))
   }
 
-  /// For m < d by `(wAᵀA + cI)⁻¹ = (I − Aᵀ(AAᵀ + (c/w)I)⁻¹A)/c`, an m × m Cholesky; else d × d.
-  public func curvatureSolver(dataWeight: Double, damping: Double) throws(ProblemError)
+  /// For m < d by Woodbury's formula, an m × m Cholesky; else d × d.
+  public func curvatureSolver(dataWeight: Double, damping: [Double]) throws(ProblemError)
     -> any CurvatureSolver
   {
-    guard dataWeight > 0, matrix.rows > 0 else {
-      return DiagonalCurvature(diagonal: [Double](repeating: damping, count: inputCount))
-    }
+    guard dataWeight > 0, matrix.rows > 0 else { return DiagonalCurvature(diagonal: damping) }
     return try algebra { () throws(LinearAlgebraError) -> any CurvatureSolver in
-      if isWide {
-        var gram = try matrix.timesTransposed(matrix)
-        gram.addToDiagonal(damping / dataWeight)
-        return WoodburyCurvature(matrix: matrix, factor: try Cholesky(gram), damping: damping)
-      }
+      if isWide { return try WoodburyCurvature(matrix: matrix, dataWeight: dataWeight, damping: damping) }
       var normal = try matrix.transposedTimes(matrix)
       normal.scale(by: dataWeight)
-      normal.addToDiagonal(damping)
+      for i in damping.indices { normal[i, i] += damping[i] }
       return CholeskyCurvature(factor: try Cholesky(normal))
     }
   }

@@ -41,8 +41,8 @@ public protocol LinearOperator: ForwardOperator {
   /// `A⁺y`, the least-squares solution of least norm.
   func pseudoInverse(_ y: [Double]) throws(ProblemError) -> [Double]
 
-  /// Solves with `dataWeight·AᵀA + damping·I`, factored once. `damping` is above 0.
-  func curvatureSolver(dataWeight: Double, damping: Double) throws(ProblemError) -> any CurvatureSolver
+  /// Solves with `dataWeight·AᵀA + diag(damping)`, factored once. `damping`, one a pixel, is above 0.
+  func curvatureSolver(dataWeight: Double, damping: [Double]) throws(ProblemError) -> any CurvatureSolver
 }
 
 extension LinearOperator {
@@ -55,7 +55,7 @@ extension LinearOperator {
     conjugateGradient(adjoint(y), tolerance: 1e-12) { adjoint(apply($0)) }
   }
 
-  public func curvatureSolver(dataWeight: Double, damping: Double) throws(ProblemError)
+  public func curvatureSolver(dataWeight: Double, damping: [Double]) throws(ProblemError)
     -> any CurvatureSolver
   {
     IterativeCurvature(linearOperator: self, dataWeight: dataWeight, damping: damping)
@@ -100,8 +100,8 @@ public struct IdentityOperator: LinearOperator {
   public func adjoint(_ u: [Double]) -> [Double] { u }
   public func pseudoInverse(_ y: [Double]) -> [Double] { y }
 
-  public func curvatureSolver(dataWeight: Double, damping: Double) -> any CurvatureSolver {
-    DiagonalCurvature(diagonal: [Double](repeating: dataWeight + damping, count: inputCount))
+  public func curvatureSolver(dataWeight: Double, damping: [Double]) -> any CurvatureSolver {
+    DiagonalCurvature(diagonal: damping.map { dataWeight + $0 })
   }
 }
 
@@ -133,8 +133,8 @@ public struct MaskOperator: LinearOperator {
 
   public func pseudoInverse(_ y: [Double]) -> [Double] { adjoint(y) }
 
-  public func curvatureSolver(dataWeight: Double, damping: Double) -> any CurvatureSolver {
-    var diagonal = [Double](repeating: damping, count: inputCount)
+  public func curvatureSolver(dataWeight: Double, damping: [Double]) -> any CurvatureSolver {
+    var diagonal = damping
     for i in observed { diagonal[i] += dataWeight }
     return DiagonalCurvature(diagonal: diagonal)
   }

@@ -97,6 +97,17 @@ public final class GaussianDensity: Sendable {
     }
   }
 
+  /// The diagonal of C⁻¹.
+  public var precisionDiagonal: [Double] {
+    switch inverse {
+    case .dense(let precision, _): return mean.indices.map { precision[$0, $0] }
+    case .lowRank(let factor, let reciprocal):
+      return reciprocal.indices.map { i in
+        (0..<factor.columns).reduce(reciprocal[i]) { $0 - factor[i, $1] * factor[i, $1] }
+      }
+    }
+  }
+
   /// `−log N(x; μ, C)` in nats and its gradient `C⁻¹(x − μ)`.
   public func negativeLogProb(_ x: [Double]) -> (value: Double, gradient: [Double]) {
     let offset = adding(x, mean, scaledBy: -1)
@@ -119,20 +130,17 @@ public final class GaussianDensity: Sendable {
     return x
   }
 
-  /// `H⁻¹` for `H = dataWeight·AᵀA + λ((1 − mix)·isotropic·I + mix·C⁻¹)`: the data term's curvature exactly,
-  /// the prior's by this Gaussian's. Falls back to `mix = 0` where H would need more than d = 4096.
+  /// `H⁻¹` for `H = dataWeight·AᵀA + λC⁻¹`, the curvature of the objective under this prior. Where H would
+  /// need a matrix of more than d = 4096, C⁻¹ is taken as its diagonal.
   public func curvatureSolver(
-    for linearOperator: any LinearOperator, dataWeight: Double, lambda: Double, isotropic: Double,
-    mix: Double
+    for linearOperator: any LinearOperator, dataWeight: Double, lambda: Double
   ) throws(ProblemError) -> any CurvatureSolver {
-    let damping = lambda * (1 - mix) * isotropic
     let d = imageShape.count
     switch inverse {
-    case .dense(let precision, _) where mix > 0 && d <= 4096:
+    case .dense(let precision, _) where d <= 4096:
       return try algebra { () throws(LinearAlgebraError) in
         var h = precision
-        h.scale(by: lambda * mix)
-        h.addToDiagonal(damping)
+        h.scale(by: lambda)
         switch linearOperator.form {
         case .selection(let positions, let scale):
           for (k, i) in positions.enumerated() { h[i, i] += dataWeight * scale[k] * scale[k] }
@@ -147,18 +155,19 @@ public final class GaussianDensity: Sendable {
         }
         return InverseCurvature(inverse: try Cholesky(h).inverse())
       }
-    case .lowRank(let factor, let reciprocal) where mix > 0:
+    case .lowRank(let factor, let reciprocal):
       guard case .selection(let positions, let scale) = linearOperator.form else { break }
       return try algebra { () throws(LinearAlgebraError) in
-        var diagonal = reciprocal.map { lambda * mix * $0 + damping }
+        var diagonal = reciprocal.map { lambda * $0 }
         for (k, i) in positions.enumerated() { diagonal[i] += dataWeight * scale[k] * scale[k] }
         var scaled = factor
-        scaled.scale(by: (lambda * mix).squareRoot())
+        scaled.scale(by: lambda.squareRoot())
         return try LowRankCurvature(diagonal: diagonal, factor: scaled)
       }
     default: break
     }
-    return try linearOperator.curvatureSolver(dataWeight: dataWeight, damping: lambda * isotropic)
+    return try linearOperator.curvatureSolver(
+      dataWeight: dataWeight, damping: precisionDiagonal.map { lambda * $0 })
   }
 }
 

@@ -82,6 +82,15 @@ public struct InverseProblem: Sendable {
     try self.init(operators: operators, noise: noise, observations: rows, imageShape: imageShape)
   }
 
+  /// The same problem with other noise models, or other observations.
+  public func replacing(noises: [any NoiseModel]? = nil, observations: [[Double]]? = nil)
+    throws(ProblemError) -> InverseProblem
+  {
+    try InverseProblem(
+      operators: operators, noises: noises ?? self.noises, observations: observations ?? self.observations,
+      imageShape: imageShape)
+  }
+
   /// Images in the problem.
   public var count: Int { observations.count }
 

@@ -79,7 +79,37 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
     return results
   }
 
-  public func curvature(image: Int, weights: ObjectiveWeights) -> (any CurvatureSolver)? { nil }
+  /// `½‖ε‖²` gives λ; the data's part is as probed.
+  public func curvature(image: Int, weights: ObjectiveWeights, probed: [Double]?) -> (any CurvatureSolver)? {
+    probed.map { DiagonalCurvature(diagonal: $0.map { weights.lambda + $0 }) }
+  }
+
+  /// The diagonal of `J_Gᵀ AᵀA J_G / σ²`: the Gauss–Newton part of the data term's curvature over latents.
+  public func probeCurvature(
+    _ points: [[Double]], images: [Int], keys: [UInt64], probes: CurvatureProbes
+  ) throws -> [[Double]?] {
+    let pixels = try pixels(points)
+    let shape = problem.imageShape
+    return try probes.meanSquares(
+      points: pixels.map { $0 ?? [.nan] }, keys: keys,
+      widths: images.map { problem.forwardOperator($0).outputCount }
+    ) { places, directions in
+      let cotangents = try zip(places, directions).map { i, v in
+        let noise = problem.noise(images[i]).curvature(problem.observations[images[i]])
+        let scaled = v.map { $0 / noise.whiteVariance.squareRoot() }
+        guard let linear = problem.linearOperator(images[i]) else {
+          return problem.forwardOperator(images[i]).vjp(at: pixels[i]!, scaled)
+        }
+        return try noise.whiten(linear).adjoint(scaled)
+      }
+      let dimensions = [places.count, shape.height, shape.width, shape.channels]
+      return unpack(
+        try prior.decodeGradient(
+          at: try pack(places.map { pixels[$0]! }, shape: dimensions),
+          imageCotangent: try pack(cotangents, shape: dimensions),
+          logDetCotangent: [Double](repeating: 0, count: places.count)))
+    }
+  }
 
   public func pixels(_ points: [[Double]]) throws -> [[Double]?] {
     let finite = points.indices.filter { allFinite(points[$0]) }

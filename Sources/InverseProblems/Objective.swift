@@ -87,19 +87,6 @@ public struct ObjectiveSample: Sendable {
   }
 }
 
-/// How the prior's second derivative is guessed for the preconditioner: `(1 − mix)·isotropic·I + mix·C⁻¹`.
-public struct PriorCurvature: Sendable, Hashable {
-  /// Per squared pixel of [0, 1].
-  public var isotropic: Double
-  /// Share of the Gaussian prior's C⁻¹, in [0, 1]; counts as 0 where there is no Gaussian prior.
-  public var mix: Double
-
-  public init(isotropic: Double = 300, mix: Double = 0.5) {
-    self.isotropic = isotropic
-    self.mix = mix
-  }
-}
-
 /// An objective over a batch of images, each with its own weights, in the coordinates that a solver moves
 /// in. Every image's result depends on that image alone, to the bit.
 public protocol Objective: Sendable {
@@ -118,8 +105,15 @@ public protocol Objective: Sendable {
   func evaluate(_ points: [[Double]], images: [Int], weights: [ObjectiveWeights]) throws
     -> [ObjectiveSample?]
 
-  /// The initial inverse Hessian for an image, or nil where none is known.
-  func curvature(image: Int, weights: ObjectiveWeights) throws -> (any CurvatureSolver)?
+  /// The initial inverse Hessian for an image, or nil where none is known. `probed` is what `probeCurvature`
+  /// has found, nil before it was asked.
+  func curvature(image: Int, weights: ObjectiveWeights, probed: [Double]?) throws -> (any CurvatureSolver)?
+
+  /// Estimates at points, by random probes, the diagonal of that part of the curvature that no formula gives:
+  /// positive values, or nil where it can't be told. Keys are the images' indices in their source. A probe
+  /// costs as much as an evaluation.
+  func probeCurvature(_ points: [[Double]], images: [Int], keys: [UInt64], probes: CurvatureProbes) throws
+    -> [[Double]?]
 
   /// The pixels of points, nil where one isn't finite.
   func pixels(_ points: [[Double]]) throws -> [[Double]?]
@@ -158,7 +152,8 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
   public let problem: InverseProblem
   public let prior: any ImagePrior<Scalar>
   public let gaussian: GaussianDensity?
-  public let priorCurvature: PriorCurvature
+  /// Taken for the second derivative of R_flow before it is probed, per squared pixel of [0, 1].
+  public let isotropicCurvature: Double
   private let cache = CurvatureCache()
 
   public var dimension: Int { problem.imageShape.count }
@@ -168,13 +163,13 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
   /// Throws where the prior's images have another shape than the problem's.
   public init(
     problem: InverseProblem, prior: any ImagePrior<Scalar>, gaussian: GaussianDensity?,
-    curvature: PriorCurvature = PriorCurvature()
+    isotropicCurvature: Double = 1e4
   ) throws(ProblemError) {
     try checkShapes(problem, prior: prior.imageShape, gaussian: gaussian)
     self.problem = problem
     self.prior = prior
     self.gaussian = gaussian
-    priorCurvature = curvature
+    self.isotropicCurvature = isotropicCurvature
   }
 
   public func representable(_ point: [Double]) -> [Double] { point.map { Double(Scalar($0)) } }
@@ -208,28 +203,46 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
     }
   }
 
-  /// λ is rounded to a quarter of an octave, so that nearby weights share a factorisation.
-  public func curvature(image: Int, weights: ObjectiveWeights) throws -> (any CurvatureSolver)? {
+  /// The data term's curvature exactly; the flow's as probed, or isotropic before. At t = 0 the Gaussian's
+  /// is exact, too; in between, its diagonal is mixed with the flow's.
+  public func curvature(image: Int, weights: ObjectiveWeights, probed: [Double]?) throws
+    -> (any CurvatureSolver)?
+  {
     guard let linear = problem.linearOperator(image), weights.lambda > 0 else { return nil }
-    let lambda = CurvatureCache.rounded(weights.lambda)
-    // At t = 0 the Gaussian's C⁻¹ is the prior's curvature itself.
-    let mix = weights.t == 0 ? 1 : priorCurvature.mix
-    let key = CurvatureCache.Key(
-      image: problem.isShared ? -1 : image, lambda: lambda, mix: mix)
-    if let known = cache.find(key) { return known }
     let noise = problem.noise(image).curvature(problem.observations[image])
     let white = try noise.whiten(linear)
     let weight = 1 / noise.whiteVariance
-    let made: any CurvatureSolver
-    if let gaussian {
-      made = try gaussian.curvatureSolver(
-        for: white, dataWeight: weight, lambda: lambda, isotropic: priorCurvature.isotropic,
-        mix: mix)
-    } else {
-      made = try white.curvatureSolver(dataWeight: weight, damping: lambda * priorCurvature.isotropic)
+    if weights.t == 0, let gaussian {
+      let key = CurvatureCache.Key(image: problem.isShared ? -1 : image, lambda: weights.lambda)
+      return try cache.solver(key) {
+        try gaussian.curvatureSolver(for: white, dataWeight: weight, lambda: weights.lambda)
+      }
     }
-    cache.keep(made, for: key)
-    return made
+    var damping = probed ?? [Double](repeating: isotropicCurvature, count: dimension)
+    if let gaussian, weights.t < 1 {
+      for (i, value) in gaussian.precisionDiagonal.enumerated() {
+        damping[i] = weights.t * damping[i] + (1 - weights.t) * value
+      }
+    }
+    return try white.curvatureSolver(dataWeight: weight, damping: damping.map { weights.lambda * $0 })
+  }
+
+  /// The diagonal of JᵀJ, J = ∂ε/∂x: the Gauss–Newton part of ∇²R_flow.
+  public func probeCurvature(
+    _ points: [[Double]], images: [Int], keys: [UInt64], probes: CurvatureProbes
+  ) throws -> [[Double]?] {
+    guard let prior = prior as? any LatentPrior<Scalar> else { return points.map { _ in nil } }
+    let shape = problem.imageShape
+    let squares = try probes.meanSquares(points: points, keys: keys, widths: points.map { _ in dimension }) {
+      places, directions in
+      let count = places.count
+      return unpack(
+        try prior.encodeGradient(
+          at: try pack(places.map { points[$0] }, shape: [count, shape.height, shape.width, shape.channels]),
+          latentCotangent: try pack(directions, shape: [count, dimension]),
+          logDetCotangent: [Double](repeating: 0, count: count)))
+    }
+    return squares.map { $0.flatMap { CurvatureProbes.usable(smoothed($0, shape)) } }
   }
 
   public func pixels(_ points: [[Double]]) -> [[Double]?] { points.map { allFinite($0) ? $0 : nil } }
@@ -247,35 +260,4 @@ func checkShapes(_ problem: InverseProblem, prior: ImageShape, gaussian: Gaussia
       what: "image of the problem", found: [found.height, found.width, found.channels],
       expected: [other.height, other.width, other.channels])
   }
-}
-
-/// Factorisations by operator and λ. A shared operator keeps several λ, an image's own operator the latest.
-final class CurvatureCache: Sendable {
-  struct Key: Hashable {
-    let image: Int
-    let lambda: Double
-    let mix: Double
-  }
-  private let store = Mutex<[(Key, any CurvatureSolver)]>([])
-
-  static func rounded(_ lambda: Double) -> Double {
-    let octaves = (4 * log2(lambda)).rounded() / 4
-    let result = exp2(octaves)
-    return result.isNormal ? result : lambda
-  }
-
-  func find(_ key: Key) -> (any CurvatureSolver)? {
-    store.withLock { entries in entries.first { $0.0 == key }?.1 }
-  }
-
-  func keep(_ solver: any CurvatureSolver, for key: Key) {
-    store.withLock { entries in
-      let limit = key.image < 0 ? 4 : 1
-      let own = entries.indices.filter { entries[$0].0.image == key.image }
-      if own.count >= limit { entries.remove(at: own[0]) }
-      entries.append((key, solver))
-    }
-  }
-
-  func clear() { store.withLock { $0.removeAll() } }
 }

@@ -29,7 +29,7 @@ import Testing
     let json = try result.json
     #expect(json["task"] as? String == task[0])
     #expect(json["method"] as? String == "aipo")
-    #expect(["lambda", "prior"].contains(json["path"] as? String))
+    #expect(["lambda", "noise"].contains(json["path"] as? String))
     #expect(json["prior"] as? String == "model")
     #expect(json["seed"] as? Int == 0)
     #expect((json["settings"] as? [String: Any])?["checksum"] as? String != nil)

@@ -15,7 +15,7 @@ import Testing
 
   /// Denoising with unit noise: x*(λ) = (I + λC⁻¹)⁻¹(y + λC⁻¹μ₀) at every λ of the path, by an independent
   /// LU.
-  @Test(arguments: [0.0, 0.5, 1.0]) func denoisingPathAtEveryLambda(mix: Double) throws {
+  @Test(arguments: [0, 3]) func denoisingPathAtEveryLambda(probes: Int) throws {
     let density = try gaussian(seed: 2)
     guard case .dense(let c) = density.covariance else { return }
     let precision = try LU(c).inverse()
@@ -25,8 +25,10 @@ import Testing
       imageShape: shape)
     let objective = try PixelObjective(
       problem: problem, prior: GaussianPrior<Double>(density), gaussian: density,
-      curvature: PriorCurvature(isotropic: 30, mix: mix))
-    let settings = PathSettings(stopRule: ToleranceRule.exact(tolerance: 1e-12), maximumEvaluations: 5000)
+      isotropicCurvature: 30)
+    let settings = PathSettings(
+      stopRule: ToleranceRule.exact(tolerance: 1e-12), maximumEvaluations: 5000,
+      probes: CurvatureProbes(count: probes, after: [0, 4]))
     let (states, outcomes) = try solve(
       objective, from: y, path: LambdaPath(target: 1, start: 0.001), settings)
     let solved = states.filter { $0.event == .solved || $0.event == .finished }

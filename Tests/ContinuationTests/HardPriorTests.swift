@@ -134,7 +134,9 @@ import Testing
     try fails { $0.method = .gaussian }
     try fails { $0.path = .prior }
     try fails { $0.start = .zero }
-    try fails { $0.curvature.isotropic = -1 }
+    try fails { $0.isotropicCurvature = -1 }
+    try fails { $0.probes.count = -1 }
+    try fails { $0.curve = [ObjectiveWeights(lambda: 1)] }
   }
 }
 

@@ -81,8 +81,7 @@ import Testing
       var settings = settings
       settings.corrector = corrector
       let objective = try PixelObjective(
-        problem: problem, prior: twoModes(right: right), gaussian: nil,
-        curvature: PriorCurvature(isotropic: 4))
+        problem: problem, prior: twoModes(right: right), gaussian: nil, isotropicCurvature: 4)
       return try solve(objective, from: [[start]], path: path, settings).outcomes[0]
     }
     let target = ObjectiveWeights(lambda: 1)

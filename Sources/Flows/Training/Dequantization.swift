@@ -26,6 +26,13 @@ public struct Dequantization: Sendable, Hashable, Codable {
 
   public var isNone: Bool { bits == 0 }
 
+  /// The middles of the darkest and the brightest bin; nil for real-valued data.
+  public var pixelRange: ClosedRange<Double>? {
+    guard !isNone else { return nil }
+    let half = 0.5 / Double(1 << bits)
+    return half...(1 - half)
+  }
+
   private enum CodingKeys: CodingKey { case bits }
 
   public init(from decoder: any Decoder) throws {

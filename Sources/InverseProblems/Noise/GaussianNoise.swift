@@ -195,8 +195,8 @@ struct ScaledSelection: LinearOperator {
     adjoint(y.indices.map { y[$0] / (scale[$0] * scale[$0]) })
   }
 
-  func curvatureSolver(dataWeight: Double, damping: Double) -> any CurvatureSolver {
-    var diagonal = [Double](repeating: damping, count: inputCount)
+  func curvatureSolver(dataWeight: Double, damping: [Double]) -> any CurvatureSolver {
+    var diagonal = damping
     for (k, i) in positions.enumerated() { diagonal[i] += dataWeight * scale[k] * scale[k] }
     return DiagonalCurvature(diagonal: diagonal)
   }

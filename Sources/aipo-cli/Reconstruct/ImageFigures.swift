@@ -34,7 +34,8 @@ struct ImageFigures: Sendable {
       ImageFigures(
         source: chunk.names[result.index], psnr: psnr?[k], ssim: ssim?[k], psnrObserved: before?[k],
         objective: result.objective, recon: result.recon, reg: result.reg, lambda: result.lambda,
-        evaluations: result.evaluations, iterations: result.iterations, seconds: result.seconds,
+        evaluations: result.evaluations + chunk.sigmaEvaluations[result.index],
+        iterations: result.iterations, seconds: result.seconds,
         converged: result.converged, reason: result.reason.rawValue, path: result.path,
         sigma: chunk.sigmas[result.index])
     }

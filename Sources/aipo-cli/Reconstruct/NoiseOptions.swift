@@ -74,7 +74,7 @@ struct NoiseOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       Deviation of the noise of one measurement on the [0, 1] scale (the scale of student, the read noise of \
-      poisson); an NPY gives one a measurement; for denoise, auto estimates it from each observation (what \
+      poisson); an NPY gives one a measurement; for denoise, auto estimates it together with each image (what \
       --simulate adds then has the default). (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m for sense; \
       0 for poisson)
       """, valueName: "s"))

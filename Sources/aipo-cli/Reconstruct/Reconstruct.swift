@@ -64,7 +64,7 @@ struct Reconstruct: Verb {
       "reconstruct", total: job.count * methods.count, unit: "images", options: common)
     var done = 0
     for places in job.chunks(of: 0..<job.count) where !Interrupt.requested {
-      let chunk = try job.input.chunk(places)
+      let chunk = try job.chunk(places)
       for (k, method) in methods.enumerated() where !Interrupt.requested {
         let before = done
         let quality = PathQuality(chunk)
@@ -98,7 +98,8 @@ struct Reconstruct: Verb {
     members += [
       ("lambda", .string(solver.lambda.description)), ("space", .string(solver.space.rawValue)),
       ("corrector", .string(solver.corrector.rawValue)),
-      ("init", .string((solver.start ?? .auto).rawValue)), ("tolerance", .number(solver.tolerance)),
+      ("init", .string((solver.start ?? .auto).rawValue)), ("probes", .int(solver.probes)),
+      ("tolerance", .number(solver.tolerance)),
       ("maxEvaluations", .int(solver.maxEvaluations)), ("precision", .string(common.precision.rawValue)),
     ]
     return RunSettings(

@@ -213,8 +213,8 @@ struct SolverOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       """
-      What aipo follows: lambda (0 to its target), prior (from the Gaussian prior to the flow) or auto \
-      (what suits the operator).
+      What aipo follows: lambda (0 to its target), prior (from the Gaussian prior to the flow), noise (as if \
+      it were first stronger than it is) or auto (noise, or lambda where the model has no Gaussian).
       """, valueName: "path"))
   var path: PathChoice = .auto
 
@@ -230,6 +230,13 @@ struct SolverOptions: ParsableArguments {
 
   @Option(help: ArgumentHelp("Minimiser at every step.", valueName: "name"))
   var corrector: CorrectorChoice = .lbfgs
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Random probes of the flow’s curvature, an evaluation each; 0: it is guessed.",
+      valueName: "n"))
+  var probes = CurvatureProbes().count
 
   @Option(
     name: .customLong("init"),
@@ -264,13 +271,18 @@ struct SolverOptions: ParsableArguments {
     guard tolerance > 0, tolerance < 1 else {
       throw ValidationError("--tolerance is \(tolerance), expected a number between 0 and 1")
     }
+    guard (0...1000).contains(probes) else {
+      throw ValidationError("--probes is \(probes), expected 0 to 1000")
+    }
     guard maxEvaluations >= 1 else {
       throw ValidationError("--max-evaluations is \(maxEvaluations), expected 1 or more")
     }
   }
 
   /// The solver's options for one method.
-  func options(_ method: ReconstructionMethod, seed: UInt64, indices: [Int]) -> ReconstructionOptions {
+  func options(
+    _ method: ReconstructionMethod, seed: UInt64, indices: [Int], dequantization: Dequantization
+  ) -> ReconstructionOptions {
     var options = ReconstructionOptions()
     options.method = method
     options.path = path
@@ -285,6 +297,8 @@ struct SolverOptions: ParsableArguments {
     options.stopRule = ToleranceRule(tolerance: tolerance)
     options.maximumEvaluations = maxEvaluations
     options.seed = seed
+    options.domain = dequantization.pixelRange
+    options.probes = probes == 0 ? .none : CurvatureProbes(count: probes)
     options.sourceIndices = indices
     return options
   }

@@ -13,6 +13,8 @@ struct ReconstructionInput {
     var problem: InverseProblem
     /// Deviation of the noise that the problem supposes, root mean square over an image's measurements.
     var sigmas: [Double]
+    /// Evaluations of the flow that each of them took; 0 where they were known or told by the pixels alone.
+    var sigmaEvaluations: [Int]
     /// `[n, h, w, c]`, where it is known.
     var truth: Tensor<Double>?
     /// The observation as an image: `A⁺y`, hidden pixels 0.
@@ -134,7 +136,8 @@ struct ReconstructionInput {
     let back = try rows.indices.map { k in try linear(k).pseudoInverse(rows[k]) }
     return Chunk(
       offset: range.lowerBound, names: names, indices: indices, problem: problem,
-      sigmas: rows.indices.map { problem.noise($0).matched(rows[$0]).sigma }, truth: truth,
+      sigmas: rows.indices.map { problem.noise($0).matched(rows[$0]).sigma },
+      sigmaEvaluations: rows.map { _ in 0 }, truth: truth,
       observed: try Tensor(
         shape: [rows.count, shape.height, shape.width, shape.channels], elements: Array(back.joined())),
       masks: masks(indices), isPicture: options.task != .sense)

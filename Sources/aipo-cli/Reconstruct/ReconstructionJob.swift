@@ -19,13 +19,35 @@ struct ReconstructionJob<Scalar: KernelScalar> {
     }
   }
 
+  /// Least budget out of which σ is estimated with the flow.
+  private static var leastBudget: Int { 400 }
+
+  /// The images of a chunk as they are observed. Where σ is to be estimated and the flow is at work anyway,
+  /// it betters the estimate from the pixels alone.
+  func chunk(_ places: Range<Int>) throws -> ReconstructionInput.Chunk {
+    var chunk = try input.chunk(places)
+    guard input.options.noise.sigma == .auto, solver.maxEvaluations >= Self.leastBudget,
+      !solver.method.methods.allSatisfy({ $0 != .aipo && $0 != .fixed })
+    else { return chunk }
+    let options = solver.options(
+      .aipo, seed: input.seed, indices: chunk.indices, dequantization: prior.dequantization)
+    let found = try JointSigma.estimate(
+      chunk.problem, prior: prior.flow, gaussian: gaussian, options: options)
+    chunk.problem = try chunk.problem.replacing(noises: found.map { try GaussianNoise(sigma: $0.sigma) })
+    chunk.sigmas = found.map(\.sigma)
+    chunk.sigmaEvaluations = found.map(\.evaluations)
+    return chunk
+  }
+
   /// The solver of one method for a chunk. Throws where the method can't solve the problem.
   func reconstructor(_ method: ReconstructionMethod, _ chunk: ReconstructionInput.Chunk) throws
     -> Reconstructor<Scalar>
   {
-    try Reconstructor(
-      problem: chunk.problem, prior: prior.flow, gaussian: gaussian,
-      options: solver.options(method, seed: input.seed, indices: chunk.indices))
+    var options = solver.options(
+      method, seed: input.seed, indices: chunk.indices, dequantization: prior.dequantization)
+    options.maximumEvaluations = max(options.maximumEvaluations - (chunk.sigmaEvaluations.max() ?? 0), 1)
+    return try Reconstructor(
+      problem: chunk.problem, prior: prior.flow, gaussian: gaussian, options: options)
   }
 
   /// Solves a chunk by one method; images that an interruption cut short are left out.

@@ -69,6 +69,10 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
       ("reg", .optional(state.flow)), ("gaussian", .optional(state.gaussian)), ("psnr", .optional(psnr)),
       ("evaluations", .int(state.evaluations)), ("iterations", .int(state.iterations)),
       ("step", .number(state.step)), ("gradientNorm", .number(state.gradientNorm)),
+      ("relativeGradient", .optional(state.relativeGradient)),
+      ("solveIterations", .int(state.solveIterations)), ("curvature", .optional(state.curvature)),
+      ("monotone", state.isMonotone.map { .bool($0) } ?? .null),
+      ("reason", state.stop.map { .string($0.rawValue) } ?? .null),
     ])
   }
 }

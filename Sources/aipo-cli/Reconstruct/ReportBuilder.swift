@@ -67,6 +67,7 @@ struct ReportBuilder {
       switch result.path {
       case "prior": "t"
       case "lambda": "λ"
+      case "noise", "curve": "s"
       default: nil
       }
     let states = result.trace.enumerated().filter { $0.element.event != .failed && $0.element.flow != nil }
@@ -91,7 +92,8 @@ struct ReportBuilder {
       points += stages.map {
         ReconstructionReport.PathPoint(
           stage: $0, evaluations: state.evaluations,
-          parameter: name == "t" ? state.weights.t : state.weights.lambda, lambda: state.weights.lambda,
+          parameter: name == "t" ? state.weights.t : name == "s" ? state.s : state.weights.lambda,
+          lambda: state.weights.lambda,
           objective: state.objective, recon: state.recon, reg: state.flow ?? .nan,
           psnr: psnr.indices.contains(k) ? psnr[k] : nil)
       }
@@ -156,9 +158,14 @@ struct ReportBuilder {
       case .gaussian: "gaussian: the closed form under a Gaussian fitted to the training images."
       case .fixed: "fixed: descent on the flow’s objective at its final weights from the start."
       case .aipo:
-        figures.first?.path == "lambda"
-          ? "aipo: follows the solution along λ, from the data alone to the weight asked for."
-          : "aipo: follows the solution along t, from the Gaussian prior (t = 0) to the flow (t = 1)."
+        switch figures.first?.path {
+        case "lambda": "aipo: follows the solution along λ, from the data alone to the weight asked for."
+        case "prior":
+          "aipo: follows the solution along t, from the Gaussian prior (t = 0) to the flow (t = 1)."
+        default:
+          "aipo: starts from the Gaussian prior’s solution at a larger λ, as if the noise were stronger, and "
+            + "follows it with the flow to the λ asked for (s: 0 to 1)."
+        }
       }
     }
     let lambdas = Set(figures.joined().filter { $0.reason != PathStop.closedForm.rawValue }.map(\.lambda))

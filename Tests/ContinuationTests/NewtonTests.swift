@@ -1,0 +1,130 @@
+import AIPOFlowTesting
+import AIPOInverseProblems
+import AIPOKernels
+import Testing
+
+@testable import AIPOContinuation
+
+/// Conjugate gradients in a trust region, and curves through (λ, t).
+@Suite struct NewtonTests {
+  private func matrix(_ d: Int, seed: UInt64, shift: Double) throws -> Matrix {
+    let b = try Matrix(rows: d, columns: d, rowMajor: randomVector(d * d, seed: seed))
+    var h = try b.timesTransposed(b)
+    h.addToDiagonal(shift)
+    return h
+  }
+
+  /// In a region that is wide enough the step is Newton's, and its decrease the model's.
+  @Test func solvesTheNewtonSystem() throws {
+    let h = try matrix(9, seed: 1, shift: 1)
+    let g = randomVector(9, seed: 2)
+    let scale = DiagonalCurvature(diagonal: (0..<9).map { 1 + Double($0) })
+    for curvature in [nil, scale] as [DiagonalCurvature?] {
+      var search = SteihaugSearch(gradient: g, preconditioned: curvature?.solve(g) ?? g)
+      for _ in 0..<30 {
+        let product = h.times(search.direction)
+        if search.advance(product: product, radius: 1e6, tolerance: 1e-12, curvature: curvature) { break }
+      }
+      let expected = try LU(h).solve(g).map { -$0 }
+      #expect(distance(search.step, expected) < 1e-8 && !search.isAtEdge)
+      #expect((search.decrease + 0.5 * dot(g, expected)).magnitude < 1e-8)
+      let measured = expected.indices.reduce(0.0) {
+        $0 + (curvature?.diagonal[$1] ?? 1) * expected[$1] * expected[$1]
+      }
+      #expect((search.stepSquare - measured).magnitude < 1e-6 * measured)
+    }
+  }
+
+  /// In a small region, or with negative curvature, the step ends at the edge and lowers the model.
+  @Test func stopsAtTheEdge() throws {
+    let g = randomVector(9, seed: 3)
+    for shift in [1.0, -8.0] {
+      let h = try matrix(9, seed: 4, shift: shift)
+      var search = SteihaugSearch(gradient: g, preconditioned: g)
+      for _ in 0..<30 {
+        let product = h.times(search.direction)
+        if search.advance(product: product, radius: 0.1, tolerance: 1e-12, curvature: nil) { break }
+      }
+      #expect(search.isAtEdge && (norm(search.step) - 0.1).magnitude < 1e-9)
+      let model = dot(g, search.step) + 0.5 * dot(search.step, h.times(search.step))
+      #expect(model < 0 && (search.decrease + model).magnitude < 1e-9)
+    }
+  }
+
+  /// A smooth prior that isn't Gaussian: Newton ends where L-BFGS does, in few steps.
+  @Test func meetsLBFGSOnASmoothPrior() throws {
+    let shape = ImageShape(height: 3, width: 4, channels: 1)
+    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0.6, seed: 12)
+    let problem = try InverseProblem(
+      operators: [IdentityOperator(count: 12)], noise: try GaussianNoise(sigma: 0.2),
+      observations: [randomVector(12, seed: 13)], imageShape: shape)
+    var results: [ReconstructionResult<Double>] = []
+    for corrector: any Corrector in [LBFGS(), TrustRegionNewton()] {
+      for space in SolutionSpace.allCases {
+        var options = ReconstructionOptions()
+        options.space = space
+        options.method = .fixed
+        options.lambda = .value(1)
+        options.corrector = corrector
+        options.stopRule = ToleranceRule(tolerance: 1e-8, epsilon: 0)
+        let result = try Reconstructor(problem: problem, prior: prior, gaussian: nil, options: options).run()[
+          0]
+        #expect(result.converged)
+        results.append(result)
+      }
+    }
+    for result in results.dropFirst() {
+      #expect(distance(result.image.elements, results[0].image.elements) < 1e-5)
+    }
+    #expect(results[2].iterations < results[0].iterations)
+  }
+
+  @Test func curvesMeetTheirCorners() {
+    let corners = [
+      ObjectiveWeights(lambda: 4, t: 0), ObjectiveWeights(lambda: 4, t: 0.5),
+      ObjectiveWeights(lambda: 1, t: 1),
+      ObjectiveWeights(lambda: 0.25, t: 1),
+    ]
+    let path = CurvePath(corners: corners)
+    var s = 0.0
+    for corner in corners {
+      #expect(path.weights(at: s) == corner)
+      s += path.firstStep
+    }
+    let middle = path.weights(at: 0.5)
+    #expect((middle.lambda - 2).magnitude < 1e-12 && (middle.t - 0.75).magnitude < 1e-12)
+    #expect(path.isSmooth(from: 1.0 / 3, to: 2.0 / 3) && path.isSmooth(from: 0.4, to: 0.5))
+    #expect(!path.isSmooth(from: 0.3, to: 0.5) && !path.isSmooth(from: 0, to: 2.0 / 3))
+    let noise = CurvePath.noise(lambda: 0.5)
+    #expect(noise.weights(at: 0) == ObjectiveWeights(lambda: 1.5, t: 0))
+    #expect(noise.weights(at: 1) == ObjectiveWeights(lambda: 0.5))
+  }
+
+  /// The first corrector starts where it is told, and the first solution doesn't depend on it.
+  @Test func everyStartLeadsToTheSamePath() throws {
+    let shape = ImageShape(height: 3, width: 4, channels: 1)
+    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0.8, seed: 14)
+    let factor = try Matrix(rows: 12, columns: 12, rowMajor: prior.factor)
+    let density = try GaussianDensity(
+      imageShape: shape, mean: prior.mean, covariance: .dense(try factor.timesTransposed(factor)))
+    let a = try DenseOperator.gaussian(measurements: 5, inputCount: 12, seed: 3)
+    let problem = try InverseProblem(
+      operators: [a], noise: try GaussianNoise(sigma: 0.05),
+      observations: [a.apply(randomVector(12, seed: 15))], imageShape: shape)
+    var objectives: [Double] = []
+    var starts: Set<Double> = []
+    for start in StartChoice.allCases where start != .auto {
+      var options = ReconstructionOptions()
+      options.start = start
+      options.lambda = .value(1)
+      let result = try Reconstructor(problem: problem, prior: prior, gaussian: density, options: options)
+        .run()[0]
+      objectives.append(try #require(result.objective))
+      let first = try #require(result.trace.first)
+      #expect(first.event == .start && first.evaluations == 0)
+      starts.insert((first.objective * 1e6).rounded())
+    }
+    #expect(starts.count == 5)
+    #expect(objectives.max()! - objectives.min()! < 1e-3, "\(objectives)")
+  }
+}
