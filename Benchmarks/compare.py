@@ -67,16 +67,15 @@ def pytorch_memory(flow, batch, threads):
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def measure(aipo, setting, torch_too, quick):
+def measure(aipo, flow, batch, threads, rounds, torch_too):
     """Medians of both over the rounds of one setting."""
-    flow, batch, threads, rounds = setting
     if torch_too:
         from pytorch_glow import Passes
 
         passes = Passes(*FLOWS[flow], batch, threads)
         theirs(passes)
     us, them = [], []
-    for number in range(1 if quick else rounds):
+    for number in range(rounds):
         print(f"{flow}, batch {batch}, {threads} threads: round {number + 1}", file=sys.stderr)
         us.append(ours(aipo, flow, batch, threads))
         if torch_too:
@@ -104,6 +103,12 @@ def machine():
     return f"{name}, {len(os.sched_getaffinity(0))} cores, {platform.system()} on {platform.machine()}"
 
 
+def setting(result):
+    """Which flow, on how many images and threads, in words."""
+    threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
+    return f"**{result['flow']}**, batch {result['batch']}, {threads}"
+
+
 def table(results, torch_version):
     """The figures as Markdown."""
     first = results[0]
@@ -123,8 +128,7 @@ def table(results, torch_version):
             speed = one["work"] / one["ms"] * 1e3
             row = ["", name.replace("_", " "), f"{one['ms']:.2f}", f"{speed:.1f}", f"{speed / result['peak']:.0%}"]
             if name == PASSES[0][0]:
-                threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
-                row[0] = f"**{result['flow']}**, batch {result['batch']}, {threads}"
+                row[0] = setting(result)
             if torch_version:
                 share = one["work"] / one["theirMs"] * 1e3 / result["peak"]
                 row += [f"{one['theirMs']:.2f}", f"{share:.0%}", f"{one['theirMs'] / one['ms']:.2f}×"]
@@ -134,7 +138,7 @@ def table(results, torch_version):
     )
     lines += ["", "| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for result in results:
-        row = [f"{result['flow']}, batch {result['batch']}, {result['threads']} threads"]
+        row = [setting(result)]
         row += [f"{result['gflop']:.3f}", f"{result['peak']:.1f}", f"{result['memory']:.0f}"]
         if torch_version:
             row += [f"{result['theirMemory']:.0f}", f"{result['memory'] / result['theirMemory']:.2f}"]
@@ -165,9 +169,9 @@ def main():
         torch_version = None
         print("torch is not installed (Benchmarks/requirements.txt): our own figures alone", file=sys.stderr)
     results = [
-        measure(arguments.aipo, setting, torch_version is not None, arguments.quick)
-        for setting in SETTINGS
-        if setting[0] in arguments.flows
+        measure(arguments.aipo, flow, batch, threads, 1 if arguments.quick else rounds, torch_version is not None)
+        for flow, batch, threads, rounds in SETTINGS
+        if flow in arguments.flows
     ]
     command = [arguments.aipo, "bench", "kernels", "--json"]
     kernels = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
