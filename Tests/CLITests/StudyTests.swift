@@ -272,6 +272,8 @@ import Testing
   @Test func foldersOfOthersAreRefused() throws {
     let running = try start("out")
     try wait(for: "out/parts/0-0.json", while: running)
+    // It must not finish while the second one starts.
+    running.send(SIGSTOP)
     let second = try study("out")
     #expect(second.fails(73, saying: "out", "another run"), "\(second.error)")
     running.send(SIGKILL)

@@ -165,7 +165,7 @@ import Testing
     ["--lambda", "-1"],
     ["--lambda", "x"], ["--tolerance", "2"], ["--max-evaluations", "0"], ["--method", "best"],
     ["--space", "y"],
-    ["--path", "straight"], ["--corrector", "newton"], ["--init", "auto"], ["--out", "x.gif"],
+    ["--path", "straight"], ["--corrector", "simplex"], ["--init", "auto"], ["--out", "x.gif"],
     ["--out", "x"],
     ["--measurements", "5"], ["--mask", "center:2"], ["--truth", "t.npy"], ["--indices", "-1"],
     ["--indices", "3:1"],
