@@ -66,6 +66,20 @@ enum {
  * The bits beyond the last channel are written as 0. */
 #define CK_MASK_BYTES(channels) (((channels) + 7) / 8)
 
+/* How a coupling scales and shifts, with s and t from a net: y = (x + t)·e^l, or y = x·e^l + t if the shift is last.
+ *  - CK_SIGMOID: e^l = σ(s + 2) + bias. Without a bias l is min(u, 0) − log1p(e^−|u|), u = s + 2: log(σ(u)) is −∞ at
+ *    u = −90 in float32 although l = −90.
+ *  - CK_SIGMOID_INVERSE: l = −log σ(s + 2).
+ *  - CK_EXP: l = 2·tanh(s/2), bounded by ±2 by construction.
+ *  - CK_EXP_UNBOUNDED: l = s, whose e^l overflows where s is large.
+ *  - CK_ADDITIVE: l = 0. */
+enum { CK_SIGMOID = 0, CK_EXP = 1, CK_ADDITIVE = 2, CK_EXP_UNBOUNDED = 3, CK_SIGMOID_INVERSE = 4 };
+typedef struct ck_affine {
+  int32_t kind;
+  int32_t shift_last;
+  double bias; /* only of CK_SIGMOID */
+} ck_affine;
+
 #define CK_DECLARE(T, S)                                                                              \
   /* Weights in the order the active variant reads them; repack when they change. */                  \
   size_t ck_conv_packed_count_##S(const ck_conv *conv);                                               \
@@ -104,24 +118,21 @@ enum {
   void ck_moments_##S(int64_t pixels, int32_t c, const T *x, double *mean /* [c] */,                  \
                       double *variance /* [c] */);                                                    \
                                                                                                       \
-  /* ---- coupling transform: y = (x + t)·e^l, l a function of s, on `ct` channels of each pixel ----- \
-   * net output h[.., 0..<ct] = t, h[.., ct..<2ct] = s (additive: h = t, ct channels, l = 0).         \
-   * CK_SIGMOID: l = log σ(s + 2) by its stable form min(u,0) − log1p(e^−|u|); log(σ(u)) is −∞ at      \
-   * u = −90 in float32 although l = −90. CK_EXP: l = 2·tanh(s/2), bounded by ±2 by construction.     \
-   * CK_EXP_UNBOUNDED: l = s, whose e^l overflows where s is large.                                   \
+  /* ---- coupling transform of `ct` channels of each pixel, as ck_affine says ----------------------- \
+   * net output h[.., 0..<ct] = t, h[.., ct..<2ct] = s (additive: h = t, ct channels).                \
    * parity −1: all pixels; 0 or 1: only pixels with (i + j) mod 2 = parity are transformed.          \
-   * The inverse is x = y·e^−l − t.                                                                   \
    * logdet_rows[r], if not NULL, is overwritten with the row's Σl, or −Σl. `rows` index h·w images of\
    * `height`. `slopes`, if not NULL, gets what the way back through the direction `slopes_of` needs; \
    * unused by CK_ADDITIVE. Three planes a row:                                                       \
-   *   forward: e^l,  y·dl/ds,       dl/ds;      inverse: e^−l, (x + t)·dl/ds, dl/ds. */              \
-  void ck_affine_##S(int32_t kind, int32_t direction, int32_t parity, int32_t height, int32_t width,  \
-                     int32_t ct, int64_t row0, int64_t row1, const T *h /* [rows,w,2ct] dense */,     \
+   *   forward: e^l, u·e^l·dl/ds, dl/ds; inverse: e^−l, u·dl/ds, dl/ds, with u = x + t, or x if the   \
+   *   shift is last. */                                                                              \
+  void ck_affine_##S(const ck_affine *affine, int32_t direction, int32_t parity, int32_t height,      \
+                     int32_t width, int32_t ct, int64_t row0, int64_t row1, const T *h /* [rows,w,2ct] dense */,     \
                      T *x /* [rows,w,ct], stride xs, in place */, int64_t xs, double *logdet_rows,    \
                      int32_t slopes_of, T *slopes /* [rows,3,w·ct] or NULL */);                       \
   /* Back through a direction: its output's cotangent becomes its input's, and h̄ is written (zero for\
    * pixels that aren't transformed). lbar: cotangents of the images' log-determinants ±Σl. */        \
-  void ck_affine_vjp_##S(int32_t kind, int32_t direction, int32_t parity, int32_t height,             \
+  void ck_affine_vjp_##S(const ck_affine *affine, int32_t direction, int32_t parity, int32_t height,  \
                          int32_t width, int32_t ct, int64_t row0, int64_t row1,                       \
                          const T *slopes /* [rows,3,w·ct] */, const double *lbar /* [images] */,      \
                          T *xbar /* [rows,w,ct], stride xs, in place */, int64_t xs,                  \
@@ -141,6 +152,8 @@ enum {
   void ck_squeeze_##S(int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *x, T *z); \
   void ck_unsqueeze_##S(int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *z,      \
                         T *x);                                                                        \
+  /* y[k] = x[index[k]] */                                                                            \
+  void ck_gather_##S(int64_t count, const int32_t *index, const T *x, T *y);                          \
   /* y[p, 0..<c] = x[p, 0..<c] */                                                                     \
   void ck_copy_channels_##S(int64_t pixels, int32_t c, const T *x, int64_t xs, T *y, int64_t ys);     \
   /* y = x where (i + j) mod 2 = parity, else 0; dense. add != 0: y += that. */                       \
@@ -164,7 +177,6 @@ CK_DECLARE(float, f32)
 CK_DECLARE(double, f64)
 #undef CK_DECLARE
 
-enum { CK_SIGMOID = 0, CK_EXP = 1, CK_ADDITIVE = 2, CK_EXP_UNBOUNDED = 3 };
 enum { CK_FORWARD = 0, CK_INVERSE = 1 };
 
 /* ---- small dense matrices (LAPACK), double ----------------------------------------------------

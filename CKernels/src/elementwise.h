@@ -106,8 +106,9 @@ static void NAME(moments)(int64_t pixels, int32_t c, const T *x, double *mean, d
 
 /* From s: scale e^l, log-scale l and its slope dl/ds. In single precision, with u = s + 2 as rounded: σ(u), its slope
  * and log σ(u) to 4 ulp; e^{2·tanh(s/2)} to 4 ulp, its exponent and slope to 3e-7 absolute. */
-static inline void NAME(log_scales)(int32_t kind, int32_t count, const T *s, T *scale, T *l, T *slope) {
-  if (kind == CK_SIGMOID) {
+static inline void NAME(log_scales)(const ck_affine *affine, int32_t count, const T *s, T *scale, T *l, T *slope) {
+  const int32_t kind = affine->kind;
+  if (kind == CK_SIGMOID || kind == CK_SIGMOID_INVERSE) {
     for (int32_t k = 0; k < count; k++) {
       T u = s[k] + 2;
       T e = NAME(exp_)(-NAME(abs_)(u)); /* in (0, 1] */
@@ -117,6 +118,19 @@ static inline void NAME(log_scales)(int32_t kind, int32_t count, const T *s, T *
       l[k] = (u < 0 ? u : 0) - NAME(log1p_)(e);
       slope[k] = u < 0 ? denominator : small;
     }
+    if (kind == CK_SIGMOID_INVERSE)
+      for (int32_t k = 0; k < count; k++) {
+        scale[k] = 1 / scale[k];
+        l[k] = -l[k];
+        slope[k] = -slope[k];
+      }
+    else if (affine->bias != 0)
+      for (int32_t k = 0; k < count; k++) {
+        T biased = scale[k] + (T)affine->bias;
+        slope[k] *= scale[k] / biased;
+        scale[k] = biased;
+        l[k] = (T)log((double)biased);
+      }
   } else if (kind == CK_EXP_UNBOUNDED) {
     for (int32_t k = 0; k < count; k++) {
       l[k] = s[k];
@@ -177,26 +191,34 @@ static inline void NAME(add_up)(int32_t count, const T *x, double *sums) {
   for (; i < count; i++) sums[i & 7] += (double)x[i];
 }
 
-static void NAME(affine)(int32_t kind, int32_t direction, int32_t parity, int32_t height, int32_t width, int32_t ct,
+static void NAME(affine)(const ck_affine *affine, int32_t direction, int32_t parity, int32_t height, int32_t width, int32_t ct,
                          int64_t row0, int64_t row1, const T *h, T *x, int64_t xs, double *logdet_rows,
                          int32_t slopes_of, T *slopes) {
   T s[CK_MAX_STACK], t[CK_MAX_STACK], v[CK_MAX_STACK], scale[CK_MAX_STACK], l[CK_MAX_STACK], slope[CK_MAX_STACK];
-  const int32_t hs = kind == CK_ADDITIVE ? ct : 2 * ct;
+  const int32_t additive = affine->kind == CK_ADDITIVE, last = affine->shift_last, hs = additive ? ct : 2 * ct;
   const int inverse = direction == CK_INVERSE;
   for (int64_t r = row0; r < row1; r++) {
     double sums[8] = {0};
     CK_FOR_PIECES {
       NAME(move)(pixels, channels, x + CK_PIXEL * xs + k0, step * xs, v, channels);
       NAME(move)(pixels, channels, h + CK_PIXEL * hs + k0, (int64_t)step * hs, t, channels);
-      if (kind == CK_ADDITIVE) {
+      if (additive) {
         for (int32_t i = 0; i < m; i++) v[i] = inverse ? v[i] - t[i] : v[i] + t[i];
       } else {
         NAME(move)(pixels, channels, h + CK_PIXEL * hs + ct + k0, (int64_t)step * hs, s, channels);
-        NAME(log_scales)(kind, m, s, scale, l, slope);
+        NAME(log_scales)(affine, m, s, scale, l, slope);
         NAME(add_up)(m, l, sums);
         /* x + t into t, y into v or s: both sides of the product, whichever was given */
-        T *after = inverse ? v : s;
-        if (inverse) {
+        T *after = inverse || last ? v : s;
+        if (last) {
+          for (int32_t i = 0; i < m; i++) {
+            T u = inverse ? (v[i] - t[i]) / scale[i] : v[i];
+            T scaled = inverse ? v[i] - t[i] : u * scale[i];
+            s[i] = inverse ? u : scaled + t[i];
+            t[i] = u;
+            v[i] = scaled;
+          }
+        } else if (inverse) {
           for (int32_t i = 0; i < m; i++) {
             T u = v[i] / scale[i];
             s[i] = u - t[i];
@@ -225,7 +247,7 @@ static void NAME(affine)(int32_t kind, int32_t direction, int32_t parity, int32_
           for (int32_t i = 0; i < m; i++) plain[i] = slope[i];
         }
       }
-      NAME(move)(pixels, channels, kind == CK_ADDITIVE ? v : s, channels, x + CK_PIXEL * xs + k0, step * xs);
+      NAME(move)(pixels, channels, additive ? v : s, channels, x + CK_PIXEL * xs + k0, step * xs);
     }
     if (!logdet_rows) continue;
     double sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
@@ -241,18 +263,18 @@ static inline void NAME(clear_untouched)(int32_t parity, int32_t height, int32_t
     for (int32_t k = 0; k < hs; k++) hbar[(r * width + j) * hs + k] = 0;
 }
 
-static void NAME(affine_vjp)(int32_t kind, int32_t direction, int32_t parity, int32_t height, int32_t width,
+static void NAME(affine_vjp)(const ck_affine *affine, int32_t direction, int32_t parity, int32_t height, int32_t width,
                              int32_t ct, int64_t row0, int64_t row1, const T *slopes, const double *lbar, T *g,
                              int64_t gs, T *hbar) {
   T before[CK_MAX_STACK], shift[CK_MAX_STACK], scale[CK_MAX_STACK];
-  const int32_t hs = kind == CK_ADDITIVE ? ct : 2 * ct;
+  const int32_t additive = affine->kind == CK_ADDITIVE, last = affine->shift_last, hs = additive ? ct : 2 * ct;
   const int inverse = direction == CK_INVERSE;
   for (int64_t r = row0; r < row1; r++) {
     const T lb = (T)lbar[r / height];
     NAME(clear_untouched)(parity, height, width, hs, r, hbar);
     CK_FOR_PIECES {
       NAME(move)(pixels, channels, g + CK_PIXEL * gs + k0, step * gs, before, channels);
-      if (kind == CK_ADDITIVE) {
+      if (additive) {
         for (int32_t i = 0; i < m; i++) shift[i] = inverse ? -before[i] : before[i];
       } else {
         const T *factor = slopes + 3 * r * width * ct + (int64_t)q0 * ct + (int64_t)k0 * pixels;
@@ -261,7 +283,7 @@ static void NAME(affine_vjp)(int32_t kind, int32_t direction, int32_t parity, in
         for (int32_t i = 0; i < m; i++) {
           T after = before[i] * factor[i];
           scale[i] = sign * (before[i] * product[i] + lb * plain[i]);
-          shift[i] = inverse ? -before[i] : after;
+          shift[i] = last ? (inverse ? -after : before[i]) : (inverse ? -before[i] : after);
           before[i] = after;
         }
         NAME(move)(pixels, channels, before, channels, g + CK_PIXEL * gs + k0, step * gs);
@@ -357,6 +379,10 @@ static void NAME(unsqueeze)(int32_t h, int32_t w, int32_t c, int64_t row0, int64
           for (int32_t k = 0; k < c; k++) to[k] = from[4 * k + 2 * dy + dx];
         }
     }
+}
+
+static void NAME(gather)(int64_t count, const int32_t *index, const T *x, T *y) {
+  for (int64_t k = 0; k < count; k++) y[k] = x[index[k]];
 }
 
 static void NAME(copy_channels)(int64_t pixels, int32_t c, const T *x, int64_t xs, T *y, int64_t ys) {

@@ -30,14 +30,14 @@
   X(void, moments, (int64_t pixels, int32_t c, const T *x, double *mean, double *variance),           \
     (pixels, c, x, mean, variance))                                                                   \
   X(void, affine,                                                                                     \
-    (int32_t kind, int32_t direction, int32_t parity, int32_t height, int32_t width, int32_t ct,      \
-     int64_t row0, int64_t row1, const T *h, T *x, int64_t xs, double *logdet_rows, int32_t slopes_of, \
+    (const ck_affine *affine, int32_t direction, int32_t parity, int32_t height, int32_t width,       \
+     int32_t ct, int64_t row0, int64_t row1, const T *h, T *x, int64_t xs, double *logdet_rows, int32_t slopes_of, \
      T *slopes),                                                                                      \
-    (kind, direction, parity, height, width, ct, row0, row1, h, x, xs, logdet_rows, slopes_of, slopes)) \
+    (affine, direction, parity, height, width, ct, row0, row1, h, x, xs, logdet_rows, slopes_of, slopes)) \
   X(void, affine_vjp,                                                                                 \
-    (int32_t kind, int32_t direction, int32_t parity, int32_t height, int32_t width, int32_t ct,      \
-     int64_t row0, int64_t row1, const T *slopes, const double *lbar, T *xbar, int64_t xs, T *hbar),  \
-    (kind, direction, parity, height, width, ct, row0, row1, slopes, lbar, xbar, xs, hbar))           \
+    (const ck_affine *affine, int32_t direction, int32_t parity, int32_t height, int32_t width,       \
+     int32_t ct, int64_t row0, int64_t row1, const T *slopes, const double *lbar, T *xbar, int64_t xs, T *hbar),  \
+    (affine, direction, parity, height, width, ct, row0, row1, slopes, lbar, xbar, xs, hbar))           \
   X(void, logistic_fwd, (int64_t count, T *x, double *logdet), (count, x, logdet))                    \
   X(void, logistic_inv, (int64_t count, T *y, double *logdet), (count, y, logdet))                    \
   X(void, logistic_fwd_vjp, (int64_t count, double lbar, T *y, T *ybar), (count, lbar, y, ybar))      \
@@ -48,6 +48,7 @@
     (h, w, c, row0, row1, x, z))                                                                      \
   X(void, unsqueeze, (int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *z, T *x), \
     (h, w, c, row0, row1, z, x))                                                                      \
+  X(void, gather, (int64_t count, const int32_t *index, const T *x, T *y), (count, index, x, y))      \
   X(void, copy_channels, (int64_t pixels, int32_t c, const T *x, int64_t xs, T *y, int64_t ys),       \
     (pixels, c, x, xs, y, ys))                                                                        \
   X(void, checkerboard,                                                                               \

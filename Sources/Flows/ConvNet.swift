@@ -8,6 +8,8 @@ public struct NetSpec: Codable, Hashable, Sendable {
     case glow
     /// 3×3, then residual blocks `h ← a(h + conv(a(conv(h))))` of 3×3 convolutions, then 3×3 (RealNVP).
     case residual
+    /// One 3×3 convolution: `hidden` and `blocks` don't matter.
+    case linear
   }
 
   /// What follows every hidden convolution.
@@ -24,15 +26,19 @@ public struct NetSpec: Codable, Hashable, Sendable {
   public var activation: Activation
   /// The value of pixels outside the image, for 3×3 convolutions.
   public var padding: Double
+  /// The same for the last convolution, where it differs.
+  public var lastPadding: Double?
 
   public init(
-    kind: Kind = .glow, hidden: Int, blocks: Int = 2, activation: Activation = .relu, padding: Double = 0
+    kind: Kind = .glow, hidden: Int, blocks: Int = 2, activation: Activation = .relu, padding: Double = 0,
+    lastPadding: Double? = nil
   ) {
     self.kind = kind
     self.hidden = hidden
     self.blocks = blocks
     self.activation = activation
     self.padding = padding
+    self.lastPadding = lastPadding
   }
 
   /// One convolution of the net.
@@ -46,16 +52,23 @@ public struct NetSpec: Codable, Hashable, Sendable {
 
   /// The net's convolutions in their order.
   func convolutions(inChannels: Int, outChannels: Int) -> [Convolution] {
-    var result = [Convolution(kernel: 3, inChannels: inChannels, outChannels: hidden)]
+    var result: [Convolution] = []
     switch kind {
-    case .glow: result.append(Convolution(kernel: 1, inChannels: hidden, outChannels: hidden))
+    case .glow:
+      result = [
+        Convolution(kernel: 3, inChannels: inChannels, outChannels: hidden),
+        Convolution(kernel: 1, inChannels: hidden, outChannels: hidden),
+      ]
     case .residual:
+      result = [Convolution(kernel: 3, inChannels: inChannels, outChannels: hidden)]
       for _ in 0..<blocks {
         result.append(Convolution(kernel: 3, inChannels: hidden, outChannels: hidden))
         result.append(Convolution(kernel: 3, inChannels: hidden, outChannels: hidden, skips: true))
       }
+    case .linear: break
     }
-    result.append(Convolution(kernel: 3, inChannels: hidden, outChannels: outChannels))
+    let last = result.last?.outChannels ?? inChannels
+    result.append(Convolution(kernel: 3, inChannels: last, outChannels: outChannels))
     return result
   }
 }
@@ -101,7 +114,8 @@ final class ConvNet<Scalar: KernelScalar> {
     for (k, step) in plan.enumerated() {
       let convolution = try Convolution<Scalar>(
         height: height, width: width, inChannels: step.inChannels, outChannels: step.outChannels,
-        kernel: step.kernel, padding: Scalar(spec.padding))
+        kernel: step.kernel,
+        padding: Scalar(k == plan.count - 1 ? spec.lastPadding ?? spec.padding : spec.padding))
       let isLast = k == plan.count - 1
       let count = convolution.weightCount
       // He et al. 2015 for the hidden layers; half of it where a residual is added.

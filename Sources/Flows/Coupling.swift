@@ -12,9 +12,12 @@ public struct CouplingSpec: Codable, Hashable, Sendable {
     case checkerboardEven = "checkerboard-even"
     /// Pixels with i + j odd condition.
     case checkerboardOdd = "checkerboard-odd"
+    /// Nothing conditions and everything is transformed: the net sees one channel of zeros, so that its output differs
+    /// between places by its padding alone.
+    case nothing
   }
 
-  /// `y = (x + t)·e^l` with l a function of the net's output s.
+  /// `y = (x + t)·e^l`, or `y = x·e^l + t` where the shift comes last, with l a function of the net's output s.
   public enum Transform: String, Codable, Sendable, CaseIterable {
     /// l = log σ(s + 2) (Glow).
     case sigmoid
@@ -22,6 +25,8 @@ public struct CouplingSpec: Codable, Hashable, Sendable {
     case exponential
     /// l = s, without a bound: what other programs' files hold. It overflows where s is large.
     case unboundedExponential = "unbounded-exponential"
+    /// l = −log σ(s + 2)
+    case inverseSigmoid = "inverse-sigmoid"
     /// l = 0 (NICE): volume is kept.
     case additive
 
@@ -30,18 +35,34 @@ public struct CouplingSpec: Codable, Hashable, Sendable {
       case .sigmoid: .sigmoid
       case .exponential: .boundedExponential
       case .unboundedExponential: .exponential
+      case .inverseSigmoid: .inverseSigmoid
       case .additive: .additive
       }
     }
   }
 
+  /// Whether the shift is added before or after the values are scaled.
+  public enum Order: String, Codable, Sendable, CaseIterable {
+    case shiftFirst = "shift-first"
+    case shiftLast = "shift-last"
+  }
+
   public var mask: Mask
   public var transform: Transform
+  public var order: Order
+  /// Added to the scale of a `sigmoid` transform, `e^l = σ(s + 2) + scaleBias`; 0 or more.
+  public var scaleBias: Double
   public var net: NetSpec
 
-  public init(mask: Mask = .firstHalf, transform: Transform = .sigmoid, net: NetSpec) {
+  public init(
+    mask: Mask = .firstHalf, transform: Transform = .sigmoid, order: Order = .shiftFirst,
+    scaleBias: Double = 0,
+    net: NetSpec
+  ) {
     self.mask = mask
     self.transform = transform
+    self.order = order
+    self.scaleBias = scaleBias
     self.net = net
   }
 
@@ -52,6 +73,7 @@ public struct CouplingSpec: Codable, Hashable, Sendable {
     case .firstHalf: (condition, transformed) = (channels / 2, channels - channels / 2)
     case .secondHalf: (condition, transformed) = (channels - channels / 2, channels / 2)
     case .checkerboardEven, .checkerboardOdd: break
+    case .nothing: condition = 1
     }
     return (condition, transform == .additive ? transformed : 2 * transformed)
   }
@@ -96,11 +118,13 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     case .checkerboardEven, .checkerboardOdd:
       conditionParity = spec.mask == .checkerboardEven ? 0 : 1
       conditionChannels = channels
+    case .nothing:
+      conditionChannels = 1
     }
     transform = Kernel.CouplingShape(
-      scale: spec.transform.kernel(), parity: conditionParity.map { 1 - $0 }, height: input.height,
-      width: input.width,
-      channels: channels, stride: input.channels)
+      scale: spec.transform.kernel(), bias: spec.scaleBias, shiftsLast: spec.order == .shiftLast,
+      parity: conditionParity.map { 1 - $0 }, height: input.height, width: input.width, channels: channels,
+      stride: input.channels)
     net = try ConvNet(
       spec.net, height: input.height, width: input.width, inChannels: conditionChannels,
       outChannels: transform.headChannels)
@@ -207,7 +231,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     memory[images.lowerBound * size..<images.upperBound * size]
   }
 
-  /// The net's input: copied to `input`, or without one in place for channels, a masked copy for a checkerboard.
+  /// The net's input: copied to `input`, or without one in place for channels, a masked copy for a checkerboard, zeros
+  /// where nothing conditions.
   private func condition(
     _ values: Memory<Scalar>, images: Int, input: Memory<Scalar>?, workspace: Workspace<Scalar>,
     runner: Runner
@@ -220,6 +245,11 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
           values, parity: conditionParity, shape: shape, rows: rows, adding: false, into: copy)
       }
       return (copy, shape.channels)
+    }
+    if spec.mask == .nothing {
+      let zeros = try input ?? workspace.take(rows * shape.width)
+      zeros.fill(0)
+      return (zeros, 1)
     }
     let source = values.from(conditionOffset)
     guard let input else { return (source, shape.channels) }
@@ -361,6 +391,14 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     let cotangents =
       try work.map { $0.cotangents[inWork] }
       ?? Hidden(memory: workspace.take(count * net.hiddenCount), total: count, images: 0..<count)
+    if spec.mask == .nothing {
+      let ignored = try workspace.take(rows * shape.width)
+      ignored.fill(0)
+      try net.vjp(
+        derivatives: derivatives, headCotangent: headCotangent, xCotangent: ignored, xCotangentStride: 1,
+        cotangents: cotangents, runner: runner)
+      return
+    }
     guard let conditionParity else {
       try net.vjp(
         derivatives: derivatives, headCotangent: headCotangent, xCotangent: cotangent.from(conditionOffset),

@@ -328,7 +328,7 @@ extension Flow: LatentPrior {
 
   private func baseLogProb(_ latents: Memory<Scalar>) -> Double {
     switch base {
-    case .gaussian, .learnedGaussian:
+    case .gaussian, .learnedGaussian, .diagonalGaussian:
       return -0.5 * Kernel.dot(latents, latents) - Double(latents.count) * Self.halfLogTwoPi
     case .uniform:
       for i in 0..<latents.count where !(latents[i] >= 0 && latents[i] <= 1) {
@@ -342,7 +342,8 @@ extension Flow: LatentPrior {
   private func setBaseCotangent(_ pass: FlowPass<Scalar>, weight: Double) {
     pass.logDetCotangent.fill(weight)
     switch base {
-    case .gaussian, .learnedGaussian: pass.latentCotangents.copy(from: pass.latents, times: Scalar(-weight))
+    case .gaussian, .learnedGaussian, .diagonalGaussian:
+      pass.latentCotangents.copy(from: pass.latents, times: Scalar(-weight))
     case .uniform: pass.latentCotangents.fill(0)
     }
   }

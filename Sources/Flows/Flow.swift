@@ -48,7 +48,6 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     pool: ThreadPool = ThreadPool(threads: ThreadPool.availableCores)
   ) throws {
     let shapes = try spec.shapes(from: imageShape)
-    let learned = spec.base == .learnedGaussian
     var layers: [any FlowLayer<Scalar>] = []
     for (layer, shape) in zip(try spec.flattened(), shapes) {
       switch layer {
@@ -57,8 +56,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
       case .coupling(let coupling): layers.append(Coupling(coupling))
       case .maskedAffine(let masked): layers.append(MaskedAffine(masked))
       case .permutation(let order): layers.append(Permutation(order))
-      case .squeeze: layers.append(Squeeze())
-      case .split: layers.append(Split(learnedBase: learned))
+      case .squeeze(let form): layers.append(Squeeze(form))
+      case .split: layers.append(Split(base: spec.base))
       case .logistic: layers.append(Logistic())
       case .repeated: preconditionFailure("the layers are flattened")
       }
@@ -84,7 +83,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     self.imageShape = imageShape
     self.base = base
     self.pool = pool
-    self.layers = layers + [Finish<Scalar>(learnedBase: base == .learnedGaussian)]
+    self.layers = layers + [Finish<Scalar>(base: base)]
     let workspaces = (0..<pool.threads).map { _ in Workspace<Scalar>() }
     whole = try FlowPass(pool: pool, workspaces: workspaces)
     let alone = ThreadPool(threads: 1)

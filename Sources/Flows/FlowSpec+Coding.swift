@@ -35,20 +35,23 @@ private struct KnownKeys {
 
 extension NetSpec {
   public init(from decoder: any Decoder) throws {
-    let keys = try KnownKeys(decoder, ["kind", "hidden", "blocks", "activation", "padding"])
+    let keys = try KnownKeys(decoder, ["kind", "hidden", "blocks", "activation", "padding", "lastPadding"])
+    let kind: Kind = try keys.get("kind", default: .glow)
     self.init(
-      kind: try keys.get("kind", default: .glow), hidden: try keys.get("hidden"),
+      kind: kind, hidden: kind == .linear ? try keys.get("hidden", default: 1) : try keys.get("hidden"),
       blocks: try keys.get("blocks", default: 2), activation: try keys.get("activation", default: .relu),
-      padding: try keys.get("padding", default: 0))
+      padding: try keys.get("padding", default: 0),
+      lastPadding: keys.has("lastPadding") ? try keys.get("lastPadding") : nil)
   }
 }
 
 extension CouplingSpec {
   public init(from decoder: any Decoder) throws {
-    let keys = try KnownKeys(decoder, ["mask", "transform", "net"])
+    let keys = try KnownKeys(decoder, ["mask", "transform", "order", "scaleBias", "net"])
     self.init(
       mask: try keys.get("mask", default: .firstHalf),
       transform: try keys.get("transform", default: .sigmoid),
+      order: try keys.get("order", default: .shiftFirst), scaleBias: try keys.get("scaleBias", default: 0),
       net: try keys.get("net"))
   }
 }
@@ -182,6 +185,16 @@ extension LayerSpec: Codable {
     }
   }
 
+  private struct Squeezing: Codable {
+    var form: SqueezeForm
+
+    init(form: SqueezeForm) { self.form = form }
+
+    init(from decoder: any Decoder) throws {
+      form = try KnownKeys(decoder, ["form"]).get("form", default: .interleaved)
+    }
+  }
+
   private static let names = [
     "actnorm", "conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "split", "logistic",
     "repeat",
@@ -193,7 +206,7 @@ extension LayerSpec: Codable {
       switch name {
       case "actnorm": self = .actnorm
       case "conv1x1": self = .conv1x1(.plu)
-      case "squeeze": self = .squeeze
+      case "squeeze": self = .squeeze(.interleaved)
       case "split": self = .split
       case "logistic": self = .logistic
       default:
@@ -204,7 +217,8 @@ extension LayerSpec: Codable {
       }
       return
     }
-    let keys = try KnownKeys(decoder, ["conv1x1", "coupling", "masked-affine", "permutation", "repeat"])
+    let keys = try KnownKeys(
+      decoder, ["conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "repeat"])
     guard keys.container.allKeys.count == 1, let key = keys.container.allKeys.first else {
       throw DecodingError.dataCorrupted(
         .init(codingPath: decoder.codingPath, debugDescription: "a layer is one name with its options"))
@@ -214,6 +228,7 @@ extension LayerSpec: Codable {
     case "coupling": self = .coupling(try keys.get("coupling"))
     case "masked-affine": self = .maskedAffine(try keys.get("masked-affine"))
     case "permutation": self = .permutation(try keys.get("permutation"))
+    case "squeeze": self = .squeeze(try keys.get("squeeze", Squeezing.self).form)
     default:
       let inner = try keys.get("repeat", Repeat.self)
       self = .repeated(inner.times, inner.layers)
@@ -231,7 +246,8 @@ extension LayerSpec: Codable {
     }
     switch self {
     case .actnorm: try plain("actnorm")
-    case .squeeze: try plain("squeeze")
+    case .squeeze(.interleaved): try plain("squeeze")
+    case .squeeze(let form): try keyed("squeeze", Squeezing(form: form))
     case .split: try plain("split")
     case .logistic: try plain("logistic")
     case .conv1x1(.plu): try plain("conv1x1")

@@ -25,6 +25,8 @@ public struct FlowSpec: Hashable, Sendable {
     case gaussian
     /// A mean and a scale per channel of every level, learned; latents are standardised by them.
     case learnedGaussian = "learned-gaussian"
+    /// A mean and a scale per value of every level, learned; the flow is then for images of one size.
+    case diagonalGaussian = "diagonal-gaussian"
     /// Uniform on [0, 1]^d; outside, the log-density is −∞.
     case uniform
   }
@@ -50,7 +52,7 @@ public struct FlowSpec: Hashable, Sendable {
     ]
     var layers: [LayerSpec] = []
     for level in 0..<max(levels, 0) {
-      layers += [.squeeze, .repeated(steps, step)]
+      layers += [.squeeze(.interleaved), .repeated(steps, step)]
       if level < levels - 1 { layers.append(.split) }
     }
     return FlowSpec(base: base, layers: layers)
@@ -74,7 +76,7 @@ public struct FlowSpec: Hashable, Sendable {
     var layers: [LayerSpec] = []
     for _ in 0..<max(levels - 1, 0) {
       layers += alternate(couplings, checkerboards)
-      layers.append(.squeeze)
+      layers.append(.squeeze(.interleaved))
       layers += alternate(couplings, [.firstHalf, .secondHalf])
       layers.append(.split)
     }
@@ -136,7 +138,10 @@ public struct FlowSpec: Hashable, Sendable {
         guard (0...64).contains(coupling.net.blocks) else {
           throw .invalidSpec("coupling: blocks is \(coupling.net.blocks), expected 0 to 64")
         }
-        guard coupling.net.padding.isFinite else { throw .invalidSpec("coupling: padding is not finite") }
+        guard coupling.net.padding.isFinite, coupling.net.lastPadding?.isFinite ?? true else {
+          throw .invalidSpec("coupling: padding is not finite")
+        }
+        try check(coupling)
         result.append(layer)
       case .maskedAffine(let masked):
         try check(masked)
@@ -149,6 +154,17 @@ public struct FlowSpec: Hashable, Sendable {
       default: result.append(layer)
       }
       guard result.count <= layerLimit else { throw .invalidSpec("more than \(layerLimit) layers") }
+    }
+  }
+
+  private static func check(_ coupling: CouplingSpec) throws(FlowError) {
+    guard (0...1e3).contains(coupling.scaleBias), coupling.scaleBias == 0 || coupling.transform == .sigmoid
+    else {
+      throw .invalidSpec(
+        "coupling: scaleBias is \(coupling.scaleBias), expected 0 to 1000 with transform sigmoid, else 0")
+    }
+    guard coupling.order == .shiftFirst || [.sigmoid, .inverseSigmoid].contains(coupling.transform) else {
+      throw .invalidSpec("coupling: order shift-last goes with the transforms sigmoid and inverse-sigmoid")
     }
   }
 
@@ -217,7 +233,7 @@ public struct FlowSpec: Hashable, Sendable {
 
   /// Which image sizes fit, in words.
   public var acceptedSizes: String {
-    let squeezes = ((try? flattened()) ?? []).filter { $0 == .squeeze }.count
+    let squeezes = ((try? flattened()) ?? []).count { if case .squeeze = $0 { true } else { false } }
     let divisor = 1 << min(squeezes, 30)
     return divisor == 1 ? "any height and width" : "height and width divisible by \(divisor)"
   }
@@ -230,7 +246,7 @@ public indirect enum LayerSpec: Hashable, Sendable {
   case coupling(CouplingSpec)
   case maskedAffine(MaskedAffineSpec)
   case permutation(ChannelOrder)
-  case squeeze
+  case squeeze(SqueezeForm)
   case split
   case logistic
   case repeated(Int, [LayerSpec])

@@ -6,11 +6,11 @@ import AIPOKernels
 public final class Split<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private var before = ImageShape(height: 0, width: 0, channels: 0)
   private var after = ImageShape(height: 0, width: 0, channels: 0)
-  private let learnedBase: Bool
+  private let kind: FlowSpec.Base
   private var base: Actnorm<Scalar>?
 
-  /// `learnedBase`: a mean and a scale per channel of what leaves.
-  public init(learnedBase: Bool = false) { self.learnedBase = learnedBase }
+  /// `base` says whether what leaves has a mean and a scale to learn.
+  public init(base: FlowSpec.Base = .gaussian) { kind = base }
 
   public var parameters: [LayerParameter<Scalar>] { base?.parameters ?? [] }
 
@@ -25,10 +25,7 @@ public final class Split<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     before = input
     after = input
     after.channels /= 2
-    if learnedBase {
-      base = Actnorm(channels: after.channels, dataDependent: false)
-      _ = try base?.configure(input: after)
-    }
+    base = try kind.standardization(of: after)
     return after
   }
 
@@ -107,10 +104,10 @@ public final class Split<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
 /// The last layer of every flow: all that is left leaves for the latents.
 final class Finish<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private var shape = ImageShape(height: 0, width: 0, channels: 0)
-  private let learnedBase: Bool
+  private let kind: FlowSpec.Base
   private var base: Actnorm<Scalar>?
 
-  init(learnedBase: Bool) { self.learnedBase = learnedBase }
+  init(base: FlowSpec.Base) { kind = base }
 
   var parameters: [LayerParameter<Scalar>] { base?.parameters ?? [] }
 
@@ -120,10 +117,7 @@ final class Finish<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
 
   func configure(input: ImageShape) throws -> ImageShape {
     shape = input
-    if learnedBase {
-      base = Actnorm(channels: input.channels, dataDependent: false)
-      _ = try base?.configure(input: input)
-    }
+    base = try kind.standardization(of: input)
     return input
   }
 
@@ -152,5 +146,20 @@ final class Finish<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     if pass.carriesValues { latents.values.copy(from: pass.values) }
     latents.cotangent!.copy(from: pass.cotangent)
     try base?.back(.inverse, latents.values, cotangent: latents.cotangent!, pass)
+  }
+}
+
+extension FlowSpec.Base {
+  /// What standardises latents of this shape; nil where there is nothing to learn.
+  fileprivate func standardization<Scalar>(of shape: ImageShape) throws -> Actnorm<Scalar>? {
+    let values: ImageShape
+    switch self {
+    case .gaussian, .uniform: return nil
+    case .learnedGaussian: values = shape
+    case .diagonalGaussian: values = ImageShape(height: 1, width: 1, channels: shape.count)
+    }
+    let result = Actnorm<Scalar>(channels: values.channels, dataDependent: false)
+    _ = try result.configure(input: values)
+    return result
   }
 }

@@ -53,7 +53,7 @@ public enum Kernel<T: KernelScalar> {
 
   /// Which scale a coupling applies: `y = (x + t)·e^l`.
   public enum Scale: Int32, Sendable {
-    /// l = log σ(s + 2)
+    /// l = log(σ(s + 2) + bias)
     case sigmoid = 0
     /// l = 2·tanh(s/2)
     case boundedExponential = 1
@@ -61,11 +61,17 @@ public enum Kernel<T: KernelScalar> {
     case additive = 2
     /// l = s
     case exponential = 3
+    /// l = −log σ(s + 2)
+    case inverseSigmoid = 4
   }
 
   /// The pixels and channels that a coupling transforms.
   public struct CouplingShape: Sendable {
     public var scale: Scale
+    /// What is added to a `sigmoid` scale.
+    public var bias: Double
+    /// `y = x·e^l + t` instead.
+    public var shiftsLast: Bool
     /// nil: every pixel; 0 or 1: those with (i + j) mod 2 = parity.
     public var parity: Int?
     public var height: Int
@@ -74,8 +80,13 @@ public enum Kernel<T: KernelScalar> {
     /// Elements between pixels of the transformed array.
     public var stride: Int
 
-    public init(scale: Scale, parity: Int?, height: Int, width: Int, channels: Int, stride: Int) {
+    public init(
+      scale: Scale, bias: Double = 0, shiftsLast: Bool = false, parity: Int?, height: Int, width: Int,
+      channels: Int, stride: Int
+    ) {
       self.scale = scale
+      self.bias = bias
+      self.shiftsLast = shiftsLast
       self.parity = parity
       self.height = height
       self.width = width
@@ -88,6 +99,10 @@ public enum Kernel<T: KernelScalar> {
 
     /// Slopes of a row: what the way back needs.
     public var slopeCount: Int { scale == .additive ? 0 : 3 * width * channels }
+
+    fileprivate var affine: ck_affine {
+      ck_affine(kind: scale.rawValue, shift_last: shiftsLast ? 1 : 0, bias: bias)
+    }
 
     fileprivate func check(rows: Range<Int>, head: Memory<T>, values: Memory<T>) {
       let pixels = rows.upperBound * width
@@ -105,8 +120,9 @@ public enum Kernel<T: KernelScalar> {
     shape.check(rows: rows, head: head, values: values)
     precondition((logDetRows?.count ?? .max) >= rows.upperBound)
     precondition((slopes?.count ?? .max) >= rows.upperBound * shape.slopeCount)
+    var affine = shape.affine
     table.affine(
-      shape.scale.rawValue, direction.rawValue, Int32(shape.parity ?? -1), Int32(shape.height),
+      &affine, direction.rawValue, Int32(shape.parity ?? -1), Int32(shape.height),
       Int32(shape.width), Int32(shape.channels), Int64(rows.lowerBound), Int64(rows.upperBound), head.base,
       values.base, Int64(shape.stride), logDetRows?.base, slopesOf.rawValue, slopes?.base)
   }
@@ -120,8 +136,9 @@ public enum Kernel<T: KernelScalar> {
     shape.check(rows: rows, head: headCotangent, values: cotangent)
     precondition(slopes.count >= rows.upperBound * shape.slopeCount)
     precondition(logDetCotangent.count * shape.height >= rows.upperBound)
+    var affine = shape.affine
     table.affineVJP(
-      shape.scale.rawValue, direction.rawValue, Int32(shape.parity ?? -1), Int32(shape.height),
+      &affine, direction.rawValue, Int32(shape.parity ?? -1), Int32(shape.height),
       Int32(shape.width), Int32(shape.channels), Int64(rows.lowerBound), Int64(rows.upperBound), slopes.base,
       logDetCotangent.base, cotangent.base, Int64(shape.stride), headCotangent.base)
   }
@@ -175,6 +192,12 @@ public enum Kernel<T: KernelScalar> {
     table.unsqueeze(
       Int32(shape.height), Int32(shape.width), Int32(shape.channels), Int64(rows.lowerBound),
       Int64(rows.upperBound), z.base, x.base)
+  }
+
+  /// `y[k] = x[indices[k]]`
+  public static func gather(_ x: Memory<T>, indices: [Int32], into y: Memory<T>) {
+    precondition(y.count == indices.count && x.count == indices.count)
+    table.gather(Int64(y.count), indices, x.base, y.base)
   }
 
   /// Copies `channels` values of every pixel between arrays of different pixel strides.

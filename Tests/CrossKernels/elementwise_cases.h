@@ -35,6 +35,7 @@ static void NAME(actnorms)(const char *variant, const NAME(ck_table) *const tabl
 static void NAME(couplings)(const char *variant, const NAME(ck_table) *const tables[2], int32_t kind, int32_t parity,
                             int32_t height, int32_t width, int32_t ct) {
   char what[128];
+  const ck_affine affine = {.kind = kind};
   int64_t images = 2, rows = images * height, pixels = rows * width, xs = ct + 3;
   for (int32_t direction = CK_FORWARD; direction <= CK_INVERSE; direction++) {
     NAME(array) h = NAME(random)((size_t)(pixels * 2 * ct)), x = NAME(random)((size_t)(pixels * xs));
@@ -45,7 +46,7 @@ static void NAME(couplings)(const char *variant, const NAME(ck_table) *const tab
     double *logdet[2], lbar[2] = {0.75, -1.5};
     BOTH {
       logdet[side] = memory((size_t)rows * sizeof(double));
-      tables[side]->affine(kind, direction, parity, height, width, ct, 0, rows, h.of[side], x.of[side], xs, logdet[side],
+      tables[side]->affine(&affine, direction, parity, height, width, ct, 0, rows, h.of[side], x.of[side], xs, logdet[side],
                            direction, slopes.of[side]);
     }
     snprintf(what, sizeof what, "coupling of kind %d, direction %d, parity %d, %dx%dx%d", kind, direction, parity, height,
@@ -53,7 +54,7 @@ static void NAME(couplings)(const char *variant, const NAME(ck_table) *const tab
     NAME(compare)(variant, what, x);
     NAME(compare)(variant, what, slopes);
     NAME(compare_doubles)(variant, what, (size_t)rows, logdet);
-    BOTH tables[side]->affine_vjp(kind, direction, parity, height, width, ct, 0, rows, slopes.of[side], lbar, g.of[side],
+    BOTH tables[side]->affine_vjp(&affine, direction, parity, height, width, ct, 0, rows, slopes.of[side], lbar, g.of[side],
                                   xs, hbar.of[side]);
     strcat(what, ", back");
     NAME(compare)(variant, what, g);

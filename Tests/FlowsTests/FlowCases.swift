@@ -59,14 +59,26 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
         net: NetSpec(kind: kind, hidden: hidden, blocks: blocks, activation: activation, padding: padding)))
   }
 
-  /// Every option of a coupling with every other.
+  private static func linked(
+    _ transform: CouplingSpec.Transform, _ order: CouplingSpec.Order, bias: Double = 0
+  ) -> LayerSpec {
+    .coupling(
+      CouplingSpec(
+        mask: .secondHalf, transform: transform, order: order, scaleBias: bias,
+        net: NetSpec(hidden: 4, activation: .silu)))
+  }
+
+  /// Every option of a coupling with every other that it touches.
   static let couplings: [FlowCase] = {
     var cases: [FlowCase] = []
     for mask in CouplingSpec.Mask.allCases {
       for transform in CouplingSpec.Transform.allCases {
-        for kind in NetSpec.Kind.allCases {
+        for kind in NetSpec.Kind.allCases where (kind == .linear) == (mask == .nothing) {
           for activation in NetSpec.Activation.allCases {
             for padding in [0.0, 1.0] {
+              let plain = activation == .silu && padding == 0
+              if [.inverseSigmoid, .unboundedExponential].contains(transform), !plain { continue }
+              if kind == .linear, activation == .relu { continue }
               let name =
                 "coupling \(mask.rawValue) \(transform.rawValue) \(kind.rawValue) \(activation.rawValue) pad \(padding)"
               cases.append(
@@ -86,10 +98,25 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
     FlowCase("conv1x1 dense", 2, 3, 5, [.conv1x1(.dense)]),
     FlowCase("conv1x1 of one channel", 3, 3, 1, [.conv1x1(.plu), .conv1x1(.dense)]),
     FlowCase("conv1x1 of many channels", 1, 1, 33, [.conv1x1(.plu), .conv1x1(.dense)]),
-    FlowCase("squeeze", 4, 6, 3, [.squeeze]),
+    FlowCase("squeeze", 4, 6, 3, [.squeeze(.interleaved)]),
+    FlowCase("contiguous squeeze", 4, 6, 3, [.squeeze(.contiguous)]),
     FlowCase("split", 2, 3, 4, [.split, .actnorm]),
     FlowCase("split twice", 2, 3, 8, [.split, .conv1x1(.plu), .split, .actnorm]),
     FlowCase("split with a learned base", 2, 3, 4, base: .learnedGaussian, [.split, .conv1x1(.plu)]),
+    FlowCase(
+      "split with a base for every value", 2, 3, 4, base: .diagonalGaussian, [.split, .conv1x1(.plu)]),
+    FlowCase("coupling with a biased scale", 2, 3, 5, [linked(.sigmoid, .shiftFirst, bias: 0.5)]),
+    FlowCase("coupling that shifts last", 2, 3, 5, [linked(.sigmoid, .shiftLast)]),
+    FlowCase("coupling that shifts last, biased", 2, 3, 5, [linked(.sigmoid, .shiftLast, bias: 1)]),
+    FlowCase(
+      "coupling with an inverse scale that shifts last", 2, 3, 5, [linked(.inverseSigmoid, .shiftLast)]),
+    FlowCase(
+      "net with another padding at the last convolution", 3, 2, 2,
+      [
+        .coupling(
+          CouplingSpec(net: NetSpec(hidden: 3, activation: .silu, padding: 0.5, lastPadding: -1)))
+      ]),
+    FlowCase("linear net", 2, 3, 5, [coupling(.firstHalf, .sigmoid, .linear, padding: 1)]),
     FlowCase("logistic", 3, 3, 2, base: .uniform, [.logistic]),
     FlowCase("logistic and uniform base", 3, 4, 1, base: .uniform, [.actnorm, .logistic]),
     FlowCase("coupling of one pixel", 1, 1, 2, [coupling()]),
@@ -118,7 +145,7 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
     FlowCase(
       "mixture", 4, 6, 1,
       [
-        coupling(.checkerboardOdd, .additive), .squeeze,
+        coupling(.checkerboardOdd, .additive), .squeeze(.interleaved),
         .repeated(2, [.actnorm, .conv1x1(.dense), coupling(.secondHalf, .exponential, .residual)]), .split,
         .actnorm,
         coupling(.firstHalf, .sigmoid, padding: 1), .conv1x1(.plu), .split, coupling(.checkerboardEven),

@@ -22,7 +22,8 @@ import Yams
     FlowSpec(
       base: .uniform,
       layers: [
-        .squeeze, .repeated(2, [.actnorm, .repeated(3, [.conv1x1(.dense), .conv1x1(.plu)])]), .split,
+        .squeeze(.interleaved), .repeated(2, [.actnorm, .repeated(3, [.conv1x1(.dense), .conv1x1(.plu)])]),
+        .split,
         .logistic,
         .coupling(
           CouplingSpec(
@@ -61,7 +62,10 @@ import Yams
         """)
     let coupling = CouplingSpec(mask: .firstHalf, transform: .additive, net: NetSpec(hidden: 64))
     #expect(
-      layers == FlowSpec(layers: [.squeeze, .repeated(8, [.actnorm, .conv1x1(.plu), .coupling(coupling)])]))
+      layers
+        == FlowSpec(layers: [
+          .squeeze(.interleaved), .repeated(8, [.actnorm, .conv1x1(.plu), .coupling(coupling)]),
+        ]))
     #expect(try layers.flattened().count == 25)
   }
 
@@ -170,7 +174,7 @@ import Yams
     #expect(text(FlowSpec(layers: [.maskedAffine(bits)]), 1, 1, 3).contains("mask of 2 channels meets 3"))
     #expect(text(FlowSpec(layers: []), Int.max, Int.max, 1).contains("limited to 65536"))
     #expect(text(FlowSpec(layers: []), 1, 1, 10000).contains("channels to 8192"))
-    #expect(text(FlowSpec(layers: [.squeeze]), 2, 2, 4096).contains("more than 8192 channels"))
+    #expect(text(FlowSpec(layers: [.squeeze(.interleaved)]), 2, 2, 4096).contains("more than 8192 channels"))
     #expect(throws: FlowError.self) {
       try Flow<Float>(spec: glow, imageShape: ImageShape(height: 12, width: 8, channels: 1))
     }

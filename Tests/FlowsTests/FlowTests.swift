@@ -34,7 +34,9 @@ import Testing
   func initialization(_ type: any KernelScalar.Type) throws { try initializes(type) }
 
   private func initializes<Scalar: KernelScalar>(_: Scalar.Type) throws {
-    let steps: [LayerSpec] = [.actnorm, .conv1x1(.plu), FlowCase.coupling(), .actnorm, .squeeze, .actnorm]
+    let steps: [LayerSpec] = [
+      .actnorm, .conv1x1(.plu), FlowCase.coupling(), .actnorm, .squeeze(.interleaved), .actnorm,
+    ]
     let shape = ImageShape(height: 4, width: 6, channels: 2)
     let batch: Tensor<Scalar> = try normal([9, 4, 6, 2], seed: 2, mean: 3, deviation: 7)
     for end in [1, 4, 6] {

@@ -156,7 +156,8 @@ import Testing
   private func shrinking<Scalar: KernelScalar>(_: Scalar.Type, bias: Double) throws -> Flow<Scalar> {
     let flow = try Flow<Scalar>(
       spec: FlowSpec(layers: [
-        .squeeze, .actnorm, .conv1x1(.plu), FlowCase.coupling(), .conv1x1(.plu), FlowCase.coupling(),
+        .squeeze(.interleaved), .actnorm, .conv1x1(.plu), FlowCase.coupling(), .conv1x1(.plu),
+        FlowCase.coupling(),
         .conv1x1(.plu), FlowCase.coupling(.secondHalf),
       ]), imageShape: ImageShape(height: 4, width: 4, channels: 1), seed: 3,
       pool: ThreadPool(threads: 1))
