@@ -82,8 +82,13 @@ struct ArrayData: Sendable {
   let header: ArrayHeader
   private let storage: Storage
 
-  /// Opens what `file` holds if it is NPY, IDX, or a gzip file of these; nil where it is something else.
+  /// Opens what `file` holds if it is NPY, IDX, a gzip file of these, or an NPZ of one array; nil where it is something
+  /// else.
   init?(_ file: InputFile, beginning: [UInt8]) throws(FileError) {
+    if ZipArchive.isZip(beginning) {
+      self = try NPZFile.only(in: file)
+      return
+    }
     path = file.path
     let isGzip = beginning.starts(with: [0x1F, 0x8B])
     guard isGzip || NPY.isNPY(beginning) || IDX.isIDX(beginning) else { return nil }
@@ -121,6 +126,27 @@ struct ArrayData: Sendable {
     guard data.count == expected else {
       throw Self.wrongSize(data.count, expected, header, path: path)
     }
+    if header.fortranOrder {
+      data = Self.rowMajor(data, shape: header.shape, size: header.type.size)
+      header.fortranOrder = false
+    }
+    self.header = header
+    storage = .memory(data)
+  }
+
+  /// An NPY array in memory, as an archive holds it.
+  init(npy bytes: [UInt8], path: String) throws(FileError) {
+    self.path = path
+    guard NPY.isNPY(bytes) else {
+      throw .malformed(path: path, what: "content", found: "of unknown format", expected: "an NPY array")
+    }
+    let length = try NPY.headerLength(bytes, path: path)
+    var header = try NPY.header(bytes, length: length, path: path)
+    let expected = try header.byteCount(path: path)
+    guard bytes.count - length == expected else {
+      throw Self.wrongSize(bytes.count - length, expected, header, path: path)
+    }
+    var data = Array(bytes[length...])
     if header.fortranOrder {
       data = Self.rowMajor(data, shape: header.shape, size: header.type.size)
       header.fortranOrder = false

@@ -1,6 +1,6 @@
 import AIPOKernels
 
-/// Arrays of any rank in NPY files (or IDX, or gzip of either): observations, operators, masks, latents.
+/// Arrays of any rank in NPY files (or IDX, gzip of either, an NPZ of one): observations, operators, masks, latents.
 public enum NPYFile {
   /// Reads a whole array. Booleans become 0 and 1, integers their value: nothing is scaled.
   ///
@@ -16,6 +16,12 @@ public enum NPYFile {
         path: path, what: "file", found: beginning.isEmpty ? "empty" : "of unknown format",
         expected: "an NPY array")
     }
+    return try tensor(array, nonFinite: nonFinite)
+  }
+
+  static func tensor<Scalar: KernelScalar>(
+    _ array: ArrayData, nonFinite: NonFinitePolicy
+  ) throws -> Tensor<Scalar> {
     let header = array.header
     var result = try Tensor<Scalar>(shape: header.shape)
     let count = result.count
@@ -30,7 +36,7 @@ public enum NPYFile {
         header.forEachValue(bytes) { values[$0] = $1 }
         if let bad = nonFinite.firstRefused(values, Scalar.self) {
           throw FileError.malformed(
-            path: path, what: "value at \(indices(of: start + bad, in: header.shape))",
+            path: array.path, what: "value at \(indices(of: start + bad, in: header.shape))",
             found: "\(values[bad])", expected: "a finite \(Scalar.self)")
         }
         store(values, into: UnsafeMutableBufferPointer(rebasing: out[start..<end]))

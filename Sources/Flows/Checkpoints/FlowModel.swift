@@ -74,9 +74,10 @@ public struct FlowModel: Sendable {
   /// Reads and checks a model. Throws `missing`, or `malformed` for anything wrong in it: a truncated
   /// file, another format or version, a missing or unreadable part, a value that isn't finite.
   public static func load(path: String) throws(FileError) -> FlowModel {
-    let bytes = try InputFile.bytes(path: path, limit: Safetensors.sizeLimit)
-    var model = try FlowModel(Safetensors(bytes: bytes, path: path), path: path)
-    model.checksum = SHA256.hexDigest(bytes)
+    let source = try ByteSource(path: path, limit: Safetensors.sizeLimit)
+    var digest = SHA256()
+    var model = try FlowModel(Safetensors(source, digest: &digest), path: path)
+    model.checksum = digest.hexDigest()
     return model
   }
 
@@ -137,10 +138,8 @@ public struct FlowModel: Sendable {
 
   /// Writes the file whole, by rename, and notes its checksum. Throws `unwritable`.
   public mutating func save(path: String) throws(FileError) {
-    let bytes = try safetensors().bytes
-    try AtomicFile.write(bytes, to: path)
+    checksum = try safetensors().saved(path: path)
     self.path = path
-    checksum = SHA256.hexDigest(bytes)
   }
 
   static func json(_ value: some Encodable) -> String {

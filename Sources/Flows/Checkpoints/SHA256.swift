@@ -1,26 +1,58 @@
 /// SHA-256, by which a model file is named in reports: what `sha256sum` prints for it.
 ///
 /// Source: FIPS 180-4.
-public enum SHA256 {
+public struct SHA256: Sendable {
+  private var state: [UInt32] = [
+    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
+  ]
+  /// Bytes that don't fill a block yet.
+  private var rest: [UInt8] = []
+  private var count: UInt64 = 0
+
+  public init() {}
+
   /// 64 hexadecimal digits.
   public static func hexDigest(_ bytes: [UInt8]) -> String {
-    var state: [UInt32] = [
-      0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
-    ]
-    let whole = bytes.count / 64 * 64
-    var tail = Array(bytes[whole...])
+    var digest = SHA256()
+    digest.update(bytes)
+    return digest.hexDigest()
+  }
+
+  public mutating func update(_ bytes: [UInt8]) { bytes.withUnsafeBytes { update($0) } }
+
+  public mutating func update(_ bytes: UnsafeRawBufferPointer) {
+    count += UInt64(bytes.count)
+    var start = 0
+    if !rest.isEmpty {
+      start = min(64 - rest.count, bytes.count)
+      rest += bytes[..<start]
+      guard rest.count == 64 else { return }
+      absorb(rest)
+      rest = []
+    }
+    let whole = start + (bytes.count - start) / 64 * 64
+    let blocks = UnsafeRawBufferPointer(rebasing: bytes[start..<whole])
+    state.withUnsafeMutableBufferPointer { Self.absorb(blocks, $0) }
+    rest = Array(bytes[whole...])
+  }
+
+  /// 64 hexadecimal digits of all bytes so far.
+  public func hexDigest() -> String {
+    var last = self
+    var tail = rest
     tail.append(0x80)
     while tail.count % 64 != 56 { tail.append(0) }
-    let bits = UInt64(bytes.count) * 8
+    let bits = count * 8
     for k in (0..<8).reversed() { tail.append(UInt8(truncatingIfNeeded: bits >> UInt64(8 * k))) }
-    state.withUnsafeMutableBufferPointer { state in
-      bytes.withUnsafeBytes { absorb(UnsafeRawBufferPointer(rebasing: $0[..<whole]), state) }
-      tail.withUnsafeBytes { absorb($0, state) }
-    }
-    return state.map { word in
+    last.absorb(tail)
+    return last.state.map { word in
       let digits = String(word, radix: 16)
       return String(repeating: "0", count: 8 - digits.count) + digits
     }.joined()
+  }
+
+  private mutating func absorb(_ blocks: [UInt8]) {
+    state.withUnsafeMutableBufferPointer { state in blocks.withUnsafeBytes { Self.absorb($0, state) } }
   }
 
   private static func absorb(_ bytes: UnsafeRawBufferPointer, _ state: UnsafeMutableBufferPointer<UInt32>) {

@@ -31,44 +31,39 @@ public struct Safetensors: Sendable, Equatable {
 
   /// Reads a file. Throws `missing` where there is none, `malformed` for anything wrong in it.
   public static func load(path: String) throws(FileError) -> Safetensors {
-    try Safetensors(bytes: InputFile.bytes(path: path, limit: sizeLimit), path: path)
+    try Safetensors(ByteSource(path: path, limit: sizeLimit))
   }
 
   /// Parses a file's bytes; `path` is what errors name. Throws `malformed`.
   public init(bytes: [UInt8], path: String) throws(FileError) {
-    func malformed(_ what: String, _ found: String, _ expected: String) -> FileError {
-      .malformed(path: path, what: what, found: found, expected: expected)
-    }
-    guard bytes.count >= 8 else {
-      throw malformed("file size", "\(bytes.count) bytes", "a safetensors file of at least 8 bytes")
-    }
-    var length: UInt64 = 0
-    for k in 0..<8 { length |= UInt64(bytes[k]) << UInt64(8 * k) }
-    guard length <= UInt64(Self.headerLimit) else {
-      throw malformed("header length", "\(length) bytes", "at most \(Self.headerLimit) (is it safetensors?)")
-    }
-    guard Int(length) <= bytes.count - 8 else {
-      throw malformed("header length", "\(length) bytes", "at most the \(bytes.count - 8) that follow")
-    }
-    let start = 8 + Int(length)
-    let header: SafetensorsHeader
-    do { header = try SafetensorsHeader(bytes: bytes[8..<start]) } catch {
-      throw malformed(error.what, error.found, error.expected)
-    }
-    do { try header.check(dataCount: bytes.count - start) } catch {
-      throw malformed(error.what, error.found, error.expected)
-    }
-    metadata = header.metadata
-    tensors = bytes.withUnsafeBytes { all in
-      header.entries.map { entry in
-        let slice = UnsafeRawBufferPointer(rebasing: all[(start + entry.begin)..<(start + entry.end)])
-        return NamedTensor(name: entry.name, shape: entry.shape, values: entry.dtype.values(slice))
-      }
-    }
+    try self.init(ByteSource(bytes: bytes, path: path))
   }
 
-  /// The file's bytes; the same for the same content.
-  public var bytes: [UInt8] {
+  /// Reads a file one tensor after another. Throws `missing` or `malformed`.
+  public init(_ source: ByteSource) throws(FileError) {
+    var digest = SHA256()
+    try self.init(source, digest: &digest)
+  }
+
+  /// The same, and adds the whole file, byte by byte as it was read, to a digest.
+  init(_ source: ByteSource, digest: inout SHA256) throws(FileError) {
+    let index = try Index(source)
+    metadata = index.metadata
+    digest.update(try source.bytes(0..<index.dataStart))
+    var read: [String: NamedTensor] = [:]
+    // In the order of the data, which the tensors cover without a gap.
+    for entry in index.entries.sorted(by: {
+      ($0.range.lowerBound, $0.range.count) < ($1.range.lowerBound, $1.range.count)
+    }) {
+      let values = try entry.values(from: source)
+      values.withUnsafeBytes { digest.update($0) }
+      read[entry.name] = NamedTensor(name: entry.name, shape: entry.shape, values: values)
+    }
+    tensors = index.entries.compactMap { read.removeValue(forKey: $0.name) }
+  }
+
+  /// The header with the length before it, and the tensors in the order of their data.
+  private var layout: (header: [UInt8], tensors: [NamedTensor]) {
     let sorted = tensors.sorted { $0.name < $1.name }
     var fields: [String] = []
     if !metadata.isEmpty {
@@ -89,20 +84,41 @@ public struct Safetensors: Sendable, Equatable {
           + "\"data_offsets\":[\(offset),\(end)]}")
       offset = end
     }
-    var header = Array("{\(fields.joined(separator: ","))}".utf8)
-    while header.count % 8 != 0 { header.append(0x20) }
-    var result: [UInt8] = []
-    result.reserveCapacity(8 + header.count + offset)
-    for k in 0..<8 { result.append(UInt8(truncatingIfNeeded: header.count >> (8 * k))) }
-    result += header
+    var text = Array("{\(fields.joined(separator: ","))}".utf8)
+    while text.count % 8 != 0 { text.append(0x20) }
+    let length = (0..<8).map { UInt8(truncatingIfNeeded: text.count >> (8 * $0)) }
+    return (length + text, ordered)
+  }
+
+  /// The file's bytes; the same for the same content.
+  public var bytes: [UInt8] {
+    let (header, ordered) = layout
+    var result = header
+    result.reserveCapacity(
+      header.count + ordered.reduce(0) { $0 + $1.count * $1.values.elementSize })
     for tensor in ordered { tensor.values.withUnsafeBytes { result.append(contentsOf: $0) } }
     return result
   }
 
   /// Writes the file whole, by rename. Throws `unwritable`.
-  public func save(path: String) throws(FileError) {
+  public func save(path: String) throws(FileError) { _ = try saved(path: path) }
+
+  /// Writes the file, a tensor at a time; gives its SHA-256.
+  func saved(path: String) throws(FileError) -> String {
     precondition(Set(tensors.map(\.name)).count == tensors.count, "tensors' names must differ")
-    try AtomicFile.write(bytes, to: path)
+    let file = try AtomicFile(path: path)
+    var digest = SHA256()
+    let (header, ordered) = layout
+    digest.update(header)
+    try file.write(header)
+    for tensor in ordered {
+      try tensor.values.withUnsafeBytes { bytes throws(FileError) in
+        digest.update(bytes)
+        try file.write(bytes)
+      }
+    }
+    try file.commit()
+    return digest.hexDigest()
   }
 }
 
@@ -121,22 +137,6 @@ enum SafetensorsType: String {
     case .uint8: 1
     }
   }
-
-  func values(_ bytes: UnsafeRawBufferPointer) -> NamedTensor.Values {
-    func array<T>(_: T.Type) -> [T] {
-      let count = bytes.count / MemoryLayout<T>.stride
-      return [T](unsafeUninitializedCapacity: count) { buffer, initialized in
-        UnsafeMutableRawBufferPointer(buffer).copyMemory(from: bytes)
-        initialized = count
-      }
-    }
-    return switch self {
-    case .float32: .float32(array(Float.self))
-    case .float64: .float64(array(Double.self))
-    case .int64: .int64(array(Int64.self))
-    case .uint8: .uint8(array(UInt8.self))
-    }
-  }
 }
 
 extension NamedTensor.Values {
@@ -151,12 +151,18 @@ extension NamedTensor.Values {
 
   var elementSize: Int { dtype.size }
 
-  func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
+  func withUnsafeBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
     switch self {
-    case .float32(let values): values.withUnsafeBytes(body)
-    case .float64(let values): values.withUnsafeBytes(body)
-    case .int64(let values): values.withUnsafeBytes(body)
-    case .uint8(let values): values.withUnsafeBytes(body)
+    case .float32(let values): try bytes(of: values, body)
+    case .float64(let values): try bytes(of: values, body)
+    case .int64(let values): try bytes(of: values, body)
+    case .uint8(let values): try bytes(of: values, body)
     }
+  }
+
+  private func bytes<Element, R, E: Error>(
+    of values: [Element], _ body: (UnsafeRawBufferPointer) throws(E) -> R
+  ) throws(E) -> R {
+    try values.withUnsafeBufferPointer { buffer throws(E) in try body(UnsafeRawBufferPointer(buffer)) }
   }
 }
