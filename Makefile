@@ -16,7 +16,8 @@ else
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo study bench test test-package test-dependent test-neon install format lint docs clean
+.PHONY: help setup build demo study bench test test-package test-dependent test-neon parity install format lint \
+	docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -51,6 +52,12 @@ bench: build ## the speed of flows and kernels beside the BLAS and PyTorch, as b
 test-neon: ## the NEON kernels, elsewhere than on aarch64 under an emulator
 	scripts/test-neon
 
+PYTHON ?= python3
+
+parity: build ## compares with the libraries whose checkpoints are read; needs Tests/Parity/requirements.txt
+	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/parity.py .build/release/aipo
+
+
 install: build ## the command and its priors, under PREFIX (/usr/local)
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/aipo"
 	install -s -m 755 .build/release/aipo "$(DESTDIR)$(PREFIX)/bin/aipo"
@@ -67,7 +74,7 @@ lint: ## fails where the style isn't kept
 	$(SWIFT_FILES) | xargs -0 $(SWIFT) format lint --strict --parallel
 	scripts/lint-names
 
-DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOInverseProblems AIPOContinuation AIPOImaging AIPOFlowTesting
+DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOInverseProblems AIPOContinuation AIPOImaging AIPOInterchange AIPOFlowTesting
 
 docs: setup ## the reference and the articles, at .build/documentation
 	$(SWIFT) package --allow-writing-to-directory .build/documentation generate-documentation \

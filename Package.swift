@@ -48,9 +48,11 @@ let package = Package(
       dependencies: ["AIPOKernels", "CAIPOPNG", "CAIPOTurboJPEG", "CAIPOZlib"],
       path: "Sources/Imaging"),
     .target(
+      name: "AIPOInterchange", dependencies: ["AIPOFlows", "AIPOImaging"], path: "Sources/Interchange"),
+    .target(
       name: "AIPOFlowTesting", dependencies: ["AIPOInverseProblems"], path: "Sources/FlowTesting"),
     .target(
-      name: "AIPO", dependencies: ["AIPOContinuation", "AIPOImaging"], path: "Sources/AIPO"),
+      name: "AIPO", dependencies: ["AIPOContinuation", "AIPOImaging", "AIPOInterchange"], path: "Sources/AIPO"),
     .executableTarget(
       name: "aipo-cli",
       dependencies: [
@@ -75,6 +77,9 @@ let package = Package(
       path: "Tests/ContinuationTests"),
     .testTarget(
       name: "ImagingTests", dependencies: ["AIPOImaging"], path: "Tests/ImagingTests"),
+    .testTarget(
+      name: "InterchangeTests", dependencies: ["AIPOInterchange", "CAIPOZlib"], path: "Tests/InterchangeTests",
+      exclude: ["Fixtures"]),
     .testTarget(
       name: "CLITests", dependencies: ["aipo-cli"], path: "Tests/CLITests"),
   ]

@@ -2,5 +2,6 @@
 @_exported import AIPOContinuation
 @_exported import AIPOFlows
 @_exported import AIPOImaging
+@_exported import AIPOInterchange
 @_exported import AIPOInverseProblems
 @_exported import AIPOKernels

@@ -43,6 +43,7 @@ struct CommandFailure: Error {
     case let error as ConfigError:
       // A value from a flag has no line in a file.
       self.init(error.path.hasPrefix("--") ? .usage : .badData, error.description)
+    case let error as ImportError: self.init(.usage, error.description)
     case let error as TrainingError: self.init(.badData, error.description)
     case let error as TensorError:
       if case .outOfMemory = error {

@@ -1,0 +1,70 @@
+import AIPO
+import ArgumentParser
+
+/// `aipo export`: a model as another program's checkpoint.
+struct Export: Verb {
+  static let configuration = CommandConfiguration(
+    abstract: "Write a model as another program loads it.",
+    discussion: """
+      Writes safetensors with the keys of normflows' MultiscaleFlow or of
+      rosinality's glow-pytorch; docs/interchange.md has a loader for each. What
+      the dialect can't express is refused by name.
+
+      Example:
+        aipo export faces.safetensors --dialect glow-pytorch --out faces-glow.safetensors
+      """)
+
+  @Argument(help: "The model; as --model.", completion: .file(extensions: ["safetensors"]))
+  var file: String?
+
+  @Option(help: "The program that is to load it.")
+  var dialect: ExportDialect
+
+  @Option(help: ArgumentHelp("Where to write the tensors.", valueName: "file"))
+  var out: OutputPath
+
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if file != nil, model.model != nil {
+      throw ValidationError("the model is named twice, as an argument and by --model")
+    }
+  }
+
+  func perform() throws -> ExitStatus {
+    try OutputPath.checkWritable([out])
+    let path = try ModelLocator.path(
+      named: file ?? model.model, from: file == nil ? "--model" : "the argument")
+    let (model, source) = try ModelSource.load(path)
+    let tensors: Safetensors
+    do {
+      tensors = try ModelExport.tensors(of: model, as: dialect.dialect)
+    } catch let error as FlowError {
+      throw CommandFailure(.badData, "\(path): \(error)")
+    } catch let error as ExportError {
+      throw CommandFailure(.badData, "\(path): \(error)")
+    }
+    try tensors.save(path: out.path)
+    try common.print("\(tensors.tensors.count) tensors for \(dialect.rawValue) in \(out.path)")
+    try common.printJSON(
+      .object(
+        [
+          ("out", .string(out.path)), ("dialect", .string(dialect.rawValue)),
+          ("tensors", .int(tensors.tensors.count)),
+        ] + Provenance.members(model: source, common: common)))
+    return .done
+  }
+}
+
+enum ExportDialect: String, CaseIterable, ExpressibleByArgument {
+  case normflows
+  case glowPytorch = "glow-pytorch"
+
+  var dialect: Dialect {
+    switch self {
+    case .normflows: .normflows
+    case .glowPytorch: .glowPytorch
+    }
+  }
+}

@@ -1,0 +1,133 @@
+import AIPO
+import AIPOImaging
+import ArgumentParser
+
+/// `aipo import`: another program's checkpoint as a model of ours.
+struct Import: Verb {
+  static let configuration = CommandConfiguration(
+    abstract: "Turn another program's checkpoint into a model.",
+    discussion: """
+      Reads safetensors and what torch.save writes (the zip, and the stream of
+      before torch 1.6) without executing anything in it. What a file leaves
+      open is taken from --option, else settled by bits/dim on --images, else
+      assumed; what was chosen is printed and stored in the model. Options:
+      state-dict=KEY, size=HxW, bits=1...8, range=unit|centered|symmetric,
+      scale-map=sigmoid|exp|sigmoid-inv, class=K, squeeze=interleave|contiguous|
+      contiguous-except-last, last-bias=0|1, coupling-bias=B, draws=N.
+
+      Example:
+        aipo import glow.pt --dialect glow-pytorch --images faces.npy --out faces.safetensors
+      """)
+
+  @Argument(help: "The checkpoint: .safetensors, .pt, .pth.", completion: .file())
+  var input: String
+
+  @Option(help: "The program that wrote it; auto goes by the names of the tensors.")
+  var dialect = DialectChoice.auto
+
+  @Option(help: ArgumentHelp("Where to write the model.", valueName: "file"))
+  var out: OutputPath
+
+  @Option(
+    name: .customLong("option"),
+    help: ArgumentHelp("A setting that the file leaves open; may be repeated.", valueName: "key=value"))
+  var options: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      Images as the model was trained on: they settle open options and give the mean and covariance. \
+      (default: draws of the model give these)
+      """, valueName: "path"))
+  var images: String?
+
+  @OptionGroup var size: SizeOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws { _ = try optionValues() }
+
+  private func optionValues() throws -> [String: String] {
+    var values: [String: String] = [:]
+    for option in options {
+      guard let sign = option.firstIndex(of: "="), sign != option.startIndex else {
+        throw ValidationError("--option is '\(option)', expected key=value")
+      }
+      let key = String(option[..<sign])
+      guard values.updateValue(String(option[option.index(after: sign)...]), forKey: key) == nil else {
+        throw ValidationError("--option \(key) is given twice")
+      }
+    }
+    return values
+  }
+
+  func perform() throws -> ExitStatus {
+    try OutputPath.checkWritable([out])
+    try WorkingMemory.require(threads: common.threadCount)
+    let data: ((Bool) throws -> TrainingImages)? = images.map { path in
+      { areVectors in try trainingImages(path, areVectors: areVectors) }
+    }
+    let result = try ModelImport(
+      path: input, dialect: dialect.dialect, options: try optionValues(), images: data, seed: common.seed,
+      threads: common.threadCount)
+    var model = result.model
+    try model.save(path: out.path)
+    try report(result, model)
+    return .done
+  }
+
+  /// As many as help to settle options and to fit a covariance.
+  private func trainingImages(_ path: String, areVectors: Bool) throws -> TrainingImages {
+    let set = try AIPOImaging.ImageSet(path: path, plane: areVectors ? .vectors : .image)
+    let first = try set.shape(of: [0], transform: size.transform)
+    let count = min(set.count, max(64, min(20_000, (1 << 28) / max(first.count, 1))))
+    let indices = (0..<count).map { $0 * set.count / count }
+    let shape = try set.shape(of: indices, transform: size.transform)
+    if areVectors {
+      return try TrainingImages(
+        shape: shape, reals: try set.read(indices, as: Double.self, transform: size.transform).elements)
+    }
+    return try TrainingImages(shape: shape, pixels: try set.bytes(indices, transform: size.transform))
+  }
+
+  private func report(_ result: ModelImport, _ model: FlowModel) throws {
+    var rows = [("dialect", result.dialect.rawValue)]
+    rows += result.settings.map { ($0.option, $0.value.isEmpty ? $0.reason : "\($0.value) (\($0.reason))") }
+    rows.append(("images", "\(model.imageShape)"))
+    rows.append(("parameters", "\(model.parameterCount) (\(model.dtypeName))"))
+    rows.append(("mean and covariance", "fitted to \(result.statisticsSource)"))
+    rows.append(("model", out.path))
+    let width = rows.map(\.0.count).max() ?? 0
+    try common.print(
+      rows.map { $0 + String(repeating: " ", count: width + 2 - $0.count) + $1 }.joined(separator: "\n"))
+    try common.printJSON(
+      .object([
+        ("out", .string(out.path)), ("dialect", .string(result.dialect.rawValue)),
+        (
+          "settings",
+          .array(
+            result.settings.map {
+              .object([
+                ("option", .string($0.option)), ("value", .string($0.value)), ("reason", .string($0.reason)),
+              ])
+            })
+        ),
+        (
+          "imageShape",
+          .array(
+            [model.imageShape.height, model.imageShape.width, model.imageShape.channels].map { .int($0) })
+        ),
+        ("parameters", .int(model.parameterCount)), ("dtype", .string(model.dtypeName)),
+        ("statistics", .string(result.statisticsSource)), ("checksum", .string(model.checksum ?? "")),
+        ("version", .string(ProgramVersion.number)), ("command", .string(Provenance.command)),
+      ]))
+  }
+}
+
+/// A dialect, or the one that the file's names tell.
+enum DialectChoice: String, CaseIterable, ExpressibleByArgument {
+  case normflows, glowip
+  case glowPytorch = "glow-pytorch"
+  case auto
+
+  var dialect: Dialect? { Dialect(rawValue: rawValue) }
+}
