@@ -52,7 +52,8 @@ let package = Package(
     .target(
       name: "AIPOFlowTesting", dependencies: ["AIPOInverseProblems"], path: "Sources/FlowTesting"),
     .target(
-      name: "AIPO", dependencies: ["AIPOContinuation", "AIPOImaging", "AIPOInterchange"], path: "Sources/AIPO"),
+      name: "AIPO", dependencies: ["AIPOContinuation", "AIPOImaging", "AIPOInterchange"], path: "Sources/AIPO"
+    ),
     .executableTarget(
       name: "aipo-cli",
       dependencies: [
@@ -78,7 +79,8 @@ let package = Package(
     .testTarget(
       name: "ImagingTests", dependencies: ["AIPOImaging"], path: "Tests/ImagingTests"),
     .testTarget(
-      name: "InterchangeTests", dependencies: ["AIPOInterchange", "CAIPOZlib"], path: "Tests/InterchangeTests",
+      name: "InterchangeTests", dependencies: ["AIPOInterchange", "CAIPOZlib"],
+      path: "Tests/InterchangeTests",
       exclude: ["Fixtures"]),
     .testTarget(
       name: "CLITests", dependencies: ["aipo-cli"], path: "Tests/CLITests"),

@@ -47,6 +47,26 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     spec: FlowSpec, imageShape: ImageShape, seed: UInt64 = 0,
     pool: ThreadPool = ThreadPool(threads: ThreadPool.availableCores)
   ) throws {
+    try self.init(
+      layers: Self.layers(of: spec, imageShape), imageShape: imageShape, base: spec.base,
+      start: .random(seed),
+      pool: pool, spec: spec)
+  }
+
+  /// A flow with the numbers of `tensors`, named and shaped as `namedTensors` are.
+  ///
+  /// - Throws: also `FlowError.tensorMismatch`, or `unusableParameters` for a singular matrix or a value that isn't finite.
+  public convenience init(
+    spec: FlowSpec, imageShape: ImageShape, tensors: [NamedTensor],
+    pool: ThreadPool = ThreadPool(threads: ThreadPool.availableCores)
+  ) throws {
+    try self.init(
+      layers: Self.layers(of: spec, imageShape), imageShape: imageShape, base: spec.base,
+      start: .tensors(tensors),
+      pool: pool, spec: spec)
+  }
+
+  private static func layers(of spec: FlowSpec, _ imageShape: ImageShape) throws -> [any FlowLayer<Scalar>] {
     let shapes = try spec.shapes(from: imageShape)
     var layers: [any FlowLayer<Scalar>] = []
     for (layer, shape) in zip(try spec.flattened(), shapes) {
@@ -62,7 +82,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
       case .repeated: preconditionFailure("the layers are flattened")
       }
     }
-    try self.init(layers: layers, imageShape: imageShape, base: spec.base, seed: seed, pool: pool, spec: spec)
+    return layers
   }
 
   /// A flow of the given layers, one's own among them.
@@ -71,13 +91,19 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     seed: UInt64 = 0,
     pool: ThreadPool = ThreadPool(threads: ThreadPool.availableCores)
   ) throws {
-    try self.init(layers: layers, imageShape: imageShape, base: base, seed: seed, pool: pool, spec: nil)
+    try self.init(
+      layers: layers, imageShape: imageShape, base: base, start: .random(seed), pool: pool, spec: nil)
+  }
+
+  /// Where a flow's numbers come from.
+  private enum Start {
+    case random(UInt64)
+    case tensors([NamedTensor])
   }
 
   private init(
-    layers: [any FlowLayer<Scalar>], imageShape: ImageShape, base: FlowSpec.Base, seed: UInt64,
-    pool: ThreadPool,
-    spec: FlowSpec?
+    layers: [any FlowLayer<Scalar>], imageShape: ImageShape, base: FlowSpec.Base, start: Start,
+    pool: ThreadPool, spec: FlowSpec?
   ) throws {
     self.spec = spec
     self.imageShape = imageShape
@@ -139,12 +165,16 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
         fixedOffset += count
       }
     }
-    for (k, layer) in self.layers.enumerated() {
-      for parameter in layer.parameters {
-        var random = Philox(seed: seed, index: UInt64(k), purpose: .weights)
-        parameter.values.copy(from: parameter.initial(&random).map { Scalar($0) })
+    switch start {
+    case .tensors(let tensors): try load(tensors)
+    case .random(let seed):
+      for (k, layer) in self.layers.enumerated() {
+        for parameter in layer.parameters {
+          var random = Philox(seed: seed, index: UInt64(k), purpose: .weights)
+          parameter.values.copy(from: parameter.initial(&random).map { Scalar($0) })
+        }
+        try layer.refresh()
       }
-      try layer.refresh()
     }
   }
 

@@ -33,10 +33,10 @@ struct LayerByLayer<Scalar: KernelScalar> {
     let isSplit = !isBase && layers[k] == .split
     let spec = FlowSpec(
       base: isBase || isSplit ? model.spec.base : .gaussian, layers: isBase ? [] : [layers[k]])
+    let own = tensors[isBase ? "base" : "layers.\(k)"] ?? []
+    guard isSplit else { return try Flow(spec: spec, imageShape: shapes[k], tensors: own, pool: pool) }
     let flow = try Flow<Scalar>(spec: spec, imageShape: shapes[k], pool: pool)
-    var own = tensors[isBase ? "base" : "layers.\(k)"] ?? []
-    if isSplit { own += flow.namedTensors.filter { $0.name.hasPrefix("base.") } }
-    try flow.load(own)
+    try flow.load(own + flow.namedTensors.filter { $0.name.hasPrefix("base.") })
     return flow
   }
 

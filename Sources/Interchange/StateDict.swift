@@ -172,8 +172,8 @@ extension TorchObject {
     add(root)
     for container in unpickler.arena {
       switch container {
-      case .list(let items), .tuple(let items): items.forEach(add)
-      case .dictionary(let members): members.forEach { add($0.value) }
+      case .list(let items), .tuple(let items): for item in items { add(item) }
+      case .dictionary(let members): for member in members { add(member.value) }
       }
     }
     return result

@@ -36,7 +36,7 @@ struct BadInput: Sendable, CustomTestStringConvertible {
   static let files: [BadInput] = [
     BadInput("empty", [], "empty"),
     BadInput("text", Array("hello, world, this is text".utf8), "unknown format"),
-    BadInput("zip", Array("PK".utf8) + [3, 4] + [UInt8](repeating: 0, count: 60), "unknown format"),
+    BadInput("zip", Array("PK".utf8) + [3, 4] + [UInt8](repeating: 0, count: 60), "end record"),
     BadInput("PNG signature only", PNG.signature, "PNG"),
     BadInput("PNG truncated in the pixels", Fixtures.bytes("rgb8").dropLast(20), "PNG"),
     BadInput("PNG truncated in the header", Array(Fixtures.bytes("rgb8").prefix(25)), "PNG"),

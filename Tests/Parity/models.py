@@ -45,7 +45,8 @@ def randomize(model, seed, deviation=0.06):
                 sign = torch.where(torch.rand(parameter.shape, generator=generator) < 0.3, -1.0, 1.0)
                 parameter.copy_(sign * torch.exp(deviation * noise))  # signs may be either
             else:
-                parameter.copy_(2 * deviation * noise)
+                # A conditional base is kept calm, so that draws of it are finite.
+                parameter.copy_((0.3 if ".prior." in name else 2) * deviation * noise)
         for name, buffer in model.named_buffers():
             if name.endswith("initialized") or name.endswith("data_dep_init_done"):
                 buffer.fill_(1)

@@ -60,9 +60,8 @@ public struct FlowModel: Sendable {
     _: Scalar.Type = Scalar.self, threads: Int = ThreadPool.availableCores
   ) throws -> Flow<Scalar> {
     do {
-      let flow = try Flow<Scalar>(spec: spec, imageShape: imageShape, pool: ThreadPool(threads: threads))
-      try flow.load(tensors)
-      return flow
+      return try Flow(
+        spec: spec, imageShape: imageShape, tensors: tensors, pool: ThreadPool(threads: threads))
     } catch let error as FlowError {
       throw FileError.malformed(
         path: path, what: "the flow", found: "unusable (\(error))", expected: "tensors that fit its spec")

@@ -37,10 +37,11 @@ public struct NamedTensor: Sendable, Equatable {
 
 extension NamedTensor.Values {
   public init<Scalar: KernelScalar>(_ scalars: [Scalar]) {
-    if let floats = scalars as? [Float] {
-      self = .float32(floats)
-    } else if let doubles = scalars as? [Double] {
-      self = .float64(doubles)
+    // A cast would look at every element.
+    if Scalar.self == Float.self {
+      self = .float32(unsafeBitCast(scalars, to: [Float].self))
+    } else if Scalar.self == Double.self {
+      self = .float64(unsafeBitCast(scalars, to: [Double].self))
     } else {
       preconditionFailure("a checkpoint holds Float or Double, not \(Scalar.self)")
     }
@@ -55,10 +56,14 @@ extension NamedTensor.Values {
     }
   }
 
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
   public func scalars<Scalar: KernelScalar>(as: Scalar.Type) -> [Scalar] {
     switch self {
-    case .float32(let values): (values as? [Scalar]) ?? values.map { Scalar($0) }
-    case .float64(let values): (values as? [Scalar]) ?? values.map { Scalar($0) }
+    case .float32(let values):
+      Scalar.self == Float.self ? unsafeBitCast(values, to: [Scalar].self) : values.map { Scalar($0) }
+    case .float64(let values):
+      Scalar.self == Double.self ? unsafeBitCast(values, to: [Scalar].self) : values.map { Scalar($0) }
     case .int64(let values): values.map { Scalar($0) }
     case .uint8(let values): values.map { Scalar($0) }
     }
