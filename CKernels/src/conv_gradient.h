@@ -49,7 +49,9 @@ typedef struct NAME(runs) {
       if (columns == VECS * CK_V) {                                                                            \
         CK_UNROLL (int j = 0; j < VECS; j++) {                                                                 \
           NAME(vec) *place = (NAME(vec) *)(to + j * CK_V);                                                     \
-          *place = m->adds ? *place + acc[i][j] : acc[i][j];                                                   \
+          NAME(vec) sum = acc[i][j];                                                                           \
+          if (m->adds) sum += *place;                                                                          \
+          *place = sum;                                                                                        \
         }                                                                                                      \
       } else {                                                                                                 \
         T values[VECS * CK_V];                                                                                 \
