@@ -21,6 +21,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     let layer: any FlowLayer<Scalar>
     /// The layer again, if it keeps by itself what its way back needs.
     let keeping: (any KeepingLayer)?
+    /// Which layers it stands for: this one, behind those that it has taken over.
+    let layers: Range<Int>
   }
   /// Values of one image that leave at each split, and at the end.
   let latentSizes: [Int]
@@ -127,15 +129,16 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
       shape = next
     }
     latentSizes = sizes
-    var steps: [any FlowLayer<Scalar>] = []
-    for layer in self.layers {
-      if let convolution = layer as? Conv1x1<Scalar>, let actnorm = steps.last as? Actnorm<Scalar> {
+    var steps: [Step] = []
+    for (k, layer) in self.layers.enumerated() {
+      var first = k
+      if let convolution = layer as? Conv1x1<Scalar>, let actnorm = steps.last?.layer as? Actnorm<Scalar> {
         convolution.fold(actnorm)
-        steps.removeLast()
+        first = steps.removeLast().layers.lowerBound
       }
-      steps.append(layer)
+      steps.append(Step(layer: layer, keeping: layer as? any KeepingLayer, layers: first..<k + 1))
     }
-    self.steps = steps.map { Step(layer: $0, keeping: $0 as? any KeepingLayer) }
+    self.steps = steps
 
     var named: [(name: String, parameter: LayerParameter<Scalar>)] = []
     var owned: [(parameters: Range<Int>, trainable: Range<Int>)] = []
@@ -215,15 +218,15 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     }
     try lock.withLock {
       try values.withUnsafeBufferPointer { values in
-        try eachLayer { k in
-          let range = owned[k].trainable
-          trainable.memory[range].copy(from: UnsafeBufferPointer(rebasing: values[range]))
-          for (name, parameter) in named[owned[k].parameters] where parameter.isTrainable {
-            guard Kernel.dot(parameter.values, parameter.values).isFinite else {
-              throw FlowError.unusableParameters(name: name, reason: "it holds a value that is not finite")
+        try eachStep { step in
+          for k in step.layers {
+            let range = owned[k].trainable
+            trainable.memory[range].copy(from: UnsafeBufferPointer(rebasing: values[range]))
+            for (name, parameter) in named[owned[k].parameters] where parameter.isTrainable {
+              try Self.requireFinite(parameter, name)
             }
           }
-          try refresh(layer: k)
+          try refresh(step)
         }
       }
     }
@@ -234,32 +237,40 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     try lock.withLock {
       guard
         let k = named.firstIndex(where: { $0.name == tensor }), named[k].parameter.isTrainable,
-        let layer = owned.firstIndex(where: { $0.parameters.contains(k) })
+        let layer = owned.firstIndex(where: { $0.parameters.contains(k) }),
+        let step = steps.first(where: { $0.layers.contains(layer) })
       else { throw FlowError.tensorMismatch(name: tensor, reason: "is no trainable tensor of this flow") }
       let parameter = named[k].parameter
       guard parameter.count == values.count else {
         throw FlowError.shapeMismatch(what: tensor, found: [values.count], expected: parameter.shape)
       }
       parameter.values.copy(from: values)
-      guard Kernel.dot(parameter.values, parameter.values).isFinite else {
-        throw FlowError.unusableParameters(name: tensor, reason: "it holds a value that is not finite")
-      }
-      try refresh(layer: layer)
+      try Self.requireFinite(parameter, tensor)
+      try refresh(step)
     }
   }
 
-  /// Runs `body` for every layer, on all threads.
-  private func eachLayer(_ body: (_ layer: Int) throws -> Void) throws {
-    try BLASThreads.single { try pool.run(layers.count) { k, _ in try body(k) } }
+  private static func requireFinite(_ parameter: LayerParameter<Scalar>, _ name: String) throws(FlowError) {
+    guard Kernel.dot(parameter.values, parameter.values).isFinite else {
+      throw .unusableParameters(name: name, reason: "it holds a value that is not finite")
+    }
   }
 
-  private func refresh() throws { try eachLayer { try refresh(layer: $0) } }
+  /// Runs `body` for every step, on all threads. Layers of one step read each other's parameters, so a step is the
+  /// smallest piece that can be brought up to date by itself.
+  private func eachStep(_ body: (_ step: Step) throws -> Void) throws {
+    try BLASThreads.single { try pool.run(steps.count) { k, _ in try body(steps[k]) } }
+  }
 
-  private func refresh(layer k: Int) throws {
-    do {
-      try layers[k].refresh()
-    } catch FlowError.unusableParameters(let name, let reason) {
-      throw FlowError.unusableParameters(name: "layers.\(k).\(name)", reason: reason)
+  private func refresh() throws { try eachStep { try refresh($0) } }
+
+  private func refresh(_ step: Step) throws {
+    for k in step.layers {
+      do {
+        try layers[k].refresh()
+      } catch FlowError.unusableParameters(let name, let reason) {
+        throw FlowError.unusableParameters(name: "layers.\(k).\(name)", reason: reason)
+      }
     }
   }
 

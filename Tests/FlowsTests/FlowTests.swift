@@ -381,6 +381,19 @@ import Testing
     #expect(throws: FlowError.self) { try one.setParameters(bad, of: name) }
   }
 
+  /// Tensors set one by one, in either order, against all of them at once.
+  @Test(arguments: [false, true]) func everyTensorIsSetByName(backwards: Bool) throws {
+    let (one, all) = (try flowOfNames(), try flowOfNames())
+    try randomizeParameters(of: all, seed: 8)
+    let parameters = all.parameters
+    let ranges = backwards ? all.parameterRanges.reversed() : all.parameterRanges
+    for (name, range) in ranges { try one.setParameters(Array(parameters[range]), of: name) }
+    #expect(one.parameters == parameters)
+    let x = try all.sample(indices: 0..<2, seed: 1)
+    #expect(try one.evaluate(x) == all.evaluate(x))
+    #expect(try one.encode(x).latents == all.encode(x).latents)
+  }
+
   private func flowOfNames() throws -> Flow<Float> {
     try Flow(
       spec: .glow(levels: 1, steps: 2, hidden: 5), imageShape: ImageShape(height: 4, width: 4, channels: 1))
