@@ -51,6 +51,16 @@ struct FlowMapping<Scalar: KernelScalar> {
     try take(name, shape).map { Double($0) }
   }
 
+  /// Takes the channels of the images from a tensor `[1, 4·channels, 1, 1]` of the first step behind the squeeze; `place`
+  /// is where that step stands.
+  mutating func takeChannels(of place: String, squeezedIn name: String) throws(FileError) {
+    let squeezed = try shape(name, axes: 4)[1]
+    guard squeezed % 4 == 0 else {
+      throw dict.source.malformed("channels of \(place)", "\(squeezed)", "a multiple of 4")
+    }
+    channels = squeezed / 4
+  }
+
   /// The shape of a tensor that must be there with so many axes, none of them empty or huge.
   func shape(_ name: String, axes: Int) throws(FileError) -> [Int] {
     guard let shape = dict.shape(name) else {

@@ -20,11 +20,7 @@ extension FlowMapping {
         "glow_modules", "\(steps.count) steps up to \(last)",
         "levels of equally many steps and one step at the end")
     }
-    let squeezed = try shape("glow_modules.1.actnorm.b", axes: 4)[1]
-    guard squeezed % 4 == 0 else {
-      throw dict.source.malformed("channels of glow_modules.1", "\(squeezed)", "a multiple of 4")
-    }
-    channels = squeezed / 4
+    try takeChannels(of: "glow_modules.1", squeezedIn: "glow_modules.1.actnorm.b")
     var c = channels
     for level in 0..<levels {
       let isLast = level == levels - 1

@@ -12,11 +12,7 @@ extension FlowMapping {
   /// the split then puts aside standardised latents. In the last block it is a coupling that nothing conditions.
   mutating func mapGlowPytorch(_ choices: ImportChoices) throws(FileError) {
     let blocks = try run(prefix: "blocks.", atMost: 16)
-    let squeezed = try shape("blocks.0.flows.0.actnorm.loc", axes: 4)[1]
-    guard squeezed % 4 == 0 else {
-      throw dict.source.malformed("channels of blocks.0", "\(squeezed)", "a multiple of 4")
-    }
-    channels = squeezed / 4
+    try takeChannels(of: "blocks.0", squeezedIn: "blocks.0.flows.0.actnorm.loc")
     var c = channels
     for block in 0..<blocks {
       let prefix = "blocks.\(block)."

@@ -30,7 +30,7 @@ struct ImportWork {
     if let sizeReason {
       settings.append(.init(option: "size", value: "\(size.height)x\(size.width)", reason: sizeReason))
     }
-    let bits = try isVector ? 0 : given.integer(.bits, 1...8) ?? (dialect == .glowPytorch ? 5 : 8)
+    let bits = try isVector ? 0 : given.number(.bits, 1...8) ?? (dialect == .glowPytorch ? 5 : 8)
     if !isVector {
       settings.append(
         .init(option: "bits", value: "\(bits)", reason: given[.bits] == nil ? "assumed" : "given"))
@@ -98,7 +98,7 @@ struct ImportWork {
     if let text = given[.range] { choices.range = .init(rawValue: text)! }
     if let text = given[.scaleMap] { choices.scaleMap = .init(rawValue: text)! }
     if let text = given[.squeeze] { choices.squeeze = .init(rawValue: text)! }
-    choices.classIndex = try given.integer(.class, 0...1_000_000) ?? 0
+    choices.classIndex = try given.number(.class, 0...1_000_000) ?? 0
     choices.lastBias = try given.number(.lastBias, 0...1) ?? 0
     choices.couplingBias = try given.number(.couplingBias, 0...1000) ?? 0
     for option: ImportOption in [.range, .scaleMap, .squeeze, .class, .lastBias, .couplingBias]
@@ -299,7 +299,7 @@ struct ImportWork {
   /// As many draws as a bound on the work allows, or as the user asks for.
   private func draws<Scalar: KernelScalar>(_ model: FlowModel) throws -> Tensor<Scalar> {
     let work = max(try model.spec.multiplyAdds(for: model.imageShape), 1)
-    let count = try given.integer(.draws, 2...100_000) ?? max(8, min(1024, 30_000_000_000 / work))
+    let count = try given.number(.draws, 2...100_000) ?? max(8, min(1024, 30_000_000_000 / work))
     do {
       return try LayerByLayer<Scalar>(model, pool: pool).sample(0..<count, seed: seed)
     } catch let error as FlowError { throw unusable(error) }

@@ -92,19 +92,11 @@ struct ImportOptions {
     }
   }
 
-  func integer(_ option: ImportOption, _ range: ClosedRange<Int>) throws(ImportError) -> Int? {
+  func number<Number: Comparable & LosslessStringConvertible>(
+    _ option: ImportOption, _ range: ClosedRange<Number>
+  ) throws(ImportError) -> Number? {
     guard let text = values[option] else { return nil }
-    guard let value = Int(text), range.contains(value) else {
-      throw ImportError(
-        description:
-          "option \(option.rawValue) is \(text), expected \(range.lowerBound) to \(range.upperBound)")
-    }
-    return value
-  }
-
-  func number(_ option: ImportOption, _ range: ClosedRange<Double>) throws(ImportError) -> Double? {
-    guard let text = values[option] else { return nil }
-    guard let value = Double(text), range.contains(value) else {
+    guard let value = Number(text), range.contains(value) else {
       throw ImportError(
         description:
           "option \(option.rawValue) is \(text), expected \(range.lowerBound) to \(range.upperBound)")

@@ -12,11 +12,7 @@ extension FlowMapping {
   /// to latents.
   mutating func mapNormflowsGlow(_ choices: ImportChoices) throws(FileError) {
     let levels = try run(prefix: "flows.", atMost: 16)
-    let squeezed = try shape("flows.\(levels - 1).0.flows.2.s", axes: 4)[1]
-    guard squeezed % 4 == 0 else {
-      throw dict.source.malformed("channels of flows.\(levels - 1)", "\(squeezed)", "a multiple of 4")
-    }
-    channels = squeezed / 4
+    try takeChannels(of: "flows.\(levels - 1)", squeezedIn: "flows.\(levels - 1).0.flows.2.s")
     var c = channels
     var splits = [Int?](repeating: nil, count: levels)
     for level in (0..<levels).reversed() {

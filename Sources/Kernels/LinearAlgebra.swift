@@ -331,32 +331,32 @@ public struct Cholesky: Sendable {
 
   /// `L z`: a draw of N(0, A) from a standard normal z.
   public func factorTimes(_ z: [Double]) -> [Double] {
-    precondition(z.count == order)
-    var y = z
-    guard order > 0 else { return y }
-    BLASThreads.single {
-      factor.withColumns { l in
-        cblas_dtrmv(
-          CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, Int32(order), l.baseAddress, Int32(order),
-          &y, 1)
-      }
-    }
-    return y
+    byFactor(z, cblas_dtrmv)
   }
 
   /// `L⁻¹v`: white where v has covariance A.
   public func whiten(_ v: [Double]) -> [Double] {
-    precondition(v.count == order)
-    var x = v
-    guard order > 0 else { return x }
+    byFactor(v, cblas_dtrsv)
+  }
+
+  private typealias TriangularRoutine = (
+    CBLAS_ORDER, CBLAS_UPLO, CBLAS_TRANSPOSE, CBLAS_DIAG, Int32, UnsafePointer<Double>?, Int32,
+    UnsafeMutablePointer<Double>?, Int32
+  ) -> Void
+
+  /// What a BLAS routine for triangular matrices makes of a vector with L.
+  private func byFactor(_ vector: [Double], _ routine: TriangularRoutine) -> [Double] {
+    precondition(vector.count == order)
+    var result = vector
+    guard order > 0 else { return result }
     BLASThreads.single {
       factor.withColumns { l in
-        cblas_dtrsv(
+        routine(
           CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, Int32(order), l.baseAddress, Int32(order),
-          &x, 1)
+          &result, 1)
       }
     }
-    return x
+    return result
   }
 
   /// `L⁻¹B`.

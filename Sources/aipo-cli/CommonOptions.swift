@@ -87,6 +87,25 @@ struct ModelOptions: ParsableArguments {
   func path() throws(CommandFailure) -> String { try ModelLocator.path(named: model) }
 }
 
+/// The prior of a verb that is about a model itself: its argument, or as for other verbs.
+struct NamedModelOptions: ParsableArguments {
+  @Argument(help: "The model; as --model.", completion: .file(extensions: ["safetensors"]))
+  var file: String?
+
+  @OptionGroup var option: ModelOptions
+
+  func validate() throws {
+    if file != nil, option.model != nil {
+      throw ValidationError("the model is named twice, as an argument and by --model")
+    }
+  }
+
+  /// The path of the model file.
+  func path() throws(CommandFailure) -> String {
+    try ModelLocator.path(named: file ?? option.model, from: file == nil ? "--model" : "the argument")
+  }
+}
+
 /// How images of another size are brought to the model's.
 struct SizeOptions: ParsableArguments {
   @Option(

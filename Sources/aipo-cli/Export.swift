@@ -14,28 +14,18 @@ struct Export: Verb {
         aipo export faces.safetensors --dialect glow-pytorch --out faces-glow.safetensors
       """)
 
-  @Argument(help: "The model; as --model.", completion: .file(extensions: ["safetensors"]))
-  var file: String?
-
   @Option(help: "The program that is to load it.")
   var dialect: ExportDialect
 
   @Option(help: ArgumentHelp("Where to write the tensors.", valueName: "file"))
   var out: OutputPath
 
-  @OptionGroup var model: ModelOptions
+  @OptionGroup var model: NamedModelOptions
   @OptionGroup var common: CommonOptions
-
-  func validate() throws {
-    if file != nil, model.model != nil {
-      throw ValidationError("the model is named twice, as an argument and by --model")
-    }
-  }
 
   func perform() throws -> ExitStatus {
     try OutputPath.checkWritable([out])
-    let path = try ModelLocator.path(
-      named: file ?? model.model, from: file == nil ? "--model" : "the argument")
+    let path = try model.path()
     let (model, source) = try ModelSource.load(path)
     let tensors: Safetensors
     do {

@@ -13,22 +13,11 @@ struct Info: Verb {
         aipo info Models/fashion-mnist-glow.safetensors --json
       """)
 
-  @Argument(help: "The model; as --model.", completion: .file(extensions: ["safetensors"]))
-  var file: String?
-
-  @OptionGroup var model: ModelOptions
+  @OptionGroup var model: NamedModelOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws {
-    if file != nil, model.model != nil {
-      throw ValidationError("the model is named twice, as an argument and by --model")
-    }
-  }
-
   func perform() throws -> ExitStatus {
-    let path = try ModelLocator.path(
-      named: file ?? model.model, from: file == nil ? "--model" : "the argument")
-    let (model, source) = try ModelSource.load(path)
+    let (model, source) = try ModelSource.load(model.path())
     let (text, json) = (try Self.text(model, source), try Self.json(model, source))
     try common.print(text)
     try common.printJSON(json)
