@@ -91,8 +91,7 @@ struct Train: Verb {
       path: out ?? "", file: "log.jsonl", remedy: "name another or go on with --resume",
       isOwn: { _ in resume })
     try WorkingMemory.require(threads: common.threadCount)
-    // A step may take longer than a second, and its checkpoint is worth waiting for.
-    Interrupt.install(grace: 20)
+    Interrupt.install()
     let data = try images(config.data.images, config, what: "--data")
     let test = config.data.test.isEmpty ? nil : try images(config.data.test, config, what: "--test")
     return switch config.precision {
@@ -154,9 +153,12 @@ struct Train: Verb {
     let progress = ProgressLine("train", total: config.steps, unit: "steps", options: common)
     var monitor = TrainingMonitor(progress: progress, folder: folder, common: common)
     let outcome: FlowTraining.Outcome
+    // A step may take longer than somebody who wants to stop cares to wait.
+    let resumePoint = ResumePoint()
+    Interrupt.whenOverdue { try? resumePoint.save() }
     do {
       outcome = try training.run(
-        as: Scalar.self, resume: resume, observe: { try monitor.observe($0) },
+        as: Scalar.self, resume: resume, resumePoint: resumePoint, observe: { try monitor.observe($0) },
         isCancelled: { Interrupt.requested })
     } catch {
       folder.removeIfUntouched()

@@ -102,6 +102,32 @@ import Testing
     }
   }
 
+  /// What a program leaves that can't wait for a step to end.
+  @Test(arguments: [2, 8, 14, 33])
+  func aRunLeftAtItsResumePointGivesTheSameBytes(stop: Int) throws {
+    struct Left: Error {}
+    let expected = try straight()
+    let folder = TrainingFolder()
+    let resumePoint = ResumePoint()
+    try resumePoint.save()
+    #expect(folder.bytes("checkpoint.safetensors").isEmpty)
+    let trainer = try Trainer(
+      flow: TrainingGaussian<Float>(shape), images: trainingImages(50, shape), config: config,
+      folder: folder.path, resume: false, resumePoint: resumePoint)
+    #expect(throws: Left.self) {
+      try trainer.run { event in
+        if case .step(stop, _, _, _, _) = event { throw Left() }
+      }
+    }
+    try resumePoint.save()
+    let resumed = try Trainer(
+      flow: TrainingGaussian<Float>(shape), images: trainingImages(50, shape), config: config,
+      folder: folder.path, resume: true)
+    // The step that was being made is made again.
+    #expect(resumed.step == stop - 1)
+    #expect(try finish(resumed, folder) == expected)
+  }
+
   /// What a kill leaves: the last checkpoint, a log that is ahead of it, and half a line.
   @Test(arguments: [1, 8, 14, 21, 33, 47])
   func killedRunGivesTheSameBytes(stop: Int) throws {

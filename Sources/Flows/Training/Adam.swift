@@ -23,7 +23,7 @@ public struct Adam: Sendable, Hashable {
 }
 
 /// What an update of the parameters changes: the parameters, Adam's moments and the averaged parameters.
-public struct OptimizerState<Scalar: KernelScalar>: Equatable {
+public struct OptimizerState<Scalar: KernelScalar>: Equatable, Sendable {
   public internal(set) var parameters: [Scalar]
   var first: [Scalar]
   var second: [Scalar]

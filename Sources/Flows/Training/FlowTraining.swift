@@ -39,9 +39,11 @@ public struct FlowTraining: Sendable {
   /// The model file's bytes depend on spec, config, images and test images alone, however often the run was
   /// stopped or killed in between, and on no thread count.
   ///
-  /// Throws what `Trainer` throws, and `FileError` where the folder is in use or can't be written.
+  /// `resumePoint` is kept up with the steps. Throws what `Trainer` throws, and `FileError` where the folder is in
+  /// use or can't be written.
   public func run<Scalar: KernelScalar>(
-    as: Scalar.Type, resume: Bool, observe: (TrainingEvent<Scalar>) throws -> Void = { _ in },
+    as: Scalar.Type, resume: Bool, resumePoint: ResumePoint? = nil,
+    observe: (TrainingEvent<Scalar>) throws -> Void = { _ in },
     isCancelled: () -> Bool = { false }
   ) throws -> Outcome {
     let lock = try FolderLock(folder: folder)
@@ -54,7 +56,7 @@ public struct FlowTraining: Sendable {
       spec: spec, imageShape: images.shape, seed: config.seed, pool: ThreadPool(threads: threads))
     let trainer = try Trainer(
       flow: flow, images: images, config: config, folder: folder, resume: resume,
-      settings: ["flow": FlowModel.json(spec)])
+      settings: ["flow": FlowModel.json(spec)], resumePoint: resumePoint)
     guard case .finished = try trainer.run(observe: observe, isCancelled: isCancelled) else {
       return .cancelled(step: trainer.step)
     }

@@ -47,6 +47,8 @@ public final class Trainer<Flow: TrainableFlow> {
   private var spare: OptimizerState<Scalar>
   private var gradient: [Scalar]
   private let log: TrainingLog
+  /// Kept up with the steps, if somebody asked for it.
+  private let resumePoint: ResumePoint?
 
   public static func checkpointPath(in folder: String) -> String { folder + "/checkpoint.safetensors" }
   public static func logPath(in folder: String) -> String { folder + "/log.jsonl" }
@@ -55,12 +57,13 @@ public final class Trainer<Flow: TrainableFlow> {
   ///
   /// `settings` are further strings that a resumed run must have in common with its start (the flow's
   /// spec, …); the training's own are added. The caller sees to it that only one run uses the folder.
+  /// `resumePoint` is kept up with the steps.
   ///
   /// Throws `TrainingError` for unfit data or other settings than the checkpoint's, `FileError` for files
   /// that can't be read or written, and what the flow throws.
   public init(
     flow: Flow, images: TrainingImages, config: TrainingConfig, folder: String, resume: Bool,
-    settings: [String: String] = [:]
+    settings: [String: String] = [:], resumePoint: ResumePoint? = nil
   ) throws {
     guard images.shape == flow.imageShape else {
       throw TrainingError.imageShape(found: "\(images.shape)", expected: "\(flow.imageShape)")
@@ -70,6 +73,7 @@ public final class Trainer<Flow: TrainableFlow> {
     self.config = config
     self.folder = folder
     self.split = split
+    self.resumePoint = resumePoint
     validationSet = split.validation.isEmpty ? nil : images.subset(split.validation)
     batches = TrainingBatches(
       images: images, indices: split.training, size: config.batch, seed: config.seed,
@@ -178,6 +182,7 @@ public final class Trainer<Flow: TrainableFlow> {
       guard case .unusableParameters = error else { throw error }
       return (.nan, .nan, "\(error)")
     }
+    resumePoint?.keep(state(), path: Self.checkpointPath(in: folder))
     let nats = try flow.trainingGradient(x, gradient: &gradient)
     let mean = nats.reduce(0, +) / Double(nats.count)
     let loss = config.dequantization.bitsPerDim(logProb: -mean, dimensions: flow.imageShape.count)
@@ -221,13 +226,19 @@ public final class Trainer<Flow: TrainableFlow> {
 
   private func checkpoint(_ observe: (TrainingEvent<Scalar>) throws -> Void) throws {
     try flow.setParameters(current.parameters)
+    try log.sync()
+    let state = state()
+    resumePoint?.keep(state, path: Self.checkpointPath(in: folder))
+    try state.save(path: Self.checkpointPath(in: folder))
+    try observe(.checkpoint(step: progress.step))
+  }
+
+  /// Where a run goes on: the flow holds the current parameters.
+  private func state() -> TrainingCheckpoint<Scalar> {
     progress.updates = current.updates
     progress.logBytes = log.byteCount
-    try log.sync()
-    try TrainingCheckpoint(
-      progress: progress, settings: settings, flow: flow.namedTensors, current: current, previous: previous
-    ).save(path: Self.checkpointPath(in: folder))
-    try observe(.checkpoint(step: progress.step))
+    return TrainingCheckpoint(
+      progress: progress, settings: settings, flow: flow.namedTensors, current: current, previous: previous)
   }
 }
 

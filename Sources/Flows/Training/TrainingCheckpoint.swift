@@ -10,7 +10,7 @@ import AIPOKernels
 ///
 /// Tensors: `flow.…` (the flow's own), `optimizer.{first,second,average}`, and the state of one update
 /// earlier as `previous.{parameters,first,second,average}`, to which a failing step goes back.
-struct TrainingCheckpoint<Scalar: KernelScalar> {
+struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
   static var version: String { "1" }
   static var format: String { "aipo-training-checkpoint" }
 

@@ -1,5 +1,5 @@
 /// Where a training is, beside its parameters: everything that the next steps depend on.
-struct TrainingProgress: Codable, Equatable {
+struct TrainingProgress: Codable, Equatable, Sendable {
   /// Steps made, rolled back ones included.
   var step = 0
   var updates = 0
