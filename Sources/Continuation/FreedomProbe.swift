@@ -1,18 +1,19 @@
 import AIPOInverseProblems
 import AIPOKernels
 
-/// Estimates the effective degrees of freedom of a fit, `tr ∂f(x*)/∂y`, by one random probe b of signs: the
-/// measurements are moved by `h·b`, the solution follows for a few evaluations, and
-/// `df ≈ bᵀ(f(x*(y + hb)) − f(x*(y))) / h`.
+/// Estimates the effective degrees of freedom of a fit, `E[sᵀ(f(x*) − f(x_T))]` with s the score of the noise, by
+/// one random probe: the score is moved by a draw g of its own covariance, made of random signs, the solution
+/// follows for a few evaluations, and `df ≈ gᵀ(f(x*(s + g)) − f(x*(s)))`. For white Gaussian noise that moves the
+/// measurements by `σb`, and df estimates `tr ∂f(x*)/∂y`.
 ///
-/// h is σ. A derivative in the small says little here: a flow's landscape is rough far below the noise,
-/// and its Hessian at x* sees the roughness, not the slope that the noise sees.
+/// The move is as large as the noise. A derivative in the small says little here: a flow's landscape is rough far
+/// below the noise, and its Hessian at x* sees the roughness, not the slope that the noise sees.
 /// Source: S. Ramani, T. Blu, M. Unser, *Monte-Carlo SURE*, IEEE Trans. Image Processing 17 (2008).
 struct FreedomProbe: Sendable {
   private let linearOperator: any LinearOperator
-  private let signs: [Double]
-  private let shift: Double
-  /// Moving y by hb subtracts `tiltᵀx` from the data term, up to a constant.
+  /// g.
+  private let draw: [Double]
+  /// Moving the score by g subtracts `tiltᵀx` from the data term.
   private let tilt: [Double]
 
   /// Where the probe began, to go back to.
@@ -22,7 +23,7 @@ struct FreedomProbe: Sendable {
   let limit: Int
 
   init(
-    linearOperator: any LinearOperator, dataWeight: Double, point: [Double], sample: ObjectiveSample,
+    linearOperator: any LinearOperator, noise: GaussianNoise, point: [Double], sample: ObjectiveSample,
     limit: Int,
     seed: UInt64, source: UInt64
   ) {
@@ -31,13 +32,12 @@ struct FreedomProbe: Sendable {
     self.sample = sample
     self.limit = limit
     var random = Philox(seed: seed, index: source, purpose: .probe)
-    signs = (0..<linearOperator.outputCount).map { _ in random.next() & 1 == 0 ? 1.0 : -1.0 }
-    let shift = 1 / dataWeight.squareRoot()
-    self.shift = shift
-    tilt = linearOperator.adjoint(signs).map { dataWeight * shift * $0 }
+    let signs = (0..<linearOperator.outputCount).map { _ in random.next() & 1 == 0 ? 1.0 : -1.0 }
+    draw = noise.scoreDraw(signs)
+    tilt = linearOperator.adjoint(draw)
   }
 
-  /// The sample of the objective with the moved measurements.
+  /// The sample of the objective with the moved score.
   func tilted(_ sample: ObjectiveSample, at point: [Double]) -> ObjectiveSample {
     guard case .split(let recon, let flow, let gaussian) = sample.gradient else { return sample }
     var result = sample
@@ -46,9 +46,9 @@ struct FreedomProbe: Sendable {
     return result
   }
 
-  /// The estimate from the solution with the moved measurements, between 0 and m.
+  /// The estimate from the solution with the moved score, between 0 and m.
   func degreesOfFreedom(at moved: [Double]) -> Double {
     let change = linearOperator.apply(adding(moved, point, scaledBy: -1))
-    return min(max(dot(signs, change) / shift, 0), Double(signs.count))
+    return min(max(dot(draw, change), 0), Double(draw.count))
   }
 }

@@ -9,8 +9,7 @@ extension ImageRun {
       return
     }
     let probe = FreedomProbe(
-      linearOperator: chooser.linearOperator, dataWeight: 1 / chooser.noise.variance, point: point,
-      sample: sample,
+      linearOperator: chooser.linearOperator, noise: chooser.noise, point: point, sample: sample,
       limit: chooser.rule.probeEvaluations, seed: settings.seed, source: source)
     self.probe = probe
     probeEnd = evaluations + probe.limit
@@ -29,12 +28,7 @@ extension ImageRun {
     let freedom = probe.degreesOfFreedom(at: point)
     leave(probe)
     guard let sample else { return }
-    let residual = adding(chooser.y, chooser.linearOperator.apply(point), scaledBy: -1)
-    trials.append(
-      LambdaTrial(
-        lambda: weights.lambda, residualSquare: dot(residual, residual),
-        degreesOfFreedom: freedom, variance: chooser.noise.variance,
-        measurements: chooser.y.count))
+    trials.append(LambdaTrial(lambda: weights.lambda, recon: sample.recon, degreesOfFreedom: freedom))
     tried.append((point, sample))
     report(.lambda)
     let isSpent = evaluations + 3 * chooser.rule.probeEvaluations > limit

@@ -39,7 +39,7 @@ struct ImageRun: Sendable {
   let settings: PathSettings
   let objective: any Objective
   /// Set where λ can be chosen: a linear operator in pixel space.
-  let chooser: (rule: any LambdaRule, linearOperator: any LinearOperator, noise: GaussianNoise, y: [Double])?
+  let chooser: (rule: any LambdaRule, linearOperator: any LinearOperator, noise: GaussianNoise)?
 
   var point: [Double]
   var sample: ObjectiveSample?
@@ -79,10 +79,9 @@ struct ImageRun: Sendable {
     self.settings = settings
     self.objective = objective
     if let rule = settings.lambdaRule, let problem, let linear = problem.linearOperator(image),
-      let noise = problem.noise(image) as? GaussianNoise, noise.isWhiteGaussian,
       objective.latentCoordinates == false
     {
-      chooser = (rule, linear, noise, problem.observations[image])
+      chooser = (rule, linear, problem.noise(image).curvature(problem.observations[image]))
     } else {
       chooser = nil
     }

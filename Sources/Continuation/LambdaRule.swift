@@ -7,33 +7,21 @@
 /// What is known about one tried λ of one image.
 public struct LambdaTrial: Sendable {
   public let lambda: Double
-  /// ‖y − f(x*(λ))‖².
-  public let residualSquare: Double
-  /// Estimate of `tr ∂f(x*)/∂y`, by one random probe that is the same for every λ.
+  /// `−log p(y | f(x*(λ)))`.
+  public let recon: Double
+  /// Estimate of the degrees of freedom, by one random probe that is the same for every λ.
   public let degreesOfFreedom: Double
-  /// σ² and m.
-  public let variance: Double
-  public let measurements: Int
 
-  public init(
-    lambda: Double, residualSquare: Double, degreesOfFreedom: Double, variance: Double, measurements: Int
-  ) {
+  public init(lambda: Double, recon: Double, degreesOfFreedom: Double) {
     self.lambda = lambda
-    self.residualSquare = residualSquare
+    self.recon = recon
     self.degreesOfFreedom = degreesOfFreedom
-    self.variance = variance
-    self.measurements = measurements
   }
 
-  /// `‖r‖² − σ²(m − df)`: what a fit with df degrees of freedom leaves is `E‖r‖² = σ²(m − df)`, so a positive
-  /// value says over-smoothing.
-  public var discrepancy: Double {
-    residualSquare - variance * (Double(measurements) - degreesOfFreedom)
-  }
-
-  /// Stein's unbiased estimate of the squared error of the fitted measurements,
-  /// `‖r‖² + 2σ²df − mσ²`.
-  public var risk: Double { residualSquare + variance * (2 * degreesOfFreedom - Double(measurements)) }
+  /// `L_recon + df`, which estimates the data term that new measurements of the same image would have. For
+  /// Gaussian noise it is Stein's unbiased estimate of the squared error of the fitted measurements,
+  /// `‖r‖² + 2σ²df − mσ²`, over 2σ² and up to a constant.
+  public var risk: Double { recon + degreesOfFreedom }
 }
 
 public enum LambdaDecision: Sendable, Equatable {
@@ -42,7 +30,7 @@ public enum LambdaDecision: Sendable, Equatable {
   case settle(Double)
 }
 
-/// Chooses λ for a known σ without the truth, image by image.
+/// Chooses λ for a known noise model without the truth, image by image.
 public protocol LambdaRule: Sendable {
   /// The λ at the end of the path.
   var first: Double { get }
@@ -53,11 +41,11 @@ public protocol LambdaRule: Sendable {
 }
 
 /// Walks on a ladder of λ, from a middle rung towards the side where Stein's unbiased risk falls, and settles
-/// where it is least: there the residual and the degrees of freedom balance, `d(‖r‖² + 2σ²df)/dλ = 0`. Between the
+/// where it is least: there the residual and the degrees of freedom balance, `d(L_recon + df)/dλ = 0`. Between the
 /// rungs the minimum is that of a parabola in log λ.
 ///
-/// All trials share one probe, so the noise of the estimate and of ‖e‖² largely cancels between them, which a
-/// comparison of ‖r‖² with σ²(m − df) at one λ doesn't allow.
+/// All trials share one probe, so the noise of the estimate and of L_recon largely cancels between them, which
+/// a comparison of the residual with σ²(m − df) at one λ doesn't allow.
 public struct RiskRule: LambdaRule {
   public let ladder: [Double]
   public let start: Int

@@ -28,13 +28,14 @@ public enum PathStop: String, Sendable, Codable {
   case smallestStep = "smallest step along the path reached"
   case noFiniteStart = "the prior is not finite at the start"
   case closedForm = "closed form"
+  case iterations = "iteration limit reached"
   case cancelled = "cancelled"
 
   /// Whether the solution meets the stop rule.
   public var isConverged: Bool {
     switch self {
     case .gradient, .objective, .resolution, .closedForm: true
-    case .lineSearch, .budget, .smallestStep, .noFiniteStart, .cancelled: false
+    case .lineSearch, .budget, .iterations, .smallestStep, .noFiniteStart, .cancelled: false
     }
   }
 }

@@ -8,6 +8,14 @@ public enum ReconstructionMethod: String, Sendable, Codable, CaseIterable {
   case fixed
   /// The closed-form solution under the Gaussian prior at λ = 1.
   case gaussian
+  /// Descent over latents without the log-determinant, from ε = 0 or the lowest from several draws.
+  case latent
+  /// The lowest of several descents as `fixed`, from random starts.
+  case restarts
+  /// Least squares with total variation; no flow.
+  case tv
+  /// Least squares with the ℓ₁ norm of the cosine transform; no flow.
+  case lasso
 }
 
 /// Which path `aipo` follows.
@@ -91,6 +99,10 @@ public struct ReconstructionOptions: Sendable {
   public var domain: ClosedRange<Double>?
   /// Evaluations of the flow an image.
   public var maximumEvaluations = 1000
+  /// Descents of `restarts` (8 where nil) and of `latent` (1 from ε = 0 where nil); they share the budget.
+  public var restarts: Int?
+  /// The weight of the penalty of `tv` and `lasso`.
+  public var penalty = PenaltyWeight.auto
   public var seed: UInt64 = 0
   /// The images' indices in their source, which key random starts; 0, 1, … where empty.
   public var sourceIndices: [Int] = []
@@ -99,6 +111,11 @@ public struct ReconstructionOptions: Sendable {
 
   public init() {}
 
+  /// The most descents.
+  public static let restartLimit = 100
+
+  var restartCount: Int { restarts ?? (method == .restarts ? 8 : 1) }
+
   func check(count: Int) throws(SolverError) {
     if case .value(let lambda) = lambda, !(lambda > 0) || !lambda.isFinite {
       throw .invalidOption(name: "lambda", found: "\(lambda)", expected: "a finite number above 0")
@@ -106,6 +123,12 @@ public struct ReconstructionOptions: Sendable {
     if maximumEvaluations < 1 {
       throw .invalidOption(
         name: "maximum evaluations", found: "\(maximumEvaluations)", expected: "at least 1")
+    }
+    if let restarts, !(1...Self.restartLimit).contains(restarts) {
+      throw .invalidOption(name: "restarts", found: "\(restarts)", expected: "1 to \(Self.restartLimit)")
+    }
+    if case .value(let weight) = penalty, !(weight > 0) || !weight.isFinite {
+      throw .invalidOption(name: "penalty", found: "\(weight)", expected: "a finite number above 0")
     }
     if let chunk, chunk < 1 {
       throw .invalidOption(name: "chunk", found: "\(chunk)", expected: "at least 1")

@@ -15,8 +15,8 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   public let gaussian: GaussianDensity?
   public let options: ReconstructionOptions
 
-  private let objective: any Objective
-  private let latent: LatentObjective<Scalar>?
+  let objective: any Objective
+  let latent: LatentObjective<Scalar>?
 
   /// Throws where the shapes of problem, prior and Gaussian differ, an option is out of range or needs what
   /// isn't there.
@@ -70,9 +70,13 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
         while first < problem.count, !observer.isCancelled() {
           let images = Array(first..<min(first + chunkSize, problem.count))
           let done =
-            options.method == .gaussian
-            ? try closedForm(images, shared: shared)
-            : try solve(images, before: results, observer)
+            switch options.method {
+            case .aipo, .fixed: try solve(images, before: results, observer)
+            case .gaussian: try closedForm(images, shared: shared)
+            case .latent: try latentNorm(images, isCancelled: observer.isCancelled)
+            case .restarts: try restarts(images, isCancelled: observer.isCancelled)
+            case .tv, .lasso: try classical(images, isCancelled: observer.isCancelled)
+            }
           results += done
           try observer.onResults(done)
           (objective as? PixelObjective<Scalar>)?.releaseCurvature()
@@ -167,8 +171,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
 
   /// Whether choosing λ can pay: the data see every pixel through noise.
   private var isNoisy: Bool {
-    guard problem.count > 0, problem.noise(0).isWhiteGaussian else { return false }
-    return problem.linearOperator(0)?.isInjective ?? false
+    problem.count > 0 && problem.linearOperator(0)?.isInjective ?? false
   }
 
   private func solutionPath(_ settings: PathSettings) -> any SolutionPath {
@@ -211,7 +214,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     }
   }
 
-  private func result(_ outcome: PathOutcome, image pixels: [Double], path: String, trace: [PathState])
+  func result(_ outcome: PathOutcome, image pixels: [Double], path: String, trace: [PathState])
     throws -> ReconstructionResult<Scalar>
   {
     let shape = problem.imageShape
@@ -233,7 +236,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     return try conditional(gaussian, 0, at: lambda)
   }
 
-  private func linear(_ image: Int) throws -> any LinearOperator {
+  func linear(_ image: Int) throws -> any LinearOperator {
     guard let linear = problem.linearOperator(image) else {
       throw SolverError.unsupported("this method or start needs a linear operator")
     }
@@ -285,12 +288,12 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     }
   }
 
-  private func source(_ image: Int) -> UInt64 {
+  func source(_ image: Int) -> UInt64 {
     UInt64(options.sourceIndices.isEmpty ? image : options.sourceIndices[image])
   }
 
   /// `G(ε)`, or the Gaussian's mean where it isn't finite.
-  private func decoded(_ images: [Int], _ latents: (Int) -> [Double]) throws -> [[Double]] {
+  func decoded(_ images: [Int], _ latents: (Int) -> [Double]) throws -> [[Double]] {
     guard let prior = prior as? any LatentPrior<Scalar> else {
       throw SolverError.unsupported("this prior has no latents, which the start G(ε) needs")
     }

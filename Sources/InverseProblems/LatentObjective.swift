@@ -1,6 +1,14 @@
 import AIPOFlows
 import AIPOKernels
 
+/// What weighs latents.
+public enum LatentRegularizer: Sendable {
+  /// −log p(G(ε)), the image's density.
+  case density
+  /// −log p_base(ε) alone, without the log-determinant: another objective, with other minimisers.
+  case base
+}
+
 /// The same objective over latents ε, x = G(ε), with the log-determinant in full:
 ///
 ///     −log p(G(ε)) = −log p_base(ε) + log|det ∂x/∂ε|
@@ -10,19 +18,23 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
   public let problem: InverseProblem
   public let prior: any LatentPrior<Scalar>
   public let gaussian: GaussianDensity?
+  public let regularizer: LatentRegularizer
 
   public var dimension: Int { problem.imageShape.count }
   public var latentCoordinates: Bool { true }
+  private var isFull: Bool { regularizer == .density }
   public var resolution: Double { Double(Scalar.ulpOfOne) }
 
   /// Throws where the prior's images have another shape than the problem's.
-  public init(problem: InverseProblem, prior: any LatentPrior<Scalar>, gaussian: GaussianDensity?)
-    throws(ProblemError)
-  {
+  public init(
+    problem: InverseProblem, prior: any LatentPrior<Scalar>, gaussian: GaussianDensity?,
+    regularizer: LatentRegularizer = .density
+  ) throws(ProblemError) {
     try checkShapes(problem, prior: prior.imageShape, gaussian: gaussian)
     self.problem = problem
     self.prior = prior
     self.gaussian = gaussian
+    self.regularizer = regularizer
   }
 
   public func representable(_ point: [Double]) -> [Double] { point.map { Double(Scalar($0)) } }
@@ -54,10 +66,10 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
             cotangent = adding(cotangent, gradient, scaledBy: weights[i].gaussian)
           }
           results[i] = ObjectiveSample(
-            recon: recon, flow: decoded.logDet[row] - baseLogProb[row], gaussian: normal,
+            recon: recon, flow: (isFull ? decoded.logDet[row] : 0) - baseLogProb[row], gaussian: normal,
             gradient: .combined([], weights[i]), pixels: x)
         }
-        decoded.logDetCotangent[row] = results[i] == nil ? 0 : weights[i].flow
+        decoded.logDetCotangent[row] = results[i] == nil || !isFull ? 0 : weights[i].flow
         decoded.imageCotangent.withUnsafeMutableBufferPointer { values in
           for (k, value) in cotangent.enumerated() { values[row * dimension + k] = Scalar(value) }
         }

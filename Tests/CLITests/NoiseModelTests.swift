@@ -85,6 +85,53 @@ import Testing
     #expect(none.fails(66, saying: "no-such.safetensors"))
   }
 
+  /// What was simulated can be solved again from its file, to the same bytes.
+  @Test func observationsAreSaved() throws {
+    for task in [["denoise"], ["sense", "--measurements", "30"]] {
+      let flags = ["--noise", "laplace", "--sigma", "0.05", "--precision", "float64"]
+      let first = try objectives(try run(task, flags + ["--save-observation", "y.npy"]))
+      var again = ["reconstruct", "--observation", "y.npy", "--json", "--task", task[0]] + flags
+      if task[0] == "sense" {
+        // The matrix itself isn't saved: the file's shape is what matters here.
+        #expect(try TestNPY.read(folder.read("y.npy")).shape == [2, 30])
+        continue
+      }
+      again += ["--truth", "truth.npy"]
+      try folder.write(
+        TestNPY.bytes(shape: [2, 8, 8], doubles: Fixture.truth(3) + Fixture.truth(7)), to: "truth.npy")
+      #expect(try TestNPY.read(folder.read("y.npy")).shape == [2, 8, 8, 1])
+      // λ is chosen by a probe that is keyed by the place in the source, so it is given here.
+      let second = try fixture.run(again + ["--lambda", "1"], in: folder)
+      let same = try objectives(try run(task, flags + ["--lambda", "1"]))
+      #expect(try objectives(second) == same)
+      #expect(first.count == 2)
+    }
+    #expect(try run(["denoise"], ["--save-observation", "y.png"]).status == 64)
+  }
+
+  @Test(arguments: ["latent", "restarts", "tv", "lasso"]) func otherMethods(_ method: String) throws {
+    for task in [["denoise"], ["inpaint", "--mask", "center:3"], ["sense", "--measurements", "30"]] {
+      let result = try run(task, ["--method", method, "--max-evaluations", "200", "--report", "r.html"])
+      #expect(try objectives(result).count == 2)
+      let json = try result.json
+      #expect(json["method"] as? String == method && json["path"] as? String == method)
+      let images = try #require(json["images"] as? [[String: Any]])
+      #expect(images.allSatisfy { ($0["evaluations"] as? Int ?? 999) <= 201 })
+    }
+    let poisson = try run(
+      ["denoise"], ["--method", method, "--noise", "poisson", "--max-evaluations", "200"])
+    #expect(try objectives(poisson).count == 2)
+  }
+
+  @Test(arguments: [
+    ["--restarts", "4"], ["--method", "restarts", "--restarts", "0"], ["--penalty", "3"],
+    ["--method", "tv", "--penalty", "-1"], ["--method", "tv", "--penalty", "x"],
+    ["--method", "restarts", "--init", "observed"], ["--method", "latent", "--restarts", "1.5"],
+  ])
+  func flagsOfOtherMethods(_ flags: [String]) throws {
+    #expect(try run(["denoise"], flags).status == 64)
+  }
+
   @Test func wrongFilesAndData() throws {
     try folder.write(TestNPY.bytes(shape: [63], doubles: [Double](repeating: 1, count: 63)), to: "short.npy")
     #expect(try run(["denoise"], ["--sigma", "short.npy"]).fails(65, saying: "short.npy", "[63]", "64"))

@@ -17,9 +17,7 @@ import Testing
 
   /// A trial with this risk.
   private func trial(_ lambda: Double, risk: Double) -> LambdaTrial {
-    let trial = LambdaTrial(
-      lambda: lambda, residualSquare: risk - 0.01 * (2 * 20 - 100), degreesOfFreedom: 20, variance: 0.01,
-      measurements: 100)
+    let trial = LambdaTrial(lambda: lambda, recon: risk - 20, degreesOfFreedom: 20)
     #expect((trial.risk - risk).magnitude < 1e-12)
     return trial
   }
@@ -34,13 +32,6 @@ import Testing
       }
     }
     return (trials.map(\.lambda), .nan)
-  }
-
-  @Test func riskAndDiscrepancyAreTheirFormulas() {
-    let trial = LambdaTrial(
-      lambda: 0.5, residualSquare: 3, degreesOfFreedom: 25, variance: 0.04, measurements: 100)
-    #expect((trial.risk - (3 + 2 * 0.04 * 25 - 100 * 0.04)).magnitude < 1e-14)
-    #expect((trial.discrepancy - (3 - 0.04 * 75)).magnitude < 1e-14)
   }
 
   @Test func walksTowardsTheLowerRisk() {
@@ -140,7 +131,8 @@ import Testing
       var values: [Double] = []
       for source in 0..<400 {
         let probe = FreedomProbe(
-          linearOperator: a, dataWeight: weight, point: point, sample: sample, limit: 10, seed: 1,
+          linearOperator: a, noise: try GaussianNoise(sigma: 0.2), point: point, sample: sample, limit: 10,
+          seed: 1,
           source: UInt64(source))
         // At the minimum the tilt alone is the gradient of the moved objective, against its sign.
         let tilted = probe.tilted(sample, at: point)
@@ -159,6 +151,32 @@ import Testing
       #expect((mean - trace(matrix)).magnitude < 4.5 * (variance / 400).squareRoot() + 1e-9)
       #expect(mean > 0 && mean < Double(a.outputCount))
     }
+  }
+
+  /// Under noise of covariance Σ the probe estimates `tr Σ⁻¹(Σ⁻¹ + λC⁻¹)⁻¹`.
+  @Test func probeUnderAnyCovariance() throws {
+    let noise = try randomCovariance(12, seed: 4)
+    let precision = try LU(noise).inverse()
+    var h = try LU(try randomCovariance(12, seed: 3)).inverse()
+    h.scale(by: 0.7)
+    h.add(precision, scaledBy: 1)
+    let inverse = try LU(h).inverse()
+    let expected = trace(try precision.times(inverse))
+    let point = randomVector(12, seed: 8)
+    let zeros = [Double](repeating: 0, count: 12)
+    let sample = ObjectiveSample(
+      recon: 3, flow: 1, gaussian: nil, gradient: .split(recon: zeros, flow: zeros, gaussian: nil))
+    let values = try (0..<400).map { source in
+      let probe = FreedomProbe(
+        linearOperator: IdentityOperator(count: 12), noise: try GaussianNoise(covariance: noise),
+        point: point,
+        sample: sample, limit: 10, seed: 1, source: UInt64(source))
+      let tilt = probe.tilted(sample, at: point).gradient(ObjectiveWeights(lambda: 0.7)).map { -$0 }
+      return probe.degreesOfFreedom(at: adding(point, inverse.times(tilt), scaledBy: 1))
+    }
+    let mean = values.reduce(0, +) / 400
+    let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 399
+    #expect((mean - expected).magnitude < 4.5 * (variance / 400).squareRoot() + 1e-9)
   }
 
   /// Tries three λ and keeps what it is told.
@@ -198,7 +216,6 @@ import Testing
     for lambda in Recorder.lambdas {
       let trials = try #require(recorder.trials[lambda])
       #expect(trials.count == count)
-      #expect(trials.allSatisfy { $0.measurements == 36 && ($0.variance - 0.04).magnitude < 1e-15 })
       let (matrix, _) = try smoother(
         IdentityOperator(count: 36), weight: 25, lambda: lambda, covariance: covariance)
       // The variance of a probe of signs is 2 Σ_{i≠j} S².
@@ -211,7 +228,9 @@ import Testing
         "λ = \(lambda): \(mean), expected \(expected)")
       let solutions = try density.conditionalMeans(of: problem, lambda: lambda)
       let residual = zip(solutions, y).reduce(0) { $0 + distance($1.0, $1.1) * distance($1.0, $1.1) }
-      let found = trials.reduce(0) { $0 + $1.residualSquare }
+      // What is above the constants.
+      let constant = Double(count) * 36 * 0.5 * log(2 * Double.pi * 0.04)
+      let found = 2 * 0.04 * (trials.reduce(0) { $0 + $1.recon } - constant)
       #expect((found - residual).magnitude < 0.02 * residual, "λ = \(lambda): \(found), \(residual)")
     }
   }

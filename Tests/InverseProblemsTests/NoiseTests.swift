@@ -23,6 +23,7 @@ func allNoises() throws -> [(name: String, value: any NoiseModel)] {
     ("gaussian, covariance", try GaussianNoise(covariance: covariance)),
     ("gaussian, covariance and mean", try GaussianNoise(covariance: covariance, mean: offset)),
     ("laplace", try LaplaceNoise(sigma: 0.3)),
+    ("laplace, sharp", try LaplaceNoise(sigma: 0.3, tip: 0.01)),
     ("student", try StudentNoise(sigma: 0.2, degreesOfFreedom: 5)),
     ("student, heavy tails", try StudentNoise(sigma: 0.2, degreesOfFreedom: 1)),
     ("poisson", try PoissonNoise(peak: 30)),
@@ -140,7 +141,8 @@ func allNoises() throws -> [(name: String, value: any NoiseModel)] {
   /// ∫ p(y | f) dy by the trapezoidal rule.
   @Test func densitiesIntegrateToOne() throws {
     let cases: [(any IndependentNoise, ClosedRange<Double>, Int)] = [
-      (try LaplaceNoise(sigma: 0.3), -12...12, 4_800_000),
+      (try LaplaceNoise(sigma: 0.3), -12...12, 400_000),
+      (try LaplaceNoise(sigma: 0.3, tip: 0.01), -12...12, 2_400_000),
       (try StudentNoise(sigma: 0.2, degreesOfFreedom: 4), -400...400, 1_600_000),
       (try PoissonNoise(peak: 7, sigma: 0.05), -1...9, 40_000),
       (try PoissonNoise(peak: 900, sigma: 0.0007), -0.2...1.6, 400_000),
@@ -193,7 +195,7 @@ func allNoises() throws -> [(name: String, value: any NoiseModel)] {
 
   @Test func closedForms() throws {
     // √2|r|/σ + log √2σ, but for the constant of the tip.
-    let laplace = try LaplaceNoise(sigma: 0.5).negativeLogLikelihood(1, prediction: 0.2)
+    let laplace = try LaplaceNoise(sigma: 0.5, tip: 0.03).negativeLogLikelihood(1, prediction: 0.2)
     #expect((laplace.value - (0.8 * 2.0.squareRoot() / 0.5 + log(0.5 * 2.0.squareRoot()))).magnitude < 1e-3)
     #expect(laplace.derivative == -2.0.squareRoot() / 0.5)
     // ν = 1 is Cauchy's: log π + log σ + log(1 + r²/σ²).

@@ -152,6 +152,16 @@ extension GaussianNoise {
     }
   }
 
+  /// `L⁻ᵀb` with Σ = LLᵀ, of covariance Σ⁻¹ where b is white: what moves the score `∂(−log p)/∂f` as the noise
+  /// does.
+  public func scoreDraw(_ b: [Double]) -> [Double] {
+    switch covariance {
+    case .isotropic(let variance): b.map { $0 / variance.squareRoot() }
+    case .diagonal(let variances): b.indices.map { b[$0] / variances[$0].squareRoot() }
+    case .dense(_, let factor): factor.solve(factor.factorTimes(b))
+    }
+  }
+
   /// `WA`.
   public func whiten(_ a: any LinearOperator) throws(ProblemError) -> any LinearOperator {
     switch covariance {

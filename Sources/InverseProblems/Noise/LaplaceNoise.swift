@@ -6,14 +6,18 @@ import AIPOKernels
   import Darwin
 #endif
 
-/// Independent Laplace noise of deviation σ, so of scale b = σ/√2, with its tip rounded so that descent can
-/// settle there: of r = y − f(x),
+/// Independent Laplace noise of deviation σ, so of scale b = σ/√2, its tip rounded within δ (Huber's density): of
+/// r = y − f(x),
 ///
-///     −log p = |r|/b + log Z                    for |r| ≥ δ = b/20
+///     −log p = |r|/b + log Z                    for |r| ≥ δ
 ///              r²/(2δb) + δ/(2b) + log Z        for |r| < δ
 ///
-/// Z is the exact normaliser, 2b less 0.04 %: the density is Laplace's but for its tip, which is up to 2.5 %
-/// lower.
+/// The most probable image under Laplace's own density, δ → 0, repeats the measurement wherever the prior pulls
+/// with less than 1/b, noise and all. With δ = b the curvature at the tip is Laplace's Fisher information 1/b²:
+/// there the estimate averages as it should, and outside it gives no more weight to a large residual than
+/// Laplace's density does. Draws are Laplace's.
+///
+/// Z is the exact normaliser.
 public struct LaplaceNoise: IndependentNoise {
   public let sigma: Double
   /// b and δ.
@@ -21,12 +25,14 @@ public struct LaplaceNoise: IndependentNoise {
   private let tip: Double
   private let logNormalizer: Double
 
-  /// σ as for Gaussian noise.
-  public init(sigma: Double) throws(ProblemError) {
+  public static let tipRange = 1e-3...10.0
+
+  /// σ as for Gaussian noise; `tip` is δ/b, in `tipRange`.
+  public init(sigma: Double, tip ratio: Double = 1) throws(ProblemError) {
     _ = try GaussianNoise(sigma: sigma)
+    try requireParameter("the tip's radius", ratio, in: Self.tipRange)
     self.sigma = sigma
     scale = sigma / 2.0.squareRoot()
-    let ratio = 0.05
     tip = ratio * scale
     // Z/b: both tails, and the normal piece between them.
     let middle = (2 * Double.pi * ratio).squareRoot() * erf((ratio / 2).squareRoot()) * exp(-ratio / 2)
@@ -42,14 +48,8 @@ public struct LaplaceNoise: IndependentNoise {
   }
 
   public func sample(prediction: Double, random: inout Philox) -> Double {
-    // A Laplace draw, refused where the rounded tip is lower.
-    while true {
-      let r = -scale * log(1 - random.uniform())
-      let sign = random.next() & 1 == 0 ? 1.0 : -1.0
-      let accepted =
-        r >= tip || random.uniform() < exp(r / scale - r * r / (2 * tip * scale) - tip / (2 * scale))
-      if accepted { return prediction + sign * r }
-    }
+    let r = -scale * log(1 - random.uniform())
+    return prediction + (random.next() & 1 == 0 ? r : -r)
   }
 
   public func matched(_ y: [Double]) -> GaussianNoise {

@@ -46,7 +46,8 @@ struct NoiseInput {
       } else {
         source = .shared(try GaussianNoise(sigma: sigma))
       }
-    case .laplace: source = .shared(try LaplaceNoise(sigma: sigma))
+    case .laplace:
+      source = .shared(try LaplaceNoise(sigma: sigma, tip: options.tip ?? NoiseOptions.defaults.tip))
     case .student:
       source = .shared(
         try StudentNoise(sigma: sigma, degreesOfFreedom: options.nu ?? NoiseOptions.defaults.nu))
@@ -149,7 +150,8 @@ struct NoiseInput {
     case .poisson: members.append(("peak", .number(options.peak ?? NoiseOptions.defaults.peak)))
     case .outliers: members.append(("outliers", .number(options.outliers ?? NoiseOptions.defaults.outliers)))
     case .flow: members.append(("noiseChecksum", .string(checksum ?? "")))
-    case .gaussian, .laplace: break
+    case .laplace: members.append(("tip", .number(options.tip ?? NoiseOptions.defaults.tip)))
+    case .gaussian: break
     }
     return members
   }

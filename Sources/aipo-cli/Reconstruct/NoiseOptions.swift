@@ -88,6 +88,15 @@ struct NoiseOptions: ParsableArguments {
 
   @Option(
     parsing: .unconditional,
+    help: ArgumentHelp(
+      """
+      Radius within which the tip of laplace is rounded, in units of its scale; near 0 the density is Laplace's \
+      own, whose most probable image keeps much of the noise. (default: 1)
+      """, valueName: "r"))
+  var tip: Double?
+
+  @Option(
+    parsing: .unconditional,
     help: ArgumentHelp("Degrees of freedom of student noise. (default: 3)", valueName: "n"))
   var nu: Double?
 
@@ -105,7 +114,7 @@ struct NoiseOptions: ParsableArguments {
       """, valueName: "share"))
   var outliers: Double?
 
-  static let defaults = (nu: 3.0, peak: 30.0, outliers: 0.1)
+  static let defaults = (tip: 1.0, nu: 3.0, peak: 30.0, outliers: 0.1)
 
   func validate() throws {
     // Its square and the inverse of that must be numbers, too.
@@ -114,10 +123,12 @@ struct NoiseOptions: ParsableArguments {
         "--sigma is \(value), expected a number from 1e-150 to 1e150, auto, or an .npy file")
     }
     for (flag, value, own) in [
-      ("--nu", nu, NoiseChoice.student), ("--peak", peak, .poisson), ("--outliers", outliers, .outliers),
+      ("--tip", tip, NoiseChoice.laplace), ("--nu", nu, .student), ("--peak", peak, .poisson),
+      ("--outliers", outliers, .outliers),
     ] where value != nil && noise != own {
       throw ValidationError("\(flag) goes with --noise \(own)")
     }
+    try Self.require("--tip", tip, in: LaplaceNoise.tipRange)
     try Self.require("--nu", nu, in: StudentNoise.degreesRange)
     try Self.require("--peak", peak, in: PoissonNoise.peakRange)
     try Self.require("--outliers", outliers, in: OutlierNoise.shareRange)

@@ -33,12 +33,15 @@ struct Reconstruct: Verb {
   func validate() throws {
     let images = output.paths(methods: solver.method.methods).map { ("--out", Optional($0)) }
     try OutputPath.requireDistinct(
-      images + [("--report", output.report), ("--sheet", output.sheet), ("--trace", output.trace)])
+      images + [
+        ("--report", output.report), ("--sheet", output.sheet), ("--trace", output.trace),
+        ("--save-observation", output.observation),
+      ])
   }
 
   func perform() throws -> ExitStatus {
     let paths = output.paths(methods: solver.method.methods)
-    try OutputPath.checkWritable(paths + [output.report, output.sheet, output.trace])
+    try OutputPath.checkWritable(paths + [output.report, output.sheet, output.trace, output.observation])
     Interrupt.install()
     return switch common.precision {
     case .float32: try reconstruct(Float.self, paths: paths)
@@ -57,7 +60,9 @@ struct Reconstruct: Verb {
       methods: methods, settings: settings(job.input, prior),
       writers: try ReconstructionWriters(
         paths: paths, shape: prior.shape, trace: output.trace, report: output.report,
-        sheet: output.sheet), common: common)
+        sheet: output.sheet,
+        observation: try output.observation.map { try RowSink(rows: $0, rowShape: job.input.rowShape) }),
+      common: common)
     Interrupt.whenOverdue { [weak run] in _ = try? run?.finish() }
 
     let progress = ProgressLine(
@@ -102,6 +107,10 @@ struct Reconstruct: Verb {
       ("tolerance", .number(solver.tolerance)),
       ("maxEvaluations", .int(solver.maxEvaluations)), ("precision", .string(common.precision.rawValue)),
     ]
+    if let restarts = solver.restarts { members.append(("restarts", .int(restarts))) }
+    if solver.method.methods.contains(where: { $0 == .tv || $0 == .lasso }) {
+      members.append(("penalty", .string(solver.penalty.description)))
+    }
     return RunSettings(
       task: observation.task.rawValue, title: title, prior: prior.source.name, seed: common.seed,
       solver: members, provenance: Provenance.members(model: prior.source, common: common))
@@ -133,9 +142,21 @@ struct ReconstructOutputOptions: ParsableArguments {
     help: ArgumentHelp("The states of every path, a JSON line each. (default: none)", valueName: "file"))
   var trace: OutputPath?
 
+  @Option(
+    name: .customLong("save-observation"),
+    help: ArgumentHelp(
+      """
+      What was observed, as --observation takes it (hidden pixels are 0): an NPY, unclipped. With --simulate, \
+      the noisy data for another run. (default: none)
+      """, valueName: "file"))
+  var observation: OutputPath?
+
   func validate() throws {
     try out?.requireImageSuffix("--out")
     try sheet?.requirePNG("--sheet")
+    if let observation, !observation.hasSuffix(".npy") {
+      throw ValidationError("--save-observation is '\(observation.path)', expected a name that ends in .npy")
+    }
   }
 
   /// Where each method's images go: `--out`, with the method in the name where there are several.

@@ -205,8 +205,10 @@ struct SolverOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       """
-      aipo (along the path), fixed (λ at its target from the start) or gaussian (closed form with the \
-      Gaussian prior at λ = 1); several with commas are compared.
+      aipo (along the path), fixed (λ at its target from the start), gaussian (closed form with the \
+      Gaussian prior at λ = 1), latent (over latents, without the log-determinant), restarts (the best of \
+      several fixed from draws), tv (total variation) or lasso (sparse cosine transform); several with commas \
+      are compared.
       """, valueName: "method"))
   var method = MethodList([.aipo])
 
@@ -224,6 +226,21 @@ struct SolverOptions: ParsableArguments {
       "Weight of the prior; 1 is the most probable image. auto chooses it without the truth.",
       valueName: "l"))
   var lambda: NumberOrAuto = .auto
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      """
+      Descents of restarts, from draws (--init prior or random), or of latent, from draws; they share \
+      --max-evaluations, and the lowest is kept. (default: 8 for restarts, one from ε = 0 for latent)
+      """, valueName: "n"))
+  var restarts: Int?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Weight of the penalty of tv and lasso, in nats; auto takes the least estimated risk.", valueName: "w"))
+  var penalty: NumberOrAuto = .auto
 
   @Option(help: ArgumentHelp("Work on pixels or on latents.", valueName: "space"))
   var space: SolutionSpace = .x
@@ -274,6 +291,27 @@ struct SolverOptions: ParsableArguments {
     guard (0...1000).contains(probes) else {
       throw ValidationError("--probes is \(probes), expected 0 to 1000")
     }
+    let methods = method.methods
+    if case .number(let value) = penalty {
+      guard value > 0, value.isFinite else {
+        throw ValidationError("--penalty is \(value), expected a positive number or auto")
+      }
+      guard methods.contains(.tv) || methods.contains(.lasso) else {
+        throw ValidationError("--penalty goes with --method tv or lasso")
+      }
+    }
+    if let restarts {
+      guard (1...ReconstructionOptions.restartLimit).contains(restarts) else {
+        throw ValidationError(
+          "--restarts is \(restarts), expected 1 to \(ReconstructionOptions.restartLimit)")
+      }
+      guard methods.contains(.restarts) || methods.contains(.latent) else {
+        throw ValidationError("--restarts goes with --method restarts or latent")
+      }
+    }
+    if methods.contains(.restarts), let start, start != .prior, start != .random {
+      throw ValidationError("--init is \(start.rawValue), expected prior or random for --method restarts")
+    }
     guard maxEvaluations >= 1 else {
       throw ValidationError("--max-evaluations is \(maxEvaluations), expected 1 or more")
     }
@@ -296,6 +334,8 @@ struct SolverOptions: ParsableArguments {
     options.corrector = corrector.corrector
     options.stopRule = ToleranceRule(tolerance: tolerance)
     options.maximumEvaluations = maxEvaluations
+    options.restarts = restarts
+    if case .number(let value) = penalty { options.penalty = .value(value) }
     options.seed = seed
     options.domain = dequantization.pixelRange
     options.probes = probes == 0 ? .none : CurvatureProbes(count: probes)

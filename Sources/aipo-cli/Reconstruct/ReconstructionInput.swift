@@ -89,6 +89,12 @@ struct ReconstructionInput {
     }
   }
 
+  /// The shape of one observation.
+  var rowShape: [Int] {
+    if case .dense(let matrix) = model { return [matrix.outputCount] }
+    return [shape.height, shape.width, shape.channels]
+  }
+
   /// Images that a chunk may hold: an estimated σ is each image's own.
   var chunkLimit: Int { options.noise.sigma == .auto ? 1 : 32 }
 

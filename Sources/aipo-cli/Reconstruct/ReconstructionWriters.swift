@@ -7,14 +7,17 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
   private let trace: Mutex<AtomicFile?>
   private let report: OutputPath?
   private let sheet: OutputPath?
+  private let observation: RowSink<Scalar>?
   private let builder = Mutex(ReportBuilder())
 
-  init(paths: [OutputPath], shape: ImageShape, trace: OutputPath?, report: OutputPath?, sheet: OutputPath?)
-    throws
-  {
+  init(
+    paths: [OutputPath], shape: ImageShape, trace: OutputPath?, report: OutputPath?, sheet: OutputPath?,
+    observation: RowSink<Scalar>?
+  ) throws {
     sinks = try paths.map { try RowSink(images: $0, shape: shape) }
     self.report = report
     self.sheet = sheet
+    self.observation = observation
     self.trace = Mutex(try trace.map { try AtomicFile(path: $0.path) })
   }
 
@@ -24,6 +27,15 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
     quality: PathQuality
   ) throws {
     if !sinks.isEmpty { try sinks[method].append(images) }
+    if method == 0, let observation {
+      let rows = results.map(\.index)
+      try observation.append(
+        try chunk.isPicture
+          ? chunk.observed.rows(rows).converted(to: Scalar.self)
+          : Tensor(
+            shape: [rows.count, chunk.problem.observations[rows[0]].count],
+            elements: rows.flatMap { chunk.problem.observations[$0].map { Scalar($0) } }))
+    }
     if report != nil || sheet != nil {
       try builder.withLock {
         try $0.add(results, method: name, chunk: chunk, figures: figures, quality: quality)
@@ -47,6 +59,7 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
     // Where nothing was finished, what an earlier run left stays.
     guard figures.contains(where: { !$0.isEmpty }) else { return trace.withLock { $0 = nil } }
     for (k, sink) in sinks.enumerated() where !figures[k].isEmpty { try sink.finish() }
+    try observation?.finish()
     if report != nil || sheet != nil {
       let content = builder.withLock { $0.report(settings: settings, methods: methods, figures: figures) }
       if let report { try content.write(to: report.path) }

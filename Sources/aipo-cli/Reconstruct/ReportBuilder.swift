@@ -108,6 +108,7 @@ struct ReportBuilder {
     case .objective: "further steps no longer changed the objective"
     case .resolution: "no lower objective can be told apart at this precision"
     case .closedForm: "computed in closed form"
+    case .iterations: "the limit of its iterations was reached"
     case .lineSearch: "the line search found no lower objective"
     case .budget: "the budget of evaluations was used up while it still descended"
     case .smallestStep: "the path could not go on at its smallest step"
@@ -156,6 +157,12 @@ struct ReportBuilder {
     var sentences = zip(methods, figures).map { method, figures in
       switch method {
       case .gaussian: "gaussian: the closed form under a Gaussian fitted to the training images."
+      case .latent:
+        "latent: descent over latents without the log-determinant; its objective is the flow’s in full."
+      case .restarts: "restarts: the lowest of several descents as fixed, from draws."
+      case .tv: "tv: least squares with total variation; its objective is the flow’s at its result."
+      case .lasso:
+        "lasso: least squares with a sparse cosine transform; its objective is the flow’s at its result."
       case .fixed: "fixed: descent on the flow’s objective at its final weights from the start."
       case .aipo:
         switch figures.first?.path {
