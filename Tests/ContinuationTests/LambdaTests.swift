@@ -17,7 +17,7 @@ import Testing
 
   /// A trial with this risk.
   private func trial(_ lambda: Double, risk: Double) -> LambdaTrial {
-    let trial = LambdaTrial(lambda: lambda, recon: risk - 20, degreesOfFreedom: 20)
+    let trial = LambdaTrial(lambda: lambda, recon: risk, degreesOfFreedom: 0)
     #expect((trial.risk - risk).magnitude < 1e-12)
     return trial
   }
@@ -32,6 +32,10 @@ import Testing
       }
     }
     return (trials.map(\.lambda), .nan)
+  }
+
+  @Test func riskIsItsFormula() {
+    #expect(LambdaTrial(lambda: 0.5, recon: -3, degreesOfFreedom: 25).risk == 22)
   }
 
   @Test func walksTowardsTheLowerRisk() {
