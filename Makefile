@@ -16,7 +16,7 @@ else
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo study bench test test-package test-dependent test-neon parity install format lint \
+.PHONY: help setup build demo study study-global bench test test-package test-dependent test-neon parity install format lint \
 	docs clean
 
 help: ## this list
@@ -37,6 +37,10 @@ STUDY ?= Studies/quick.yaml
 study: build ## the comparison on 12 images, a quarter of an hour: runs/quick/report.html (STUDY=file.yaml)
 	mkdir -p runs
 	.build/release/aipo study $(STUDY) --out runs/$(basename $(notdir $(STUDY)))
+
+study-global: setup ## path against brute force on small problems, half an hour: runs/global-minimum/table.md
+	$(SWIFT) run --configuration release --package-path Studies/GlobalMinimum GlobalMinimum \
+	  --out runs/global-minimum
 
 test: test-package test-dependent test-neon ## all tests
 
@@ -65,7 +69,7 @@ install: build ## the command and its priors, under PREFIX (/usr/local)
 	  test ! -f "$$file" || install -m 644 "$$file" "$(DESTDIR)$(PREFIX)/share/aipo/" || exit; \
 	done
 
-SWIFT_FILES = find Package.swift Sources Tests Benchmarks -name '.build*' -prune -o -name '*.swift' -print0
+SWIFT_FILES = find Package.swift Sources Studies Tests Benchmarks -name '.build*' -prune -o -name '*.swift' -print0
 
 format: ## rewrites the Swift files in the house's style
 	$(SWIFT_FILES) | xargs -0 $(SWIFT) format format --in-place --parallel
@@ -82,4 +86,4 @@ docs: setup ## the reference and the articles, at .build/documentation
 	  --transform-for-static-hosting --output-path .build/documentation
 
 clean: ## removes everything that was built
-	rm -rf .build .build-test Tests/Dependent/.build Tests/Dependent/Sources/ReadmeExample Benchmarks/.build demo bench
+	rm -rf .build .build-test Studies/GlobalMinimum/.build Tests/Dependent/.build Tests/Dependent/Sources/ReadmeExample Benchmarks/.build demo bench

@@ -1,0 +1,80 @@
+import AIPO
+
+/// A way to look for the minimum, with the solver's defaults but for a final solve to the end.
+struct Method {
+  let name: String
+  let method: ReconstructionMethod
+  var path = PathChoice.auto
+  let start: StartChoice
+  /// Solves from different starts, of which the lowest counts.
+  var solves = 1
+  /// Whether it needs a linear f.
+  var needsLinear = false
+  /// Whether the path is followed in 100 steps, each solved to the end: what the theorem speaks of, and too dear for
+  /// more than the plane.
+  var isExact = false
+
+  func isMeant(for dimension: Int) -> Bool { dimension == 2 || !isExact }
+  func applies(to cell: Cell) -> Bool { (cell.isLinear || !needsLinear) && isMeant(for: cell.dimension) }
+
+  static let all = [
+    Method(name: "prior path", method: .aipo, path: .prior, start: .auto),
+    Method(name: "λ path", method: .aipo, path: .lambda, start: .auto),
+    Method(name: "prior path, 100 steps", method: .aipo, path: .prior, start: .auto, isExact: true),
+    Method(name: "λ path, 100 steps", method: .aipo, path: .lambda, start: .auto, isExact: true),
+    Method(name: "fixed, Gaussian start", method: .fixed, start: .gaussian),
+    Method(name: "fixed, observed", method: .fixed, start: .observed, needsLinear: true),
+    Method(name: "fixed, zero", method: .fixed, start: .zero),
+    Method(name: "fixed, random", method: .fixed, start: .random),
+    Method(name: "best of 8 random", method: .fixed, start: .random, solves: 8),
+  ]
+
+  /// Places in `all` of those that follow a path.
+  static let paths = all.indices.filter { all[$0].method == .aipo }
+
+  /// What one problem got.
+  struct Found {
+    var objective = Double.infinity
+    var point: [Double] = []
+    var evaluations = 0
+    /// The states of the path where it was solved, in order; of the last solve.
+    var states: [PathState] = []
+  }
+
+  func run(_ problem: InverseProblem, _ prior: TrainedPrior, isLinear: Bool, seed: UInt64) throws -> [Found] {
+    var found = [Found](repeating: Found(), count: problem.count)
+    for solve in 0..<solves {
+      var options = ReconstructionOptions()
+      options.method = method
+      options.path = path
+      // Of a non-linear f the closed form doesn't exist; its place takes the Gaussian's mean.
+      options.start = start == .gaussian && !isLinear ? .auto : start
+      options.lambda = .value(1)
+      options.stopRule =
+        isExact ? ToleranceRule.exact(tolerance: 1e-6) : ToleranceRule(tolerance: 1e-7, epsilon: 1e-6)
+      if isExact {
+        options.stepControl = AdaptiveStep(firstStep: 0.01, smallest: 1e-7, largest: 0.01)
+        options.maximumEvaluations = 20_000
+      }
+      options.seed = seed &+ UInt64(solve)
+      options.chunk = 250
+      let solver = try Reconstructor<Double>(
+        problem: problem, prior: prior.flow, gaussian: prior.gaussian, options: options)
+      var states = [[PathState]](repeating: [], count: problem.count)
+      let observer = ReconstructionObserver<Double>(onStates: { new in
+        for state in new
+        where method == .aipo && [.start, .solved, .unfinished, .finished].contains(state.event) {
+          states[state.image].append(state)
+        }
+      })
+      for result in try solver.run(observer) {
+        found[result.index].evaluations += result.evaluations
+        found[result.index].states = states[result.index]
+        guard let objective = result.objective, objective < found[result.index].objective else { continue }
+        found[result.index].objective = objective
+        found[result.index].point = result.image.elements
+      }
+    }
+    return found
+  }
+}
