@@ -6,20 +6,35 @@ import AIPOKernels
   import Darwin
 #endif
 
-/// Peak signal-to-noise ratio and structural similarity, after clipping both images to [0, 1].
+/// Peak signal-to-noise ratio and structural similarity, after clipping both images to [0, 1], and the error without.
 /// Sums are in double.
 public enum ImageMetrics {
   /// `10 log₁₀(1 / MSE)` in dB, one an image of `[n, h, w, c]`; nil where it isn't finite: for equal
-  /// images, and where a value is NaN. Throws where the shapes differ.
+  /// images, where a value is NaN, and for vectors, which needn't be on [0, 1]. Throws where the shapes differ.
   public static func psnr<Scalar: KernelScalar>(
     _ images: Tensor<Scalar>, truth: Tensor<Scalar>
   ) throws(TensorError) -> [Double?] {
+    try perImage(images, truth) { a, b, shape in
+      let value = -20 * log10(rootMeanSquare(a.map(clip), b.map(clip)))
+      return value.isFinite && !shape.isVector ? value : nil
+    }
+  }
+
+  /// The root of the mean squared error, nothing clipped, one an image of `[n, h, w, c]`; nil where it isn't finite.
+  /// Throws where the shapes differ.
+  public static func rmse<Scalar: KernelScalar>(
+    _ images: Tensor<Scalar>, truth: Tensor<Scalar>
+  ) throws(TensorError) -> [Double?] {
     try perImage(images, truth) { a, b, _ in
-      var sum = 0.0
-      for i in a.indices { sum += (a[i] - b[i]) * (a[i] - b[i]) }
-      let value = 10 * log10(Double(a.count) / sum)
+      let value = rootMeanSquare(a, b)
       return value.isFinite ? value : nil
     }
+  }
+
+  private static func rootMeanSquare(_ a: [Double], _ b: [Double]) -> Double {
+    var sum = 0.0
+    for i in a.indices { sum += (a[i] - b[i]) * (a[i] - b[i]) }
+    return (sum / Double(a.count)).squareRoot()
   }
 
   /// The mean structural similarity, one an image of `[n, h, w, c]`, as scikit-image's
@@ -35,6 +50,7 @@ public enum ImageMetrics {
   ) throws(TensorError) -> [Double?] {
     try perImage(images, truth) { a, b, shape in
       guard shape.height >= window, shape.width >= window else { return nil }
+      let (a, b) = (a.map(clip), b.map(clip))
       var sum = 0.0
       for channel in 0..<shape.channels {
         sum += meanSimilarity(plane(a, shape, channel), plane(b, shape, channel), shape)
@@ -64,15 +80,12 @@ public enum ImageMetrics {
     let b = truth.elements
     return (0..<truth.shape[0]).map { n in
       let range = (n * shape.count)..<((n + 1) * shape.count)
-      return body(a[range].map(clip), b[range].map(clip), shape)
+      return body(a[range].map { Double($0) }, b[range].map { Double($0) }, shape)
     }
   }
 
   /// NaN stays NaN.
-  private static func clip<Scalar: KernelScalar>(_ value: Scalar) -> Double {
-    let value = Double(value)
-    return value < 0 ? 0 : value > 1 ? 1 : value
-  }
+  private static func clip(_ value: Double) -> Double { value < 0 ? 0 : value > 1 ? 1 : value }
 
   private static func plane(_ values: [Double], _ shape: ImageShape, _ channel: Int) -> [Double] {
     stride(from: channel, to: shape.count, by: shape.channels).map { values[$0] }

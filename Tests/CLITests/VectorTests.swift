@@ -70,6 +70,20 @@ import Testing
     #expect(drawn["x"] as? [Double] == [-5, 5] && drawn["y"] as? [Double] == [5, 15])
     #expect(try folder.read("d.png").prefix(4) == [0x89, 0x50, 0x4E, 0x47])
 
+    // Values needn't be on [0, 1]: an error, and no PSNR.
+    let denoised = try succeed([
+      "reconstruct", "--task", "denoise", "--sigma", "0.3", "--simulate", "points.npy", "--indices", "5,200",
+      "--out",
+      "clean.npy", "--json",
+    ]).json
+    let figures = try #require(denoised["images"] as? [[String: Any]])
+    let clean = try TestNPY.read(folder.read("clean.npy")).values
+    for (k, index) in [5, 200].enumerated() {
+      let errors = (0..<2).map { clean[2 * k + $0] - Self.points[2 * index + $0] }
+      let expected = ((errors[0] * errors[0] + errors[1] * errors[1]) / 2).squareRoot()
+      #expect(abs((figures[k]["rmse"] as? Double ?? .nan) - expected) < 1e-5 && figures[k]["psnr"] is NSNull)
+    }
+
     // One measurement of two values: the prior tells the other.
     try folder.write(TestNPY.bytes(shape: [1, 2], doubles: [1, 0]), to: "A.npy")
     try folder.write(TestNPY.bytes(shape: [2, 1], doubles: [0, 2.5]), to: "y.npy")

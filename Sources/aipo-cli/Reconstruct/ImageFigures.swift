@@ -6,6 +6,7 @@ struct ImageFigures: Sendable {
   let psnr: Double?
   let ssim: Double?
   let psnrObserved: Double?
+  let rmse: Double?
   let objective: Double?
   let recon: Double
   let reg: Double?
@@ -30,11 +31,12 @@ struct ImageFigures: Sendable {
     let psnr = try truth.map { try ImageMetrics.psnr(images, truth: $0) }
     let ssim = try truth.map { try ImageMetrics.ssim(images, truth: $0) }
     let before = try truth.map { try ImageMetrics.psnr(observed, truth: $0) }
+    let rmse = try truth.map { try ImageMetrics.rmse(images, truth: $0) }
     return results.enumerated().map { k, result in
       ImageFigures(
         source: chunk.names[result.index], psnr: psnr?[k], ssim: ssim?[k], psnrObserved: before?[k],
-        objective: result.objective, recon: result.recon, reg: result.reg, lambda: result.lambda,
-        evaluations: result.evaluations + chunk.sigmaEvaluations[result.index],
+        rmse: rmse?[k], objective: result.objective, recon: result.recon, reg: result.reg,
+        lambda: result.lambda, evaluations: result.evaluations + chunk.sigmaEvaluations[result.index],
         iterations: result.iterations, seconds: result.seconds,
         converged: result.converged, reason: result.reason.rawValue, path: result.path,
         sigma: chunk.sigmas[result.index])
@@ -44,7 +46,8 @@ struct ImageFigures: Sendable {
   var json: JSONValue {
     .object([
       ("source", .string(source)), ("psnr", .optional(psnr)), ("ssim", .optional(ssim)),
-      ("psnrObserved", .optional(psnrObserved)), ("objective", .optional(objective)),
+      ("psnrObserved", .optional(psnrObserved)), ("rmse", .optional(rmse)),
+      ("objective", .optional(objective)),
       ("recon", .number(recon)), ("reg", .optional(reg)), ("lambda", .number(lambda)),
       ("evaluations", .int(evaluations)), ("iterations", .int(iterations)), ("seconds", .number(seconds)),
       ("converged", .bool(converged)), ("reason", .string(reason)),

@@ -90,6 +90,7 @@ final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
         .object([
           ("psnr", .optional(mean(figures.map(\.psnr)))), ("ssim", .optional(mean(figures.map(\.ssim)))),
           ("psnrObserved", .optional(mean(figures.map(\.psnrObserved)))),
+          ("rmse", .optional(mean(figures.map(\.rmse)))),
           ("objective", .optional(mean(figures.map(\.objective)))),
           ("evaluations", .optional(mean(figures.map { Double($0.evaluations) }))),
           ("seconds", .optional(mean(figures.map(\.seconds)))),
