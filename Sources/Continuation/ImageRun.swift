@@ -13,6 +13,10 @@ struct ImageRun: Sendable {
 
   enum Pending: Sendable {
     case start([Double])
+    /// The gradient at the present point with the weights at this s, for a tangent.
+    case slope(s: Double)
+    /// A product of the tangent's.
+    case tangent(TangentSearch)
     /// Guess for the solution at this s.
     case predicted([Double], s: Double)
     /// The present point needs terms that its sample lacks.
@@ -50,13 +54,15 @@ struct ImageRun: Sendable {
   var seconds = 0.0
 
   var stage = Stage.path
-  private var pending: Pending
+  var pending: Pending
   private var corrector: any Corrector
-  private var progress = SolveProgress()
+  var progress = SolveProgress()
   private var reference = 0.0
-  private var s = 0.0
-  private var step: Double
-  private var solved: [(place: PathPoint, sample: ObjectiveSample)] = []
+  var s = 0.0
+  var step: Double
+  var solved: [(place: PathPoint, sample: ObjectiveSample)] = []
+  /// The last prediction, where it wasn't the last solution.
+  var guess: [Double]?
   private var best: (point: [Double], sample: ObjectiveSample)?
   /// Set while the degrees of freedom are estimated: the objective is then that of the moved measurements.
   var probe: FreedomProbe?
@@ -65,7 +71,7 @@ struct ImageRun: Sendable {
   var tried: [(point: [Double], sample: ObjectiveSample)] = []
   private var states: [PathState] = []
   /// The flow's curvature as last probed, how often it was, and the steps accepted on the flow's objective.
-  private var probed: [Double]?
+  var probed: [Double]?
   private var probings = 0
   private var flowIterations = 0
 
@@ -113,7 +119,9 @@ struct ImageRun: Sendable {
     while stop == nil {
       switch pending {
       case .start(let point), .predicted(let point, _): return ask(point)
-      case .refresh, .report: return ask(point)
+      case .slope, .refresh, .report: return ask(point)
+      case .tangent(let search):
+        return ask(objective.representable(search.point(beside: point, resolution: objective.resolution)))
       case .trial(let trial): return ask(trial)
       case .curvature: return .curvature(point)
       case .correct:
@@ -135,8 +143,10 @@ struct ImageRun: Sendable {
   }
 
   private func ask(_ point: [Double]) -> Request {
-    if case .predicted(_, let s) = pending { return .sample(point, path.weights(at: s)) }
-    return .sample(point, weights)
+    switch pending {
+    case .predicted(_, let s), .slope(let s): .sample(point, path.weights(at: s))
+    default: .sample(point, weights)
+    }
   }
 
   var limit: Int {
@@ -150,11 +160,12 @@ struct ImageRun: Sendable {
   /// The evaluation of the last request; nil where it wasn't finite.
   mutating func receive(_ found: ObjectiveSample?) throws {
     let asked = pending
-    if case .predicted(_, let s) = asked {
-      if path.weights(at: s).flow != 0 || objective.latentCoordinates { evaluations += 1 }
-    } else if weights.flow != 0 || objective.latentCoordinates {
-      evaluations += 1
+    var evaluated = weights
+    switch asked {
+    case .predicted(_, let s), .slope(let s): evaluated = path.weights(at: s)
+    default: break
     }
+    if evaluated.flow != 0 || objective.latentCoordinates { evaluations += 1 }
     switch asked {
     case .start:
       guard let found else {
@@ -164,6 +175,8 @@ struct ImageRun: Sendable {
       sample = found
       report(.start)
       try beginSolve()
+    case .slope(let next): try beginTangent(to: next, found)
+    case .tangent(let search): try continueTangent(search, found)
     case .predicted(let guess, let next):
       weights = path.weights(at: next)
       s = next
@@ -294,6 +307,8 @@ struct ImageRun: Sendable {
     takeBest()
     if let probe {
       try endProbe(probe)
+    } else if isSetback(end) {
+      try advance(end)
     } else if isFinalSolve {
       switch end {
       case .verdict(.gradient): finish(.gradient)
@@ -309,56 +324,7 @@ struct ImageRun: Sendable {
     }
   }
 
-  /// The next step along the path.
-  private mutating func advance(_ end: SolveEnd) throws {
-    var result: StepOutcome
-    switch end {
-    case .verdict(.gradient), .verdict(.objective), .stuck(.resolution):
-      result = .converged(iterations: progress.iterations)
-    case .verdict(.iterations), .budget: result = .unfinished
-    case .stuck(.lineSearch): result = progress.iterations > 0 ? .unfinished : .failed
-    }
-    if solved.isEmpty, result == .failed { result = .unfinished }
-    if result == .failed {
-      report(.failed)
-      let last = solved[solved.count - 1]
-      point = last.place.point
-      sample = last.sample
-      s = last.place.s
-      weights = path.weights(at: s)
-    } else {
-      report(result == .unfinished ? .unfinished : .solved)
-      solved.append((PathPoint(s: s, point: point), sample!))
-      if solved.count > 2 { solved.removeFirst() }
-    }
-    if solved.count > 1 || result == .failed {
-      guard let next = settings.stepControl.next(after: step, result) else {
-        finish(.smallestStep)
-        return
-      }
-      step = next
-    }
-    var next = min(1, s + step)
-    if 1 - next < 0.25 * step { next = 1 }
-    if weights.flow != 0, evaluations >= limit { next = 1 }
-    step = next - s
-    // Beyond a corner of the path the way to it says nothing.
-    let history = solved.map(\.place).filter { path.isSmooth(from: $0.s, to: next) }
-    var guess = history.isEmpty ? point : settings.predictor.predict(history, at: next)
-    if weights.flow == 0, path.weights(at: next).flow != 0, let domain = settings.domain {
-      guess = guess.map { min(max($0, domain.lowerBound), domain.upperBound) }
-    }
-    guess = objective.representable(guess)
-    if guess == point {
-      s = next
-      weights = path.weights(at: s)
-      try beginSolve()
-    } else {
-      pending = .predicted(guess, s: next)
-    }
-  }
-
-  private mutating func finish(_ reason: PathStop) {
+  mutating func finish(_ reason: PathStop) {
     let target = ObjectiveWeights(lambda: stage == .final ? weights.lambda : path.weights(at: 1).lambda)
     if !(weights == target && sample?.serves(target) == true) {
       // A run that ends on the way is still judged at the target.

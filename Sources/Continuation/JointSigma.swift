@@ -29,6 +29,7 @@ public enum JointSigma {
   ) throws(SolverError) -> [Estimate] {
     var options = options
     options.method = .aipo
+    options.path = .auto
     options.space = .x
     options.lambda = .value(lambda)
     options.maximumEvaluations = 80

@@ -30,12 +30,16 @@ public enum PathStop: String, Sendable, Codable {
   case closedForm = "closed form"
   case iterations = "iteration limit reached"
   case cancelled = "cancelled"
+  case notConvex = "the objective is not strongly convex along the path, as the theorem needs"
+  case theoremBound = "the theorem asks for more evaluations than the budget"
 
   /// Whether the solution meets the stop rule.
   public var isConverged: Bool {
     switch self {
     case .gradient, .objective, .resolution, .closedForm: true
-    case .lineSearch, .budget, .iterations, .smallestStep, .noFiniteStart, .cancelled: false
+    case .lineSearch, .budget, .iterations, .smallestStep, .noFiniteStart, .cancelled, .notConvex,
+      .theoremBound:
+      false
     }
   }
 }
@@ -59,7 +63,7 @@ public struct PathState: Sendable {
   public let flow: Double?
   public let gaussian: Double?
   /// Evaluations of the flow so far, and accepted steps of all solves.
-  public let evaluations: Int
+  public internal(set) var evaluations: Int
   public let iterations: Int
   /// The step in s that led here.
   public let step: Double
@@ -74,7 +78,9 @@ public struct PathState: Sendable {
   /// between minimisers, so along λ from 0 that R_flow never rises; nil where a term isn't known.
   public let isMonotone: Bool?
   /// Why it ended, at the end.
-  public let stop: PathStop?
+  public internal(set) var stop: PathStop?
+  /// The theorem's constants, in the first state of a path that follows it.
+  public internal(set) var theorem: TheoremPlan?
 }
 
 /// The end of one image's run. Where nothing finite was found, `sample` is nil.
@@ -83,10 +89,10 @@ public struct PathOutcome: Sendable {
   public let point: [Double]
   public let weights: ObjectiveWeights
   public let sample: ObjectiveSample?
-  public let evaluations: Int
+  public internal(set) var evaluations: Int
   public let iterations: Int
-  public let seconds: Double
-  public let stop: PathStop
+  public internal(set) var seconds: Double
+  public internal(set) var stop: PathStop
 }
 
 /// The exchangeable parts of the machine.

@@ -26,6 +26,9 @@ public enum PathChoice: String, Sendable, Codable, CaseIterable {
   case prior
   /// λ: excess·Λ → Λ, from the closed form: as if the noise were first stronger than it is.
   case noise
+  /// λ: 0 → Λ by gradient descent, with the steps that the theorem asks for (`TheoremPlan`). Needs float64, a
+  /// prior with smooth nets and an operator of full rank; λ is 1 where it isn't told.
+  case theorem
   /// `noise` where there is a Gaussian prior, else `lambda`. The result names the one taken.
   case auto
 }
@@ -55,6 +58,19 @@ public enum CorrectorChoice: String, Sendable, Codable, CaseIterable {
     case .adam: AdamDescent()
     case .gd: GradientDescent()
     case .newton: TrustRegionNewton()
+    }
+  }
+}
+
+public enum PredictorChoice: String, Sendable, Codable, CaseIterable {
+  case none, secant, tangent
+
+  /// The predictor with its defaults.
+  public var predictor: any Predictor {
+    switch self {
+    case .none: NoPredictor()
+    case .secant: SecantPredictor()
+    case .tangent: TangentPredictor()
     }
   }
 }

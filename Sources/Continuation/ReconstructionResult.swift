@@ -19,7 +19,7 @@ public struct ReconstructionResult<Scalar: KernelScalar>: Sendable {
   public let seconds: Double
   public let converged: Bool
   public let reason: PathStop
-  /// `lambda`, `prior`, `fixed` or `gaussian`.
+  /// `lambda`, `prior`, `noise`, `curve`, `theorem`, or the method where it follows none.
   public let path: String
   /// The states without their points, which only the observer sees: they would be most of the memory.
   public let trace: [PathState]

@@ -50,11 +50,16 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
         throw .unsupported("the model holds no Gaussian prior, which this method, start or path needs")
       }
     }
+    if followsTheorem { try checkTheorem() }
   }
 
   /// The path that the method takes.
   public var path: PathChoice {
     options.path == .auto ? (gaussian == nil ? .lambda : .noise) : options.path
+  }
+
+  private var followsTheorem: Bool {
+    options.method == .aipo && options.path == .theorem && options.curve.isEmpty
   }
 
   /// Solves all images. After cancellation the rest has the reason `cancelled`; chunks that weren't begun
@@ -71,6 +76,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
           let images = Array(first..<min(first + chunkSize, problem.count))
           let done =
             switch options.method {
+            case .aipo where followsTheorem: try theorem(images, observer)
             case .aipo, .fixed: try solve(images, before: results, observer)
             case .gaussian: try closedForm(images, shared: shared)
             case .latent: try latentNorm(images, isCancelled: observer.isCancelled)
@@ -188,6 +194,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     case .noise, .auto: return CurvePath.noise(lambda: lambda)
     case .prior: return PriorPath(lambda: lambda)
     case .lambda: return LambdaPath(target: lambda)
+    case .theorem: return UniformLambdaPath(target: lambda)
     }
   }
 

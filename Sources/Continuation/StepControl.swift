@@ -2,8 +2,10 @@ import AIPOInverseProblems
 
 /// How the solve after a step along the path went.
 public enum StepOutcome: Sendable, Equatable {
-  /// The corrector met the stop rule after this many accepted steps.
-  case converged(iterations: Int)
+  /// The corrector met the stop rule after this many accepted steps. `deviation` is how far the solution was
+  /// from the predicted point, over how far it was from the last solution: 0 for a perfect guess, 1 for one as
+  /// good as none; nil where nothing was predicted.
+  case converged(iterations: Int, deviation: Double?)
   /// It used up its iterations while still descending.
   case unfinished
   /// It couldn't descend at all; the step is undone.
@@ -18,24 +20,33 @@ public protocol StepControl: Sendable {
   func next(after step: Double, _ outcome: StepOutcome) -> Double?
 }
 
-/// Halves on failure, doubles on ease, keeps the step otherwise.
+/// Halves on failure, and where the prediction was worse than none and the corrector had to work; doubles where
+/// the corrector had little to do or the prediction was close; keeps the step otherwise.
 public struct AdaptiveStep: StepControl {
   public let firstStep: Double?
   public let smallest: Double
   public let largest: Double
   /// A solve of at most this many iterations was easy.
   public let easy: Int
+  /// A prediction of at most this deviation was close.
+  public let close: Double
 
-  public init(firstStep: Double? = nil, smallest: Double = 1e-4, largest: Double = 0.5, easy: Int = 3) {
+  public init(
+    firstStep: Double? = nil, smallest: Double = 1e-4, largest: Double = 0.5, easy: Int = 3,
+    close: Double = 0.1
+  ) {
     self.firstStep = firstStep
     self.smallest = smallest
     self.largest = largest
     self.easy = easy
+    self.close = close
   }
 
   public func next(after step: Double, _ outcome: StepOutcome) -> Double? {
     switch outcome {
-    case .converged(let iterations): return iterations <= easy ? min(2 * step, largest) : step
+    case .converged(let iterations, let deviation):
+      if iterations <= easy || (deviation ?? 1) <= close { return min(2 * step, largest) }
+      return (deviation ?? 0) > 1 ? max(step / 2, smallest) : step
     case .unfinished: return step
     case .failed: return step / 2 < smallest ? nil : step / 2
     }
@@ -46,29 +57,4 @@ public struct AdaptiveStep: StepControl {
 public struct PathPoint: Sendable {
   public let s: Double
   public let point: [Double]
-}
-
-/// Guesses the next solution from those before.
-public protocol Predictor: Sendable {
-  /// `history` holds the last solved places, oldest first, one at least.
-  func predict(_ history: [PathPoint], at s: Double) -> [Double]
-}
-
-/// The last solution.
-public struct NoPredictor: Predictor {
-  public init() {}
-  public func predict(_ history: [PathPoint], at s: Double) -> [Double] { history[history.count - 1].point }
-}
-
-/// The secant `x_k + (Δ_k/Δ_{k−1})(x_k − x_{k−1})`, which costs no evaluation of its own. The machine
-/// starts from the last solution instead where the guess is the worse of the two.
-public struct SecantPredictor: Predictor {
-  public init() {}
-  public func predict(_ history: [PathPoint], at s: Double) -> [Double] {
-    let last = history[history.count - 1]
-    guard history.count > 1 else { return last.point }
-    let before = history[history.count - 2]
-    let ratio = (s - last.s) / (last.s - before.s)
-    return adding(last.point, adding(last.point, before.point, scaledBy: -1), scaledBy: ratio)
-  }
 }

@@ -41,6 +41,9 @@ public struct NetSpec: Codable, Hashable, Sendable {
     self.lastPadding = lastPadding
   }
 
+  /// Whether the net has no kinks.
+  var isSmooth: Bool { kind == .linear || activation != .relu }
+
   /// One convolution of the net.
   struct Convolution {
     var kernel: Int

@@ -7,6 +7,9 @@ import AIPOKernels
 #endif
 
 extension Flow: LatentPrior {
+  /// Layers made by hand count as smooth.
+  public var isSmooth: Bool { spec?.isSmooth ?? true }
+
   // MARK: Between images and latents
 
   public func encode(_ x: Tensor<Scalar>) throws -> (latents: Tensor<Scalar>, logDet: [Double]) {

@@ -107,6 +107,9 @@ public struct FlowSpec: Hashable, Sendable {
   /// The most rows and columns that an image may have.
   static let extentLimit = 65536
 
+  /// Whether no net has kinks, as ReLU has.
+  public var isSmooth: Bool { layers.allSatisfy(\.isSmooth) }
+
   /// The layers with repetitions written out.
   public func flattened() throws(FlowError) -> [LayerSpec] {
     var result: [LayerSpec] = []
@@ -250,4 +253,17 @@ public indirect enum LayerSpec: Hashable, Sendable {
   case split
   case logistic
   case repeated(Int, [LayerSpec])
+
+  var isSmooth: Bool {
+    switch self {
+    case .coupling(let coupling): coupling.net.isSmooth
+    case .maskedAffine(let coupling):
+      switch coupling.nets {
+      case .joint(let net): net.isSmooth
+      case .separate(let shift, let scale): (shift?.isSmooth ?? true) && (scale?.isSmooth ?? true)
+      }
+    case .repeated(_, let layers): layers.allSatisfy(\.isSmooth)
+    case .actnorm, .conv1x1, .permutation, .squeeze, .split, .logistic: true
+    }
+  }
 }

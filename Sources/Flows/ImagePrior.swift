@@ -9,6 +9,9 @@ public protocol ImagePrior<Scalar>: Sendable {
   associatedtype Scalar: KernelScalar
   var imageShape: ImageShape { get }
 
+  /// Whether the density has second derivatives everywhere in its support: with ReLU it has none at its kinks.
+  var isSmooth: Bool { get }
+
   /// `log p(x)` in nats, one a image. Throws only when memory or shape is wrong.
   func evaluate(_ x: Tensor<Scalar>) throws -> [Double]
 
@@ -21,6 +24,8 @@ public protocol ImagePrior<Scalar>: Sendable {
 }
 
 extension ImagePrior {
+  public var isSmooth: Bool { true }
+
   public func evaluateWithGradient(
     _ x: Tensor<Scalar>, logProb: inout [Double], gradient: inout Tensor<Scalar>
   ) throws { (logProb, gradient) = try evaluateWithGradient(x) }

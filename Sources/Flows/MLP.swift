@@ -11,6 +11,9 @@ public struct MLPSpec: Codable, Hashable, Sendable {
     self.hidden = hidden
     self.activation = activation
   }
+
+  /// Whether the net has no kinks.
+  var isSmooth: Bool { hidden.isEmpty || activation != .relu }
 }
 
 /// A fully connected net on the channels of every pixel, `y_k = a(W_kᵀ y_{k−1} + b_k)`; the last layer is linear and

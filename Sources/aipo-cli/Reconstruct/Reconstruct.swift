@@ -103,6 +103,7 @@ struct Reconstruct: Verb {
     members += [
       ("lambda", .string(solver.lambda.description)), ("space", .string(solver.space.rawValue)),
       ("corrector", .string(solver.corrector.rawValue)),
+      ("predictor", .string(solver.predictor.rawValue)),
       ("init", .string((solver.start ?? .auto).rawValue)), ("probes", .int(solver.probes)),
       ("tolerance", .number(solver.tolerance)),
       ("maxEvaluations", .int(solver.maxEvaluations)), ("precision", .string(common.precision.rawValue)),

@@ -15,6 +15,7 @@ extension ReconstructionMethod: ExpressibleByArgument {}
 extension PathChoice: ExpressibleByArgument {}
 extension SolutionSpace: ExpressibleByArgument {}
 extension CorrectorChoice: ExpressibleByArgument {}
+extension PredictorChoice: ExpressibleByArgument {}
 
 /// The starts that can be named; without a name the operator decides.
 extension StartChoice: ExpressibleByArgument {
@@ -216,7 +217,9 @@ struct SolverOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       What aipo follows: lambda (0 to its target), prior (from the Gaussian prior to the flow), noise (as if \
-      it were first stronger than it is) or auto (noise, or lambda where the model has no Gaussian).
+      it were first stronger than it is), theorem (lambda by gradient descent, with the steps that the theorem \
+      asks for; with --precision float64, a smooth flow and a full-rank operator) or auto (noise, or lambda \
+      where the model has no Gaussian).
       """, valueName: "path"))
   var path: PathChoice = .auto
 
@@ -247,6 +250,14 @@ struct SolverOptions: ParsableArguments {
 
   @Option(help: ArgumentHelp("Minimiser at every step.", valueName: "name"))
   var corrector: CorrectorChoice = .lbfgs
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      Guess for the next solution along a path: none (the last one), secant, or tangent, by Hessian-vector \
+      products of two evaluations each.
+      """, valueName: "name"))
+  var predictor: PredictorChoice = .secant
 
   @Option(
     parsing: .unconditional,
@@ -332,6 +343,7 @@ struct SolverOptions: ParsableArguments {
     options.space = space
     options.start = start ?? .auto
     options.corrector = corrector.corrector
+    options.predictor = predictor.predictor
     options.stopRule = ToleranceRule(tolerance: tolerance)
     options.maximumEvaluations = maxEvaluations
     options.restarts = restarts

@@ -45,6 +45,12 @@ final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
     quality: PathQuality
   ) throws {
     guard !results.isEmpty else { return }
+    for result in results {
+      guard let plan = result.trace.first?.theorem, [.notConvex, .theoremBound].contains(result.reason) else {
+        continue
+      }
+      Console.error("aipo: warning: \(chunk.names[result.index]): \(result.reason.rawValue): \(plan)")
+    }
     let images = try stack(results)
     let figures = try ImageFigures.of(results, images: images, chunk: chunk)
     try state.withLock { state in

@@ -86,6 +86,17 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
       ("solveIterations", .int(state.solveIterations)), ("curvature", .optional(state.curvature)),
       ("monotone", state.isMonotone.map { .bool($0) } ?? .null),
       ("reason", state.stop.map { .string($0.rawValue) } ?? .null),
+      ("theorem", state.theorem.map(Self.members) ?? .null),
+    ])
+  }
+
+  private static func members(_ plan: TheoremPlan) -> JSONValue {
+    .object([
+      ("leastCurvature", .number(plan.leastCurvature)),
+      ("greatestCurvature", .number(plan.greatestCurvature)),
+      ("hessianLipschitz", .number(plan.hessianLipschitz)), ("priorGradient", .number(plan.priorGradient)),
+      ("radius", .number(plan.radius)), ("lambdaSteps", .number(plan.lambdaSteps)),
+      ("gradientSteps", .number(plan.gradientSteps)), ("evaluations", .int(plan.evaluations)),
     ])
   }
 }

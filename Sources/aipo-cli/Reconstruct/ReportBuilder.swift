@@ -114,6 +114,8 @@ struct ReportBuilder {
     case .smallestStep: "the path could not go on at its smallest step"
     case .noFiniteStart: "the prior has no finite density at the start"
     case .cancelled: "it was interrupted"
+    case .notConvex: "the objective isn’t strongly convex along the path, as the theorem needs"
+    case .theoremBound: "the theorem asks for more evaluations than there may be"
     }
   }
 
@@ -169,6 +171,7 @@ struct ReportBuilder {
         case "lambda": "aipo: follows the solution along λ, from the data alone to the weight asked for."
         case "prior":
           "aipo: follows the solution along t, from the Gaussian prior (t = 0) to the flow (t = 1)."
+        case "theorem": "aipo: follows the solution along λ by the steps that the theorem asks for."
         default:
           "aipo: starts from the Gaussian prior’s solution at a larger λ, as if the noise were stronger, and "
             + "follows it with the flow to the λ asked for (s: 0 to 1)."

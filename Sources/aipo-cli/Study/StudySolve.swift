@@ -52,7 +52,7 @@ struct StudySolve: Codable {
   var end: StudyEnd {
     if objective == nil { return .notFinite }
     if converged { return .converged }
-    return reason == PathStop.budget.rawValue ? .budget : .unexplained
+    return [PathStop.budget, .theoremBound].contains { $0.rawValue == reason } ? .budget : .unexplained
   }
 }
 
