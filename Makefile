@@ -31,14 +31,14 @@ build: setup ## the command, at .build/release/aipo
 demo: build ## reconstructs the shipped test images: a table, demo/report.html, pictures
 	scripts/demo .build/release/aipo
 
-# STUDY=Studies/paper.yaml for the paper's comparison, which takes hours.
+# STUDY=Studies/paper.yaml, Studies/starts.yaml and Studies/methods.yaml are the paper's comparison, which takes hours.
 STUDY ?= Studies/quick.yaml
 
 study: build ## the comparison on 12 images, a quarter of an hour: runs/quick/report.html (STUDY=file.yaml)
 	mkdir -p runs
 	.build/release/aipo study $(STUDY) --out runs/$(basename $(notdir $(STUDY)))
 
-study-global: setup ## path against brute force on small problems, half an hour: runs/global-minimum/table.md
+study-global: setup ## path against brute force on small problems, ten minutes: runs/global-minimum/table.md
 	$(SWIFT) run --configuration release --package-path Studies/GlobalMinimum GlobalMinimum \
 	  --out runs/global-minimum
 

@@ -91,8 +91,9 @@ enum ReportStyle {
       .dense .first>*{border-top:1px solid var(--line)}
       .panel{margin-top:2.6rem}
       .panel h3{font-size:1.12rem;margin:0}
-      .study{font-size:.82rem;margin-top:1.1rem}
-      .study th,.study td{padding:.26rem 0 .26rem 1.15rem;white-space:nowrap}
+      .study{font-size:.8rem;margin-top:1.1rem}
+      .study th,.study td{padding:.26rem 0 .26rem .85rem;white-space:nowrap}
+      .study tbody th{white-space:normal;min-width:7rem}
       .study tr>:first-child{padding-left:0}
       .charts.wide{grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr))}
       .charts.wide svg{max-width:36rem}

@@ -105,7 +105,7 @@ struct Reconstruct: Verb {
       ("corrector", .string(solver.corrector.rawValue)),
       ("predictor", .string(solver.predictor.rawValue)),
       ("init", .string((solver.start ?? .auto).rawValue)), ("probes", .int(solver.probes)),
-      ("tolerance", .number(solver.tolerance)),
+      ("tolerance", .number(solver.tolerance)), ("epsilon", .number(solver.epsilon)),
       ("maxEvaluations", .int(solver.maxEvaluations)), ("precision", .string(common.precision.rawValue)),
     ]
     if let restarts = solver.restarts { members.append(("restarts", .int(restarts))) }

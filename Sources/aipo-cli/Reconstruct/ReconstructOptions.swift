@@ -279,11 +279,18 @@ struct SolverOptions: ParsableArguments {
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      Gradient at the final λ that counts as converged, relative to the start; or the objective changed by \
-      less than \(ToleranceRule().epsilon) nats over \(ToleranceRule().window) accepted steps.
-      """,
-      valueName: "t"))
+      Gradient at the final λ that counts as converged, relative to the start.
+      """, valueName: "t"))
   var tolerance = ToleranceRule().tolerance
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      """
+      Nats by which the objective changes over \(ToleranceRule().window) accepted steps when less counts as \
+      converged, too; 0: none does.
+      """, valueName: "nats"))
+  var epsilon = ToleranceRule().epsilon
 
   @Option(
     parsing: .unconditional,
@@ -298,6 +305,9 @@ struct SolverOptions: ParsableArguments {
     }
     guard tolerance > 0, tolerance < 1 else {
       throw ValidationError("--tolerance is \(tolerance), expected a number between 0 and 1")
+    }
+    guard epsilon >= 0, epsilon.isFinite else {
+      throw ValidationError("--epsilon is \(epsilon), expected a finite number from 0 on")
     }
     guard (0...1000).contains(probes) else {
       throw ValidationError("--probes is \(probes), expected 0 to 1000")
@@ -344,7 +354,7 @@ struct SolverOptions: ParsableArguments {
     options.start = start ?? .auto
     options.corrector = corrector.corrector
     options.predictor = predictor.predictor
-    options.stopRule = ToleranceRule(tolerance: tolerance)
+    options.stopRule = ToleranceRule(tolerance: tolerance, epsilon: epsilon)
     options.maximumEvaluations = maxEvaluations
     options.restarts = restarts
     if case .number(let value) = penalty { options.penalty = .value(value) }

@@ -26,7 +26,7 @@ struct StudyReportBuilder {
         default: [StudyReport.Field(name, value.text)]
         }
       },
-      sections: summary.grids.map(section) + [endings(total: done)])
+      sections: summary.grids.filter { !$0.solves.isEmpty }.map(section) + [endings(total: done)])
   }
 
   private func section(_ grid: StudySummary.Grid) -> StudyReport.Section {

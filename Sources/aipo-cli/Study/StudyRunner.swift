@@ -44,7 +44,8 @@ struct StudyRunner {
       failure.status, "cell \(number) of the study, '\(cell.command)': \(failure.message)")
   }
 
-  /// Solves what the folder doesn't hold yet, until all is done or the user stops it.
+  /// Solves what the folder doesn't hold yet, until all is done or the user stops it: of every cell the first
+  /// images first, so that a study that was stopped compares all its cells.
   func run(sizes: [Int], folder: StudyFolder) throws {
     struct Part {
       var cell: Int
@@ -60,6 +61,7 @@ struct StudyRunner {
         left.append(Part(cell: cell, number: number, places: start..<min(start + Self.partSize, size)))
       }
     }
+    left.sort { ($0.number, $0.cell) < ($1.number, $1.cell) }
     let total = sizes.reduce(0, +)
     var done = total - left.reduce(0) { $0 + $1.places.count }
     let progress = ProgressLine("study", total: total, unit: "solves", options: common)

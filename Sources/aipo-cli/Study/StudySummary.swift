@@ -79,7 +79,8 @@ struct StudySummary {
     let labels = labels(grid)
     var panels: [Panel] = []
     var places: [[StudyOption]: Int] = [:]
-    for (cell, solves) in zip(grid.cells, results) {
+    // An unfinished study shows what is there.
+    for (cell, solves) in zip(grid.cells, results) where !solves.isEmpty {
       let place = places[cell.problem] ?? panels.count
       if place == panels.count {
         places[cell.problem] = place

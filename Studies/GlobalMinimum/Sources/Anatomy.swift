@@ -54,8 +54,7 @@ extension Anatomy {
     -> [Anatomy]
   {
     let found = outcome.found[method]!
-    let path: any SolutionPath =
-      Method.all[method].path == .prior ? PriorPath(lambda: 1) : LambdaPath(target: 1)
+    let path = Method.all[method].solutionPath
     let cases = Gathered(count: found.count, empty: Anatomy.start)
     try pool.run(found.count) { image, _ in
       // The first place of the path that was solved, at s = 0.

@@ -20,6 +20,7 @@ struct Method {
   static let all = [
     Method(name: "prior path", method: .aipo, path: .prior, start: .auto),
     Method(name: "λ path", method: .aipo, path: .lambda, start: .auto),
+    Method(name: "noise path", method: .aipo, path: .noise, start: .auto),
     Method(name: "prior path, 100 steps", method: .aipo, path: .prior, start: .auto, isExact: true),
     Method(name: "λ path, 100 steps", method: .aipo, path: .lambda, start: .auto, isExact: true),
     Method(name: "fixed, Gaussian start", method: .fixed, start: .gaussian),
@@ -31,6 +32,15 @@ struct Method {
 
   /// Places in `all` of those that follow a path.
   static let paths = all.indices.filter { all[$0].method == .aipo }
+
+  /// What it follows at λ = 1.
+  var solutionPath: any SolutionPath {
+    switch path {
+    case .prior: PriorPath(lambda: 1)
+    case .lambda: LambdaPath(target: 1)
+    case .noise, .auto: CurvePath.noise(lambda: 1)
+    }
+  }
 
   /// What one problem got.
   struct Found {
