@@ -37,7 +37,7 @@ struct Method {
   var solutionPath: any SolutionPath {
     switch path {
     case .prior: PriorPath(lambda: 1)
-    case .lambda: LambdaPath(target: 1)
+    case .lambda, .theorem: LambdaPath(target: 1)
     case .noise, .auto: CurvePath.noise(lambda: 1)
     }
   }
