@@ -13,22 +13,50 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 import roofline
 
-# Levels, steps, hidden channels, size and channels of the images.
-FLOWS = {"S": (3, 8, 128, 32, 1), "M": (4, 8, 256, 64, 3), "L": (4, 32, 512, 64, 3)}
-# Flow, images, threads, rounds.
-SETTINGS = [("S", 1, 1, 7), ("S", 64, 2, 5), ("M", 1, 1, 5), ("M", 8, 1, 3), ("M", 8, 2, 5), ("L", 8, 2, 2)]
+# Levels, steps, hidden channels, size and channels of the images; G is the shipped Glow.
+FLOWS = {"G": (2, 16, 64, 28, 1), "S": (3, 8, 128, 32, 1), "M": (4, 8, 256, 64, 3), "L": (4, 32, 512, 64, 3)}
+
+
+class Setting(NamedTuple):
+    """One block of the table."""
+
+    flow: str
+    batch: int
+    threads: int
+    rounds: int
+    precision: str = "float32"
+
+    def __str__(self):
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        precision = "" if self.precision == "float32" else f", {self.precision}"
+        return f"**{self.flow}**, batch {self.batch}, {threads}{precision}"
+
+
+# Settings of one line are measured in turn with each other.
+SETTINGS = [
+    [Setting("G", 1, 1, 9), Setting("G", 1, 2, 9)],
+    [Setting("S", 1, 1, 7)],
+    [Setting("S", 64, 2, 5)],
+    [Setting("S", 1, 1, 5, "float64"), Setting("S", 64, 2, 3, "float64")],
+    [Setting("M", 1, 1, 5)],
+    [Setting("M", 8, 1, 5), Setting("M", 8, 2, 5)],
+    [Setting("M", 8, 2, 3, "float64")],
+    [Setting("L", 8, 2, 3)],
+]
 # Pass, and forward passes that it counts as.
 PASSES = [("forward", 1), ("inverse", 1), ("latent_gradient", 2), ("pixel_gradient", 2), ("training_step", 3)]
 
 
-def ours(aipo, flow, batch, threads):
+def ours(aipo, setting):
     """One round of `aipo bench flow`."""
     flags = ["--levels", "--steps", "--hidden", "--size", "--channels"]
-    command = [aipo, "bench", "flow", "--batch", str(batch), "--threads", str(threads), "--repeat", "1", "--json"]
-    for flag, value in zip(flags, FLOWS[flow]):
+    command = [aipo, "bench", "flow", "--repeat", "1", "--json", "--precision", setting.precision]
+    command += ["--batch", str(setting.batch), "--threads", str(setting.threads)]
+    for flag, value in zip(flags, FLOWS[setting.flow]):
         command += [flag, str(value)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
@@ -36,6 +64,7 @@ def ours(aipo, flow, batch, threads):
 def theirs(passes):
     """Milliseconds of one run of each pass in PyTorch, the mean over as many as take a moment."""
     result = {}
+    passes.use_threads()
     for name, _ in PASSES:
         run = getattr(passes, name)
         start = time.perf_counter()
@@ -61,35 +90,61 @@ def peak_megabytes():
     return float("nan")
 
 
-def pytorch_memory(flow, batch, threads):
+def pytorch_memory(setting):
     """PyTorch's peak memory for the step that moves z, in a process of its own."""
-    command = [sys.executable, __file__, "--memory", flow, str(batch), str(threads)]
+    command = [sys.executable, __file__, "--memory", setting.flow, str(setting.batch), str(setting.threads)]
+    command.append(setting.precision)
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def measure(aipo, flow, batch, threads, rounds, torch_too):
-    """Medians of both over the rounds of one setting."""
-    if torch_too:
-        from pytorch_glow import Passes
+def pytorch_passes(setting):
+    """The passes in PyTorch."""
+    from pytorch_glow import Passes
 
-        passes = Passes(*FLOWS[flow], batch, threads)
-        theirs(passes)
-    us, them = [], []
-    for number in range(rounds):
-        print(f"{flow}, batch {batch}, {threads} threads: round {number + 1}", file=sys.stderr)
-        us.append(ours(aipo, flow, batch, threads))
-        if torch_too:
-            them.append(theirs(passes))
-    result = {"flow": flow, "batch": batch, "threads": threads, "gflop": us[0]["flow_gflop"]}
+    return Passes(*FLOWS[setting.flow], setting.batch, setting.threads, setting.precision)
+
+
+def measure(aipo, settings, quick, torch_too):
+    """Medians of both over the rounds, in which each of the settings has its turn."""
+    passes = {setting: pytorch_passes(setting) for setting in settings} if torch_too else {}
+    for setting in passes:
+        theirs(passes[setting])  # the first run of each is slow
+    us, them = {setting: [] for setting in settings}, {setting: [] for setting in settings}
+    for number in range(1 if quick else settings[0].rounds):
+        for setting in settings:
+            print(f"{setting}: round {number + 1}", file=sys.stderr)
+            us[setting].append(ours(aipo, setting))
+            if torch_too:
+                them[setting].append(theirs(passes[setting]))
+    return [summary(setting, us[setting], them[setting]) for setting in settings]
+
+
+def summary(setting, us, them):
+    """The figures of one setting."""
+    result = {"setting": setting, "gflop": us[0]["flow_gflop"]}
     result["peak"] = max(one["sgemm_gflops"] for one in us)
     result["memory"] = max(one["peak_rss_mb"] for one in us)
-    result["theirMemory"] = pytorch_memory(flow, batch, threads) if torch_too else None
+    result["theirMemory"] = pytorch_memory(setting) if them else None
     result["blas"], result["kernels"] = us[0]["blas"], us[0]["kernels"]
     for name, count in PASSES:
         ms = statistics.median(one[name + "_ms"] for one in us)
         their_ms = statistics.median(one[name] for one in them) if them else None
         result[name] = {"ms": ms, "theirMs": their_ms, "work": count * result["gflop"]}
     return result
+
+
+def scaling(results):
+    """What a second thread brings, beside what it brings the product of the BLAS, as lines of Markdown."""
+    lines = ["| from 1 to 2 threads | product | " + " | ".join(name.replace("_", " ") for name, _ in PASSES) + " |"]
+    lines.append("|---|" + "---:|" * (1 + len(PASSES)))
+    by_setting = {result["setting"]: result for result in results}
+    for setting, one in by_setting.items():
+        two = by_setting.get(setting._replace(threads=2))
+        if setting.threads == 1 and two:
+            gains = [two["peak"] / one["peak"]] + [one[name]["ms"] / two[name]["ms"] for name, _ in PASSES]
+            row = [f"**{setting.flow}**, batch {setting.batch}"] + [f"{gain:.2f}×" for gain in gains]
+            lines.append("| " + " | ".join(row) + " |")
+    return lines
 
 
 def machine():
@@ -103,19 +158,13 @@ def machine():
     return f"{name}, {len(os.sched_getaffinity(0))} cores, {platform.system()} on {platform.machine()}"
 
 
-def setting(result):
-    """Which flow, on how many images and threads, in words."""
-    threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
-    return f"**{result['flow']}**, batch {result['batch']}, {threads}"
-
-
 def table(results, torch_version):
     """The figures as Markdown."""
     first = results[0]
     lines = [
         f"{machine()}; {first['blas']}; kernels `{first['kernels']}`"
         + (f"; PyTorch {torch_version}, eager" if torch_version else "")
-        + "; float32.",
+        + "; float32 where nothing else is said.",
         "",
     ]
     head = ["flow", "pass", "ms", "GFLOP/s", "share of peak"]
@@ -128,7 +177,7 @@ def table(results, torch_version):
             speed = one["work"] / one["ms"] * 1e3
             row = ["", name.replace("_", " "), f"{one['ms']:.2f}", f"{speed:.1f}", f"{speed / result['peak']:.0%}"]
             if name == PASSES[0][0]:
-                row[0] = setting(result)
+                row[0] = str(result["setting"])
             if torch_version:
                 share = one["work"] / one["theirMs"] * 1e3 / result["peak"]
                 row += [f"{one['theirMs']:.2f}", f"{share:.0%}", f"{one['theirMs'] / one['ms']:.2f}×"]
@@ -138,27 +187,26 @@ def table(results, torch_version):
     )
     lines += ["", "| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for result in results:
-        row = [setting(result)]
+        row = [str(result["setting"])]
         row += [f"{result['gflop']:.3f}", f"{result['peak']:.1f}", f"{result['memory']:.0f}"]
         if torch_version:
             row += [f"{result['theirMemory']:.0f}", f"{result['memory'] / result['theirMemory']:.2f}"]
         lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + [""] + scaling(results)) + "\n"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--aipo", default=".build/release/aipo", help="the program")
     parser.add_argument("--out", default="bench", help="a folder for table.md, figures.json and roofline.svg")
-    parser.add_argument("--flows", default="SML", help="which of the flows S, M and L")
+    parser.add_argument("--flows", default="GSML", help="which of the flows G, S, M and L")
     parser.add_argument("--quick", action="store_true", help="one round of each")
-    parser.add_argument("--memory", nargs=3, metavar=("FLOW", "BATCH", "THREADS"), help=argparse.SUPPRESS)
+    parser.add_argument("--memory", nargs=4, metavar=("FLOW", "BATCH", "THREADS", "PRECISION"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory:
-        from pytorch_glow import Passes
-
-        flow, batch, threads = arguments.memory
-        Passes(*FLOWS[flow], int(batch), int(threads)).latent_gradient()
+        flow, batch, threads, precision = arguments.memory
+        passes = pytorch_passes(Setting(flow, int(batch), int(threads), 1, precision))
+        passes.latent_gradient()
         print(peak_megabytes())
         return
     try:
@@ -168,16 +216,16 @@ def main():
     except ImportError:
         torch_version = None
         print("torch is not installed (Benchmarks/requirements.txt): our own figures alone", file=sys.stderr)
-    results = [
-        measure(arguments.aipo, flow, batch, threads, 1 if arguments.quick else rounds, torch_version is not None)
-        for flow, batch, threads, rounds in SETTINGS
-        if flow in arguments.flows
-    ]
+    results = []
+    for settings in SETTINGS:
+        if settings[0].flow in arguments.flows:
+            results += measure(arguments.aipo, settings, arguments.quick, torch_version is not None)
     command = [arguments.aipo, "bench", "kernels", "--json"]
     kernels = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     os.makedirs(arguments.out, exist_ok=True)
     write(arguments.out, "table.md", table(results, torch_version))
-    write(arguments.out, "figures.json", json.dumps({"flows": results, "kernels": kernels}, indent=1) + "\n")
+    flows = [{**result, "setting": result["setting"]._asdict()} for result in results]
+    write(arguments.out, "figures.json", json.dumps({"flows": flows, "kernels": kernels}, indent=1) + "\n")
     write(arguments.out, "roofline.svg", roofline.draw(kernels))
 
 

@@ -88,15 +88,21 @@ class Glow(nn.Module):
 class Passes:
     """What is measured, by the names of `aipo bench flow --json`. Parameters are frozen but for the training step."""
 
-    def __init__(self, levels, steps, hidden, size, channels, batch, threads):
-        torch.set_num_threads(threads)
+    def __init__(self, levels, steps, hidden, size, channels, batch, threads, precision):
+        self.threads = threads
+        self.use_threads()
         torch.manual_seed(0)
+        torch.set_default_dtype(getattr(torch, precision))
         self.glow = Glow(levels, steps, hidden, channels)
         self.images = torch.rand(batch, channels, size, size)
         with torch.no_grad():
             self.latents = [torch.randn_like(z) for z in self.glow(self.images)[0]]
         self.freeze(True)
         self.optimizer = None
+
+    def use_threads(self):
+        """PyTorch has one number of threads for all; whoever has it sets it again."""
+        torch.set_num_threads(self.threads)
 
     def freeze(self, frozen):
         for parameter in self.glow.parameters():

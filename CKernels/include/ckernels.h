@@ -167,7 +167,8 @@ typedef struct ck_affine {
                                                                                                       \
   /* ---- Adam (Kingma & Ba, ICLR 2015) and an exponential moving average of the weights ------------ \
    * m = β₁m₀ + (1−β₁)g;  v = β₂v₀ + (1−β₂)g²;  w = w₀ − rate·(m/c₁)/(√(v/c₂) + ε);                   \
-   * ema = ema₀ + (1−decay)(w−ema₀), with g = scale · gradient. No two arrays are the same. */        \
+   * ema = ema₀ + (1−decay)(w−ema₀), with g = scale · gradient. No two arrays are the same; ema₀ and    \
+   * ema may be NULL. */                                                                              \
   void ck_adam_##S(int64_t count, double rate, double beta1, double beta2, double correction1,        \
                    double correction2, double epsilon, double scale, double ema_decay,                \
                    const T *gradient, const T *w0, const T *m0, const T *v0, const T *ema0, T *w,     \

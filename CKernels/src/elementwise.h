@@ -423,12 +423,15 @@ static void NAME(adam)(int64_t count, double rate, double beta1, double beta2, d
                        T *restrict w, T *restrict m, T *restrict v, T *restrict ema) {
   T b1 = (T)beta1, b2 = (T)beta2, a1 = (T)(1 - beta1), a2 = (T)(1 - beta2), gs = (T)scale, eps = (T)epsilon;
   T step = (T)(rate / correction1), root = (T)(1 / correction2), keep = (T)(1 - ema_decay);
-  for (int64_t i = 0; i < count; i++) {
-    T g = gradient[i] * gs;
-    m[i] = b1 * m0[i] + a1 * g;
-    v[i] = b2 * v0[i] + a2 * g * g;
-    w[i] = w0[i] - step * m[i] / (CK_SQRT(v[i] * root) + eps);
-    ema[i] = ema0[i] + keep * (w[i] - ema0[i]);
+  for (int64_t start = 0; start < count; start += 1024) {
+    int64_t end = start + 1024 < count ? start + 1024 : count;
+    for (int64_t i = start; i < end; i++) {
+      T g = gradient[i] * gs;
+      m[i] = b1 * m0[i] + a1 * g;
+      v[i] = b2 * v0[i] + a2 * g * g;
+      w[i] = w0[i] - step * m[i] / (CK_SQRT(v[i] * root) + eps);
+    }
+    for (int64_t i = start; ema && i < end; i++) ema[i] = ema0[i] + keep * (w[i] - ema0[i]);
   }
 }
 

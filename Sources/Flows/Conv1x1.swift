@@ -49,10 +49,23 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private let divideBias: Storage<Scalar>
   /// Weights on their way to a convolution.
   private let scratchMatrix: Storage<Scalar>
-  /// Sums for the gradient: ±Σ yȳᵀ; ±Σ ȳ and ±Σℓ̄. And room for products.
-  private let outer: SquareMatrix
-  private let sums: Storage<Double>
-  private let products: (SquareMatrix, SquareMatrix)
+  private var sums: GradientSums?
+
+  /// What the parameters' gradients are made of.
+  private struct GradientSums {
+    /// ±Σ yȳᵀ
+    let outer: SquareMatrix
+    /// ±Σ ȳ and ±Σℓ̄
+    let vector: Storage<Double>
+    /// Room for products.
+    let products: (SquareMatrix, SquareMatrix)
+
+    init(channels c: Int) throws {
+      outer = try SquareMatrix(size: c)
+      vector = try Storage(count: c + 1)
+      products = (try SquareMatrix(size: c), try SquareMatrix(size: c))
+    }
+  }
 
   public init(channels c: Int, form: MatrixForm = .plu) throws {
     self.form = form
@@ -60,11 +73,8 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     scratchMatrix = try Storage(count: c * c)
     multiplyBias = try Storage(count: c)
     divideBias = try Storage(count: c)
-    sums = try Storage(count: c + 1)
     (matrix, inverseMatrix) = (try SquareMatrix(size: c), try SquareMatrix(size: c))
     (lowerFactor, upperFactor) = (try SquareMatrix(size: c), try SquareMatrix(size: c))
-    outer = try SquareMatrix(size: c)
-    products = (try SquareMatrix(size: c), try SquareMatrix(size: c))
     let factors = { (random: inout Philox) in Factors(rotation: Self.rotation(c, &random), size: c) }
     weight = LayerParameter("weight", shape: [c, c]) { Self.rotation(c, &$0) }
     lower = LayerParameter("lower", shape: [c, c]) { factors(&$0).lower }
@@ -153,7 +163,8 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       }
       upperFactor[i, i] = Double(sign.values[i]) * exp(Double(logScale.values[i]))
     }
-    products.0.set(to: .plain(lowerFactor), times: .plain(upperFactor))
+    let product = inverseMatrix  // which is computed anew after this
+    product.set(to: .plain(lowerFactor), times: .plain(upperFactor))
     var seen = Set<Int>()
     for i in 0..<c {
       let row = Double(permutation.values[i])
@@ -163,7 +174,7 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       guard abs(sign.values[i]) == 1 else {
         throw FlowError.unusableParameters(name: "sign", reason: "\(sign.values[i]), expected 1 or -1")
       }
-      for j in 0..<c { matrix[row, j] = products.0[i, j] }
+      for j in 0..<c { matrix[row, j] = product[i, j] }
     }
   }
 
@@ -240,7 +251,7 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private func accumulateGradient(_ pass: FlowPass<Scalar>, y: Memory<Scalar>, direction: Double) throws {
     let height = shape.height
     let cotangent = pass.cotangent
-    let (c, outer, sums) = (c, outer.elements, sums.memory)
+    let (c, outer, vector) = (c, sums!.outer.elements, sums!.vector.memory)
     try pass.accumulate(size: c * c + c) { images, partial, worker in
       try pass.workspaces[worker].scope {
         let scratch = try pass.workspaces[worker].take(multiply!.workspaceCount)
@@ -251,14 +262,16 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       }
     } add: { partial in
       for k in 0..<c * c { outer[k] += direction * Double(partial[k]) }
-      for k in 0..<c { sums[k] += direction * Double(partial[c * c + k]) }
+      for k in 0..<c { vector[k] += direction * Double(partial[c * c + k]) }
     }
-    for i in 0..<pass.count { sums[c] += direction * pass.logDetCotangent[i] }
+    for i in 0..<pass.count { vector[c] += direction * pass.logDetCotangent[i] }
   }
 
-  func startGradient() {
-    outer.elements.fill(0)
-    sums.memory.fill(0)
+  func startGradient() throws {
+    let sums = try self.sums ?? GradientSums(channels: c)
+    self.sums = sums
+    sums.outer.elements.fill(0)
+    sums.vector.memory.fill(0)
   }
 
   /// With u = (x + b)∘e^s, y = Wu, from the sums ± over the batch:
@@ -266,16 +279,17 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   @_specialize(where Scalar == Float)
   @_specialize(where Scalar == Double)
   func finishGradient() {
-    let (inputOuter, rest) = products
+    let (outer, vector) = (sums!.outer, sums!.vector.memory)
+    let (inputOuter, rest) = sums!.products
     // Weights are [in, out]: `outer` is the transpose of Σ ȳyᵀ.
     inputOuter.set(to: .transposed(outer), times: .transposed(inverseMatrix))
-    let fromLogDet = sums.memory[c] * Double(pixels)
+    let fromLogDet = vector[c] * Double(pixels)
     if let actnorm {
       for k in 0..<c {
         var (scale, shift) = (0.0, 0.0)
         for i in 0..<c {
           scale += matrix[i, k] * inputOuter[i, k]
-          shift += matrix[i, k] * sums.memory[i]
+          shift += matrix[i, k] * vector[i]
         }
         actnorm.logScale.gradient[k] += Scalar(scale + fromLogDet)
         actnorm.bias.gradient[k] += Scalar(exp(Double(actnorm.logScale.values[k])) * shift)

@@ -42,7 +42,9 @@ extension Flow {
     var kind = PassKind(
       atLatents: direction == .inverse, goesBack: true, parameterGradients: parameterGradients)
     if parameterGradients { kind.slab = PassKind.slab(count: count) }
-    let (kept, size) = chosenMemory.plan(count: count, unit: kind.slab) {
+    let (kept, size) = chosenMemory.plan(
+      count: count, unit: kind.slab, parameterGradients: parameterGradients
+    ) {
       keptCount($0, parameterGradients: parameterGradients) * MemoryLayout<Scalar>.stride
     }
     kind.kept = kept
@@ -73,7 +75,7 @@ extension Flow {
 
   func begin(_ pass: FlowPass<Scalar>, count: Int, _ kind: PassKind) throws {
     try pass.begin(
-      count: count, shape: imageShape, atLatents: kind.atLatents, goesBack: kind.goesBack,
+      count: count, shape: imageShape, height: tallest, atLatents: kind.atLatents, goesBack: kind.goesBack,
       parameterGradients: kind.parameterGradients, kept: kind.kept,
       keptCount: kind.keptCount, slab: kind.slab)
   }
@@ -88,10 +90,21 @@ extension Flow {
 
   /// Back through all layers that `go` went through, or that would have led to the values that the pass holds.
   func goBack(_ direction: Kernel<Scalar>.Direction, _ pass: FlowPass<Scalar>) throws {
-    switch direction {
-    case .forward: for step in steps.reversed() { try pass.back(through: step, .forward) }
-    case .inverse: for step in steps { try pass.back(through: step, .inverse) }
+    let fresh = freshGradient
+    func back(_ step: Step) throws {
+      if let fresh {
+        // Zeroed here rather than for all steps at once, so that the sums are made in the cache.
+        let values = part(of: fresh, step)
+        try pool.split(values.count, minimum: 1 << 16) { range, _ in values[range].fill(0) }
+      }
+      try pass.back(through: step, direction)
     }
+    switch direction {
+    case .forward: for step in steps.reversed() { try back(step) }
+    case .inverse: for step in steps { try back(step) }
+    }
+    // There is one only where this pass alone is under way.
+    if fresh != nil { freshGradient = nil }
   }
 
   // MARK: Latents

@@ -26,12 +26,17 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   }
   /// Values of one image that leave at each split, and at the end.
   let latentSizes: [Int]
+  /// The most rows that an image has on its way.
+  let tallest: Int
 
   private let named: [(name: String, parameter: LayerParameter<Scalar>)]
   private let trainable: Storage<Scalar>
   /// Of each layer, where its parameters are in `named`, and its trainable numbers among all.
   private let owned: [(parameters: Range<Int>, trainable: Range<Int>)]
   private let fixed: Storage<Scalar>
+
+  /// The gradient of all trainable numbers until the first way back through the layers has been made.
+  var freshGradient: Memory<Scalar>?
 
   let lock = Lock()
   var chosenMemory = GradientMemory.automatic
@@ -119,8 +124,10 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
 
     var shape = imageShape
     var sizes: [Int] = []
+    var tallest = shape.height
     for layer in self.layers {
       let next = try layer.configure(input: shape)
+      tallest = max(tallest, next.height)
       if layer is Finish<Scalar> {
         sizes.append(next.count)
       } else if next.count < shape.count {
@@ -129,6 +136,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
       shape = next
     }
     latentSizes = sizes
+    self.tallest = tallest
     var steps: [Step] = []
     for (k, layer) in self.layers.enumerated() {
       var first = k
@@ -320,7 +328,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   public func initialize(from batch: Tensor<Scalar>) throws {
     try check(batch)
     try lock.withLock {
-      try whole.begin(count: batch.shape[0], shape: imageShape)
+      try whole.begin(count: batch.shape[0], shape: imageShape, height: tallest)
       whole.values.copy(from: batch)
       for step in steps {
         try step.layer.initialize(whole)
@@ -334,6 +342,12 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   /// Bytes of scratch memory that the flow holds: the most that any pass so far has needed.
   public var workspaceBytes: Int {
     lock.withLock { ([whole] + lanes).reduce(0) { $0 + $1.bytes } }
+  }
+
+  /// A step's part of an array of all trainable numbers.
+  func part(of numbers: Memory<Scalar>, _ step: Step) -> Memory<Scalar> {
+    let first = owned[step.layers.lowerBound].trainable.lowerBound
+    return numbers[first..<owned[step.layers.upperBound - 1].trainable.upperBound]
   }
 
   func check(_ images: Tensor<Scalar>) throws(FlowError) {
@@ -361,8 +375,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     }
   }
 
-  /// Runs `body`, with the parameters' gradients in `gradient` if it is given: zeroed before, and after it the layers'
-  /// sums for them are brought in.
+  /// Runs `body`, with the parameters' gradients in `gradient` if it is given: each step's zeroed when a way back first
+  /// comes to it, and after `body` the layers' sums for them are brought in.
   func withGradient(in gradient: UnsafeMutableBufferPointer<Scalar>?, _ body: () throws -> Void) throws {
     guard let gradient else { return try body() }
     let memory = Memory(gradient)
@@ -372,8 +386,9 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
       offset += parameter.count
     }
     defer { for (_, parameter) in named { parameter.bindGradient(nil) } }
-    try pool.split(memory.count, minimum: 1 << 16) { range, _ in memory[range].fill(0) }
-    for step in steps { step.keeping?.startGradient() }
+    for step in steps { try step.keeping?.startGradient() }
+    freshGradient = memory
+    defer { freshGradient = nil }
     try body()
     try pool.run(steps.count) { k, _ in steps[k].keeping?.finishGradient() }
   }

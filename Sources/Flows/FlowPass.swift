@@ -58,9 +58,10 @@ public final class FlowPass<Scalar: KernelScalar> {
     (latents, latentCotangents) = (none, none)
   }
 
-  /// Begins a pass of `count` images: at the images, or `atLatents`. About `keptCount` values an image will be kept.
+  /// Begins a pass of `count` images, none of whose shapes on the way has more rows than `height`: at the images, or
+  /// `atLatents`. About `keptCount` values an image will be kept.
   func begin(
-    count: Int, shape: ImageShape, atLatents: Bool = false, goesBack: Bool = false,
+    count: Int, shape: ImageShape, height: Int, atLatents: Bool = false, goesBack: Bool = false,
     parameterGradients: Bool = false, kept: GradientMemory.Kept = .nothing, keptCount: Int = 0, slab: Int = 1
   ) throws(TensorError) {
     self.count = count
@@ -83,8 +84,8 @@ public final class FlowPass<Scalar: KernelScalar> {
       spareCotangent = try workspaces[0].take(size)
       latentCotangents = try workspaces[0].take(size)
     }
-    // Of all shapes on the way, none has more rows than values.
-    if doubles.memory.count < 2 * count + size { doubles = try Storage(count: 2 * count + size) }
+    let numbers = count * (2 + height)
+    if doubles.memory.count < numbers { doubles = try Storage(count: numbers) }
     doubles.memory[0..<2 * count].fill(0)
     emitted = atLatents ? shape.count : 0
   }

@@ -13,9 +13,9 @@ public enum GradientMemory: Sendable, Hashable {
   /// that what is kept takes at most so many bytes; `flat` where that of one image, or for parameter gradients of an
   /// eighth of the batch, takes more.
   case upTo(bytes: Int)
-
-  /// Up to 256 MB.
-  public static let automatic = GradientMemory.upTo(bytes: 1 << 28)
+  /// Up to 256 MB, or 2 GB for parameter gradients, which keep the nets' outputs as well, and for which every part of a
+  /// batch reads and writes all parameters' sums.
+  case automatic
 
   /// What a pass keeps; each case includes the ones before it.
   enum Kept: Int, Sendable {
@@ -28,19 +28,21 @@ public enum GradientMemory: Sendable, Hashable {
   }
 
   /// What to keep, and of how many of `count` images at a time, a multiple of `unit` unless it is all.
-  func plan(count: Int, unit: Int, bytes: (Kept) -> Int) -> (kept: Kept, images: Int) {
+  func plan(count: Int, unit: Int, parameterGradients: Bool, bytes: (Kept) -> Int) -> (
+    kept: Kept, images: Int
+  ) {
+    let limit: Int
     switch self {
     case .flat: return (.nothing, max(count, 1))
     case .kept: return (.nets, max(count, 1))
-    case .upTo(let limit):
-      var kept = Kept.nets
-      while kept != .nothing {
-        let units = limit / max(1, unit * bytes(kept))
-        if units > 0 { return (kept, min(units * unit, max(count, 1))) }
-        kept = kept == .nets ? .inputs : .nothing
-      }
-      return (kept, max(count, 1))
+    case .upTo(let bytes): limit = bytes
+    case .automatic: limit = parameterGradients ? 1 << 31 : 1 << 28
     }
+    for kept in [Kept.nets, .inputs] {
+      let units = limit / max(1, unit * bytes(kept))
+      if units > 0 { return (kept, min(units * unit, max(count, 1))) }
+    }
+    return (.nothing, max(count, 1))
   }
 }
 
@@ -51,11 +53,11 @@ protocol KeepingLayer: AnyObject {
 
   /// Called before the first and after the last part of a batch whose parameter gradients are wanted, for sums over all
   /// of it.
-  func startGradient()
+  func startGradient() throws
   func finishGradient()
 }
 
 extension KeepingLayer {
-  func startGradient() {}
+  func startGradient() throws {}
   func finishGradient() {}
 }

@@ -246,23 +246,26 @@ extension Kernel {
     second: UnsafeMutableBufferPointer<T>, average: UnsafeMutableBufferPointer<T>
   )
 
-  /// One step of Adam with bias corrections 1 − βᵗ, on `scale`·gradient, and of the weights' moving average, for the
-  /// elements in `range`; no two arrays are the same.
+  /// One step of Adam with bias corrections 1 − βᵗ, on `scale`·gradient, and of the weights' moving average unless that
+  /// is empty, for the elements in `range`; no two arrays are the same.
   public static func adam(
     rate: Double, beta1: Double, beta2: Double, correction1: Double, correction2: Double, epsilon: Double,
     scale: Double, averageDecay: Double, range: Range<Int>, gradient: UnsafeBufferPointer<T>,
     from old: AdamArrays, to new: MutableAdamArrays
   ) {
     precondition(range.upperBound <= min(gradient.count, old.weights.count, new.weights.count))
-    precondition(range.upperBound <= min(old.first.count, old.second.count, old.average.count))
-    precondition(range.upperBound <= min(new.first.count, new.second.count, new.average.count))
+    precondition(range.upperBound <= min(old.first.count, old.second.count))
+    precondition(range.upperBound <= min(new.first.count, new.second.count))
+    let averages = !new.average.isEmpty
+    precondition(!averages || range.upperBound <= min(old.average.count, new.average.count))
     guard !range.isEmpty else { return }
     let k = range.lowerBound
     table.adam(
       Int64(range.count), rate, beta1, beta2, correction1, correction2, epsilon, scale, averageDecay,
       gradient.baseAddress! + k, old.weights.baseAddress! + k, old.first.baseAddress! + k,
-      old.second.baseAddress! + k, old.average.baseAddress! + k, new.weights.baseAddress! + k,
-      new.first.baseAddress! + k, new.second.baseAddress! + k, new.average.baseAddress! + k)
+      old.second.baseAddress! + k, averages ? old.average.baseAddress! + k : nil,
+      new.weights.baseAddress! + k,
+      new.first.baseAddress! + k, new.second.baseAddress! + k, averages ? new.average.baseAddress! + k : nil)
   }
 }
 

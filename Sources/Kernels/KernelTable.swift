@@ -46,9 +46,8 @@ public struct KernelTable<T: KernelScalar>: Sendable {
   let add: @Sendable (Int64, In, Out) -> Void
   let adam:
     @Sendable (
-      Int64, Double, Double, Double, Double, Double, Double, Double, Double, In, In, In, In, In, Out, Out,
-      Out,
-      Out
+      Int64, Double, Double, Double, Double, Double, Double, Double, Double, In, In, In, In, In?, Out, Out,
+      Out, Out?
     ) -> Void
 }
 

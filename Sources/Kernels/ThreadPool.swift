@@ -131,8 +131,11 @@ private final class Team: @unchecked Sendable {
     for worker in 1...helpers {
       let start = Unmanaged.passRetained(Start(team: self, worker: worker))
       var thread = pthread_t.init(bitPattern: 0)
-      let code = pthread_create(&thread, nil, threadMain, start.toOpaque())
-      precondition(code == 0, "cannot start a thread")
+      guard pthread_create(&thread, nil, threadMain, start.toOpaque()) == 0 else {
+        // Without memory for another thread, those that there are do the work.
+        start.release()
+        return
+      }
       #if canImport(Glibc)
         pthread_detach(thread)
       #else

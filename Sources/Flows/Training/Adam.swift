@@ -22,22 +22,23 @@ public struct Adam: Sendable, Hashable {
   }
 }
 
-/// What an update of the parameters changes: the parameters, Adam's moments and the averaged parameters.
+/// What an update of the parameters changes: the parameters, Adam's moments and, where they are averaged, the averaged
+/// parameters.
 public struct OptimizerState<Scalar: KernelScalar>: Equatable, Sendable {
   public internal(set) var parameters: [Scalar]
   var first: [Scalar]
   var second: [Scalar]
-  /// The exponential moving average of the parameters.
-  public internal(set) var average: [Scalar]
+  /// The exponential moving average of the parameters; empty where none is kept.
+  var average: [Scalar]
   /// Updates made.
   public internal(set) var updates = 0
 
   /// The state before the first update.
-  public init(parameters: [Scalar]) {
+  public init(parameters: [Scalar], isAveraging: Bool) {
     self.parameters = parameters
     first = Array(repeating: 0, count: parameters.count)
     second = first
-    average = parameters
+    average = isAveraging ? parameters : []
   }
 
   init(parameters: [Scalar], first: [Scalar], second: [Scalar], average: [Scalar], updates: Int) {
@@ -48,7 +49,11 @@ public struct OptimizerState<Scalar: KernelScalar>: Equatable, Sendable {
     self.updates = updates
   }
 
-  /// Takes the state after `old` with the gradient times `scale`; the buffers of `self` are reused.
+  /// What a training gives: the averaged parameters, or without an average the last ones.
+  public var result: [Scalar] { average.isEmpty ? parameters : average }
+
+  /// Takes the state after `old` with the gradient times `scale`; the buffers of `self`, which averages if `old` does,
+  /// are reused.
   ///
   /// `averageDecay` is d in `average ← d·average + (1−d)·θ`.
   public mutating func advance(
@@ -56,7 +61,7 @@ public struct OptimizerState<Scalar: KernelScalar>: Equatable, Sendable {
     adam: Adam, pool: ThreadPool
   ) throws {
     let n = old.parameters.count
-    precondition(gradient.count == n && parameters.count == n)
+    precondition(gradient.count == n && parameters.count == n && average.count == old.average.count)
     updates = old.updates + 1
     let correction1 = 1 - pow(adam.beta1, Double(updates))
     let correction2 = 1 - pow(adam.beta2, Double(updates))

@@ -50,7 +50,8 @@ struct ConfigKey {
         "clip", "largest norm of the gradient of the mean nats an image (0: no limit)", \.clip, from: 0,
         to: 1e30),
       number(
-        "ema", "decay of the parameters' moving average, which is the result", \.averageDecay, from: 0,
+        "ema", "decay of the parameters' moving average, which is the result (0: none)", \.averageDecay,
+        from: 0,
         below: 1),
       number("adam.beta1", "decay of the mean gradient", \.adam.beta1, from: 0, below: 1),
       number("adam.beta2", "decay of the mean squared gradient", \.adam.beta2, from: 0, below: 1),

@@ -84,15 +84,16 @@ public final class Trainer<Flow: TrainableFlow> {
     self.settings = settings
     let path = Self.checkpointPath(in: folder)
     if resume, access(path, F_OK) == 0 {
-      let checkpoint = try TrainingCheckpoint<Scalar>.load(path: path, into: flow, settings: settings)
+      let checkpoint = try TrainingCheckpoint<Scalar>.load(
+        path: path, into: flow, isAveraging: config.isAveraging, settings: settings)
       progress = checkpoint.progress
       current = checkpoint.current
       previous = checkpoint.previous
     } else {
       try flow.initialize(from: batches.initializationBatch(count: config.initializationImages))
-      current = OptimizerState(parameters: flow.parameters)
+      current = OptimizerState(parameters: flow.parameters, isAveraging: config.isAveraging)
     }
-    spare = OptimizerState(parameters: current.parameters)
+    spare = OptimizerState(parameters: current.parameters, isAveraging: config.isAveraging)
     gradient = Array(repeating: 0, count: current.parameters.count)
     log = try TrainingLog(path: Self.logPath(in: folder), keep: progress.logBytes)
   }
@@ -120,7 +121,7 @@ public final class Trainer<Flow: TrainableFlow> {
       let last = progress.step == config.steps
       if !progress.measuring, progress.step % config.checkpointEvery == 0 || last { try checkpoint(observe) }
     }
-    try flow.setParameters(current.average)
+    try flow.setParameters(current.result)
     return .finished
   }
 
@@ -130,7 +131,7 @@ public final class Trainer<Flow: TrainableFlow> {
   ) throws {
     let step = progress.step
     func isDue(_ every: Int) -> Bool { every > 0 && (step % every == 0 || step == config.steps) }
-    try flow.setParameters(current.average)
+    try flow.setParameters(current.result)
     var result: Evaluation?
     if let validationSet, isDue(config.validation.every) {
       result = try Evaluation.measure(
@@ -196,7 +197,7 @@ public final class Trainer<Flow: TrainableFlow> {
       scale: config.clip > 0 && norm > config.clip ? config.clip / norm : 1,
       rate: rate, averageDecay: min(config.averageDecay, (1 + updates) / (10 + updates)), adam: config.adam,
       pool: flow.pool)
-    let old = previous ?? OptimizerState(parameters: current.parameters)
+    let old = previous ?? OptimizerState(parameters: current.parameters, isAveraging: config.isAveraging)
     previous = current
     current = spare
     spare = old

@@ -8,7 +8,7 @@ import AIPOKernels
 
 /// The whole state of a training between two steps, as one safetensors file.
 ///
-/// Tensors: `flow.…` (the flow's own), `optimizer.{first,second,average}`, and the state of one update
+/// Tensors: `flow.…` (the flow's own), `optimizer.{first,second,average}`, the last where one is kept, and the state of one update
 /// earlier as `previous.{parameters,first,second,average}`, to which a failing step goes back.
 struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
   static var version: String { "1" }
@@ -44,21 +44,21 @@ struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
     }
     add("optimizer.first", current.first)
     add("optimizer.second", current.second)
-    add("optimizer.average", current.average)
+    if !current.average.isEmpty { add("optimizer.average", current.average) }
     if let previous {
       add("previous.parameters", previous.parameters)
       add("previous.first", previous.first)
       add("previous.second", previous.second)
-      add("previous.average", previous.average)
+      if !previous.average.isEmpty { add("previous.average", previous.average) }
     }
     try Safetensors(metadata: metadata, tensors: tensors).save(path: path)
   }
 
   /// Loads a checkpoint's tensors into `flow` and gives the rest. Throws `malformed`, `resumed` where
   /// `settings` differ, and what the flow throws.
-  static func load<Flow: TrainableFlow>(path: String, into flow: Flow, settings: [String: String]) throws
-    -> TrainingCheckpoint where Flow.Scalar == Scalar
-  {
+  static func load<Flow: TrainableFlow>(
+    path: String, into flow: Flow, isAveraging: Bool, settings: [String: String]
+  ) throws -> TrainingCheckpoint where Flow.Scalar == Scalar {
     let file = try Safetensors.load(path: path)
     func malformed(_ what: String, _ found: String, _ expected: String) -> FileError {
       .malformed(path: path, what: what, found: found, expected: expected)
@@ -101,12 +101,12 @@ struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
       progress: progress, settings: settings, flow: own,
       current: OptimizerState(
         parameters: flow.parameters, first: try vector("optimizer.first"),
-        second: try vector("optimizer.second"), average: try vector("optimizer.average"),
+        second: try vector("optimizer.second"), average: isAveraging ? try vector("optimizer.average") : [],
         updates: progress.updates),
       previous: try counters.previousUpdates.map { updates in
         OptimizerState(
           parameters: try vector("previous.parameters"), first: try vector("previous.first"),
-          second: try vector("previous.second"), average: try vector("previous.average"),
+          second: try vector("previous.second"), average: isAveraging ? try vector("previous.average") : [],
           updates: updates)
       })
   }

@@ -25,8 +25,9 @@ public struct TrainingConfig: Sendable, Hashable {
   /// gradient is scaled down to it. 0: no limit.
   public var clip = 500.0
   /// Decay d of the parameters' moving average, at update u at most (1 + u)/(10 + u). Validation, samples
-  /// and the final model use the average.
+  /// and the final model use the average. 0: none is kept.
   public var averageDecay = 0.999
+  var isAveraging: Bool { averageDecay > 0 }
   /// Images that the data-dependent initialisation sees.
   public var initializationImages = 256
 

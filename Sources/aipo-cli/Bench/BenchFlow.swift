@@ -96,7 +96,7 @@ struct BenchFlow: Verb {
       \(common.threadCount) threads, kernels \(ProgramVersion.kernels), BLAS \(BLASLibrary.description)
       \(table.text)
       peak: \(fixed(figures.peakGflops, 1)) GFLOP/s, the BLAS's best product of 1024×1024 matrices
-      work of one pass: \(fixed(figures.flowGflop, 3)) GFLOP; memory before training: \
+      work of one pass: \(fixed(figures.flowGflop, 3)) GFLOP; memory for a gradient in z: \
       \(fixed(figures.peakMegabytes, 0)) MB
       """
   }
