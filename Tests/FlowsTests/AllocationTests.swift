@@ -31,13 +31,15 @@ import Testing
     #expect(calls { withExtendedLifetime(try? Tensor<Float>(shape: [100])) {} } > 0)
   }
 
-  /// On two threads where each has its share of the images; where both work on one image or on parameter gradients,
-  /// chance decides how much of the work, and so of the scratch memory, each takes.
+  /// On two threads where each has its share of the images, nothing but the box of the closure that they share; where
+  /// both work on one image or on parameter gradients, chance decides how much of the work, and so of the scratch
+  /// memory, each takes.
   @Test(arguments: specs.indices, [1, 2]) func passesTakeNoMemory(_ index: Int, _ threads: Int) throws {
     let flow = try Flow<Float>(
       spec: Self.specs[index].spec, imageShape: ImageShape(height: 8, width: 8, channels: 1), seed: 1,
       pool: ThreadPool(threads: threads))
     try randomizeParameters(of: flow, seed: 2, scale: 0.05)
+    let boxes = threads - 1
     for count in threads == 1 ? [1, 5] : [5] {
       let latents = try flow.sampleLatents(indices: 0..<count, temperature: 1, seed: 1)
       let x = try flow.decode(latents).images
@@ -47,24 +49,24 @@ import Testing
       var latentGradient = try DecodeGradient<Float>()
       for memory in [GradientMemory.automatic, .flat] {
         flow.gradientMemory = memory
-        #expect(try calls { try flow.evaluate(x, logProb: &values) } == 0)
-        #expect(try calls { try flow.encode(x, latents: &codes, logDet: &values) } == 0)
-        #expect(try calls { try flow.decode(latents, images: &images, logDet: &values) } == 0)
+        #expect(try calls { try flow.evaluate(x, logProb: &values) } <= boxes)
+        #expect(try calls { try flow.encode(x, latents: &codes, logDet: &values) } <= boxes)
+        #expect(try calls { try flow.decode(latents, images: &images, logDet: &values) } <= boxes)
         #expect(
           try calls { try flow.evaluateWithGradient(x, logProb: &values, gradient: &gradient) }
-            == 0)
+            <= boxes)
         if threads == 1 {
           #expect(
             try calls {
               try flow.trainingGradient(x, nats: &values, gradient: &parameterGradient)
-            } == 0)
+            } <= boxes)
         }
         #expect(
           try calls {
             try flow.decodeWithGradient(latents, &latentGradient) { result, part in
               for i in part { result.logDetCotangent[i] = 1 }
             }
-          } == 0)
+          } <= boxes)
       }
     }
   }
