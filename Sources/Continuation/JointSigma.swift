@@ -21,7 +21,9 @@ public enum JointSigma {
     public let evaluations: Int
   }
 
-  /// One estimate an image of a problem with linear injective operators, whose noise is the first guess.
+  /// One estimate an image of a problem with linear operators, whose noise is the first guess. It is as good as
+  /// the noise is strong: where the data are followed almost exactly, as many missing pixels and little noise
+  /// make it, m − df is a difference of nearly equal numbers.
   /// Where nothing finite is found the guess stays.
   public static func estimate<Scalar: KernelScalar>(
     _ problem: InverseProblem, prior: any ImagePrior<Scalar>, gaussian: GaussianDensity?,

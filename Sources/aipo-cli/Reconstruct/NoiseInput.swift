@@ -8,7 +8,8 @@ struct NoiseInput {
     case shared(any NoiseModel)
     /// Gaussian, a row of deviations an image of the source.
     case rows([GaussianNoise])
-    /// Gaussian of a deviation estimated from each observation; what is simulated has this one.
+    /// Gaussian of a deviation estimated from each observation; what is simulated has this one. A whole picture
+    /// tells it by itself; from anything else it is estimated with the model.
     case estimated(GaussianNoise)
     /// Outliers between the least and the greatest measurement of each image.
     case spread(sigma: Double, share: Double)
@@ -18,6 +19,7 @@ struct NoiseInput {
   /// Checksum of a flow that is the noise model.
   let checksum: String?
   private let shape: ImageShape
+  private let isPicture: Bool
   private let source: Source
 
   /// Reads and checks what the flags name.
@@ -32,6 +34,7 @@ struct NoiseInput {
   ) throws {
     self.options = options
     self.shape = shape
+    isPicture = task == .denoise
     var checksum: String?
     let sigma = Self.sigma(options, task: task, measurements: measurements)
     switch options.noise {
@@ -124,7 +127,8 @@ struct NoiseInput {
       switch source {
       case .shared(let noise): return try seen(noise, linear)
       case .rows(let all): return try seen(all[indices[k]], linear)
-      case .estimated: return try GaussianNoise(sigma: try NoiseEstimate.sigma(rows[k], shape: shape))
+      case .estimated(let noise):
+        return isPicture ? try GaussianNoise(sigma: try NoiseEstimate.sigma(rows[k], shape: shape)) : noise
       case .spread: return try spread(rows[k])
       }
     }

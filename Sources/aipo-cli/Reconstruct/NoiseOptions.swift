@@ -74,8 +74,8 @@ struct NoiseOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       Deviation of the noise of one measurement on the [0, 1] scale (the scale of student, the read noise of \
-      poisson); an NPY gives one a measurement; for denoise, auto estimates it together with each image (what \
-      --simulate adds then has the default). (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m for sense; \
+      poisson); an NPY gives one a measurement; auto estimates it together with each image (what --simulate adds then has \
+      the default), which needs noise that the image doesn't drown, and for sense as many measurements as pixels. (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m for sense; \
       0 for poisson)
       """, valueName: "s"))
   var sigma: SigmaChoice?
@@ -155,10 +155,6 @@ struct NoiseOptions: ParsableArguments {
 
   /// Throws where the noise doesn't go with the task.
   func validate(task: TaskName, operatorFile: String?) throws {
-    if sigma == .auto, task != .denoise {
-      throw ValidationError(
-        "--sigma auto goes with --task denoise; \(task.rawValue) needs a number or the default")
-    }
     if case .flow = noise, task == .inpaint {
       throw ValidationError(
         "--noise flow gives the density of whole observations: it goes with denoise or sense")

@@ -84,6 +84,12 @@ struct ReconstructionInput {
     noise = try NoiseInput(
       options.noise, task: options.task, shape: shape, measurements: measurements ?? shape.count,
       values: values, count: Self.sourceCount(source), common: common)
+    if options.noise.sigma == .auto, case .dense(let matrix) = self.model, matrix.outputCount < shape.count {
+      throw CommandFailure(
+        .usage,
+        "--sigma auto with \(matrix.outputCount) measurements of \(shape.count) pixels: so few can't tell noise from "
+          + "image; give a number")
+    }
     if options.noise.noise == .poisson, case .dense(let matrix) = self.model {
       try Self.requireNonNegative(matrix, path: options.operatorFile ?? "")
     }

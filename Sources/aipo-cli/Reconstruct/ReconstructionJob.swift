@@ -26,7 +26,13 @@ struct ReconstructionJob<Scalar: KernelScalar> {
   /// it betters the estimate from the pixels alone.
   func chunk(_ places: Range<Int>) throws -> ReconstructionInput.Chunk {
     var chunk = try input.chunk(places)
-    guard input.options.noise.sigma == .auto, solver.maxEvaluations >= Self.leastBudget,
+    guard input.options.noise.sigma == .auto else { return chunk }
+    if input.options.task != .denoise {
+      let first = try chunk.names.indices.map { try guess(chunk, $0) }
+      chunk.problem = try chunk.problem.replacing(noises: first.map { try GaussianNoise(sigma: $0) })
+      chunk.sigmas = first
+    }
+    guard solver.maxEvaluations >= Self.leastBudget,
       !solver.method.methods.allSatisfy({ $0 != .aipo && $0 != .fixed })
     else { return chunk }
     let options = solver.options(
@@ -37,6 +43,15 @@ struct ReconstructionJob<Scalar: KernelScalar> {
     chunk.sigmas = found.map(\.sigma)
     chunk.sigmaEvaluations = found.map(\.evaluations)
     return chunk
+  }
+
+  /// σ of an observation that is no whole picture, by the Gaussian of the training images.
+  private func guess(_ chunk: ReconstructionInput.Chunk, _ image: Int) throws -> Double {
+    guard let gaussian, let linear = chunk.problem.linearOperator(image) else {
+      throw CommandFailure(
+        .badData, "the model holds no Gaussian prior, which --sigma auto needs where pixels are missing")
+    }
+    return try gaussian.evidenceSigma(chunk.problem.observations[image], linearOperator: linear)
   }
 
   /// The solver of one method for a chunk. Throws where the method can't solve the problem.
