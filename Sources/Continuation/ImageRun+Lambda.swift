@@ -1,5 +1,14 @@
 import AIPOInverseProblems
 
+/// What choosing λ takes.
+struct LambdaChooser: Sendable {
+  let rule: any LambdaRule
+  let problem: InverseProblem
+  let linearOperator: any LinearOperator
+  /// Of the noise's curvature.
+  let noise: GaussianNoise
+}
+
 /// Choosing λ: solves at one λ after another, each with an estimate of its degrees of freedom.
 extension ImageRun {
   mutating func beginProbe() throws {
@@ -8,12 +17,12 @@ extension ImageRun {
       try settle(trials.min { $0.risk < $1.risk }?.lambda ?? weights.lambda)
       return
     }
-    let probe = FreedomProbe(
-      linearOperator: chooser.linearOperator, noise: chooser.noise, point: point, sample: sample,
-      limit: chooser.rule.probeEvaluations, seed: settings.seed, source: source)
+    let probe = try FreedomProbe(
+      problem: chooser.problem, image: image, linearOperator: chooser.linearOperator, noise: chooser.noise,
+      point: point, sample: sample, limit: chooser.rule.probeEvaluations, seed: settings.seed, source: source)
     self.probe = probe
     probeEnd = evaluations + probe.limit
-    self.sample = probe.tilted(sample, at: point)
+    self.sample = try probe.tilted(sample, at: point)
     try beginSolve()
   }
 

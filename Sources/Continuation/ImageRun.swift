@@ -43,7 +43,7 @@ struct ImageRun: Sendable {
   let settings: PathSettings
   let objective: any Objective
   /// Set where λ can be chosen: a linear operator in pixel space.
-  let chooser: (rule: any LambdaRule, linearOperator: any LinearOperator, noise: GaussianNoise)?
+  let chooser: LambdaChooser?
 
   var point: [Double]
   var sample: ObjectiveSample?
@@ -87,7 +87,9 @@ struct ImageRun: Sendable {
     if let rule = settings.lambdaRule, let problem, let linear = problem.linearOperator(image),
       objective.latentCoordinates == false
     {
-      chooser = (rule, linear, problem.noise(image).curvature(problem.observations[image]))
+      chooser = LambdaChooser(
+        rule: rule, problem: problem, linearOperator: linear,
+        noise: problem.noise(image).curvature(problem.observations[image]))
     } else {
       chooser = nil
     }
@@ -198,7 +200,7 @@ struct ImageRun: Sendable {
       report(.finished)
     case .trial(let trial):
       pending = .correct
-      let found = found.map { probe?.tilted($0, at: trial) ?? $0 }
+      let found = try found.map { try probe?.tilted($0, at: trial) ?? $0 }
       switch corrector.receive(trial, found) {
       case .searching: break
       case .stuck(let reason): try endSolve(.stuck(reason))

@@ -118,6 +118,40 @@ import Testing
 
   private func trace(_ matrix: Matrix) -> Double { (0..<matrix.rows).reduce(0) { $0 + matrix[$1, $1] } }
 
+  private func probe(
+    _ a: any LinearOperator, _ noise: any NoiseModel, at point: [Double], _ sample: ObjectiveSample,
+    source: Int
+  ) throws -> FreedomProbe {
+    let y = adding(a.apply(point), randomVector(a.outputCount, seed: 5), scaledBy: 0.1)
+    return try FreedomProbe(
+      problem: try InverseProblem(operators: [a], noise: noise, observations: [y], imageShape: shape),
+      image: 0, linearOperator: a, noise: noise.curvature(y), point: point, sample: sample, limit: 10, seed: 1,
+      source: UInt64(source))
+  }
+
+  /// A bounded score is moved no further than a measurement can move it: the measurements are moved by one
+  /// deviation of the curvature's, and a fit that follows them wholly has all degrees of freedom.
+  @Test func probeUnderBoundedScore() throws {
+    let law = try LaplaceNoise(sigma: 0.2)
+    let b = 0.2 / 2.0.squareRoot()
+    let point = randomVector(12, seed: 8)
+    let y = adding(point, randomVector(12, seed: 5), scaledBy: 0.1)
+    let zeros = [Double](repeating: 0, count: 12)
+    let sample = ObjectiveSample(
+      recon: 3, flow: 1, gaussian: nil, gradient: .split(recon: zeros, flow: zeros, gaussian: nil))
+    let probe = try probe(IdentityOperator(count: 12), law, at: point, sample, source: 2)
+    let score = try probe.tilted(sample, at: point).gradient(ObjectiveWeights(lambda: 0.7))
+    let signs = (0..<12).map { i in
+      let up = law.negativeLogLikelihood(y[i] + b, prediction: point[i]).derivative
+      let down = law.negativeLogLikelihood(y[i] - b, prediction: point[i]).derivative
+      #expect(up != down && (score[i] - up).magnitude < 1e-9 || (score[i] - down).magnitude < 1e-9)
+      return (score[i] - up).magnitude < (score[i] - down).magnitude ? 1.0 : -1.0
+    }
+    #expect(score.allSatisfy { $0.magnitude <= 1 / b + 1e-9 })
+    #expect(Set(signs).count == 2)
+    #expect((probe.degreesOfFreedom(at: adding(point, signs, scaledBy: b)) - 12).magnitude < 1e-9)
+  }
+
   /// Solved exactly, one probe gives bᵀSb, and the mean over probes tr S.
   @Test func probeEstimatesTheTrace() throws {
     let covariance = try randomCovariance(12, seed: 3)
@@ -134,12 +168,9 @@ import Testing
         recon: 3, flow: 1, gaussian: nil, gradient: .split(recon: zeros, flow: zeros, gaussian: nil))
       var values: [Double] = []
       for source in 0..<400 {
-        let probe = FreedomProbe(
-          linearOperator: a, noise: try GaussianNoise(sigma: 0.2), point: point, sample: sample, limit: 10,
-          seed: 1,
-          source: UInt64(source))
+        let probe = try probe(a, GaussianNoise(sigma: 0.2), at: point, sample, source: source)
         // At the minimum the tilt alone is the gradient of the moved objective, against its sign.
-        let tilted = probe.tilted(sample, at: point)
+        let tilted = try probe.tilted(sample, at: point)
         let tilt = tilted.gradient(ObjectiveWeights(lambda: 0.7)).map { -$0 }
         #expect((tilted.recon - (3 - dot(tilt, point))).magnitude < 1e-9)
         values.append(probe.degreesOfFreedom(at: adding(point, inverse.times(tilt), scaledBy: 1)))
@@ -171,11 +202,9 @@ import Testing
     let sample = ObjectiveSample(
       recon: 3, flow: 1, gaussian: nil, gradient: .split(recon: zeros, flow: zeros, gaussian: nil))
     let values = try (0..<400).map { source in
-      let probe = FreedomProbe(
-        linearOperator: IdentityOperator(count: 12), noise: try GaussianNoise(covariance: noise),
-        point: point,
-        sample: sample, limit: 10, seed: 1, source: UInt64(source))
-      let tilt = probe.tilted(sample, at: point).gradient(ObjectiveWeights(lambda: 0.7)).map { -$0 }
+      let probe = try probe(
+        IdentityOperator(count: 12), GaussianNoise(covariance: noise), at: point, sample, source: source)
+      let tilt = try probe.tilted(sample, at: point).gradient(ObjectiveWeights(lambda: 0.7)).map { -$0 }
       return probe.degreesOfFreedom(at: adding(point, inverse.times(tilt), scaledBy: 1))
     }
     let mean = values.reduce(0, +) / 400

@@ -94,15 +94,18 @@ public struct GaussianNoise: NoiseModel {
   }
 
   public func sample(prediction: [Double], random: inout Philox) -> [Double] {
-    let white = prediction.map { _ in random.normal() }
-    let noise =
-      switch covariance {
-      case .isotropic(let variance): white.map { variance.squareRoot() * $0 }
-      case .diagonal(let variances): white.indices.map { variances[$0].squareRoot() * white[$0] }
-      case .dense(_, let factor): factor.factorTimes(white)
-      }
+    let noise = coloured(prediction.map { _ in random.normal() })
     let center = mean.isEmpty ? prediction : adding(prediction, mean, scaledBy: 1)
     return adding(center, noise, scaledBy: 1)
+  }
+
+  /// `Lb` with Σ = LLᵀ, of covariance Σ where b is white.
+  public func coloured(_ b: [Double]) -> [Double] {
+    switch covariance {
+    case .isotropic(let variance): b.map { variance.squareRoot() * $0 }
+    case .diagonal(let variances): b.indices.map { variances[$0].squareRoot() * b[$0] }
+    case .dense(_, let factor): factor.factorTimes(b)
+    }
   }
 
   public func matched(_ y: [Double]) -> GaussianNoise { self }

@@ -56,6 +56,8 @@ public struct LaplaceNoise: IndependentNoise {
     GaussianNoise(checked: .isotropic(variance: sigma * sigma))
   }
 
+  public var hasBoundedScore: Bool { true }
+
   /// By the Fisher information 1/b².
   public func curvature(_ y: [Double]) -> GaussianNoise {
     GaussianNoise(checked: .isotropic(variance: scale * scale))

@@ -23,6 +23,9 @@ public protocol NoiseModel: Sendable {
   /// Whether `matched` and `curvature` differ from one y to another.
   var dependsOnSignal: Bool { get }
 
+  /// Whether the score `∂(−log p)/∂f` of a measurement is bounded, however far off it is.
+  var hasBoundedScore: Bool { get }
+
   /// The law of the measurements at these positions alone.
   func restricted(to positions: [Int]) throws(ProblemError) -> any NoiseModel
 
@@ -33,6 +36,7 @@ public protocol NoiseModel: Sendable {
 extension NoiseModel {
   public func curvature(_ y: [Double]) -> GaussianNoise { matched(y) }
   public var dependsOnSignal: Bool { false }
+  public var hasBoundedScore: Bool { false }
   public func restricted(to positions: [Int]) throws(ProblemError) -> any NoiseModel { self }
   public func check(_ y: [Double]) throws(ProblemError) {}
 

@@ -46,6 +46,8 @@ public struct StudentNoise: IndependentNoise {
     return GaussianNoise(checked: .isotropic(variance: ratio * sigma * sigma))
   }
 
+  public var hasBoundedScore: Bool { true }
+
   /// By the Fisher information (ν+1)/((ν+3)σ²).
   public func curvature(_ y: [Double]) -> GaussianNoise {
     let ratio = (degreesOfFreedom + 3) / (degreesOfFreedom + 1)

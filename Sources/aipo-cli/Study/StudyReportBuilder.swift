@@ -78,10 +78,12 @@ struct StudyReportBuilder {
       rows.append([
         Cell(row.label), Cell("\(row.solves.count)"),
         Cell(StudyText.estimate(psnr, 2), isBest: panel.rows.count > 1 && psnr != nil && psnr?.mean == best),
-        Cell(k == 0 ? "–" : StudyText.difference(row.psnrDifference(from: first), 2)),
+        Cell(k == 0 ? "–" : StudyText.difference(row.psnrDifference(from: first), 2, of: row.solves.count)),
         Cell(StudyText.estimate(row.estimate(\.ssim), 3)),
         Cell(StudyText.estimate(row.estimate(\.objective), 1)),
-        Cell(k == 0 ? "–" : StudyText.difference(row.objectiveDifference(from: first), 2)),
+        Cell(
+          k == 0
+            ? "–" : StudyText.difference(row.objectiveDifference(from: first), 2, of: row.solves.count)),
         Cell(StudyText.range(row.solves.map(\.lambda))),
         Cell(StudyText.estimate(row.estimate { Double($0.evaluations) }, 0)),
         Cell(StudyText.estimate(row.estimate { $0.course?.withinOneNat.map(Double.init) }, 0)),
@@ -89,7 +91,9 @@ struct StudyReportBuilder {
       ])
     }
     return Table(
-      caption: panel.rows.count > 1 ? "Δ: paired difference from \(first.label)" : "",
+      caption: panel.rows.count > 1
+        ? "Δ: paired difference from \(first.label), with the number of images where not all can be compared"
+        : "",
       columns: [
         "", "Images", "PSNR, dB", "Δ PSNR", "SSIM", "Objective, nats", "Δ objective", "λ", "Evaluations",
         "to 1 nat", "Converged",

@@ -11,10 +11,12 @@ enum StudyText {
     return estimate.standardError.map { "\(mean) ± \(number($0, digits))" } ?? mean
   }
 
-  /// With its sign.
-  static func difference(_ estimate: Estimate?, _ digits: Int) -> String {
-    guard let estimate else { return "–" }
-    return (estimate.mean >= 0 ? "+" : "") + Self.estimate(estimate, digits)
+  /// With its sign, of so many solves: nothing where one of several says too little, and otherwise with their
+  /// number where it isn't that of all.
+  static func difference(_ estimate: Estimate?, _ digits: Int, of solves: Int) -> String {
+    guard let estimate, estimate.count > 1 || solves == 1 else { return "–" }
+    let text = Self.estimate(estimate, abs(estimate.mean) < 1000 ? digits : 0)
+    return (estimate.mean >= 0 ? "+" : "") + text + (estimate.count < solves ? " (\(estimate.count))" : "")
   }
 
   /// From the least to the greatest.

@@ -16,7 +16,7 @@ struct GlobalMinimum: ParsableCommand {
       """)
 
   @Option(help: "Problems a row.")
-  var problems = 400
+  var problems = 334
   @Option(help: "Seed of the problems and starts.")
   var seed: UInt64 = 0
   @Option(help: "Updates of each flow's training.")
