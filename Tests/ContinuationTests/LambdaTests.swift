@@ -125,7 +125,8 @@ import Testing
     let y = adding(a.apply(point), randomVector(a.outputCount, seed: 5), scaledBy: 0.1)
     return try FreedomProbe(
       problem: try InverseProblem(operators: [a], noise: noise, observations: [y], imageShape: shape),
-      image: 0, linearOperator: a, noise: noise.curvature(y), point: point, sample: sample, limit: 10, seed: 1,
+      image: 0, linearOperator: a, noise: noise.curvature(y), point: point, sample: sample, limit: 10,
+      seed: 1,
       source: UInt64(source))
   }
 
