@@ -74,6 +74,7 @@ struct ImageRun: Sendable {
   var probed: [Double]?
   private var probings = 0
   private var flowIterations = 0
+  private var backOffs = 0
 
   init(
     image: Int, source: UInt64, start: [Double], path: any SolutionPath, settings: PathSettings,
@@ -171,7 +172,7 @@ struct ImageRun: Sendable {
     switch asked {
     case .start:
       guard let found else {
-        stop = .noFiniteStart
+        if backOff() { pending = .start(point) } else { stop = .noFiniteStart }
         return
       }
       sample = found
@@ -208,6 +209,15 @@ struct ImageRun: Sendable {
       }
     case .correct, .curvature, .none: break
     }
+  }
+
+  /// Latents so large that G overflows are drawn towards 0, where it doesn't, and at last there.
+  private mutating func backOff() -> Bool {
+    guard objective.latentCoordinates, point.contains(where: { $0 != 0 }) else { return false }
+    backOffs += 1
+    let factor = backOffs > 3 || evaluations + 1 >= limit ? 0 : 0.25
+    point = objective.representable(point.map { factor * $0 })
+    return true
   }
 
   /// The answer to a request for curvature.

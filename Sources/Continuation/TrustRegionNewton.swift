@@ -26,6 +26,9 @@ public struct TrustRegionNewton: Corrector {
   private var stage = Stage.step
   private var search = SteihaugSearch(gradient: [], preconditioned: [])
   private var count = 0
+  /// Trials of this step that didn't lower the objective, and whether it goes along the gradient alone.
+  private var failures = 0
+  private var isGradientStep = false
 
   public init(products: Int = 12) { self.products = products }
 
@@ -52,6 +55,8 @@ public struct TrustRegionNewton: Corrector {
     search = SteihaugSearch(gradient: gradient, preconditioned: curvature?.solve(gradient) ?? gradient)
     stage = .product(ahead: nil)
     count = 0
+    failures = 0
+    isGradientStep = false
   }
 
   private var difference: CentralDifference {
@@ -97,6 +102,7 @@ public struct TrustRegionNewton: Corrector {
       let edge = 0.2 * (radius ?? search.residualSquare.squareRoot())
       radius = edge
       search.goToEdge(edge)
+      isGradientStep = true
     }
     stage = .step
     return .searching
@@ -110,11 +116,20 @@ public struct TrustRegionNewton: Corrector {
     let slack = sample.rounding(weights, resolution: resolution)
     let promised = search.decrease
     guard let outcome, outcome.value(weights) < value else {
-      radius = 0.25 * length
-      if promised <= slack { return .stuck(.resolution) }
+      let edge = 0.25 * length
+      radius = edge
+      failures += 1
+      // A way that was found by bad products is no descent however short, and its promise says nothing.
+      if promised <= slack, failures == 1 || isGradientStep { return .stuck(.resolution) }
       guard length > 1e-12 * (1 + search.firstLength) else { return .stuck(.lineSearch) }
-      // The same products serve for a shorter step along the way that was found.
-      search.shorten(0.25)
+      if failures == 3, !isGradientStep {
+        isGradientStep = true
+        search = SteihaugSearch(gradient: gradient, preconditioned: curvature?.solve(gradient) ?? gradient)
+        search.goToEdge(edge)
+      } else {
+        // The same products serve for a shorter step along the way that was found.
+        search.shorten(0.25)
+      }
       return .searching
     }
     let ratio = (value - outcome.value(weights)) / promised

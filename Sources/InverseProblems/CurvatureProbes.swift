@@ -14,7 +14,7 @@ public struct CurvatureProbes: Sendable, Hashable {
   public var after: [Int]
   public var seed: UInt64
 
-  public init(count: Int = 4, after: [Int] = [10], seed: UInt64 = 0) {
+  public init(count: Int = 4, after: [Int] = [10, 30], seed: UInt64 = 0) {
     self.count = count
     self.after = after
     self.seed = seed

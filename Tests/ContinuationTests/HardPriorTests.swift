@@ -116,6 +116,22 @@ import Testing
     #expect(result.objective! <= first.objective)
   }
 
+  /// Latents that are finite while their image isn't: the start is drawn back to where it is.
+  @Test(arguments: [1, 2, 50]) func latentStartsThatOverflow(budget: Int) throws {
+    let prior = WarpedGaussian<Float>.random(imageShape: shape, warp: 0.9, seed: 4)
+    let problem = try problem([0.1, 0.2, 0.3, 0.4])
+    let objective = try LatentObjective(problem: problem, prior: prior, gaussian: nil)
+    for size in [1e20, 1e30, 3e38] {
+      let start = [size, -size, size, size]
+      var settings = PathSettings(maximumEvaluations: budget)
+      settings.corrector = AdamDescent()
+      let (_, outcomes) = try solve(
+        objective, from: [start], path: FixedWeights(ObjectiveWeights(lambda: 1)), settings)
+      let sample = try #require(outcomes[0].sample, "\(size)")
+      #expect(sample.value(outcomes[0].weights).isFinite && outcomes[0].evaluations <= max(budget, 2) + 1)
+    }
+  }
+
   @Test func optionsAreChecked() throws {
     func fails(_ change: (inout ReconstructionOptions) -> Void) throws {
       var options = ReconstructionOptions()

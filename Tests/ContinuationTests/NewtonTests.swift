@@ -5,6 +5,12 @@ import Testing
 
 @testable import AIPOContinuation
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
 /// Conjugate gradients in a trust region, and curves through (λ, t).
 @Suite struct NewtonTests {
   private func matrix(_ d: Int, seed: UInt64, shift: Double) throws -> Matrix {
@@ -77,6 +83,30 @@ import Testing
       #expect(distance(result.image.elements, results[0].image.elements) < 1e-5)
     }
     #expect(results[2].iterations < results[0].iterations)
+  }
+
+  /// Ripples that no value shows, but products of the Hessian do, as kinks in a net do: the way that such products
+  /// find may be no descent at all, which isn't the end of the descent.
+  @Test func ripplesAreNoConvergence() throws {
+    let shape = ImageShape(height: 4, width: 4, channels: 1)
+    let ripple = 1e-6
+    let prior = FunctionPrior<Double>(imageShape: shape) { x in
+      let value = x.reduce(0.0) { $0 + 2 * $1 * $1 + 0.2 * ripple * cos($1 / ripple) }
+      return (-value, x.map { 0.2 * sin($0 / ripple) - 4 * $0 })
+    }
+    let y = randomVector(16, seed: 21)
+    let problem = try InverseProblem(
+      operators: [IdentityOperator(count: 16)], noise: try GaussianNoise(sigma: 0.5), observations: [y],
+      imageShape: shape)
+    var options = ReconstructionOptions()
+    options.method = .fixed
+    options.lambda = .value(1)
+    options.start = .random
+    options.isotropicCurvature = 40
+    options.corrector = TrustRegionNewton()
+    let result = try Reconstructor(problem: problem, prior: prior, gaussian: nil, options: options).run()[0]
+    // (x − y)·4 + 4x = 0, but for the ripples.
+    #expect(distance(result.image.elements, y.map { $0 / 2 }) < 0.3, "\(result.reason)")
   }
 
   @Test func curvesMeetTheirCorners() {
