@@ -37,7 +37,10 @@ extension ImageRun {
     let freedom = probe.degreesOfFreedom(at: point)
     leave(probe)
     guard let sample else { return }
-    trials.append(LambdaTrial(lambda: weights.lambda, recon: sample.recon, degreesOfFreedom: freedom))
+    trials.append(
+      LambdaTrial(
+        lambda: weights.lambda, recon: sample.recon, degreesOfFreedom: freedom,
+        measurements: chooser.linearOperator.outputCount))
     tried.append((point, sample))
     report(.lambda)
     let isSpent = evaluations + 3 * chooser.rule.probeEvaluations > limit

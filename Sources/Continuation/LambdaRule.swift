@@ -11,11 +11,14 @@ public struct LambdaTrial: Sendable {
   public let recon: Double
   /// Estimate of the degrees of freedom, by one random probe that is the same for every λ.
   public let degreesOfFreedom: Double
+  /// m.
+  public let measurements: Int
 
-  public init(lambda: Double, recon: Double, degreesOfFreedom: Double) {
+  public init(lambda: Double, recon: Double, degreesOfFreedom: Double, measurements: Int = 0) {
     self.lambda = lambda
     self.recon = recon
     self.degreesOfFreedom = degreesOfFreedom
+    self.measurements = measurements
   }
 
   /// `L_recon + df`, which estimates the data term that new measurements of the same image would have. For
@@ -45,37 +48,51 @@ public protocol LambdaRule: Sendable {
 /// rungs the minimum is that of a parabola in log λ.
 ///
 /// All trials share one probe, so the noise of the estimate and of L_recon largely cancels between them, which
-/// a comparison of the residual with σ²(m − df) at one λ doesn't allow.
+/// a comparison of the residual with σ²(m − df) at one λ doesn't allow. What is left of it is larger than what tells
+/// one image's best λ from another's, so the risk is raised by `pull·m·ln²(λ/usual)`.
 public struct RiskRule: LambdaRule {
   public let ladder: [Double]
   public let start: Int
   public let probeEvaluations: Int
+  /// The λ that is best for most images, and how many nats a measurement hold the choice near it.
+  public let usual: Double
+  public let pull: Double
   public var first: Double { ladder[start] }
 
   /// `ladder`: decreasing values of (0, 1]; `start`: the place of the first in it.
-  public init(ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], start: Int = 2, probeEvaluations: Int = 16) {
+  public init(
+    ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], start: Int = 2, probeEvaluations: Int = 16,
+    usual: Double = 0.4, pull: Double = 0.025
+  ) {
     precondition(ladder.indices.contains(start) && ladder.allSatisfy { $0 > 0 && $0.isFinite })
     precondition(zip(ladder, ladder.dropFirst()).allSatisfy { $0 > $1 })
     self.ladder = ladder
     self.start = start
     self.probeEvaluations = probeEvaluations
+    self.usual = usual
+    self.pull = pull
+  }
+
+  private func cost(_ trial: LambdaTrial) -> Double {
+    let distance = log(trial.lambda / usual)
+    return trial.risk + pull * Double(trial.measurements) * distance * distance
   }
 
   public func decide(_ trials: [LambdaTrial]) -> LambdaDecision {
     let sorted = trials.sorted { $0.lambda > $1.lambda }
-    let best = sorted.indices.min { sorted[$0].risk < sorted[$1].risk }!
+    let best = sorted.indices.min { cost(sorted[$0]) < cost(sorted[$1]) }!
     guard let rung = ladder.firstIndex(of: sorted[best].lambda) else { return .settle(sorted[best].lambda) }
     // The best rung's neighbours, the smaller λ first.
     if best == sorted.count - 1, rung + 1 < ladder.count { return .attempt(ladder[rung + 1]) }
     if best == 0, rung > 0 { return .attempt(ladder[rung - 1]) }
     guard best > 0, best < sorted.count - 1 else { return .settle(sorted[best].lambda) }
-    return .settle(Self.vertex(sorted[best - 1], sorted[best], sorted[best + 1]))
+    return .settle(vertex(sorted[best - 1], sorted[best], sorted[best + 1]))
   }
 
-  /// Where the parabola through three risks over log λ is least, given that the middle one is.
-  private static func vertex(_ a: LambdaTrial, _ b: LambdaTrial, _ c: LambdaTrial) -> Double {
+  /// Where the parabola through three costs over log λ is least, given that the middle one is.
+  private func vertex(_ a: LambdaTrial, _ b: LambdaTrial, _ c: LambdaTrial) -> Double {
     let (u, w) = (log(a.lambda / b.lambda), log(c.lambda / b.lambda))
-    let (p, q) = (a.risk - b.risk, c.risk - b.risk)
+    let (p, q) = (cost(a) - cost(b), cost(c) - cost(b))
     let bend = (p / u - q / w) / (u - w)
     let slope = p / u - bend * u
     guard bend > 0 else { return b.lambda }

@@ -55,6 +55,25 @@ import Testing
     #expect(tried.contains { $0 > best } && tried.contains { $0 < best })
   }
 
+  /// What holds λ near the usual is as a parabola of its own.
+  @Test func aFlatRiskSettlesAtTheUsual() {
+    let rule = RiskRule(usual: 0.4, pull: 0.025)
+    func trials(_ curvature: Double, best: Double) -> [LambdaTrial] {
+      [0.5, 0.35, 0.25].map {
+        LambdaTrial(
+          lambda: $0, recon: curvature * log($0 / best) * log($0 / best), degreesOfFreedom: 0,
+          measurements: 1000)
+      }
+    }
+    guard case .settle(let flat) = rule.decide(trials(0, best: 1)),
+      case .settle(let half) = rule.decide(trials(25, best: 0.36))
+    else {
+      Issue.record("no end")
+      return
+    }
+    #expect((flat - 0.4).magnitude < 1e-12 && (half - (0.4 * 0.36).squareRoot()).magnitude < 1e-12)
+  }
+
   @Test func aVertexStaysBetweenTheRungs() {
     // Nearly a corner at 0.5: the vertex lies between it and the lower neighbour.
     let risks = [0.7: 0.6, 0.5: 0.0, 0.35: 0.001]
