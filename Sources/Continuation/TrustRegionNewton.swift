@@ -136,7 +136,8 @@ public struct TrustRegionNewton: Corrector {
     if ratio < 0.25 {
       radius = 0.25 * length
     } else if ratio > 0.75, search.isAtEdge {
-      radius = 2 * length
+      // Where only the gradient's way was good, the products were at fault and not the region.
+      radius = (isGradientStep ? 128 : 2) * length
     } else if radius == nil {
       radius = length
     }
