@@ -99,13 +99,19 @@ public struct TrustRegionNewton: Corrector {
   /// No density beside the point: go on with the step so far, or with a shorter one along the gradient.
   private mutating func wall() -> CorrectorOutcome {
     if search.stepSquare == 0 {
-      let edge = 0.2 * (radius ?? search.residualSquare.squareRoot())
-      radius = edge
-      search.goToEdge(edge)
-      isGradientStep = true
+      followGradient(by: 0.2 * (radius ?? search.residualSquare.squareRoot()))
+    } else {
+      stage = .step
     }
-    stage = .step
     return .searching
+  }
+
+  /// A step along the preconditioned gradient, without products.
+  private mutating func followGradient(by length: Double? = nil) {
+    isGradientStep = true
+    search = SteihaugSearch(gradient: gradient, preconditioned: curvature?.solve(gradient) ?? gradient)
+    search.goToEdge(length ?? search.firstLength)
+    stage = .step
   }
 
   private mutating func judge(_ trial: [Double], _ outcome: ObjectiveSample?, _ sample: ObjectiveSample)
@@ -116,16 +122,15 @@ public struct TrustRegionNewton: Corrector {
     let slack = sample.rounding(weights, resolution: resolution)
     let promised = search.decrease
     guard let outcome, outcome.value(weights) < value else {
-      let edge = 0.25 * length
-      radius = edge
+      radius = 0.25 * length
       failures += 1
-      // A way that was found by bad products is no descent however short, and its promise says nothing.
-      if promised <= slack, failures == 1 || isGradientStep { return .stuck(.resolution) }
+      let isNothingLeft = promised <= slack
+      // A small region promises little anywhere, and a way found by bad products is no descent however short: only
+      // the gradient's own way tells that nothing is left.
+      if isNothingLeft, isGradientStep || failures == 1 && !search.isAtEdge { return .stuck(.resolution) }
       guard length > 1e-12 * (1 + search.firstLength) else { return .stuck(.lineSearch) }
-      if failures == 3, !isGradientStep {
-        isGradientStep = true
-        search = SteihaugSearch(gradient: gradient, preconditioned: curvature?.solve(gradient) ?? gradient)
-        search.goToEdge(edge)
+      if !isGradientStep, isNothingLeft || failures == 3 {
+        followGradient()
       } else {
         // The same products serve for a shorter step along the way that was found.
         search.shorten(0.25)
@@ -133,15 +138,18 @@ public struct TrustRegionNewton: Corrector {
       return .searching
     }
     let ratio = (value - outcome.value(weights)) / promised
-    if ratio < 0.25 {
+    let isMisled = ratio < 0.1 && !isGradientStep
+    if isGradientStep {
+      radius = nil
+    } else if ratio < 0.25 {
       radius = 0.25 * length
     } else if ratio > 0.75, search.isAtEdge {
-      // Where only the gradient's way was good, the products were at fault and not the region.
-      radius = (isGradientStep ? 128 : 2) * length
+      radius = 2 * length
     } else if radius == nil {
       radius = length
     }
     stand(trial, outcome)
+    if isMisled { followGradient() }
     return .accepted(point: trial, sample: outcome)
   }
 }
