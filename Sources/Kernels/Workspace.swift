@@ -27,7 +27,7 @@ public final class Workspace<Element: KernelScalar>: @unchecked Sendable {
       used = 0
     }
     // Growing chunks, since small ones don't go back to the system when `settle` joins them.
-    chunks.append(try Storage(count: max(rounded, min(capacity, 1 << 18))))
+    chunks.append(try Storage(count: max(rounded, min(capacity, 1 << 16))))
     note(rounded)
     return chunks[chunk].memory[0..<count]
   }
