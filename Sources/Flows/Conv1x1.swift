@@ -35,11 +35,8 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   /// The layer before this one, if it is folded into it.
   private var actnorm: Actnorm<Scalar>?
 
-  /// W, W⁻¹, and lower and upper factor with their diagonals.
   private let matrix: SquareMatrix
   private let inverseMatrix: SquareMatrix
-  private let lowerFactor: SquareMatrix
-  private let upperFactor: SquareMatrix
   /// log|det A|
   private var logAbsDet = 0.0
   /// y = Ax + Ab and x = A⁻¹y − b as convolutions; their adjoints are Aᵀ and A⁻ᵀ.
@@ -51,8 +48,17 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private let scratchMatrix: Storage<Scalar>
   private var sums: GradientSums?
 
+  /// L and U with their diagonals.
+  private struct Triangles {
+    let lower: SquareMatrix
+    let upper: SquareMatrix
+
+    init(channels c: Int) throws { (lower, upper) = (try SquareMatrix(size: c), try SquareMatrix(size: c)) }
+  }
+
   /// What the parameters' gradients are made of.
   private struct GradientSums {
+    let triangles: Triangles
     /// ±Σ yȳᵀ
     let outer: SquareMatrix
     /// ±Σ ȳ and ±Σℓ̄
@@ -61,6 +67,7 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     let products: (SquareMatrix, SquareMatrix)
 
     init(channels c: Int) throws {
+      triangles = try Triangles(channels: c)
       outer = try SquareMatrix(size: c)
       vector = try Storage(count: c + 1)
       products = (try SquareMatrix(size: c), try SquareMatrix(size: c))
@@ -74,7 +81,6 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     multiplyBias = try Storage(count: c)
     divideBias = try Storage(count: c)
     (matrix, inverseMatrix) = (try SquareMatrix(size: c), try SquareMatrix(size: c))
-    (lowerFactor, upperFactor) = (try SquareMatrix(size: c), try SquareMatrix(size: c))
     let factors = { (random: inout Philox) in Factors(rotation: Self.rotation(c, &random), size: c) }
     weight = LayerParameter("weight", shape: [c, c]) { Self.rotation(c, &$0) }
     lower = LayerParameter("lower", shape: [c, c]) { factors(&$0).lower }
@@ -154,17 +160,23 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     divide!.pack(scratchMatrix.memory)
   }
 
-  /// W from its factors.
-  private func multiplyFactors() throws {
+  private func fill(_ triangles: Triangles) {
     for i in 0..<c {
       for j in 0..<c {
-        lowerFactor[i, j] = j < i ? Double(lower.values[i * c + j]) : i == j ? 1 : 0
-        upperFactor[i, j] = j > i ? Double(upper.values[i * c + j]) : 0
+        triangles.lower[i, j] = j < i ? Double(lower.values[i * c + j]) : i == j ? 1 : 0
+        triangles.upper[i, j] = j > i ? Double(upper.values[i * c + j]) : 0
       }
-      upperFactor[i, i] = Double(sign.values[i]) * exp(Double(logScale.values[i]))
+      triangles.upper[i, i] = Double(sign.values[i]) * exp(Double(logScale.values[i]))
     }
+  }
+
+  /// W from its factors.
+  private func multiplyFactors() throws {
+    // Only training needs them again.
+    let triangles = try sums?.triangles ?? Triangles(channels: c)
+    fill(triangles)
     let product = inverseMatrix  // which is computed anew after this
-    product.set(to: .plain(lowerFactor), times: .plain(upperFactor))
+    product.set(to: .plain(triangles.lower), times: .plain(triangles.upper))
     var seen = Set<Int>()
     for i in 0..<c {
       let row = Double(permutation.values[i])
@@ -268,8 +280,12 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   }
 
   func startGradient() throws {
-    let sums = try self.sums ?? GradientSums(channels: c)
-    self.sums = sums
+    if sums == nil {
+      let new = try GradientSums(channels: c)
+      if form == .plu { fill(new.triangles) }
+      sums = new
+    }
+    let sums = sums!
     sums.outer.elements.fill(0)
     sums.vector.memory.fill(0)
   }
@@ -281,6 +297,7 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   func finishGradient() {
     let (outer, vector) = (sums!.outer, sums!.vector.memory)
     let (inputOuter, rest) = sums!.products
+    let triangles = sums!.triangles
     // Weights are [in, out]: `outer` is the transpose of Σ ȳyᵀ.
     inputOuter.set(to: .transposed(outer), times: .transposed(inverseMatrix))
     let fromLogDet = vector[c] * Double(pixels)
@@ -309,14 +326,14 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
         let row = Int(permutation.values[i])
         for j in 0..<c { a[i, j] = inputOuter[row, j] }
       }
-      rest.set(to: .plain(a), times: .transposed(upperFactor))
+      rest.set(to: .plain(a), times: .transposed(triangles.upper))
       for i in 0..<c {
         for j in 0..<i { lower.gradient[i * c + j] += Scalar(rest[i, j]) }
       }
-      rest.set(to: .transposed(lowerFactor), times: .plain(a))
+      rest.set(to: .transposed(triangles.lower), times: .plain(a))
       for i in 0..<c {
         for j in i + 1..<max(c, i + 1) { upper.gradient[i * c + j] += Scalar(rest[i, j]) }
-        logScale.gradient[i] += Scalar(rest[i, i] * upperFactor[i, i] + fromLogDet)
+        logScale.gradient[i] += Scalar(rest[i, i] * triangles.upper[i, i] + fromLogDet)
       }
     }
   }

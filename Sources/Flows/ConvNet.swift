@@ -289,7 +289,8 @@ final class ConvNet<Scalar: KernelScalar> {
     pool: ThreadPool, workspaces: [Workspace<Scalar>]
   ) throws {
     let count = cotangents.images.count
-    try pool.run(stages.reduce(0) { $0 + $1.convolution.gradientParts }) { task, worker in
+    let tasks = stages.reduce(0) { $0 + $1.convolution.gradientParts }
+    func run(_ task: Int, _ worker: Int) throws {
       var (k, part) = (0, task)
       while part >= stages[k].convolution.gradientParts {
         part -= stages[k].convolution.gradientParts
@@ -308,6 +309,11 @@ final class ConvNet<Scalar: KernelScalar> {
             weights: stage.weight.gradient, bias: stage.bias.gradient, scratch: scratch)
         }
       }
+    }
+    if count * height * stages.reduce(0, { $0 + $1.work }) < 2 * RowRunner.least {
+      for task in 0..<tasks { try run(task, 0) }
+    } else {
+      try pool.run(tasks, run)
     }
   }
 }
