@@ -93,7 +93,8 @@ enum ReportStyle {
       .panel h3{font-size:1.12rem;margin:0}
       .study{font-size:.8rem;margin-top:1.1rem}
       .study th,.study td{padding:.26rem 0 .26rem .85rem;white-space:nowrap}
-      .study tbody th{white-space:normal;min-width:5.5rem}
+      .study tbody th{white-space:normal;min-width:9rem}
+      main:has(.study){max-width:80rem}
       .study tr>:first-child{padding-left:0}
       .charts.wide{grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr))}
       .charts.wide svg{max-width:36rem}
