@@ -39,6 +39,8 @@ final class ByteStream {
       case .gzip(let file, let inflater): chunk = try inflater.next(wanted, from: file)
       }
       if chunk.isEmpty { break }
+      // A growing array moves to one of twice its size.
+      try MemoryLimit.require(2 * result.count, for: path)
       result += chunk
     }
     return result

@@ -119,6 +119,8 @@ public struct ImageSet: Sendable {
           path: path, what: "image index", found: "\(index)", expected: count == 1 ? "0" : "0 to \(count - 1)"
         )
       }
+      // Those of an array all have one.
+      if common != nil, case .array = storage { continue }
       let stored = shape(of: index)
       guard let shape = transform.shape(of: stored) else {
         throw .malformed(
@@ -158,6 +160,7 @@ public struct ImageSet: Sendable {
     _ indices: some Collection<Int>, transform: ImageTransform = .identity
   ) throws(FileError) -> [UInt8] {
     let shape = try shape(of: indices, transform: transform)
+    try MemoryLimit.require(indices.count * shape.count, for: path)
     var result = [UInt8]()
     result.reserveCapacity(indices.count * shape.count)
     for index in indices {

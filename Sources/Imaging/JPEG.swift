@@ -15,6 +15,7 @@ enum JPEG {
       let shape = try header(decoder, bytes, path: path)
       // At least one bit for each block of 64 samples, chroma halved both ways.
       try ImageLimits.check(pixelBytes: shape.count, fileBytes: bytes.count, ratio: 2048, path: path)
+      try MemoryLimit.require(shape.count, for: path)
       var pixels = [UInt8](repeating: 0, count: shape.count)
       let status = tjDecompress2(
         decoder, bytes, UInt(bytes.count), &pixels, Int32(shape.width), 0, Int32(shape.height),

@@ -43,6 +43,7 @@ enum PNG {
     // palette's 24 (with alpha 32).
     try ImageLimits.check(
       pixelBytes: header.shape.height * rowBytes, fileBytes: bytes.count, ratio: 1032 * 32, path: path)
+    try MemoryLimit.require(header.shape.height * rowBytes, for: path)
     if header.isEightBit {
       var values = [UInt8](repeating: 0, count: header.shape.height * rowBytes)
       try fill(&values, bytes, rowBytes: rowBytes, path: path)

@@ -125,6 +125,7 @@ public final class ZipArchive {
         throw source.malformed(
           "zip entry \"\(entry.name)\"", "more than its \(entry.size) bytes", "the size in the directory")
       }
+      try MemoryLimit.require(2 * result.count, for: source.path)
       result += piece[..<made]
     }
     guard status == Z_STREAM_END, result.count == entry.size, position == packed.count else {

@@ -70,6 +70,7 @@ public struct ByteSource: Sendable {
     guard range.lowerBound >= 0, range.upperBound <= self.count else {
       throw malformed("file", "\(self.count) bytes", "at least \(range.upperBound) (truncated?)")
     }
+    try MemoryLimit.require(range.count, for: path)
     var failure: FileError?
     let result = [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
       do throws(FileError) {

@@ -68,7 +68,10 @@ public final class InputFile: Sendable {
   /// The whole of a file, pipe or device of at most `limit` bytes; `malformed` where it is larger.
   public static func bytes(path: String, limit: Int) throws(FileError) -> [UInt8] {
     let file = try InputFile(path: path)
-    if let size = file.byteCount, size > limit { throw file.tooLarge("\(size) bytes", limit: limit) }
+    if let size = file.byteCount {
+      if size > limit { throw file.tooLarge("\(size) bytes", limit: limit) }
+      try MemoryLimit.require(size, for: path)
+    }
     var result = [UInt8]()
     var chunk = [UInt8](repeating: 0, count: min(max(file.byteCount ?? 0, 1 << 12) + 1, 1 << 24))
     while true {
@@ -76,6 +79,8 @@ public final class InputFile: Sendable {
         try file.read(into: UnsafeMutableRawBufferPointer(buffer))
       }
       if count > limit - result.count { throw file.tooLarge("more", limit: limit) }
+      // A growing array moves to one of twice its size.
+      try MemoryLimit.require(2 * result.count, for: path)
       if result.isEmpty, count < chunk.count {
         chunk.removeLast(chunk.count - count)
         return chunk

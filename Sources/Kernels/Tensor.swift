@@ -28,26 +28,45 @@ final class TensorStorage<Element: KernelScalar>: @unchecked Sendable {
   /// Zero-filled. A large array comes from the system and goes back to it at once; its pages take memory from when they
   /// are written.
   init(count: Int) throws(TensorError) {
-    let (bytes, overflow) = max(count, 1).multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
-    guard !overflow, bytes <= Int.max - 64 else { throw .outOfMemory(bytes: Int.max) }
-    var raw: UnsafeMutableRawPointer?
+    let bytes = try Self.bytes(count)
     if bytes >= Self.large {
-      raw = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-      if raw == MAP_FAILED { raw = nil }
-      mapped = bytes
-    } else {
-      if posix_memalign(&raw, 64, (bytes + 63) / 64 * 64) == 0, let raw { memset(raw, 0, bytes) }
-      mapped = 0
+      guard MemoryLimit.take(bytes) else { throw .outOfMemory(bytes: bytes) }
     }
-    guard let raw else { throw .outOfMemory(bytes: bytes) }
+    guard let raw = Self.allocate(bytes) else {
+      if bytes >= Self.large { MemoryLimit.give(bytes) }
+      throw .outOfMemory(bytes: bytes)
+    }
     base = raw.bindMemory(to: Element.self, capacity: max(count, 1))
     self.count = count
+    mapped = bytes >= Self.large ? bytes : 0
   }
 
-  private static var large: Int { 1 << 18 }
+  private static func bytes(_ count: Int) throws(TensorError) -> Int {
+    let (bytes, overflow) = max(count, 1).multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
+    guard !overflow, bytes <= Int.max - 64 else { throw .outOfMemory(bytes: Int.max) }
+    return bytes
+  }
+
+  private static func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? {
+    var raw: UnsafeMutableRawPointer?
+    if bytes >= large {
+      raw = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+      return raw == MAP_FAILED ? nil : raw
+    }
+    guard posix_memalign(&raw, 64, (bytes + 63) / 64 * 64) == 0, let raw else { return nil }
+    memset(raw, 0, bytes)
+    return raw
+  }
+
+  private static var large: Int { MemoryLimit.small }
 
   deinit {
-    if mapped > 0 { munmap(base, mapped) } else { free(base) }
+    if mapped > 0 {
+      munmap(base, mapped)
+      MemoryLimit.give(mapped)
+    } else {
+      free(base)
+    }
   }
 }
 

@@ -20,6 +20,12 @@ struct CommonOptions: ParsableArguments {
   var threads: Int?
 
   @Option(
+    help: ArgumentHelp(
+      "Memory that arrays may take, as 4G or 512M; what needs more is an error. (default: the machine's, or the "
+        + "control group's)", valueName: "size"))
+  var memory: MemorySize?
+
+  @Option(
     name: .customLong("precision"),
     help: ArgumentHelp("Element type; sums are always in float64. (default: float32)", valueName: "type"))
   var givenPrecision: Precision?

@@ -30,8 +30,8 @@ struct Prior<Scalar: KernelScalar> {
   var dequantization: Dequantization { model.dequantization }
 
   init(options: ModelOptions, common: CommonOptions) throws {
+    try WorkingMemory.require(common)
     (model, source) = try ModelSource.load(try options.path())
-    try WorkingMemory.require(threads: common.threadCount)
     flow = try model.makeFlow(threads: common.threadCount)
     common.remark("model \(source.path), \(shape), \(flow.parameterCount) parameters")
   }

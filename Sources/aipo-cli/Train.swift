@@ -90,7 +90,7 @@ struct Train: Verb {
     let folder = try RunFolder(
       path: out ?? "", file: "log.jsonl", remedy: "name another or go on with --resume",
       isOwn: { _ in resume })
-    try WorkingMemory.require(threads: common.threadCount)
+    try WorkingMemory.require(common)
     Interrupt.install()
     let data = try images(config.data.images, config, what: "--data")
     let test = config.data.test.isEmpty ? nil : try images(config.data.test, config, what: "--test")

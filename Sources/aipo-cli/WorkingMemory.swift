@@ -1,4 +1,5 @@
 import AIPO
+import ArgumentParser
 
 #if canImport(Glibc)
   import Glibc
@@ -6,14 +7,17 @@ import AIPO
   import Darwin
 #endif
 
-/// Whether the process may have the memory that OpenBLAS takes at its first products: without it, OpenBLAS asks
-/// again for ever instead of failing.
+/// What the process may take: the limit of `--memory` or the system's, and the address space that OpenBLAS takes at
+/// its first products; without it, OpenBLAS asks again for ever instead of failing.
 enum WorkingMemory {
   /// Bytes of address space that OpenBLAS takes a thread, rounded up.
   private static let blasBuffer = 129 << 20
 
-  /// Throws where a limit (as by `ulimit -v`) keeps the buffers of this many threads from being had.
-  static func require(threads: Int) throws(CommandFailure) {
+  /// Sets the limit on arrays, and throws where a limit (as by `ulimit -v`) keeps the buffers of this many threads from
+  /// being had.
+  static func require(_ common: CommonOptions, threads: Int? = nil) throws(CommandFailure) {
+    MemoryLimit.bytes = common.memory?.bytes ?? MemoryLimit.ofSystem
+    let threads = threads ?? common.threadCount
     let bytes = min(threads, ThreadPool.availableCores) * blasBuffer
     let buffer = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, -1, 0)
     guard let buffer, buffer != MAP_FAILED else {
@@ -23,5 +27,22 @@ enum WorkingMemory {
           + "the limit (ulimit -v) or take fewer --threads")
     }
     munmap(buffer, bytes)
+    MemoryLimit.headroom = (256 << 20) + bytes
+  }
+}
+
+/// An amount of memory as a flag gives it: `512M`, `4G`, `1.5G`, or bytes.
+struct MemorySize: ExpressibleByArgument, Hashable {
+  let bytes: Int
+
+  init?(argument: String) {
+    let units: [Character: Double] = ["K": 0x1p10, "M": 0x1p20, "G": 0x1p30, "T": 0x1p40]
+    let unit = argument.last.flatMap { units[Character($0.uppercased())] }
+    guard let value = Double(unit == nil ? argument : String(argument.dropLast())), value > 0 else {
+      return nil
+    }
+    let bytes = value * (unit ?? 1)
+    guard bytes >= 1, bytes < 0x1p62 else { return nil }
+    self.bytes = Int(bytes)
   }
 }

@@ -64,7 +64,7 @@ struct BenchFlow: Verb {
   private var shape: ImageShape { ImageShape(height: size, width: size, channels: channels) }
 
   func perform() throws -> ExitStatus {
-    try WorkingMemory.require(threads: common.threadCount)
+    try WorkingMemory.require(common)
     Interrupt.install()
     return switch common.precision {
     case .float32: try measure(Float.self)

@@ -37,7 +37,7 @@ struct BenchKernels: Verb {
   }
 
   func perform() throws -> ExitStatus {
-    try WorkingMemory.require(threads: 1)
+    try WorkingMemory.require(common, threads: 1)
     Interrupt.install()
     return switch common.precision {
     case .float32: try measure(Float.self)

@@ -21,8 +21,8 @@ struct StudyReader {
 
   /// Options of `reconstruct` that a study sets itself or that change no result.
   private static let reserved: Set<String> = [
-    "out", "report", "sheet", "trace", "save-observation", "json", "quiet", "verbose", "threads", "help",
-    "version",
+    "out", "report", "sheet", "trace", "save-observation", "json", "quiet", "verbose", "threads", "memory",
+    "help", "version",
   ]
 
   /// An option with the values it takes, and where they stand.

@@ -1,0 +1,126 @@
+import Synchronization
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// How much memory arrays may take. What would be more is refused before it is allocated: the system would end the
+/// process for it, now or when the memory is written to.
+public enum MemoryLimit {
+  private static let limit = Atomic<Int>(.max)
+  private static let reserve = Atomic<Int>(256 << 20)
+  private static let held = Atomic<Int>(0)
+
+  /// Bytes that all arrays together may take; at first there is no limit.
+  public static var bytes: Int {
+    get { limit.load(ordering: .relaxed) }
+    set { limit.store(newValue, ordering: .relaxed) }
+  }
+
+  /// Bytes of address space that arrays leave to everything else where the process has a limit on it (`ulimit -v`);
+  /// 256 MiB at first.
+  public static var headroom: Int {
+    get { reserve.load(ordering: .relaxed) }
+    set { reserve.store(newValue, ordering: .relaxed) }
+  }
+
+  /// Bytes of the machine's memory, or fewer where a control group of the process allows fewer.
+  public static var ofSystem: Int {
+    let pages = sysconf(Int32(_SC_PHYS_PAGES)).multipliedReportingOverflow(by: sysconf(Int32(_SC_PAGESIZE)))
+    let machine = pages.overflow || pages.partialValue <= 0 ? Int.max : pages.partialValue
+    #if os(Linux)
+      return ControlGroup.memoryLimits().reduce(machine, min)
+    #else
+      return machine
+    #endif
+  }
+
+  /// Whether so many bytes more may be allocated.
+  public static func allows(_ count: Int) -> Bool {
+    let (sum, overflow) = held.load(ordering: .relaxed).addingReportingOverflow(count)
+    return !overflow && sum <= bytes && hasAddressSpace(count)
+  }
+
+  /// Throws where a file's content would take more memory than there is.
+  public static func require(_ count: Int, for path: String) throws(FileError) {
+    guard count < small || allows(count) else {
+      throw .missing(path: path, reason: "not enough memory for an array of \(count) bytes")
+    }
+  }
+
+  /// What needs no question.
+  static let small = 1 << 18
+
+  /// Counts an array that is about to be allocated; false where it may not be.
+  static func take(_ count: Int) -> Bool {
+    let (sum, overflow) = held.add(count, ordering: .relaxed).oldValue.addingReportingOverflow(count)
+    guard !overflow, sum <= bytes, hasAddressSpace(count) else {
+      give(count)
+      return false
+    }
+    return true
+  }
+
+  /// Counts an array that is gone.
+  static func give(_ count: Int) { held.subtract(count, ordering: .relaxed) }
+
+  private static let isAddressSpaceLimited: Bool = {
+    var limit = rlimit()
+    #if canImport(Glibc)
+      guard getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) == 0 else { return false }
+    #else
+      guard getrlimit(RLIMIT_AS, &limit) == 0 else { return false }
+    #endif
+    return limit.rlim_cur < UInt64(Int64.max)
+  }()
+
+  private static func hasAddressSpace(_ count: Int) -> Bool {
+    guard isAddressSpaceLimited else { return true }
+    let (bytes, overflow) = count.addingReportingOverflow(headroom)
+    guard !overflow else { return false }
+    let place = mmap(nil, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, -1, 0)
+    guard let place, place != MAP_FAILED else { return false }
+    munmap(place, bytes)
+    return true
+  }
+}
+
+#if os(Linux)
+  /// The control group that the process runs in, and those around it.
+  private enum ControlGroup {
+    /// Their limits on memory, in bytes, of version 2 or 1.
+    static func memoryLimits() -> [Int] {
+      guard let text = text("/proc/self/cgroup") else { return [] }
+      var limits: [Int] = []
+      for line in text.split(separator: "\n") {
+        // number:controllers:path
+        let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+        guard fields.count == 3 else { continue }
+        let root: String
+        let file: String
+        switch fields[1] {
+        case "": (root, file) = ("/sys/fs/cgroup", "memory.max")
+        case "memory": (root, file) = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        default: continue
+        }
+        var folder = String(fields[2])
+        while true {
+          if let found = Self.text("\(root)\(folder)/\(file)")?.split(separator: "\n").first,
+            let limit = Int(found)
+          {
+            limits.append(limit)
+          }
+          guard let slash = folder.lastIndex(of: "/") else { break }
+          folder = String(folder[..<slash])
+        }
+      }
+      return limits
+    }
+
+    private static func text(_ path: String) -> String? {
+      (try? InputFile.bytes(path: path, limit: 1 << 16)).map { String(decoding: $0, as: UTF8.self) }
+    }
+  }
+#endif
