@@ -1,3 +1,5 @@
+import Synchronization
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Darwin)
@@ -21,6 +23,8 @@ public final class AtomicFile {
   private let temporary: String
   private var descriptor: Int32
   private static let prefix = ".aipo-partial-"
+  /// Temporary files of this process that exist.
+  private static let unfinished = Mutex<Set<String>>([])
 
   /// Creates the temporary file. Throws `unwritable`.
   public init(path: String) throws(FileError) {
@@ -41,6 +45,7 @@ public final class AtomicFile {
     self.target = target
     self.temporary = temporary
     self.descriptor = descriptor
+    Self.unfinished.withLock { _ = $0.insert(temporary) }
   }
 
   deinit { discard() }
@@ -80,6 +85,7 @@ public final class AtomicFile {
     guard fsync(descriptor) == 0 || errno == EINVAL else { throw failure(errno) }
     let closed = close(descriptor)
     descriptor = -1
+    defer { Self.unfinished.withLock { _ = $0.remove(temporary) } }
     guard closed == 0 || errno == EINTR, rename(temporary, target) == 0 else {
       let code = errno
       unlink(temporary)
@@ -100,6 +106,13 @@ public final class AtomicFile {
     close(descriptor)
     descriptor = -1
     unlink(temporary)
+    Self.unfinished.withLock { _ = $0.remove(temporary) }
+  }
+
+  /// Removes the temporary files of all objects, from any thread, for a process that ends without giving them up.
+  /// What they still write is lost.
+  public static func discardAll() {
+    unfinished.withLock { for temporary in $0 { unlink(temporary) } }
   }
 
   /// Writes a whole file at once.

@@ -62,7 +62,8 @@ struct Import: Verb {
 
   func perform() throws -> ExitStatus {
     try OutputPath.checkWritable([out])
-    try WorkingMemory.require(threads: common.threadCount)
+    Interrupt.install()
+    try WorkingMemory.require(common)
     let data: ((Bool) throws -> TrainingImages)? = images.map { path in
       { areVectors in try trainingImages(path, areVectors: areVectors) }
     }
@@ -72,7 +73,7 @@ struct Import: Verb {
     var model = result.model
     try model.save(path: out.path)
     try report(result, model)
-    return .done
+    return Interrupt.status ?? .done
   }
 
   /// As many as help to settle options and to fit a covariance.

@@ -1,3 +1,4 @@
+import AIPO
 import Synchronization
 
 #if canImport(Glibc)
@@ -10,7 +11,7 @@ import Synchronization
 ///
 /// The handler does what a signal handler may: it stores the signal's number and writes a byte to a pipe.
 /// A watching thread reads the pipe and, when the work hasn't come to its next look at the flag within the
-/// grace given, keeps what is finished and ends the process itself. A second signal ends it at once.
+/// grace, keeps what is finished and ends the process itself. A second signal ends it at once.
 enum Interrupt {
   private static let received = Atomic<Int32>(0)
   private static let pipeEnd = Atomic<Int32>(-1)
@@ -34,15 +35,18 @@ enum Interrupt {
     overdue.withLock { $0 = keepFinished }
   }
 
-  /// Installs the handlers; `grace` is the seconds that the work has to end by itself after a signal.
-  static func install(grace: Double = 0.7) {
+  /// Milliseconds that the work has to end by itself after a signal.
+  private static let grace: Int32 = 500
+
+  /// Installs the handlers.
+  static func install() {
     var ends: [Int32] = [0, 0]
     guard pipe(&ends) == 0 else { return }
     let reading = ends[0]
     _ = fcntl(ends[0], F_SETFD, FD_CLOEXEC)
     _ = fcntl(ends[1], F_SETFD, FD_CLOEXEC)
     pipeEnd.store(ends[1], ordering: .relaxed)
-    let watcher = Watcher(reading: reading, grace: grace)
+    let watcher = Watcher(reading: reading)
     guard watcher.start() else { return }
 
     var action = sigaction()
@@ -74,12 +78,8 @@ enum Interrupt {
   /// Waits for the first signal, then for the grace or a second one, and ends the process.
   private final class Watcher: Sendable {
     let reading: Int32
-    let grace: Double
 
-    init(reading: Int32, grace: Double) {
-      self.reading = reading
-      self.grace = grace
-    }
+    init(reading: Int32) { self.reading = reading }
 
     func start() -> Bool {
       let argument = Unmanaged.passRetained(self).toOpaque()
@@ -108,8 +108,9 @@ enum Interrupt {
       var byte: UInt8 = 0
       while read(reading, &byte, 1) < 0 && errno == EINTR {}
       var waiting = pollfd(fd: reading, events: Int16(POLLIN), revents: 0)
-      let second = poll(&waiting, 1, Int32(grace * 1000)) > 0
+      let second = poll(&waiting, 1, Interrupt.grace) > 0
       if !second { Interrupt.overdue.withLock { $0 }?() }
+      AtomicFile.discardAll()
       _exit((Interrupt.status ?? .interrupted).rawValue)
     }
   }

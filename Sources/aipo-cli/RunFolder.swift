@@ -42,6 +42,9 @@ final class RunFolder {
 
   /// Takes back what was made where a run failed before its first checkpoint had anything to keep.
   func removeIfUntouched() {
+    // It may have failed because the folder is another run's.
+    guard let lock = try? FolderLock(folder: path) else { return }
+    defer { withExtendedLifetime(lock) {} }
     guard let content = try? Self.content(path), content.allSatisfy({ $0 == "log.jsonl" }) else { return }
     var status = stat()
     guard stat(path + "/log.jsonl", &status) != 0 || status.st_size == 0 else { return }

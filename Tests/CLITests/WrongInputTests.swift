@@ -301,6 +301,10 @@ final class SmallDisk {
     try? FileManager.default.removeItem(atPath: path)
   }
 
+  func makeReadOnly() throws {
+    guard Self.run("mount", ["-o", "remount,ro", path]) else { throw CocoaError(.fileWriteUnknown) }
+  }
+
   private static func run(_ program: String, _ arguments: [String]) -> Bool {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")

@@ -69,8 +69,8 @@ struct Study: Verb {
     ).plan()
     let runFolder = try StudyFolder.check(out)
     let models = try StudyModels(plan.cells, common: common)
-    // The solver looks up between evaluations, and writing what is there takes a moment.
-    Interrupt.install(grace: 20)
+    // What is solved is kept as it comes, so that nothing need be waited for.
+    Interrupt.install()
     let runner = StudyRunner(plan: plan, models: models, common: common)
     let sizes = try runner.sizes()
     if let interrupted = Interrupt.status { return interrupted }
