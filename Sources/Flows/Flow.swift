@@ -67,6 +67,13 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     spec: FlowSpec, imageShape: ImageShape, tensors: [NamedTensor],
     pool: ThreadPool = ThreadPool(threads: ThreadPool.availableCores)
   ) throws {
+    // Before anything is allocated on a spec's word.
+    let (found, least) = (
+      tensors.reduce(0) { $0 + $1.count }, try spec.weights(for: imageShape).reduce(0) { $0 + $1.count }
+    )
+    guard least <= found else {
+      throw FlowError.shapeMismatch(what: "all tensors together", found: [found], expected: [least])
+    }
     try self.init(
       layers: Self.layers(of: spec, imageShape), imageShape: imageShape, base: spec.base,
       start: .tensors(tensors),

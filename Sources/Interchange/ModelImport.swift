@@ -34,8 +34,19 @@ public struct ModelImport {
     images: ((_ areVectors: Bool) throws -> TrainingImages)? = nil, seed: UInt64 = 0,
     threads: Int = ThreadPool.availableCores
   ) throws {
+    try self.init(
+      ByteSource(path: path, limit: StateDict.sizeLimit), dialect: dialect, options: options, images: images,
+      seed: seed, threads: threads)
+  }
+
+  /// The same, of bytes from elsewhere.
+  public init(
+    _ source: ByteSource, dialect: Dialect? = nil, options: [String: String] = [:],
+    images: ((_ areVectors: Bool) throws -> TrainingImages)? = nil, seed: UInt64 = 0,
+    threads: Int = ThreadPool.availableCores
+  ) throws {
     let given = try ImportOptions(options)
-    let dict = try StateDict(path: path, key: given[.stateDict])
+    let dict = try StateDict(source, key: given[.stateDict])
     guard let dialect = dialect ?? Dialect.of(dict) else {
       throw dict.source.malformed(
         "checkpoint", "of no known dialect (its first tensor is \(dict.names.first ?? "missing"))",

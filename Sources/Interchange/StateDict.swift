@@ -23,9 +23,9 @@ final class StateDict {
   /// The largest file that is read, and the most bytes that all tensors together may have.
   static let sizeLimit = 4 << 30
 
-  /// Opens a file and tells its kind by content. `key` is the path of the state dict in it, where there are several.
-  init(path: String, key: String? = nil) throws(FileError) {
-    source = try ByteSource(path: path, limit: Self.sizeLimit)
+  /// Tells a file's kind by its content. `key` is the path of the state dict in it, where there are several.
+  init(_ source: ByteSource, key: String? = nil) throws(FileError) {
+    self.source = source
     let beginning = try source.bytes(0..<min(16, source.count))
     if ZipArchive.isZip(beginning) {
       try addTorch(.zip(source), key: key)
@@ -69,18 +69,23 @@ final class StateDict {
       }
       // Views of one storage can claim more than the file holds; a little sharing is all that occurs.
       total += tensor.count * tensor.storage.element.size
-      guard total <= 4 * source.count else {
-        throw source.malformed(
-          "tensors", "\(total) bytes or more", "at most four times the file's \(source.count)")
-      }
+      try requireLikely(total, "tensors")
       tensors.append((name, tensor))
       isDouble = isDouble || tensor.storage.element == .float64
     }
     // A legacy stream may hold storages of other dictionaries in the file as well.
     for (key, reference) in object.allStorages() where references[key] == nil { references[key] = reference }
     let located = try object.locate(references)
+    // So can storages that are deflated; torch stores them as they are.
+    try requireLikely(references.values.reduce(0) { $0 + $1.count * $1.element.size }, "storages")
     for (name, tensor) in tensors {
       places[name] = .torch(tensor, located[tensor.storage.key]!)
+    }
+  }
+
+  private func requireLikely(_ bytes: Int, _ what: String) throws(FileError) {
+    guard bytes <= 4 * source.count else {
+      throw source.malformed(what, "\(bytes) bytes or more", "at most four times the file's \(source.count)")
     }
   }
 

@@ -53,20 +53,29 @@ struct TorchObject {
     return members
   }
 
-  /// Paths to all dictionaries that hold tensors alone, numbers and None among them allowed; at most four levels down.
+  /// Paths to all dictionaries that hold tensors alone, numbers and None among them allowed; at most four levels down,
+  /// each once, by its shortest path.
   func stateDicts() -> [(path: String, members: [(key: String, value: PickleValue)])] {
     var result: [(path: String, members: [(key: String, value: PickleValue)])] = []
-    func search(_ value: PickleValue, _ path: [String]) {
-      guard path.count <= 4, result.count < 100, let members = members(value) else { return }
-      let tensors = members.count { if case .tensor = $0.value { true } else { false } }
-      let containers = members.contains { self.members($0.value) != nil }
-      if tensors > 0, !containers {
-        result.append((path.joined(separator: "."), members))
-      } else {
-        for member in members.prefix(1000) { search(member.value, path + [member.key]) }
+    var seen: Set<Int> = []
+    var level: [(path: String, value: PickleValue)] = [("", root)]
+    for _ in 0...4 {
+      var next: [(path: String, value: PickleValue)] = []
+      for (path, value) in level {
+        guard case .container(let place) = value, seen.insert(place).inserted,
+          case .dictionary(let members) = unpickler[container: place]
+        else { continue }
+        let tensors = members.count { if case .tensor = $0.value { true } else { false } }
+        let inner = members.filter { self.members($0.value) != nil }
+        if tensors > 0, inner.isEmpty {
+          result.append((path, members))
+        } else {
+          next += inner.prefix(1000).map { (path.isEmpty ? $0.key : "\(path).\($0.key)", $0.value) }
+        }
+        if result.count == 100 { return result }
       }
+      level = next
     }
-    search(root, [])
     return result
   }
 

@@ -14,6 +14,8 @@ struct Unpickler {
   private var marks: [Int] = []
   private var memo: [Int: PickleValue] = [:]
   private(set) var arena: [PickleContainer] = []
+  /// Pairs that calls have made members of.
+  private var pairCount = 0
 
   init(_ bytes: ArraySlice<UInt8>) {
     self.bytes = bytes
@@ -308,6 +310,11 @@ struct Unpickler {
       guard values.count == 1, let pairs = items(first) else {
         throw fault("arguments of OrderedDict", "\(values.count) values", "none or one list of pairs", at)
       }
+      // The memo could name one long list again and again, in a few bytes each.
+      pairCount += pairs.count
+      guard pairCount <= bytes.count else {
+        throw fault("pairs for OrderedDict", "\(pairCount)", "at most \(bytes.count), one a byte", at)
+      }
       for pair in pairs {
         guard let pair = items(pair), pair.count == 2 else {
           throw fault("argument of OrderedDict", "no pair", "a list of pairs", at)
@@ -331,11 +338,13 @@ struct Unpickler {
       throw fault("BUILD", "on \(stack.last?.kind ?? "nothing")", "on an OrderedDict", at)
     }
     guard case .container(let place) = state, case .dictionary(let members) = arena[place],
-      members.allSatisfy({ $0.key == "_metadata" })
+      members.count <= 1, members.allSatisfy({ $0.key == "_metadata" })
     else { throw fault("BUILD", "with other state than _metadata", "on an OrderedDict", at) }
   }
 
   // MARK: Tensors
+
+  private static let mostAxes = 16
 
   /// From `('storage', type, key, location, elements)`, of old files with a sixth member None.
   private func storage(_ identifier: PickleValue, _ at: Int) throws(PickleFault) -> TorchStorageReference {
@@ -359,7 +368,7 @@ struct Unpickler {
   /// From `(storage, offset, shape, strides, …)`; throws unless every element lies inside the storage.
   private func tensor(_ values: [PickleValue], _ at: Int) throws(PickleFault) -> TorchTensor {
     func integers(_ value: PickleValue) -> [Int]? {
-      guard let items = items(value) else { return nil }
+      guard let items = items(value), items.count <= Self.mostAxes else { return nil }
       let result = items.compactMap { if case .int(let k) = $0 { k } else { nil } }
       return result.count == items.count ? result : nil
     }
@@ -367,9 +376,10 @@ struct Unpickler {
       let shape = integers(values[2]), let strides = integers(values[3])
     else {
       throw fault(
-        "arguments of _rebuild_tensor_v2", "\(values.count) values", "storage, offset, shape and strides", at)
+        "arguments of _rebuild_tensor_v2", "\(values.count) values",
+        "storage, offset, shape and strides of at most \(Self.mostAxes) axes", at)
     }
-    guard shape.count == strides.count, shape.count <= 16 else {
+    guard shape.count == strides.count else {
       throw fault(
         "shape of a tensor", "\(shape.count) extents, \(strides.count) strides", "as many of both", at)
     }

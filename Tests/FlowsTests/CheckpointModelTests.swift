@@ -113,6 +113,14 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: "/tmp/never-written.safetensors"))
   }
 
+  /// 4096 layers of 8192 channels: 300 TB of weights, of which the file holds none.
+  @Test func aSpecOfMoreWeightsThanTheFileHolds() throws {
+    var bad = try model(Float.self)
+    bad.spec = .glow(levels: 1, steps: 1024, hidden: 8192)
+    let error = #expect(throws: FileError.self) { try bad.makeFlow(Float.self, threads: 1) }
+    #expect(error?.description.contains("all tensors together") == true)
+  }
+
   @Test func truncatedModelIsRefused() throws {
     let bytes = try model(Float.self).safetensors().bytes
     let folder = TrainingFolder()

@@ -37,6 +37,18 @@ import Testing
     #expect(try TrainingConfig(yaml: json, path: "c.json").seed == 4)
   }
 
+  /// Nine aliases of nine aliases and so on would be a list of 9⁹ values.
+  @Test func aliasesOfAliasesAreRefused() throws {
+    let lists = (1...9).map {
+      "a\($0): &a\($0) [\(Array(repeating: "*a\($0 - 1)", count: 9).joined(separator: ", "))]"
+    }
+    let error = #expect(throws: ConfigError.self) {
+      try TrainingConfig(yaml: "a0: &a0 1\n" + lists.joined(separator: "\n"), path: "laughs")
+    }
+    #expect(error?.description.contains("aliases") == true)
+    #expect(try TrainingConfig(yaml: "seed: &n 7\nsteps: *n", path: "few").steps == 7)
+  }
+
   @Test func explainedDefaultsReadBackAsDefaults() throws {
     let text = TrainingConfig().yaml(explained: true, data: true)
     #expect(try TrainingConfig(yaml: text, path: "defaults") == TrainingConfig())

@@ -148,6 +148,30 @@ extension BadCheckpointTests.Bad {
               + (0..<400).map { ("\($0)", [0x68, 1]) })),
         ["0": [UInt8](repeating: 0, count: 16000)]), "four times"),
     tensor("tensors of no known dialect", good, "no known dialect"),
+    pickle(
+      "one list made into dictionaries again and again",
+      [0x5D, 0x71, 0, 0x28]
+        + (0..<500).flatMap { TestFiles.tuple([TestFiles.text("\($0)"), TestFiles.integer(0)]) } + [0x65]
+        + (0..<500).flatMap { _ in
+          TestFiles.global("collections", "OrderedDict") + [0x68, 0, 0x85, 0x52]
+        }, "one a byte"),
+    tensor(
+      "a tensor of 17 axes",
+      TestFiles.tensor(TestFiles.storage("0", count: 4), shape: [Int](repeating: 1, count: 17)), "16 axes"),
+    pickle(
+      "BUILD with the same state twice",
+      TestFiles.ordered + [0x7D, 0x28] + TestFiles.text("_metadata") + [0x4E]
+        + TestFiles.text("_metadata") + [0x4E, 0x75, 0x62], "BUILD"),
+    Self(
+      "a storage of zeros, deflated",
+      TestFiles.zip([
+        .init(
+          name: "m/data.pkl",
+          bytes: TestFiles.pickle(
+            TestFiles.dictionary([("a", TestFiles.tensor(TestFiles.storage("0", count: 1 << 18), shape: [1]))]
+            ))),
+        .init(name: "m/data/0", bytes: [UInt8](repeating: 0, count: 1 << 20), deflated: true),
+      ]), "four times"),
   ]
 
   private static func zip(_ name: String, _ entries: [TestFiles.Entry], _ says: String, count: Int? = nil)

@@ -10,6 +10,11 @@ package struct ConfigDocument {
 
   package init(yaml: String, path: String) throws(ConfigError) {
     self.path = path
+    guard Self.aliasCount(yaml) <= Self.mostAliases else {
+      throw ConfigError(
+        path: path, line: nil, key: "", found: "more than \(Self.mostAliases) aliases",
+        expected: "fewer, or the values written out")
+    }
     do {
       guard let root = try Yams.compose(yaml: yaml) else {
         throw ConfigError(path: path, line: 1, key: "", found: "an empty file", expected: "keys and values")
@@ -23,6 +28,20 @@ package struct ConfigDocument {
     } catch {
       throw ConfigError(path: path, line: nil, key: "", found: "\(error)", expected: "well-formed YAML")
     }
+  }
+
+  /// Aliases of aliases would let a short file stand for one of any length; of sixteen, no more than 3⁵ copies.
+  private static var mostAliases: Int { 16 }
+
+  /// Asterisks that may begin an alias.
+  private static func aliasCount(_ yaml: String) -> Int {
+    var count = 0
+    var before: UInt8 = 0x20
+    for byte in yaml.utf8 {
+      if before == UInt8(ascii: "*"), byte > 0x20 { count += 1 }
+      before = byte
+    }
+    return count
   }
 
   private static func explain(_ error: YamlError) -> (line: Int?, problem: String) {

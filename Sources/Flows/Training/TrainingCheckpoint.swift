@@ -80,6 +80,9 @@ struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
       counters = try JSONDecoder().decode(
         Counters.self, from: Data((file.metadata["progress"] ?? "").utf8))
     } catch { throw malformed("progress", "unreadable", "the counters of a training") }
+    guard counters.progress.isPlausible, (0...1 << 60).contains(counters.previousUpdates ?? 0) else {
+      throw malformed("progress", "out of range", "counts from 0 to 2^60")
+    }
     let count = flow.parameterCount
     func vector(_ name: String) throws -> [Scalar] {
       guard let tensor = file[name] else { throw malformed("tensor \(name)", "missing", "\(count) values") }

@@ -25,6 +25,12 @@ struct TrainingProgress: Codable, Equatable, Sendable {
   /// The last measurement on the validation images.
   var validation: Evaluation?
 
+  /// Whether the counts are such as a training makes; a file may hold others.
+  var isPlausible: Bool {
+    let counts = [step, updates, rollbacks, failures, recovering, goodSteps, windowSteps, logBytes]
+    return counts.allSatisfy { (0...1 << 60).contains($0) } && (validation?.images ?? 0) >= 0
+  }
+
   /// Why a step with this loss (bits/dim) and gradient norm must be undone, or nil.
   func fault(loss: Double, norm: Double, limits: TrainingConfig.Guard) -> String? {
     guard loss.isFinite else { return "the loss is \(loss)" }
