@@ -1,11 +1,11 @@
 import AIPOKernels
 
 /// Writes images as they come: to a PNG (8-bit `⌊256 x⌋` clipped; several images become a grid) or to
-/// an NPY file (`[n, h, w, c]`, vectors `[n, d]`; unclipped, in the scalar's precision), by the suffix of the name. The
-/// file appears with `finish`; what was appended so far is a valid result whenever that is called.
+/// an NPY or NPZ file (`[n, h, w, c]`, vectors `[n, d]`; unclipped, in the scalar's precision), by the suffix of the
+/// name. The file appears with `finish`; what was appended so far is a valid result whenever that is called.
 public final class ImageOutput<Scalar: KernelScalar> {
   private enum Target {
-    case npy(NPYWriter<Scalar>)
+    case array(NPYWriter<Scalar>)
     case png(AtomicFile)
   }
 
@@ -14,21 +14,21 @@ public final class ImageOutput<Scalar: KernelScalar> {
   private let target: Target
   private var pixels = [[UInt8]]()
 
-  /// Throws `unwritable`: also where the suffix is neither `.png` nor `.npy`, or where a PNG can't hold
+  /// Throws `unwritable`: also where the suffix is none of `.png`, `.npy` and `.npz`, or where a PNG can't hold
   /// images of that many channels.
   public init(path: String, imageShape: ImageShape) throws(FileError) {
     self.path = path
     self.imageShape = imageShape
     switch ImageOutputFormat(path: path) {
-    case .npy:
-      target = .npy(
+    case .array:
+      target = .array(
         try NPYWriter(path: path, rowShape: Self.rowShape(imageShape)))
     case .png:
       guard imageShape.channels == 1 || imageShape.channels == 3 else {
         throw .unwritable(path: path, reason: "a PNG can't hold \(imageShape.channels) channels, NPY can")
       }
       target = .png(try AtomicFile(path: path))
-    case nil: throw .unwritable(path: path, reason: "the suffix is neither .png nor .npy")
+    case nil: throw .unwritable(path: path, reason: "the suffix is none of .png, .npy and .npz")
     }
   }
 
@@ -36,7 +36,7 @@ public final class ImageOutput<Scalar: KernelScalar> {
   public func append(_ batch: Tensor<Scalar>) throws(FileError) {
     precondition(batch.shape.count == 4 && batch.rowCount == imageShape.count || batch.shape[0] == 0)
     switch target {
-    case .npy(let writer): try writer.append(batch.reshaped([batch.shape[0]] + Self.rowShape(imageShape)))
+    case .array(let writer): try writer.append(batch.reshaped([batch.shape[0]] + Self.rowShape(imageShape)))
     case .png: pixels += PixelValue.images(batch)
     }
   }
@@ -48,7 +48,7 @@ public final class ImageOutput<Scalar: KernelScalar> {
   /// Puts the file in its place. A PNG needs one image at least.
   public func finish() throws(FileError) {
     switch target {
-    case .npy(let writer): try writer.finish()
+    case .array(let writer): try writer.finish()
     case .png(let file):
       guard !pixels.isEmpty else { throw .unwritable(path: path, reason: "there are no images to write") }
       let grid = ImageGrid(images: pixels, shape: imageShape)
@@ -70,15 +70,17 @@ public final class ImageOutput<Scalar: KernelScalar> {
 
 /// The formats that images are written in, told by the suffix of the name.
 public enum ImageOutputFormat: Sendable {
-  case png, npy
+  case png
+  /// NPY, or NPZ of one array.
+  case array
 
   /// Nil for another suffix.
   public init?(path: String) {
     let name = path.lowercased()
     if name.hasSuffix(".png") {
       self = .png
-    } else if name.hasSuffix(".npy") {
-      self = .npy
+    } else if name.hasSuffix(".npy") || name.hasSuffix(".npz") {
+      self = .array
     } else {
       return nil
     }

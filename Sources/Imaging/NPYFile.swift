@@ -79,31 +79,56 @@ public enum NPYFile {
   }
 }
 
-/// Writes an NPY file whose number of rows is known only at the end, a batch at a time. The file
-/// appears with `finish`; what was appended so far is a valid result whenever that is called.
+/// Writes an NPY file whose number of rows is known only at the end, a batch at a time, or an NPZ of one array, deflated,
+/// where the name ends in `.npz`. The file appears with `finish`; what was appended so far is a valid result whenever
+/// that is called.
 public final class NPYWriter<Scalar: KernelScalar> {
-  private let file: AtomicFile
+  private enum Target {
+    case plain(AtomicFile)
+    case archive(ZipWriter)
+  }
+  private let target: Target
   private let rowShape: [Int]
   public private(set) var rows = 0
 
   /// `rowShape` is the shape behind the first axis. Throws `unwritable`.
   public init(path: String, rowShape: [Int]) throws(FileError) {
-    file = try AtomicFile(path: path)
     self.rowShape = rowShape
-    try file.write(header)
+    if path.lowercased().hasSuffix(".npz") {
+      let archive = try ZipWriter(path: path)
+      target = .archive(archive)
+      // The name that NumPy gives an array without one.
+      try archive.begin("arr_0.npy", head: header)
+    } else {
+      let file = try AtomicFile(path: path)
+      target = .plain(file)
+      try file.write(header)
+    }
   }
 
   /// Appends `[k] + rowShape`.
   public func append(_ batch: Tensor<Scalar>) throws(FileError) {
     precondition(Array(batch.shape.dropFirst()) == rowShape, "rows of \(batch.shape) for \(rowShape)")
-    try NPYFile.append(batch, to: file)
+    switch target {
+    case .plain(let file): try NPYFile.append(batch, to: file)
+    case .archive(let archive):
+      try batch.withUnsafeBufferPointer { buffer throws(FileError) in
+        try archive.append(UnsafeRawBufferPointer(buffer))
+      }
+    }
     rows += batch.shape[0]
   }
 
   /// Completes the header and puts the file in its place.
   public func finish() throws(FileError) {
-    try file.overwrite(at: 0, with: header)
-    try file.commit()
+    switch target {
+    case .plain(let file):
+      try file.overwrite(at: 0, with: header)
+      try file.commit()
+    case .archive(let archive):
+      try archive.end(head: header)
+      try archive.finish()
+    }
   }
 
   private var header: [UInt8] { NPY.header(descr: NPYFile.descr(Scalar.self), shape: [rows] + rowShape) }

@@ -17,7 +17,7 @@ struct Decode: Verb {
 
   @Option(
     help: ArgumentHelp(
-      "Where to write the images: .npy (unclipped) or .png (clipped, a grid where several).",
+      "Where to write the images: .npy or .npz (unclipped) or .png (clipped, a grid where several).",
       valueName: "file"))
   var out: OutputPath
 

@@ -43,17 +43,13 @@ struct Encode: Verb {
 
   @OptionGroup var images: InputImageOptions
 
-  @Option(help: ArgumentHelp("Where to write the latents, an NPY.", valueName: "file"))
+  @Option(help: ArgumentHelp("Where to write the latents, an NPY or NPZ.", valueName: "file"))
   var out: OutputPath
 
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws {
-    guard out.hasSuffix(".npy") else {
-      throw ValidationError("--out is '\(out.path)', expected a name that ends in .npy")
-    }
-  }
+  func validate() throws { try out.requireArraySuffix("--out") }
 
   func perform() throws -> ExitStatus {
     try OutputPath.checkWritable([out])

@@ -31,10 +31,17 @@ struct OutputPath: ExpressibleByArgument, Hashable {
     return OutputPath(path[..<dot] + text + path[dot...])
   }
 
-  /// Refuses a name that doesn't say whether the images go to a PNG or an NPY.
+  /// Refuses a name that doesn't say whether the images go to a PNG or an array.
   func requireImageSuffix(_ flag: String) throws {
     guard ImageOutputFormat(path: path) != nil else {
-      throw ValidationError("\(flag) is '\(path)', expected a name that ends in .png or .npy")
+      throw ValidationError("\(flag) is '\(path)', expected a name that ends in .png, .npy or .npz")
+    }
+  }
+
+  /// Refuses a name that doesn't say NPY or NPZ.
+  func requireArraySuffix(_ flag: String) throws {
+    guard ImageOutputFormat(path: path) == .array else {
+      throw ValidationError("\(flag) is '\(path)', expected a name that ends in .npy or .npz")
     }
   }
 

@@ -21,7 +21,8 @@ struct Sample: Verb {
 
   @Option(
     help: ArgumentHelp(
-      "Where to write them: .png (clipped, a grid where several) or .npy (unclipped).", valueName: "file"))
+      "Where to write them: .png (clipped, a grid where several) or .npy or .npz (unclipped).",
+      valueName: "file"))
   var out: OutputPath
 
   @OptionGroup var model: ModelOptions

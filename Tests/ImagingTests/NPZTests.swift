@@ -24,6 +24,26 @@ struct NPZTests {
     }
   }
 
+  /// In whatever pieces an array comes, it is the same file, and NumPy's reader and ours find the rows in it.
+  @Test func writtenInPieces() throws {
+    let folder = TemporaryFolder()
+    let whole = try Tensor<Double>(shape: [90, 37, 40], elements: (0..<133_200).map { 1 / Double($0 + 1) })
+    for size in [1, 7, 90] {
+      let writer = try NPYWriter<Double>(path: folder.file("\(size).npz"), rowShape: [37, 40])
+      for start in stride(from: 0, to: 90, by: size) {
+        try writer.append(try whole.rows(start..<min(start + size, 90)))
+      }
+      try writer.finish()
+      #expect(try NPYFile.read(folder.file("\(size).npz"), as: Double.self) == whole)
+    }
+    #expect(try NPZFile.read(folder.file("1.npz"), as: Double.self).map(\.name) == ["arr_0"])
+    let bytes = try [1, 7, 90].map { try Data(contentsOf: URL(filePath: folder.file("\($0).npz"))) }
+    #expect(bytes[0] == bytes[1] && bytes[1] == bytes[2])
+    let none = try NPYWriter<Float>(path: folder.file("none.npz"), rowShape: [2])
+    try none.finish()
+    #expect(try NPYFile.read(folder.file("none.npz"), as: Float.self).shape == [0, 2])
+  }
+
   @Test func writtenAndRead() throws {
     let folder = TemporaryFolder()
     let path = folder.file("a.npz")

@@ -122,7 +122,7 @@ struct Reconstruct: Verb {
 struct ReconstructOutputOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "The images: .png (clipped, a grid where several) or .npy (unclipped). (default: none)",
+      "The images: .png (clipped, a grid where several) or .npy or .npz (unclipped). (default: none)",
       valueName: "file"))
   var out: OutputPath?
 
@@ -147,7 +147,7 @@ struct ReconstructOutputOptions: ParsableArguments {
     name: .customLong("save-observation"),
     help: ArgumentHelp(
       """
-      What was observed, as --observation takes it (hidden pixels are 0): an NPY, unclipped. With --simulate, \
+      What was observed, as --observation takes it (hidden pixels are 0): an NPY or NPZ, unclipped. With --simulate, \
       the noisy data for another run. (default: none)
       """, valueName: "file"))
   var observation: OutputPath?
@@ -155,9 +155,7 @@ struct ReconstructOutputOptions: ParsableArguments {
   func validate() throws {
     try out?.requireImageSuffix("--out")
     try sheet?.requirePNG("--sheet")
-    if let observation, !observation.hasSuffix(".npy") {
-      throw ValidationError("--save-observation is '\(observation.path)', expected a name that ends in .npy")
-    }
+    try observation?.requireArraySuffix("--save-observation")
   }
 
   /// Where each method's images go: `--out`, with the method in the name where there are several.
