@@ -1,0 +1,126 @@
+import AIPO
+
+@testable import AIPOFlows
+@testable import AIPOImaging
+@testable import AIPOInterchange
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+/// A reader, put to bytes of any kind: it either reads them or throws one of the errors that it says it throws.
+struct FuzzTarget: Sendable {
+  let name: String
+  let read: @Sendable (_ bytes: [UInt8]) throws -> Void
+
+  static let all: [FuzzTarget] = [
+    // Header and tensors of a safetensors file.
+    FuzzTarget(name: "safetensors") { bytes in
+      let file = try Safetensors(bytes: bytes, path: "input")
+      let again = try Safetensors(bytes: file.bytes, path: "again")
+      guard again.metadata == file.metadata, again.bytes == file.bytes else {
+        fatalError("not the same again")
+      }
+    },
+    // A model: safetensors and the JSON in its metadata, up to a flow that can be used.
+    FuzzTarget(name: "model") { bytes in
+      let model = try FlowModel(Safetensors(bytes: bytes, path: "input"), path: "input")
+      _ = try model.makeFlow(Float.self, threads: 1)
+    },
+    // The JSON of a model's metadata by itself.
+    FuzzTarget(name: "json") { bytes in
+      guard let kind = bytes.first else { return }
+      let data = Data(bytes.dropFirst())
+      let decoder = JSONDecoder()
+      switch kind % 4 {
+      case 0:
+        let spec = try decoder.decode(FlowSpec.self, from: data)
+        let shapes = try spec.shapes(from: ImageShape(height: 8, width: 8, channels: 2))
+        let text = FlowModel.json(spec)
+        guard try decoder.decode(FlowSpec.self, from: Data(text.utf8)) == spec, !shapes.isEmpty else {
+          fatalError("not the same again")
+        }
+      case 1: _ = try decoder.decode(ImageShape.self, from: data)
+      case 2: _ = try decoder.decode(Dequantization.self, from: data)
+      default: _ = try decoder.decode(ModelFigures.self, from: data)
+      }
+    },
+    // Any checkpoint of another program, told by content: zip, legacy stream, safetensors; every tensor read.
+    FuzzTarget(name: "torch") { bytes in
+      let dict = try StateDict(ByteSource(bytes: bytes, path: "input"))
+      for name in dict.names {
+        guard let shape = dict.shape(name) else { fatalError("\(name) has no shape") }
+        // Not finite, perhaps.
+        _ = try? dict.take(name, shape, as: Float.self)
+      }
+    },
+    // The whole of an import, up to a model, for checkpoints that are one.
+    FuzzTarget(name: "import") { bytes in
+      _ = try ModelImport(ByteSource(bytes: bytes, path: "input"), options: ["draws": "64"], threads: 1)
+    },
+    FuzzTarget(name: "pickle") { bytes in
+      var unpickler = Unpickler(bytes[...])
+      while true { _ = try unpickler.load() }
+    },
+    FuzzTarget(name: "zip") { bytes in
+      let archive = try ZipArchive(ByteSource(bytes: bytes, path: "input"))
+      for entry in archive.entries {
+        if entry.isStored { _ = try? archive.verify(entry) }
+        _ = try? archive.bytes(entry, limit: 1 << 20)
+      }
+    },
+    // Arrays: NPY, NPZ, IDX, and gzip of these.
+    FuzzTarget(name: "array") { bytes in
+      try ScratchFile.shared.with(bytes) { path in
+        let array = try? NPYFile.read(path, as: Double.self, nonFinite: .allowed)
+        if bytes.starts(with: [0x50, 0x4B]) {
+          for (_, array) in try NPZFile.read(path, as: Float.self) { requireFinite(array) }
+        } else {
+          let finite = try NPYFile.read(path, as: Double.self)
+          requireFinite(finite)
+          guard array == finite else { fatalError("read differently the second time") }
+        }
+      }
+    },
+    // Images: PNG, JPEG, and arrays as images.
+    FuzzTarget(name: "image") { bytes in
+      try ScratchFile.shared.with(bytes) { path in
+        let set = try ImageSet(path: path)
+        let some = 0..<min(set.count, 3)
+        requireFinite(try set.read(some, as: Float.self))
+        _ = try set.bytes(some, transform: ImageTransform(resize: PixelSize(height: 3, width: 5), grey: true))
+      }
+    },
+    // A training's YAML, and the flow in it; what is read is written and read again.
+    FuzzTarget(name: "yaml") { bytes in
+      let config = try TrainingConfig(yaml: String(decoding: bytes, as: UTF8.self), path: "input")
+      let text = config.yaml(data: true)
+      guard try TrainingConfig(yaml: text, path: "again").yaml(data: true) == text else {
+        fatalError("not the same again")
+      }
+      _ = try config.flow?.shapes(from: ImageShape(height: 8, width: 8, channels: 2))
+    },
+  ]
+
+  /// Reads `bytes`; ends the process where that throws what no reader says it throws.
+  func run(_ bytes: [UInt8]) {
+    do {
+      try read(bytes)
+    } catch {
+      switch error {
+      case is FileError, is TensorError, is FlowError, is ConfigError, is ImportError, is PickleFault,
+        is DecodingError, is TrainingError:
+        guard error is DecodingError || !"\(error)".contains(where: \.isNewline) else {
+          fatalError("an error of several lines: \(error)")
+        }
+      default: fatalError("an error of another type: \(type(of: error)) \(error)")
+      }
+    }
+  }
+
+  private static func requireFinite<Scalar: KernelScalar>(_ array: Tensor<Scalar>) {
+    guard array.elements.allSatisfy(\.isFinite) else { fatalError("a value that isn't finite") }
+  }
+}
