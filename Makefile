@@ -16,8 +16,8 @@ else
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo study study-global bench test test-package test-dependent test-neon parity install format lint \
-	docs clean
+.PHONY: help setup build demo study study-global bench test test-package test-dependent test-neon parity fuzz \
+	sanitize sanitize-short kill abuse install format lint docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -61,6 +61,22 @@ PYTHON ?= python3
 parity: build ## compares with the libraries whose checkpoints are read; needs Tests/Parity/requirements.txt
 	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/parity.py .build/release/aipo
 
+SECONDS_EACH ?= 60
+
+fuzz: setup ## libFuzzer on every reader of files, a minute each (SECONDS_EACH=s, TARGETS="zip yaml")
+	scripts/fuzz $(SECONDS_EACH) $(TARGETS)
+
+sanitize: setup ## all tests under the sanitizers of addresses, leaks, threads and undefined behaviour; hours
+	scripts/sanitize
+
+sanitize-short: setup ## the readers and the C kernels under the sanitizers
+	scripts/sanitize short
+
+kill: build ## kills 210 trainings, studies and imports at random moments, and compares what comes of them
+	scripts/kill .build/release/aipo
+
+abuse: build ## inputs at the edge of arithmetic and beyond: the table of docs/robustness.md
+	scripts/abuse .build/release/aipo
 
 install: build ## the command and its priors, under PREFIX (/usr/local)
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/aipo"
@@ -86,4 +102,4 @@ docs: setup ## the reference and the articles, at .build/documentation
 	  --transform-for-static-hosting --output-path .build/documentation
 
 clean: ## removes everything that was built
-	rm -rf .build .build-test Studies/GlobalMinimum/.build Tests/Dependent/.build Tests/Dependent/Sources/ReadmeExample Benchmarks/.build demo bench
+	rm -rf .build .build-test .build-address .build-thread .build-undefined Fuzz/.build Studies/GlobalMinimum/.build Tests/Dependent/.build Tests/Dependent/Sources/ReadmeExample Benchmarks/.build demo bench
