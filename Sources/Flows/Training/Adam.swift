@@ -49,6 +49,9 @@ public struct OptimizerState<Scalar: KernelScalar>: Equatable, Sendable {
     self.updates = updates
   }
 
+  /// Parameters that a thread takes at least.
+  static var leastShare: Int { 1 << 18 }
+
   /// What a training gives: the averaged parameters, or without an average the last ones.
   public var result: [Scalar] { average.isEmpty ? parameters : average }
 
@@ -68,7 +71,7 @@ public struct OptimizerState<Scalar: KernelScalar>: Equatable, Sendable {
     try gradient.withUnsafeBufferPointer { g in
       try old.withBuffers { old in
         try withMutableBuffers { new in
-          try pool.split(n, minimum: 1 << 14) { range, _ in
+          try pool.split(n, minimum: Self.leastShare) { range, _ in
             Kernel.adam(
               rate: rate, beta1: adam.beta1, beta2: adam.beta2, correction1: correction1,
               correction2: correction2, epsilon: adam.epsilon, scale: scale, averageDecay: averageDecay,
