@@ -184,25 +184,16 @@ struct ArrayData: Sendable {
   /// Column-major elements in row-major order.
   private static func rowMajor(_ data: [UInt8], shape: [Int], size: Int) -> [UInt8] {
     var result = [UInt8](repeating: 0, count: data.count)
-    var index = [Int](repeating: 0, count: shape.count)
     var strides = [Int]()
     var stride = size
     for extent in shape {
       strides.append(stride)
       stride *= extent
     }
-    var source = 0
     var target = 0
-    while target < data.count {
+    forEachPlace(shape: shape, strides: strides) { source in
       for byte in 0..<size { result[target + byte] = data[source + byte] }
       target += size
-      for axis in shape.indices.reversed() {
-        index[axis] += 1
-        source += strides[axis]
-        if index[axis] < shape[axis] { break }
-        source -= strides[axis] * shape[axis]
-        index[axis] = 0
-      }
     }
     return result
   }

@@ -58,18 +58,7 @@ extension TorchTensor {
     let all = try read(span)
     var result: [Element] = []
     result.reserveCapacity(count)
-    var index = [Int](repeating: 0, count: shape.count)
-    var place = 0
-    while result.count < count {
-      result.append(all[place])
-      for axis in shape.indices.reversed() {
-        index[axis] += 1
-        place += strides[axis]
-        if index[axis] < shape[axis] { break }
-        place -= strides[axis] * shape[axis]
-        index[axis] = 0
-      }
-    }
+    forEachPlace(shape: shape, strides: strides) { result.append(all[$0]) }
     return result
   }
 
