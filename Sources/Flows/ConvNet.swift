@@ -290,7 +290,8 @@ final class ConvNet<Scalar: KernelScalar> {
   ) throws {
     let count = cotangents.images.count
     let tasks = stages.reduce(0) { $0 + $1.convolution.gradientParts }
-    func run(_ task: Int, _ worker: Int) throws {
+    let work = count * height * stages.reduce(0) { $0 + $1.work }
+    try pool.run(tasks, isSmall: work < 2 * RowRunner.least) { task, worker in
       var (k, part) = (0, task)
       while part >= stages[k].convolution.gradientParts {
         part -= stages[k].convolution.gradientParts
@@ -309,11 +310,6 @@ final class ConvNet<Scalar: KernelScalar> {
             weights: stage.weight.gradient, bias: stage.bias.gradient, scratch: scratch)
         }
       }
-    }
-    if count * height * stages.reduce(0, { $0 + $1.work }) < 2 * RowRunner.least {
-      for task in 0..<tasks { try run(task, 0) }
-    } else {
-      try pool.run(tasks, run)
     }
   }
 }

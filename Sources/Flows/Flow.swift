@@ -274,17 +274,10 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   /// Runs `body` for every step, on all threads. Layers of one step read each other's parameters, so a step is the
   /// smallest piece that can be brought up to date by itself.
   private func eachStep(_ body: (_ step: Step) throws -> Void) throws {
-    try BLASThreads.single {
-      guard parameterCount >= Self.fewParameters else {
-        for step in steps { try body(step) }
-        return
-      }
-      try pool.run(steps.count) { k, _ in try body(steps[k]) }
-    }
+    // Few parameters would only have to be fetched by another core.
+    let isSmall = parameterCount < 2 * OptimizerState<Scalar>.leastShare
+    try BLASThreads.single { try pool.run(steps.count, isSmall: isSmall) { k, _ in try body(steps[k]) } }
   }
-
-  /// What concerns fewer parameters than this is done on one thread: another core would have to fetch them first.
-  private static var fewParameters: Int { OptimizerState<Scalar>.leastShare * 2 }
 
   private func refresh() throws { try eachStep { try refresh($0) } }
 

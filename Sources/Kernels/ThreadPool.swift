@@ -31,9 +31,11 @@ public final class ThreadPool: @unchecked Sendable {
   private static let cores = availableCores
 
   /// Runs `body(task, worker)` for every task in `0..<tasks`, fewer than 2²⁴; returns when all are done. Throws the error
-  /// of the first task in order that failed.
-  public func run(_ tasks: Int, _ body: (_ task: Int, _ worker: Int) throws -> Void) throws {
-    guard let team, tasks > 1, caller.tryLock() else {
+  /// of the first task in order that failed. What `isSmall` isn't worth another thread's waking.
+  public func run(
+    _ tasks: Int, isSmall: Bool = false, _ body: (_ task: Int, _ worker: Int) throws -> Void
+  ) throws {
+    guard let team, tasks > 1, !isSmall, caller.tryLock() else {
       for task in 0..<tasks { try body(task, 0) }
       return
     }
