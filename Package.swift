@@ -42,7 +42,9 @@ let package = Package(
     .target(
       name: "AIPOInverseProblems", dependencies: ["AIPOFlows"], path: "Sources/InverseProblems"),
     .target(
-      name: "AIPOContinuation", dependencies: ["AIPOInverseProblems"], path: "Sources/Continuation"),
+      name: "AIPOContinuation",
+      dependencies: ["AIPOInverseProblems", .product(name: "Yams", package: "Yams")],
+      path: "Sources/Continuation"),
     .target(
       name: "AIPOImaging",
       dependencies: ["AIPOKernels", "CAIPOPNG", "CAIPOTurboJPEG", "CAIPOZlib"],
@@ -58,16 +60,17 @@ let package = Package(
       name: "aipo-cli",
       dependencies: [
         "AIPO", .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        .product(name: "Yams", package: "Yams"),
       ],
       path: "Sources/aipo-cli"),
     .testTarget(
       name: "KernelsTests", dependencies: ["AIPOKernels", "CAIPOKernels"], path: "Tests/KernelsTests"),
     .target(name: "CAIPOAllocationCounting", path: "Tests/AllocationCounting"),
+    .target(name: "AIPOTestFiles", dependencies: ["CAIPOZlib"], path: "Tests/TestFiles"),
     .testTarget(
       name: "FlowsTests",
       dependencies: [
-        "AIPOFlows", "AIPOFlowTesting", "CAIPOAllocationCounting", .product(name: "Yams", package: "Yams"),
+        "AIPOFlows", "AIPOFlowTesting", "AIPOTestFiles", "CAIPOAllocationCounting",
+        .product(name: "Yams", package: "Yams"),
       ],
       path: "Tests/FlowsTests"),
     .testTarget(
@@ -77,13 +80,13 @@ let package = Package(
       name: "ContinuationTests", dependencies: ["AIPOContinuation", "AIPOFlowTesting"],
       path: "Tests/ContinuationTests"),
     .testTarget(
-      name: "ImagingTests", dependencies: ["AIPOImaging"], path: "Tests/ImagingTests"),
+      name: "ImagingTests", dependencies: ["AIPOImaging", "AIPOTestFiles"], path: "Tests/ImagingTests"),
     .testTarget(
-      name: "InterchangeTests", dependencies: ["AIPOInterchange", "CAIPOZlib"],
+      name: "InterchangeTests", dependencies: ["AIPOInterchange", "AIPOTestFiles"],
       path: "Tests/InterchangeTests",
       exclude: ["Fixtures"]),
     .testTarget(
-      name: "CLITests", dependencies: ["aipo-cli"], path: "Tests/CLITests"),
+      name: "CLITests", dependencies: ["aipo-cli", "AIPOTestFiles"], path: "Tests/CLITests"),
   ]
 )
 

@@ -4,12 +4,17 @@ import AIPOKernels
 public enum NPZFile {
   /// Names and arrays, in the order of the archive. Booleans become 0 and 1, integers their value.
   ///
-  /// Throws `FileError` where the file is missing or malformed, or holds a non-finite value that is refused;
-  /// `TensorError` where memory is short.
+  /// Throws `FileError` where the file is missing or malformed, holds a non-finite value that is refused, or would
+  /// unpack to more than 4 GiB altogether; `TensorError` where memory is short.
   public static func read<Scalar: KernelScalar>(
     _ path: String, as type: Scalar.Type = Scalar.self, nonFinite: NonFinitePolicy = .refused
   ) throws -> [(name: String, array: Tensor<Scalar>)] {
     let archive = try ZipArchive(ByteSource(path: path, limit: ImageLimits.arrayBytes))
+    let size = archive.entries.reduce(0) { $0 + $1.size }
+    guard size <= ImageLimits.arrayBytes else {
+      throw archive.source.malformed(
+        "NPZ file", "of arrays of \(size) bytes together", "at most \(ImageLimits.arrayBytes)")
+    }
     return try archive.entries.map { entry in
       let array = try array(entry, of: archive)
       return (name(entry), try NPYFile.tensor(array, nonFinite: nonFinite))

@@ -58,19 +58,21 @@ struct TorchObject {
   func stateDicts() -> [(path: String, members: [(key: String, value: PickleValue)])] {
     var result: [(path: String, members: [(key: String, value: PickleValue)])] = []
     var seen: Set<Int> = []
+    if case .container(let place) = root { seen.insert(place) }
     var level: [(path: String, value: PickleValue)] = [("", root)]
     for _ in 0...4 {
       var next: [(path: String, value: PickleValue)] = []
       for (path, value) in level {
-        guard case .container(let place) = value, seen.insert(place).inserted,
-          case .dictionary(let members) = unpickler[container: place]
-        else { continue }
+        guard let members = members(value) else { continue }
         let tensors = members.count { if case .tensor = $0.value { true } else { false } }
         let inner = members.filter { self.members($0.value) != nil }
         if tensors > 0, inner.isEmpty {
           result.append((path, members))
         } else {
-          next += inner.prefix(1000).map { (path.isEmpty ? $0.key : "\(path).\($0.key)", $0.value) }
+          for (key, value) in inner.prefix(1000) {
+            guard case .container(let place) = value, seen.insert(place).inserted else { continue }
+            next.append((path.isEmpty ? key : "\(path).\(key)", value))
+          }
         }
         if result.count == 100 { return result }
       }

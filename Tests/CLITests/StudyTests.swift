@@ -248,6 +248,13 @@ import Testing
     ("name: Sensing", "nam: Sensing", 12, "grids.1.nam"), ("method: gaussian", "method: ~", 8, "no value"),
     ("method: gaussian", "method: aipo, init: zero, lambda: 1", 10, "twice"),
     ("title: A test", "title: [", 3, "well-formed YAML"),
+    (
+      "max-evaluations: 40", (0...100).map { "x\($0): 1" }.joined(separator: "\n  "), 4, "at most 100"
+    ),
+    (
+      "sigma: [0.1, 0.2]", "sigma: [\((1...100_001).map { "0.\($0)" }.joined(separator: ","))]", 10,
+      "cells in one grid, expected at most 100000"
+    ),
   ]
 
   @Test(arguments: wrong) func wrongStudies(_ wrong: (replaced: String, by: String, line: Int, words: String))

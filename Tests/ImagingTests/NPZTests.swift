@@ -1,5 +1,6 @@
 import AIPOImaging
 import AIPOKernels
+import AIPOTestFiles
 import Foundation
 import Testing
 
@@ -58,5 +59,20 @@ struct NPZTests {
     #expect(try NPYFile.read(path, as: Float.self) == a)
     try NPZFile.write([("x", a), ("y", b)], to: path)
     #expect(throws: FileError.self) { try NPYFile.read(path, as: Float.self) }
+  }
+
+  /// Each of the five could be what its header says, a gigabyte; together they are too much.
+  @Test func entriesThatAreTooMuchTogether() throws {
+    let folder = TemporaryFolder()
+    let packed = [UInt8](repeating: 0, count: 1 << 20)
+    let entries = (0..<5).map {
+      TestFiles.Entry(name: "\($0).npy", bytes: packed, size: 1 << 30, method: 8)
+    }
+    for count in [4, 5] {
+      let path = folder.write(TestFiles.zip(Array(entries[..<count])), "many.npz")
+      let error = #expect(throws: FileError.self) { try NPZFile.read(path, as: Float.self) }
+      let words = count == 4 ? "zip entry \"0.npy\"" : "arrays of 5368709120 bytes together"
+      #expect(error?.description.contains(words) == true, "\(String(describing: error))")
+    }
   }
 }

@@ -65,7 +65,8 @@ struct Study: Verb {
   func perform() throws -> ExitStatus {
     let bytes = try InputFile.bytes(path: file, limit: ConfigDocument.sizeLimit)
     let plan = try StudyReader(
-      yaml: String(decoding: bytes, as: UTF8.self), path: file, defaults: defaults, seed: common.seed
+      yaml: String(decoding: bytes, as: UTF8.self), path: file, defaults: defaults, seed: common.seed,
+      parse: Reconstruct.cell
     ).plan()
     let runFolder = try StudyFolder.check(out)
     let models = try StudyModels(plan.cells, common: common)
@@ -78,16 +79,16 @@ struct Study: Verb {
       runFolder,
       identity: StudyIdentity(
         version: ProgramVersion.number, kernels: ProgramVersion.kernels,
-        models: models.sources.mapValues(\.checksum), cells: plan.cells.map(\.command)))
+        models: models.sources.mapValues(\.checksum), cells: plan.cells.map(\.commandLine)))
     try runner.run(sizes: sizes, folder: folder)
     return try finish(
       plan, models, results: runner.results(sizes: sizes, folder: folder), total: sizes.reduce(0, +))
   }
 
   /// Writes what the solves come to, and gives the exit code.
-  private func finish(_ plan: StudyPlan, _ models: StudyModels, results: [[StudySolve]], total: Int) throws
-    -> ExitStatus
-  {
+  private func finish(
+    _ plan: StudyPlan<Reconstruct>, _ models: StudyModels, results: [[StudySolve]], total: Int
+  ) throws -> ExitStatus {
     let solves = Array(results.joined())
     guard !solves.isEmpty else { return Interrupt.status ?? .done }
     let summary = StudySummary(plan, results: results)

@@ -25,7 +25,7 @@ final class StudyModels {
       let key = Self.key(cell)
       guard loaded[key] == nil else { continue }
       func load<Scalar>(_: Scalar.Type) throws -> Loaded<Scalar> {
-        let prior = try Prior<Scalar>(options: cell.reconstruct.model, common: common)
+        let prior = try Prior<Scalar>(options: cell.command.model, common: common)
         sources[key.name] = prior.source
         return Loaded(prior: prior, gaussian: try prior.gaussian())
       }
@@ -42,7 +42,7 @@ final class StudyModels {
     guard let model = loaded[Self.key(cell)] as? Loaded<Scalar> else {
       preconditionFailure("the cell is one of the study's, in another precision")
     }
-    let command = cell.reconstruct
+    let command = cell.command
     var common = command.common
     common.threads = threads
     return ReconstructionJob(
@@ -53,6 +53,6 @@ final class StudyModels {
   }
 
   private static func key(_ cell: StudyCell) -> Key {
-    Key(name: cell.reconstruct.model.model ?? "", precision: cell.reconstruct.common.precision)
+    Key(name: cell.command.model.model ?? "", precision: cell.command.common.precision)
   }
 }

@@ -2,7 +2,7 @@ import AIPO
 
 /// A study's results for programs: a table of every solve, and what they come to.
 struct StudyRecords {
-  let plan: StudyPlan
+  let plan: StudyPlan<Reconstruct>
   let summary: StudySummary
   /// The solves of every cell, in the plan's order.
   let results: [[StudySolve]]
@@ -92,7 +92,7 @@ struct StudyRecords {
     }
     return .object([
       ("options", .object(cell.options.map { ($0.name, .string($0.value)) })),
-      ("command", .string(cell.command)), ("solves", .object(Self.tally(solves))),
+      ("command", .string(cell.commandLine)), ("solves", .object(Self.tally(solves))),
       ("psnr", estimate(\.psnr)), ("ssim", estimate(\.ssim)), ("psnrObserved", estimate(\.psnrObserved)),
       ("objective", estimate(\.objective)), ("lambda", estimate(\.lambda)),
       ("evaluations", estimate { Double($0.evaluations) }),

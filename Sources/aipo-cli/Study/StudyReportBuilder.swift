@@ -5,7 +5,7 @@ struct StudyReportBuilder {
   private typealias Table = StudyReport.Table
   private typealias Cell = StudyReport.Table.Cell
 
-  let plan: StudyPlan
+  let plan: StudyPlan<Reconstruct>
   let summary: StudySummary
   /// Solves that the study asks for.
   let total: Int

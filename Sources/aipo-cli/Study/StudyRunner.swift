@@ -2,7 +2,7 @@ import AIPO
 
 /// Solves the cells of a study, a few images at a time.
 struct StudyRunner {
-  let plan: StudyPlan
+  let plan: StudyPlan<Reconstruct>
   let models: StudyModels
   let common: CommonOptions
 
@@ -19,7 +19,7 @@ struct StudyRunner {
       for cell in grid.cells where !Interrupt.requested {
         do {
           let size =
-            switch cell.reconstruct.common.precision {
+            switch cell.command.common.precision {
             case .float32: try size(cell, isDrawn: grid.isDrawn, Float.self)
             case .float64: try size(cell, isDrawn: grid.isDrawn, Double.self)
             }
@@ -41,7 +41,7 @@ struct StudyRunner {
   private static func failure(_ error: any Error, _ cell: StudyCell, number: Int) -> CommandFailure {
     let failure = CommandFailure(error)
     return CommandFailure(
-      failure.status, "cell \(number) of the study, '\(cell.command)': \(failure.message)")
+      failure.status, "cell \(number) of the study, '\(cell.commandLine)': \(failure.message)")
   }
 
   /// Solves what the folder doesn't hold yet, until all is done or the user stops it: of every cell the first
@@ -79,7 +79,7 @@ struct StudyRunner {
       let solves: [StudySolve]
       do {
         solves =
-          switch cell.reconstruct.common.precision {
+          switch cell.command.common.precision {
           case .float32: try solve(Float.self)
           case .float64: try solve(Double.self)
           }
@@ -100,7 +100,7 @@ struct StudyRunner {
     observe: @escaping (_ finished: Double, _ text: String) -> Void
   ) throws -> [StudySolve] {
     let job = try models.job(cell, as: Scalar.self)
-    let options = cell.reconstruct.observation
+    let options = cell.command.observation
     let source = options.simulate ?? options.observation ?? ""
     var solves: [StudySolve] = []
     for range in job.chunks(of: places) where !Interrupt.requested {

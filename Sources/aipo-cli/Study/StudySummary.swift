@@ -61,7 +61,7 @@ struct StudySummary {
   let grids: [Grid]
 
   /// `results` are the solves of every cell, in the plan's order.
-  init(_ plan: StudyPlan, results: [[StudySolve]]) {
+  init(_ plan: StudyPlan<Reconstruct>, results: [[StudySolve]]) {
     var grids: [Grid] = []
     var first = 0
     for grid in plan.grids {
@@ -89,11 +89,11 @@ struct StudySummary {
       }
       if let row = panels[place].rows.firstIndex(where: { $0.variant == cell.variant }) {
         panels[place].rows[row].solves += solves
-        panels[place].rows[row].commands.append(cell.command)
+        panels[place].rows[row].commands.append(cell.commandLine)
       } else {
         panels[place].rows.append(
           Row(
-            label: labels[cell.variant] ?? "", variant: cell.variant, commands: [cell.command],
+            label: labels[cell.variant] ?? "", variant: cell.variant, commands: [cell.commandLine],
             solves: solves))
       }
     }

@@ -1,29 +1,44 @@
-import AIPO
+import AIPOFlows
+import AIPOKernels
 import Yams
 
 /// Reads a study's YAML. Throws `ConfigError`, naming line and key, for what isn't as `aipo help study`
-/// describes it or isn't a command that `reconstruct` would take.
-struct StudyReader {
+/// describes it or what `parse` refuses.
+package struct StudyReader<Command> {
+  /// Makes a cell's command of its flags.
+  package typealias Parser = (_ flags: [String]) throws(StudyRefusal) -> Command
+  private typealias Cell = StudyPlan<Command>.Cell
+  private typealias Grid = StudyPlan<Command>.Grid
+
   private let document: ConfigDocument
   /// Options for cells that don't have them.
   private let defaults: [StudyOption]
   /// Of the grids' random draws.
   private let seed: UInt64
+  private let parse: Parser
 
-  init(yaml: String, path: String, defaults: [StudyOption], seed: UInt64) throws(ConfigError) {
+  package init(
+    yaml: String, path: String, defaults: [StudyOption], seed: UInt64, parse: @escaping Parser
+  ) throws(ConfigError) {
     document = try ConfigDocument(yaml: yaml, path: path)
     self.defaults = defaults
     self.seed = seed
+    self.parse = parse
   }
 
   /// More cells than anybody means.
-  private static let mostCells = 100_000
+  private static var mostCells: Int { 100_000 }
+
+  /// More options than `reconstruct` has.
+  private static var mostOptions: Int { 100 }
 
   /// Options of `reconstruct` that a study sets itself or that change no result.
-  private static let reserved: Set<String> = [
-    "out", "report", "sheet", "trace", "save-observation", "json", "quiet", "verbose", "threads", "memory",
-    "help", "version",
-  ]
+  private static var reserved: Set<String> {
+    [
+      "out", "report", "sheet", "trace", "save-observation", "json", "quiet", "verbose", "threads", "memory",
+      "help", "version",
+    ]
+  }
 
   /// An option with the values it takes, and where they stand.
   private struct Axis {
@@ -36,8 +51,9 @@ struct StudyReader {
 
   private typealias Choice = (axis: Axis, value: (text: String, node: Node))
 
-  func plan() throws(ConfigError) -> StudyPlan {
-    var plan = StudyPlan(title: "", about: "", grids: [])
+  package func plan() throws(ConfigError) -> StudyPlan<Command> {
+    var plan = StudyPlan<Command>(title: "", about: "", grids: [])
+    var cells = 0
     var options: [Axis] = []
     var variants: [[Axis]] = [[]]
     var grids: Node?
@@ -56,8 +72,10 @@ struct StudyReader {
     guard !plan.title.isEmpty else { throw missing("title", at: document.root) }
     guard let grids else { throw missing("grids", at: document.root) }
     for (k, node) in try items(grids, "grids").enumerated() {
-      plan.grids.append(try grid(node, "grids.\(k)", number: k, options, variants))
-      guard plan.cells.count <= Self.mostCells else {
+      let grid = try grid(node, "grids.\(k)", number: k, options, variants)
+      plan.grids.append(grid)
+      cells += grid.cells.count
+      guard cells <= Self.mostCells else {
         throw document.error(
           "grids.\(k)", at: node, found: "more than \(Self.mostCells) cells", expected: "fewer")
       }
@@ -66,9 +84,9 @@ struct StudyReader {
   }
 
   private func grid(_ node: Node, _ path: String, number: Int, _ shared: [Axis], _ all: [[Axis]])
-    throws(ConfigError) -> StudyGrid
+    throws(ConfigError) -> Grid
   {
-    var grid = StudyGrid(name: "", about: "", isDrawn: false, cells: [])
+    var grid = Grid(name: "", about: "", isDrawn: false, cells: [])
     var options = shared
     var variants = all
     var draws: Int?
@@ -105,27 +123,29 @@ struct StudyReader {
 
   /// Every combination: of the options, which make a problem each, and with each of them of a variant's.
   private func combined(_ options: [Axis], _ variants: [[Axis]], at node: Node) throws(ConfigError)
-    -> [StudyCell]
+    -> [Cell]
   {
     // What a variant sets tells variants apart, also in those that leave it to the options.
     let names = Set(variants.joined().map(\.name))
     let problems = options.filter { !names.contains($0.name) }
     let left = options.filter { names.contains($0.name) }
-    var size = Self.size(problems) * variants.reduce(0.0) { $0 + Self.size(Self.merge(left, $1)) }
-    if size.isNaN { size = .infinity }
+    let axes = variants.map { Self.merge(left, $0) }
+    let size = Self.size(problems) * axes.reduce(0.0) { $0 + Self.size($1) }
     guard size <= Double(Self.mostCells) else {
       throw document.error(
         "grids", at: node, found: "\(size) cells in one grid", expected: "at most \(Self.mostCells)")
     }
-    var cells: [StudyCell] = []
+    var cells: [Cell] = []
     var seen: Set<[StudyOption]> = []
-    for problem in Self.product(problems) {
-      for variant in variants {
-        for choice in Self.product(Self.merge(left, variant)) {
-          let cell = try cell(problem: problem, variant: choice, at: node)
+    for problem in 0..<Int(Self.size(problems)) {
+      let problem = Self.combination(problem, of: problems)
+      for axes in axes {
+        for choice in 0..<Int(Self.size(axes)) {
+          let cell = try cell(problem: problem, variant: Self.combination(choice, of: axes), at: node)
           guard seen.insert(cell.options).inserted else {
+            let flags = cell.options.map(\.flag).joined(separator: " ")
             throw document.error(
-              "grids", at: node, found: "'\(cell.command)' twice", expected: "every cell of a grid once")
+              "grids", at: node, found: "'\(flags)' twice", expected: "every cell of a grid once")
           }
           cells.append(cell)
         }
@@ -136,9 +156,9 @@ struct StudyReader {
 
   /// Random combinations. A draw's number is its seed unless the options have one.
   private func drawn(_ count: Int, grid: Int, _ options: [Axis], _ variants: [[Axis]], at node: Node)
-    throws(ConfigError) -> [StudyCell]
+    throws(ConfigError) -> [Cell]
   {
-    var cells: [StudyCell] = []
+    var cells: [Cell] = []
     for draw in 0..<count {
       var random = Philox(seed: seed, index: UInt64(grid) << 32 | UInt64(draw), purpose: .study)
       func pick<Item>(_ items: [Item]) -> Item { items[Int(random.uniform() * Double(items.count))] }
@@ -151,7 +171,7 @@ struct StudyReader {
   }
 
   private func cell(problem: [Choice], variant: [Choice], also: [StudyOption] = [], at node: Node)
-    throws(ConfigError) -> StudyCell
+    throws(ConfigError) -> Cell
   {
     func options(_ choices: [Choice]) -> [StudyOption] {
       choices.map { StudyOption(name: $0.axis.name, value: $0.value.text) }
@@ -163,44 +183,29 @@ struct StudyReader {
     func telling(_ choices: [Choice]) -> [StudyOption] {
       options(choices.filter { !StudyOption.sampling.contains($0.axis.name) })
     }
-    return StudyCell(
+    return Cell(
       options: all, problem: telling(problem.filter(\.axis.isList)), variant: telling(variant),
-      reconstruct: try parse(all, problem + variant, at: node))
+      command: try command(all, problem + variant, at: node))
   }
 
-  private func parse(_ options: [StudyOption], _ choices: [Choice], at node: Node) throws(ConfigError)
-    -> Reconstruct
+  private func command(_ options: [StudyOption], _ choices: [Choice], at node: Node) throws(ConfigError)
+    -> Command
   {
-    let command: Reconstruct
     do {
-      command = try Reconstruct.parse(options.map(\.flag).filter { !$0.isEmpty })
+      return try parse(options.map(\.flag).filter { !$0.isEmpty })
     } catch {
-      let message = Reconstruct.message(for: error)
       // The parser names the flag that it means first.
       let places = choices.compactMap { choice -> (Range<String.Index>, Choice)? in
-        guard let range = Self.range(ofFlag: choice.axis.name, in: message) else { return nil }
+        guard let range = Self.range(ofFlag: choice.axis.name, in: error.message) else { return nil }
         return (range, choice)
       }
       guard let (_, choice) = places.min(by: { $0.0.lowerBound < $1.0.lowerBound }) else {
-        throw document.error("grids", at: node, found: "cells without it", expected: message)
-      }
-      if message.hasPrefix("Unknown option") {
-        throw document.error(
-          choice.axis.path, at: choice.axis.key, found: "an unknown key",
-          expected: "an option of 'aipo reconstruct', as its help lists them")
+        throw document.error("grids", at: node, found: "cells without it", expected: error.message)
       }
       throw document.error(
-        choice.axis.path, at: choice.value.node, found: "\"\(choice.value.text)\"",
-        expected: "what 'aipo reconstruct' takes: \(message)")
+        choice.axis.path, at: error.isUnknown ? choice.axis.key : choice.value.node,
+        found: error.isUnknown ? "an unknown key" : "\"\(choice.value.text)\"", expected: error.expected)
     }
-    if command.solver.method.methods.count != 1,
-      let choice = choices.first(where: { $0.axis.name == "method" })
-    {
-      throw document.error(
-        choice.axis.path, at: choice.value.node, found: "\"\(choice.value.text)\"",
-        expected: "one method; several are a list, [a, b]")
-    }
-    return command
   }
 
   /// Where a message names a flag.
@@ -216,11 +221,16 @@ struct StudyReader {
 
   private static func size(_ axes: [Axis]) -> Double { axes.reduce(1) { $0 * Double($1.values.count) } }
 
-  /// The first axis changes slowest.
-  private static func product(_ axes: [Axis]) -> [[Choice]] {
-    axes.reduce([[]]) { combinations, axis in
-      combinations.flatMap { combination in axis.values.map { combination + [(axis, $0)] } }
+  /// The combination of this number, of which the first axis changes slowest.
+  private static func combination(_ number: Int, of axes: [Axis]) -> [Choice] {
+    var rest = number
+    var choices: [Choice] = []
+    for axis in axes.reversed() {
+      let (quotient, place) = rest.quotientAndRemainder(dividingBy: axis.values.count)
+      choices.append((axis, axis.values[place]))
+      rest = quotient
     }
+    return choices.reversed()
   }
 
   /// `axes` with those of `others` in their place or after them.
@@ -240,7 +250,12 @@ struct StudyReader {
 
   private func axes(_ node: Node, _ path: String) throws(ConfigError) -> [Axis] {
     var axes: [Axis] = []
-    for (name, node) in try document.members(of: node, section: path) {
+    let members = try document.members(of: node, section: path)
+    guard members.count <= Self.mostOptions else {
+      throw document.error(
+        path, at: node, found: "\(members.count) options", expected: "at most \(Self.mostOptions)")
+    }
+    for (name, node) in members {
       let key = "\(path).\(name)"
       if Self.reserved.contains(name) {
         throw document.error(
@@ -249,9 +264,10 @@ struct StudyReader {
       }
       let isList = node.value.sequence != nil
       var values: [(String, Node)] = []
+      var seen: Set<String> = []
       for item in isList ? try items(node.value, key) : [node.value] {
         let value = try text(item, key, expected: "a value or a list of values")
-        if values.contains(where: { $0.0 == value }) {
+        guard seen.insert(value).inserted else {
           throw document.error(key, at: item, found: "\"\(value)\" twice", expected: "every value once")
         }
         values.append((value, item))

@@ -1,27 +1,27 @@
-import AIPOInterchange
-import AIPOKernels
 import CAIPOZlib
 import Foundation
 
 /// Puts together pickles, zips and checkpoints, right ones and wrong ones.
-enum TestFiles {
+package enum TestFiles {
   // MARK: Pickles
 
-  static func text(_ value: String) -> [UInt8] { [0x58] + word(value.utf8.count) + Array(value.utf8) }
-  static func integer(_ value: Int) -> [UInt8] {
+  package static func text(_ value: String) -> [UInt8] { [0x58] + word(value.utf8.count) + Array(value.utf8) }
+  package static func integer(_ value: Int) -> [UInt8] {
     let bits = UInt64(bitPattern: Int64(value))
     return [0x8A, 8] + (0..<8).map { UInt8(truncatingIfNeeded: bits >> UInt64(8 * $0)) }
   }
-  static func tuple(_ parts: [[UInt8]]) -> [UInt8] { [0x28] + parts.flatMap(\.self) + [0x74] }
-  static func global(_ module: String, _ name: String) -> [UInt8] { Array("c\(module)\n\(name)\n".utf8) }
-  static let ordered = global("collections", "OrderedDict") + [0x29, 0x52]
-  static func dictionary(_ members: [(String, [UInt8])]) -> [UInt8] {
+  package static func tuple(_ parts: [[UInt8]]) -> [UInt8] { [0x28] + parts.flatMap(\.self) + [0x74] }
+  package static func global(_ module: String, _ name: String) -> [UInt8] {
+    Array("c\(module)\n\(name)\n".utf8)
+  }
+  package static let ordered = global("collections", "OrderedDict") + [0x29, 0x52]
+  package static func dictionary(_ members: [(String, [UInt8])]) -> [UInt8] {
     ordered + [0x28] + members.flatMap { text($0.0) + $0.1 } + [0x75]
   }
-  static func storage(_ key: String, _ type: String = "FloatStorage", count: Int) -> [UInt8] {
+  package static func storage(_ key: String, _ type: String = "FloatStorage", count: Int) -> [UInt8] {
     tuple([text("storage"), global("torch", type), text(key), text("cpu"), integer(count)]) + [0x51]
   }
-  static func tensor(
+  package static func tensor(
     _ storage: [UInt8], offset: Int = 0, shape: [Int], strides: [Int]? = nil
   ) -> [UInt8] {
     var running = 1
@@ -37,28 +37,47 @@ enum TestFiles {
         ordered,
       ]) + [0x52]
   }
-  static func pickle(_ body: [UInt8]) -> [UInt8] { [0x80, 2] + body + [0x2E] }
+  package static func pickle(_ body: [UInt8]) -> [UInt8] { [0x80, 2] + body + [0x2E] }
 
-  static func word(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+  package static func word(_ value: Int) -> [UInt8] {
+    (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+  }
 
   // MARK: Zips
 
-  struct Entry {
-    var name: String
-    var bytes: [UInt8]
-    var deflated = false
+  package struct Entry {
+    package var name: String
+    package var bytes: [UInt8]
+    package var deflated = false
     /// What the headers say, where it isn't the truth.
-    var size: Int?
-    var packedSize: Int?
-    var checksum: UInt32?
-    var method: Int?
-    var flags = 0
-    var localName: String?
+    package var size: Int?
+    package var packedSize: Int?
+    package var checksum: UInt32?
+    package var method: Int?
+    package var flags = 0
+    package var localName: String?
     /// Where the directory says that the entry begins.
-    var offset: Int?
+    package var offset: Int?
+
+    package init(
+      name: String, bytes: [UInt8], deflated: Bool = false, size: Int? = nil, packedSize: Int? = nil,
+      checksum: UInt32? = nil, method: Int? = nil, flags: Int = 0, localName: String? = nil,
+      offset: Int? = nil
+    ) {
+      self.name = name
+      self.bytes = bytes
+      self.deflated = deflated
+      self.size = size
+      self.packedSize = packedSize
+      self.checksum = checksum
+      self.method = method
+      self.flags = flags
+      self.localName = localName
+      self.offset = offset
+    }
   }
 
-  static func deflated(_ bytes: [UInt8]) -> [UInt8] {
+  package static func deflated(_ bytes: [UInt8]) -> [UInt8] {
     var stream = z_stream()
     deflateInit2_(
       &stream, 9, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY, zlibVersion(), Int32(MemoryLayout<z_stream>.size))
@@ -77,7 +96,7 @@ enum TestFiles {
     return Array(output[..<count])
   }
 
-  static func zip(_ entries: [Entry], count: Int? = nil, comment: [UInt8] = []) -> [UInt8] {
+  package static func zip(_ entries: [Entry], count: Int? = nil, comment: [UInt8] = []) -> [UInt8] {
     func half(_ value: Int) -> [UInt8] {
       [UInt8(truncatingIfNeeded: value), UInt8(truncatingIfNeeded: value >> 8)]
     }
@@ -102,12 +121,12 @@ enum TestFiles {
       + half(count ?? entries.count) + word(directory.count) + word(start) + half(comment.count) + comment
   }
 
-  static func floats(_ values: [Float]) -> [UInt8] {
+  package static func floats(_ values: [Float]) -> [UInt8] {
     values.flatMap { value in (0..<4).map { UInt8(truncatingIfNeeded: value.bitPattern >> UInt32(8 * $0)) } }
   }
 
   /// A zip as torch writes it, of a pickle and storages.
-  static func checkpoint(_ pickle: [UInt8], _ storages: [String: [UInt8]]) -> [UInt8] {
+  package static func checkpoint(_ pickle: [UInt8], _ storages: [String: [UInt8]]) -> [UInt8] {
     zip(
       [Entry(name: "model/data.pkl", bytes: pickle)]
         + storages.sorted { $0.key < $1.key }.map { Entry(name: "model/data/\($0.key)", bytes: $0.value) })
@@ -115,7 +134,7 @@ enum TestFiles {
 
   // MARK: Files
 
-  static func withFile<R>(_ bytes: [UInt8], _ body: (String) throws -> R) throws -> R {
+  package static func withFile<R>(_ bytes: [UInt8], _ body: (String) throws -> R) throws -> R {
     let path = FileManager.default.temporaryDirectory.appending(component: "aipo-\(UUID().uuidString)").path
     try Data(bytes).write(to: URL(filePath: path))
     defer { try? FileManager.default.removeItem(atPath: path) }

@@ -10,8 +10,8 @@
 /// `grey8` is ramp(4, 5), `rgb8` ramp(4, 5, 3), `grey16` ramp(4, 5, mul 3001, mod 65536), `palette` rgb8 by
 /// `quantize(32)`, `bilevel` grey8 > 127; the JPEG files are of quality 90 and 16×24, grey (10x + 3y) % 256
 /// and colour (10x, 15y, 255 − 5x − 7y); floats are arange(24)/8 − 1 and `u1` is ramp(2, 3, 4).
-enum Fixtures {
-  static func bytes(_ name: String) -> [UInt8] { Array(Data(base64Encoded: files[name]!)!) }
+package enum Fixtures {
+  package static func bytes(_ name: String) -> [UInt8] { Array(Data(base64Encoded: files[name]!)!) }
 
   private static let files: [String: String] = [
     "grey8": """
