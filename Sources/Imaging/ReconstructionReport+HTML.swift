@@ -1,14 +1,15 @@
 import AIPOKernels
 
 extension ReconstructionReport {
+  private typealias Field = ReportHead.Field
+
   /// The page. Throws only where a picture can't be encoded.
   public func html() throws(FileError) -> String {
     var parts = ReportPage.opening(
-      title: title, subtitle: subtitle,
-      links: sections.enumerated().map { ("s\($0)", $1.title) })
+      head, links: sections.enumerated().map { ("s\($0)", $1.title) })
     for (k, section) in sections.enumerated() { parts.append(try Self.section(section, k)) }
     parts += ReportPage.closing(
-      command: command, provenance: provenance,
+      head,
       note: """
         PSNR in dB and SSIM after clipping to [0, 1]; means of dB. Objective = L<sub>recon</sub> + λ \
         L<sub>reg</sub> in nats, constants included: −log p(y | x) and −log p(x) under the flow, whatever the \

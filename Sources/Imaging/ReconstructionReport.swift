@@ -8,17 +8,6 @@ import AIPOKernels
 /// the images are rows and the methods columns. The file holds nothing but what is put in here, so it
 /// is the same bytes for the same content.
 public struct ReconstructionReport: Sendable {
-  /// A name and a value, shown as text.
-  public struct Field: Sendable {
-    public var name: String
-    public var value: String
-
-    public init(_ name: String, _ value: String) {
-      self.name = name
-      self.value = value
-    }
-  }
-
   /// A state on the way to a result.
   public struct PathPoint: Sendable {
     /// What a state is a milestone of.
@@ -156,14 +145,14 @@ public struct ReconstructionReport: Sendable {
   public struct Section: Sendable {
     public var title: String
     public var caption: String
-    public var settings: [Field]
+    public var settings: [ReportHead.Field]
     public var entries: [Entry]
     /// The table of means; nil to take it from the entries (means over the images that have the value,
     /// of dB for PSNR).
     public var summary: [SummaryRow]?
 
     public init(
-      title: String, caption: String = "", settings: [Field] = [], entries: [Entry],
+      title: String, caption: String = "", settings: [ReportHead.Field] = [], entries: [Entry],
       summary: [SummaryRow]? = nil
     ) {
       self.title = title
@@ -174,21 +163,11 @@ public struct ReconstructionReport: Sendable {
     }
   }
 
-  public var title: String
-  public var subtitle: String
-  /// The command that makes the report again.
-  public var command: String
-  /// Model, checksum, seed, version …
-  public var provenance: [Field]
+  public var head: ReportHead
   public var sections: [Section]
 
-  public init(
-    title: String, subtitle: String = "", command: String, provenance: [Field], sections: [Section]
-  ) {
-    self.title = title
-    self.subtitle = subtitle
-    self.command = command
-    self.provenance = provenance
+  public init(_ head: ReportHead, sections: [Section]) {
+    self.head = head
     self.sections = sections
   }
 

@@ -1,17 +1,18 @@
 /// What the pages of all reports have in common.
 enum ReportPage {
   /// Everything up to the first section; the links lead to sections by their ids.
-  static func opening(title: String, subtitle: String, links: [(id: String, title: String)]) -> [String] {
+  static func opening(_ head: ReportHead, links: [(id: String, title: String)]) -> [String] {
+    let title = Markup.escape(head.title)
     var parts = [
       "<!DOCTYPE html>",
       #"<html lang="en"><head><meta charset="utf-8">"#,
       #"<meta name="viewport" content="width=device-width, initial-scale=1">"#,
       #"<meta name="color-scheme" content="light dark">"#,
-      "<title>\(Markup.escape(title))</title>",
+      "<title>\(title)</title>",
       "<style>\(ReportStyle.css)</style></head><body><main>",
-      "<header><h1>\(Markup.escape(title))</h1>",
+      "<header><h1>\(title)</h1>",
     ]
-    if !subtitle.isEmpty { parts.append(#"<p class="lead">\#(Markup.escape(subtitle))</p>"#) }
+    if !head.subtitle.isEmpty { parts.append(#"<p class="lead">\#(Markup.escape(head.subtitle))</p>"#) }
     if links.count > 1 {
       let links = links.map { ##"<a href="#\##($0.id)">\##(Markup.escape($0.title))</a>"## }
       parts.append("<nav>\(links.joined())</nav>")
@@ -25,14 +26,14 @@ enum ReportPage {
   }
 
   /// The footer, with `note` as HTML, and the end of the page.
-  static func closing(command: String, provenance: [ReconstructionReport.Field], note: String) -> [String] {
-    ["<footer>"] + (command.isEmpty ? [] : [code(command)])
-      + [fields(provenance, class: "facts"), "<p>\(note)</p></footer>", "</main></body></html>\n"]
+  static func closing(_ head: ReportHead, note: String) -> [String] {
+    ["<footer>"] + (head.command.isEmpty ? [] : [code(head.command)])
+      + [fields(head.provenance, class: "facts"), "<p>\(note)</p></footer>", "</main></body></html>\n"]
   }
 
   static func code(_ text: String) -> String { "<pre><code>\(Markup.escape(text))</code></pre>" }
 
-  static func fields(_ fields: [ReconstructionReport.Field], class name: String) -> String {
+  static func fields(_ fields: [ReportHead.Field], class name: String) -> String {
     if fields.isEmpty { return "" }
     let items = fields.map {
       "<div><dt>\(Markup.escape($0.name))</dt><dd>\(Markup.escape($0.value))</dd></div>"

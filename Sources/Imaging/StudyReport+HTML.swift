@@ -3,16 +3,14 @@ import AIPOKernels
 extension StudyReport {
   /// The page. Throws only where a picture can't be encoded.
   public func html() throws(FileError) -> String {
-    var parts = ReportPage.opening(
-      title: title, subtitle: subtitle, links: sections.enumerated().map { ("s\($0)", $1.title) })
+    var parts = ReportPage.opening(head, links: sections.enumerated().map { ("s\($0)", $1.title) })
     for (k, section) in sections.enumerated() {
       parts += ReportPage.sectionOpening(id: "s\(k)", title: section.title, caption: section.caption)
       parts += section.tables.map(Self.table)
       for panel in section.panels { parts.append(try Self.panel(panel)) }
       parts.append("</section>")
     }
-    parts += ReportPage.closing(
-      command: command, provenance: provenance, note: Self.note)
+    parts += ReportPage.closing(head, note: Self.note)
     return parts.joined(separator: "\n")
   }
 

@@ -3,11 +3,11 @@ import AIPOKernels
 extension StudyReport {
   /// Title, tables and commands as Markdown, without charts and pictures.
   public func markdown() -> String {
-    var parts = ["# \(Self.plain(title))"]
-    if !subtitle.isEmpty { parts.append(Self.plain(subtitle)) }
-    parts.append("```sh\n\(command)\n```")
-    if !provenance.isEmpty {
-      parts.append(provenance.map { "\(Self.plain($0.name)): `\($0.value)`" }.joined(separator: " · "))
+    var parts = ["# \(Self.plain(head.title))"]
+    if !head.subtitle.isEmpty { parts.append(Self.plain(head.subtitle)) }
+    parts.append("```sh\n\(head.command)\n```")
+    if !head.provenance.isEmpty {
+      parts.append(head.provenance.map { "\(Self.plain($0.name)): `\($0.value)`" }.joined(separator: " · "))
     }
     for section in sections {
       parts.append("## \(Self.plain(section.title))")

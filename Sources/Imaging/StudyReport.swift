@@ -5,8 +5,6 @@ import AIPOKernels
 /// A section is a family of problems, a panel is one of them with all that was tried on it. Like
 /// `ReconstructionReport` it holds nothing but what is put in here.
 public struct StudyReport: Sendable {
-  public typealias Field = ReconstructionReport.Field
-
   /// A table of text; the first column names the rows.
   public struct Table: Sendable {
     public struct Cell: Sendable {
@@ -89,21 +87,11 @@ public struct StudyReport: Sendable {
     }
   }
 
-  public var title: String
-  public var subtitle: String
-  /// The command that makes the report again.
-  public var command: String
-  /// Models, checksums, version …
-  public var provenance: [Field]
+  public var head: ReportHead
   public var sections: [Section]
 
-  public init(
-    title: String, subtitle: String = "", command: String, provenance: [Field], sections: [Section]
-  ) {
-    self.title = title
-    self.subtitle = subtitle
-    self.command = command
-    self.provenance = provenance
+  public init(_ head: ReportHead, sections: [Section]) {
+    self.head = head
     self.sections = sections
   }
 }

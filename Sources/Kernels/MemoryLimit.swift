@@ -10,7 +10,7 @@ import Synchronization
 /// process for it, now or when the memory is written to.
 public enum MemoryLimit {
   private static let limit = Atomic<Int>(.max)
-  private static let reserve = Atomic<Int>(256 << 20)
+  private static let reserve = Atomic<Int>(leastHeadroom)
   private static let held = Atomic<Int>(0)
 
   /// Bytes that all arrays together may take; at first there is no limit.
@@ -20,11 +20,14 @@ public enum MemoryLimit {
   }
 
   /// Bytes of address space that arrays leave to everything else where the process has a limit on it (`ulimit -v`);
-  /// 256 MiB at first.
+  /// `leastHeadroom` at first.
   public static var headroom: Int {
     get { reserve.load(ordering: .relaxed) }
     set { reserve.store(newValue, ordering: .relaxed) }
   }
+
+  /// 256 MiB.
+  public static let leastHeadroom = 256 << 20
 
   /// Bytes of the machine's memory, or fewer where a control group of the process allows fewer.
   public static var ofSystem: Int {

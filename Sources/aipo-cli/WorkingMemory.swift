@@ -27,7 +27,7 @@ enum WorkingMemory {
           + "the limit (ulimit -v) or take fewer --threads")
     }
     munmap(buffer, bytes)
-    MemoryLimit.headroom = (256 << 20) + bytes
+    MemoryLimit.headroom = MemoryLimit.leastHeadroom + bytes
   }
 }
 

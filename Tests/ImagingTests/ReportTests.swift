@@ -33,9 +33,10 @@ struct ReportTests {
         })
     }
     return Report(
-      title: text, subtitle: text, command: "aipo \(text)", provenance: [Report.Field("Model", text)],
+      ReportHead(
+        title: text, subtitle: text, command: "aipo \(text)", provenance: [ReportHead.Field("Model", text)]),
       sections: [
-        Report.Section(title: text, caption: text, settings: [Report.Field(text, "1")], entries: entries)
+        Report.Section(title: text, caption: text, settings: [ReportHead.Field(text, "1")], entries: entries)
       ])
   }
 
@@ -139,7 +140,9 @@ struct ReportTests {
     let sections = [
       Report.Section(title: "empty", entries: []), Report.Section(title: "one", entries: [entry]),
     ]
-    let html = try Report(title: "", command: "", provenance: [], sections: sections).html()
+    let html = try Report(
+      ReportHead(title: "", command: "", provenance: []), sections: sections
+    ).html()
     checkNesting(html)
     #expect(html.contains("100 numbers") && html.contains("no: not finite"))
   }

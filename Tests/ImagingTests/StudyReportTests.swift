@@ -19,7 +19,9 @@ struct StudyReportTests {
       ],
       strips: [Report.Strip(label: text, images: [image, nil])], commands: ["aipo reconstruct \(text)"])
     return Report(
-      title: text, subtitle: text, command: "aipo study \(text)", provenance: [Report.Field("kernels", text)],
+      ReportHead(
+        title: text, subtitle: text, command: "aipo study \(text)",
+        provenance: [ReportHead.Field("kernels", text)]),
       sections: [
         Report.Section(title: text, caption: text, tables: [table], panels: [panel]),
         Report.Section(title: "Two", tables: [table]),

@@ -44,7 +44,7 @@ struct NoiseInput {
       } else if case .file(let path) = options.sigma {
         let rows = try Self.deviations(path, values: values, count: count)
         source = rows.count == 1 ? .shared(rows[0]) : .rows(rows)
-      } else if options.sigma == .auto {
+      } else if options.sigma == .one(.auto) {
         source = .estimated(try GaussianNoise(sigma: sigma))
       } else {
         source = .shared(try GaussianNoise(sigma: sigma))
@@ -140,7 +140,7 @@ struct NoiseInput {
   var settings: [(String, JSONValue)] {
     var members: [(String, JSONValue)] = []
     switch (options.sigma, source) {
-    case (.auto, _): members.append(("sigma", .string("auto")))
+    case (.one(.auto), _): members.append(("sigma", .string("auto")))
     case (.file(let path), _): members.append(("sigma", .string(path)))
     case (_, .spread(let sigma, _)): members.append(("sigma", .number(sigma)))
     case (_, .shared(let noise)):
@@ -190,7 +190,7 @@ struct NoiseInput {
   // MARK: Reading
 
   private static func sigma(_ options: NoiseOptions, task: TaskName, measurements: Int) -> Double {
-    if case .number(let sigma) = options.sigma { return sigma }
+    if case .one(.number(let sigma)) = options.sigma { return sigma }
     return switch task {
     case .denoise: 0.1
     case .inpaint: 0.01

@@ -33,18 +33,15 @@ enum NoiseChoice: ExpressibleByArgument, Hashable, CustomStringConvertible {
 
 /// The deviation of the noise.
 enum SigmaChoice: ExpressibleByArgument, Hashable, CustomStringConvertible {
-  case number(Double)
-  case auto
+  case one(NumberOrAuto)
   /// An NPY with a deviation a measurement.
   case file(String)
 
   init?(argument: String) {
     if argument.hasSuffix(".npy") {
       self = .file(argument)
-    } else if argument == "auto" {
-      self = .auto
-    } else if let value = Double(argument) {
-      self = .number(value)
+    } else if let value = NumberOrAuto(argument: argument) {
+      self = .one(value)
     } else {
       return nil
     }
@@ -52,8 +49,7 @@ enum SigmaChoice: ExpressibleByArgument, Hashable, CustomStringConvertible {
 
   var description: String {
     switch self {
-    case .number(let value): value.description
-    case .auto: "auto"
+    case .one(let value): value.description
     case .file(let path): path
     }
   }
@@ -118,7 +114,7 @@ struct NoiseOptions: ParsableArguments {
 
   func validate() throws {
     // Its square and the inverse of that must be numbers, too.
-    if case .number(let value) = sigma, !(1e-150...1e150).contains(value) {
+    if case .one(.number(let value)) = sigma, !(1e-150...1e150).contains(value) {
       throw ValidationError(
         "--sigma is \(value), expected a number from 1e-150 to 1e150, auto, or an .npy file")
     }
@@ -135,7 +131,7 @@ struct NoiseOptions: ParsableArguments {
     if noise != .gaussian {
       if noiseCovariance != nil { throw ValidationError("--noise-covariance goes with --noise gaussian") }
       switch sigma {
-      case .auto: throw ValidationError("--sigma auto goes with --noise gaussian")
+      case .one(.auto): throw ValidationError("--sigma auto goes with --noise gaussian")
       case .file: throw ValidationError("--sigma with a file goes with --noise gaussian")
       default: break
       }

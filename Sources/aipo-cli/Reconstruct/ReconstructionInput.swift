@@ -84,7 +84,9 @@ struct ReconstructionInput {
     noise = try NoiseInput(
       options.noise, task: options.task, shape: shape, measurements: measurements ?? shape.count,
       values: values, count: Self.sourceCount(source), common: common)
-    if options.noise.sigma == .auto, case .dense(let matrix) = self.model, matrix.outputCount < shape.count {
+    if options.noise.sigma == .one(.auto), case .dense(let matrix) = self.model,
+      matrix.outputCount < shape.count
+    {
       throw CommandFailure(
         .usage,
         "--sigma auto with \(matrix.outputCount) measurements of \(shape.count) pixels: so few can't tell noise from "
@@ -102,7 +104,7 @@ struct ReconstructionInput {
   }
 
   /// Images that a chunk may hold: an estimated σ is each image's own.
-  var chunkLimit: Int { options.noise.sigma == .auto ? 1 : 32 }
+  var chunkLimit: Int { options.noise.sigma == .one(.auto) ? 1 : 32 }
 
   /// Images to reconstruct.
   var count: Int {

@@ -137,17 +137,16 @@ struct ReportBuilder {
     let total = figures.map(\.count).max() ?? 0
     let shown = entries.count < total ? " The first \(entries.count) are shown; the means count all." : ""
     return ReconstructionReport(
-      title: "Reconstruction with a flow prior",
-      subtitle: "\(total) image\(total == 1 ? "" : "s"), prior \(settings.prior).\(shown)",
-      command: Provenance.command,
-      // The command has a place of its own.
-      provenance: settings.provenance.filter { $0.0 != "command" }.map {
-        ReconstructionReport.Field($0, $1.text)
-      },
+      ReportHead(
+        title: "Reconstruction with a flow prior",
+        subtitle: "\(total) image\(total == 1 ? "" : "s"), prior \(settings.prior).\(shown)",
+        command: Provenance.command,
+        // The command has a place of its own.
+        provenance: settings.provenance.filter { $0.0 != "command" }.map { ReportHead.Field($0, $1.text) }),
       sections: [
         ReconstructionReport.Section(
           title: settings.title, caption: Self.caption(settings, methods, figures),
-          settings: settings.solver.map { ReconstructionReport.Field($0, $1.text) }, entries: entries,
+          settings: settings.solver.map { ReportHead.Field($0, $1.text) }, entries: entries,
           summary: rows)
       ])
   }
@@ -171,6 +170,9 @@ struct ReportBuilder {
         case "lambda": "aipo: follows the solution along λ, from the data alone to the weight asked for."
         case "prior":
           "aipo: follows the solution along t, from the Gaussian prior (t = 0) to the flow (t = 1)."
+        case "curve":
+          "aipo: follows the solution along a curve through λ and t, from the Gaussian prior (t = 0) to the flow "
+            + "(t = 1), to the λ asked for (s: 0 to 1)."
         case "theorem": "aipo: follows the solution along λ by the steps that the theorem asks for."
         default:
           "aipo: starts from the Gaussian prior’s solution at a larger λ, as if the noise were stronger, and "

@@ -17,15 +17,17 @@ struct StudyReportBuilder {
     var subtitle = plan.about
     if done < total { subtitle += (subtitle.isEmpty ? "" : " ") + "Unfinished: \(done) of \(total) solves." }
     return StudyReport(
-      title: plan.title, subtitle: subtitle, command: command,
-      provenance: provenance.flatMap { name, value -> [StudyReport.Field] in
-        switch value {
-        // The command has a place of its own.
-        case _ where name == "command": []
-        case .object(let members): members.map { StudyReport.Field($0, $1.text) }
-        default: [StudyReport.Field(name, value.text)]
-        }
-      },
+      ReportHead(
+        title: plan.title, subtitle: subtitle, command: command,
+        provenance: provenance.flatMap { name, value -> [ReportHead.Field] in
+          switch value {
+          // The command has a place of its own.
+          case _ where name == "command": []
+          case .object(let members): members.map { ReportHead.Field($0, $1.text) }
+          case .array(let items): items.map { ReportHead.Field(name, $0.text) }
+          default: [ReportHead.Field(name, value.text)]
+          }
+        }),
       sections: summary.grids.filter { !$0.solves.isEmpty }.map(section) + [endings(total: done)])
   }
 
