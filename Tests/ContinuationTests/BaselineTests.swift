@@ -180,6 +180,25 @@ import Testing
     }
   }
 
+  /// The evaluation that tells the full objective, and fewer evaluations than descents, count too.
+  @Test(arguments: [ReconstructionMethod.latent, .restarts], [1, 2, 3, 7, 20])
+  func budgetsAreKept(method: ReconstructionMethod, budget: Int) throws {
+    for restarts in [nil, 4] {
+      let results = try run(method) {
+        $0.maximumEvaluations = budget
+        $0.restarts = restarts
+        $0.stopRule = ToleranceRule(tolerance: 1e-13, epsilon: 0)
+      }
+      for result in results {
+        #expect(result.evaluations <= budget, "\(restarts ?? 0) restarts")
+        #expect(result.objective != nil)
+      }
+      if budget == 7, restarts == nil {
+        #expect(results.allSatisfy { !$0.converged && $0.reason == .budget })
+      }
+    }
+  }
+
   /// The best of n is no worse than any of fewer, costs what all cost together, and doesn't depend on the batch.
   @Test func restartsKeepTheLowest() throws {
     let one = try run(.restarts) { $0.restarts = 1 }

@@ -62,8 +62,11 @@ extension Reconstructor {
   /// `restarts`: the best of n descents on the objective from draws of the prior, or of uniform pixels. The
   /// budget is shared by all.
   func restarts(_ images: [Int], isCancelled: () -> Bool) throws -> [ReconstructionResult<Scalar>] {
-    let draws = try draws(images, count: options.restartCount)
-    let runs = try draws.map { try descend(images, from: $0, on: objective, isCancelled) }
+    let budget = options.maximumEvaluations
+    let draws = try draws(images, count: min(options.restartCount, budget))
+    let runs = try draws.map {
+      try descend(images, from: $0, budget: budget / draws.count, on: objective, isCancelled)
+    }
     let outcomes = images.indices.map { k in lowest(runs.map { $0[k] }) }
     let pixels = try objective.pixels(outcomes.map(\.point))
     return try outcomes.indices.map { k in
@@ -80,11 +83,15 @@ extension Reconstructor {
       throw SolverError.unsupported("this prior has no latents, which the method latent needs")
     }
     let objective = try LatentObjective(problem: problem, prior: prior, gaussian: nil, regularizer: .base)
-    let count = options.restarts ?? 1
+    // The last evaluation is that of the objective in full.
+    let budget = options.maximumEvaluations - 1
+    let count = max(1, min(options.restartCount, budget))
     let zero = [Double](repeating: 0, count: problem.imageShape.count)
     let starts =
-      count == 1 ? [images.map { _ in zero }] : latentDraws(images, count: count)
-    let runs = try starts.map { try descend(images, from: $0, on: objective, isCancelled) }
+      options.restartCount == 1 ? [images.map { _ in zero }] : latentDraws(images, count: count)
+    let runs = try starts.map {
+      try descend(images, from: $0, budget: budget / count, on: objective, isCancelled)
+    }
     let outcomes = images.indices.map { k in lowest(runs.map { $0[k] }) }
     let pixels = try objective.pixels(outcomes.map(\.point)).map { $0 ?? zero }
     let full = try inFull(pixels, images: images)
@@ -125,13 +132,21 @@ extension Reconstructor {
     return (0..<count).map { _ in random.indices.map { k in (0..<d).map { _ in random[k].normal() } } }
   }
 
-  /// One descent at fixed weights, with its share of the budget.
+  /// One descent at fixed weights; without a budget it stays where it starts.
   private func descend(
-    _ images: [Int], from starts: [[Double]], on objective: any Objective, _ isCancelled: () -> Bool
+    _ images: [Int], from starts: [[Double]], budget: Int, on objective: any Objective,
+    _ isCancelled: () -> Bool
   ) throws -> [PathOutcome] {
+    guard budget > 0 else {
+      return zip(images, starts).map { image, start in
+        PathOutcome(
+          image: image, point: start, weights: baselineWeights, sample: nil, evaluations: 0, iterations: 0,
+          seconds: 0, stop: .budget)
+      }
+    }
     let settings = PathSettings(
       corrector: options.corrector, stopRule: options.stopRule,
-      maximumEvaluations: max(1, options.maximumEvaluations / options.restartCount), seed: options.seed)
+      maximumEvaluations: budget, seed: options.seed)
     var machine = PathMachine(
       objective: objective, starts: starts, images: images, sources: images.map(source),
       path: FixedWeights(baselineWeights), settings: settings)
