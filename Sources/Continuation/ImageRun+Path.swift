@@ -39,12 +39,13 @@ extension ImageRun {
       }
       step = next
     }
-    var next = min(1, s + step)
-    if 1 - next < 0.25 * step { next = 1 }
+    let corner = path.corner(after: s)
+    var next = min(corner, s + step)
+    if corner - next < 0.25 * step { next = corner }
     if weights.flow != 0, evaluations >= limit { next = 1 }
     step = next - s
     // Beyond a corner of the path the way to it says nothing.
-    let history = solved.map(\.place).filter { path.isSmooth(from: $0.s, to: next) }
+    let history = solved.map(\.place).filter { path.corner(after: $0.s) >= next - 1e-9 }
     let guess = history.isEmpty ? point : settings.predictor.predict(history, at: next)
     let products = settings.predictor.tangentProducts
     if products > 0, guess == point, evaluations + 2 * products < limit {

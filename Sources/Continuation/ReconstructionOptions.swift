@@ -18,21 +18,6 @@ public enum ReconstructionMethod: String, Sendable, Codable, CaseIterable {
   case lasso
 }
 
-/// Which path `aipo` follows.
-public enum PathChoice: String, Sendable, Codable, CaseIterable {
-  /// λ: 0 → Λ with the flow as prior.
-  case lambda
-  /// t: 0 → 1 in (1 − t) R_gauss + t R_flow at λ = Λ.
-  case prior
-  /// λ: excess·Λ → Λ, from the closed form: as if the noise were first stronger than it is.
-  case noise
-  /// λ: 0 → Λ by gradient descent, with the steps that the theorem asks for (`TheoremPlan`). Needs float64, a
-  /// prior with smooth nets and an operator of full rank; λ is 1 where it isn't told.
-  case theorem
-  /// `noise` where there is a Gaussian prior, else `lambda`. The result names the one taken.
-  case auto
-}
-
 /// λ at the target.
 public enum LambdaChoice: Sendable, Hashable {
   case value(Double)
@@ -108,8 +93,6 @@ public struct ReconstructionOptions: Sendable {
   public var probes = CurvatureProbes()
   /// The second derivative of −log p(x) taken before it is probed, per squared pixel of [0, 1].
   public var isotropicCurvature = 1e4
-  /// A path of one's own instead of `path`, its last corner's λ replaced by the target where that is chosen.
-  public var curve: [ObjectiveWeights] = []
   /// Where pixels can be expected to lie: the middles of the darkest and the brightest bin of the prior's
   /// dequantisation, say.
   public var domain: ClosedRange<Double>?
@@ -160,10 +143,6 @@ public struct ReconstructionOptions: Sendable {
     if probes.count < 0 {
       throw .invalidOption(name: "probes", found: "\(probes.count)", expected: "at least 0")
     }
-    if curve.count == 1 || curve.contains(where: { !($0.lambda > 0) || !(0...1).contains($0.t) }) {
-      throw .invalidOption(
-        name: "curve", found: "\(curve.map { [$0.lambda, $0.t] })",
-        expected: "two corners or more, λ above 0 and t in [0, 1]")
-    }
+    try path.check()
   }
 }

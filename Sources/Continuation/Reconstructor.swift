@@ -44,9 +44,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
       return (pixel as any Objective, nil)
     }
     if gaussian == nil {
-      if options.method == .gaussian || options.start == .gaussian || options.path == .prior
-        || options.path == .noise || options.curve.contains(where: { $0.t < 1 })
-      {
+      if options.method == .gaussian || options.start == .gaussian || options.path.needsGaussian {
         throw .unsupported("the model holds no Gaussian prior, which this method, start or path needs")
       }
     }
@@ -59,7 +57,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   }
 
   private var followsTheorem: Bool {
-    options.method == .aipo && options.path == .theorem && options.curve.isEmpty
+    options.method == .aipo && options.path == .theorem
   }
 
   /// Solves all images. After cancellation the rest has the reason `cancelled`; chunks that weren't begun
@@ -187,11 +185,10 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     case .auto: lambda = settings.lambdaRule?.first ?? 1
     }
     if options.method == .fixed { return FixedWeights(ObjectiveWeights(lambda: lambda)) }
-    if !options.curve.isEmpty {
-      return CurvePath(corners: options.curve.dropLast() + [ObjectiveWeights(lambda: lambda)])
-    }
     switch path {
     case .noise, .auto: return CurvePath.noise(lambda: lambda)
+    case .curve(let corners):
+      return CurvePath(corners: corners.map { ObjectiveWeights(lambda: lambda * $0.lambda, t: $0.t) })
     case .prior: return PriorPath(lambda: lambda)
     case .lambda: return LambdaPath(target: lambda)
     case .theorem: return UniformLambdaPath(target: lambda)

@@ -13,13 +13,14 @@ public protocol SolutionPath: Sendable {
   func weights(at s: Double) -> ObjectiveWeights
   /// A first step in s that suits it.
   var firstStep: Double { get }
-  /// Whether the path has no corner strictly between two places, so that one can be predicted from the other.
-  func isSmooth(from a: Double, to b: Double) -> Bool
+  /// The next place after s < 1 where the path turns, or 1. No step goes beyond it, and from before it nothing
+  /// is predicted for what lies behind.
+  func corner(after s: Double) -> Double
 }
 
 extension SolutionPath {
   public var firstStep: Double { 0.05 }
-  public func isSmooth(from a: Double, to b: Double) -> Bool { true }
+  public func corner(after s: Double) -> Double { 1 }
 }
 
 /// λ from λ₀ to Λ at t = 1, geometrically: `λ(s) = λ₀^{1−s} Λ^s`.
@@ -91,9 +92,7 @@ public struct CurvePath: SolutionPath {
     return ObjectiveWeights(lambda: a.lambda * pow(b.lambda / a.lambda, u), t: a.t + u * (b.t - a.t))
   }
 
-  public func isSmooth(from a: Double, to b: Double) -> Bool {
-    ((a * legs + 1e-9).rounded(.down) + 1) >= b * legs - 1e-9
-  }
+  public func corner(after s: Double) -> Double { min(((s * legs + 1e-9).rounded(.down) + 1) / legs, 1) }
 }
 
 /// The target from the start: the baseline.

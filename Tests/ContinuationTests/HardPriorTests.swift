@@ -152,7 +152,8 @@ import Testing
     try fails { $0.start = .zero }
     try fails { $0.isotropicCurvature = -1 }
     try fails { $0.probes.count = -1 }
-    try fails { $0.curve = [ObjectiveWeights(lambda: 1)] }
+    try fails { $0.path = .curve([ObjectiveWeights(lambda: 1)]) }
+    try fails { $0.path = .curve([ObjectiveWeights(lambda: 2), ObjectiveWeights(lambda: 1, t: 0.5)]) }
   }
 }
 

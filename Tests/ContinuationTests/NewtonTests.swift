@@ -123,8 +123,9 @@ import Testing
     }
     let middle = path.weights(at: 0.5)
     #expect((middle.lambda - 2).magnitude < 1e-12 && (middle.t - 0.75).magnitude < 1e-12)
-    #expect(path.isSmooth(from: 1.0 / 3, to: 2.0 / 3) && path.isSmooth(from: 0.4, to: 0.5))
-    #expect(!path.isSmooth(from: 0.3, to: 0.5) && !path.isSmooth(from: 0, to: 2.0 / 3))
+    let turns = [0, 0.3, 1.0 / 3, 0.4, 2.0 / 3, 0.9].map(path.corner)
+    let expected = [1.0 / 3, 1.0 / 3, 2.0 / 3, 2.0 / 3, 1, 1]
+    #expect(zip(turns, expected).allSatisfy { ($0 - $1).magnitude < 1e-12 }, "\(turns)")
     let noise = CurvePath.noise(lambda: 0.5)
     #expect(noise.weights(at: 0) == ObjectiveWeights(lambda: 1.5, t: 0))
     #expect(noise.weights(at: 1) == ObjectiveWeights(lambda: 0.5))

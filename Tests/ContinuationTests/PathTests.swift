@@ -129,6 +129,40 @@ import Testing
     }
   }
 
+  @Test func curvesAreRelativeToTheTarget() throws {
+    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0.4, seed: 5)
+    func run(_ path: PathChoice) throws -> (ReconstructionResult<Double>, [ObjectiveWeights]) {
+      var options = ReconstructionOptions()
+      options.path = path
+      options.lambda = .value(0.7)
+      let result = try Reconstructor(
+        problem: try problem(), prior: prior, gaussian: try gaussian(), options: options
+      ).run()[0]
+      return (result, result.trace.filter { [.solved, .unfinished].contains($0.event) }.map(\.weights))
+    }
+    let (noise, _) = try run(.noise)
+    let (same, _) = try run(PathChoice(parsing: "curve:3,0/3,1/1,1"))
+    #expect(same.image == noise.image && same.evaluations == noise.evaluations && same.path == "curve")
+    // The flow comes in while λ falls and rises again.
+    let corners = [(2.0, 0.0), (0.5, 0.25), (4.0, 0.75)].map { ObjectiveWeights(lambda: $0, t: $1) }
+    let (wild, solved) = try run(.curve(corners + [ObjectiveWeights(lambda: 1)]))
+    #expect(wild.converged && wild.lambda == 0.7)
+    #expect(solved == corners.map { ObjectiveWeights(lambda: 0.7 * $0.lambda, t: $0.t) })
+  }
+
+  @Test func pathsAreSpelled() throws {
+    for text in ["lambda", "prior", "noise", "theorem", "auto", "curve:3,0/3,1/1,1", "curve:0.25,0.5/1,1"] {
+      #expect(try PathChoice(parsing: text).description == text)
+    }
+    for text in [
+      "", "Lambda", "curve", "curve:", "curve:1,1", "curve:2,0/1", "curve:2,0/1,1,1", "curve:2,0/1,1/",
+      "curve:x,0/1,1", "curve:nan,0/1,1", "curve:0,0/1,1", "curve:2,-1/1,1", "curve:2,0/2,1",
+      "curve:1e9,0/1,1",
+    ] {
+      #expect(throws: SolverError.self, "\(text)") { try PathChoice(parsing: text) }
+    }
+  }
+
   @Test func budgetIsKept() throws {
     let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0.8, seed: 5)
     for budget in [1, 2, 3, 7, 20] {

@@ -101,8 +101,8 @@ struct Reconstruct: Verb {
     }
     title += input.noise.words
     members += [
-      ("lambda", .string(solver.lambda.description)), ("space", .string(solver.space.rawValue)),
-      ("corrector", .string(solver.corrector.rawValue)),
+      ("path", .string(solver.path.description)), ("lambda", .string(solver.lambda.description)),
+      ("space", .string(solver.space.rawValue)), ("corrector", .string(solver.corrector.rawValue)),
       ("predictor", .string(solver.predictor.rawValue)),
       ("init", .string((solver.start ?? .auto).rawValue)), ("probes", .int(solver.probes)),
       ("tolerance", .number(solver.tolerance)), ("epsilon", .number(solver.epsilon)),

@@ -12,7 +12,6 @@ enum TaskName: String, CaseIterable, ExpressibleByArgument {
 }
 
 extension ReconstructionMethod: ExpressibleByArgument {}
-extension PathChoice: ExpressibleByArgument {}
 extension SolutionSpace: ExpressibleByArgument {}
 extension CorrectorChoice: ExpressibleByArgument {}
 extension PredictorChoice: ExpressibleByArgument {}
@@ -218,9 +217,11 @@ struct SolverOptions: ParsableArguments {
       """
       What aipo follows: lambda (0 to its target), prior (from the Gaussian prior to the flow), noise (as if \
       it were first stronger than it is), theorem (lambda by gradient descent, with the steps that the theorem \
-      asks for; with --precision float64, a smooth flow and a full-rank operator) or auto (noise, or lambda \
-      where the model has no Gaussian).
-      """, valueName: "path"))
+      asks for; with --precision float64, a smooth flow and a full-rank operator), auto (noise, or lambda \
+      where the model has no Gaussian), or curve:λ,t/λ,t/…/1,1: straight between corners, a leg a step, with λ as \
+      a multiple of its target and t from the Gaussian prior, 0, to the flow, 1. noise is curve:3,0/3,1/1,1.
+      """, valueName: "path"), completion: .list(PathChoice.named.map(\.name) + ["curve:"]),
+    transform: { try PathChoice(parsing: $0) })
   var path: PathChoice = .auto
 
   @Option(
