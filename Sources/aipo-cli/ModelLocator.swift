@@ -65,7 +65,7 @@ enum ModelLocator {
     return String(path[..<slash])
   }
 
-  private static func executablePath() -> String? {
+  static func executablePath() -> String? {
     #if os(Linux)
       let resolved = realpath("/proc/self/exe", nil)
     #else

@@ -178,7 +178,8 @@ import Testing
   }
 
   /// The studies in `Studies` are read; what they name isn't in the folder that they are run in.
-  @Test(arguments: ["lambda", "paper", "quick", "robust"]) func shippedStudiesAreRead(_ name: String) throws {
+  @Test(arguments: ["baselines", "lambda", "methods", "paper", "quick", "robust", "solver", "starts"])
+  func shippedStudiesAreRead(_ name: String) throws {
     let file = URL(filePath: #filePath).deletingLastPathComponent()
       .appending(path: "../../Studies/\(name).yaml").standardizedFileURL.path
     let result = try fixture.run(["study", file, "--out", "out"], in: folder)
@@ -247,6 +248,12 @@ import Testing
     ("method: gaussian", "method: \"aipo,fixed\"", 8, "variants.1.method"),
     ("name: Sensing", "nam: Sensing", 12, "grids.1.nam"), ("method: gaussian", "method: ~", 8, "no value"),
     ("method: gaussian", "method: aipo, init: zero, lambda: 1", 10, "twice"),
+    ("method: gaussian", "path: \"curve:3,0\"", 8, "variants.1.path: found \"curve:3,0\""),
+    ("method: gaussian", "path: \"curve:3,0\"", 8, "two corners or more"),
+    ("method: gaussian", "path: \"curve:3,0/1,0.5\"", 8, "the target 1,1 as its last corner"),
+    ("method: gaussian", "path: \"curve:0,0/1,1\"", 8, "from 1e-06 to 1000000.0"),
+    ("method: gaussian", "path: \"curve:3;0/1,1\"", 8, "as curve:3,0/3,1/1,1"),
+    ("method: gaussian", "path: straight", 8, "lambda, prior, noise, theorem, auto or curve:"),
     ("title: A test", "title: [", 3, "well-formed YAML"),
     (
       "max-evaluations: 40", (0...100).map { "x\($0): 1" }.joined(separator: "\n  "), 4, "at most 100"
@@ -306,6 +313,46 @@ import Testing
     #expect(try study("images.idx").fails(73, saying: "images.idx"))
     #expect(try study("no/such/out").fails(73, saying: "no/such"))
     #expect(try folder.names.filter { $0.hasPrefix("mine") } == ["mine", "mine/diary.txt"])
+  }
+
+  /// Curves through (λ, t) are compared like other paths; λ counts in multiples of the target.
+  @Test func curvesAreCompared() throws {
+    try folder.write(
+      """
+      title: Curves
+      options: {task: sense, simulate: images.idx, indices: 0:3:1, measurements: 30, max-evaluations: 40}
+      variants: [{path: [noise, "curve:3,0/3,1/1,1", "curve:3,0/1,1"], lambda: 0.5}]
+      grids: [{name: all}]
+      """, to: "study.yaml")
+    let result = try study("out", ["--json"])
+    try #require(result.status == 0, "\(result.error)")
+    let cells = try #require((try result.json["grids"] as? [[String: Any]])?[0]["cells"] as? [[String: Any]])
+    let objectives = cells.compactMap { ($0["objective"] as? [String: Any])?["mean"] as? Double }
+    try #require(objectives.count == 3)
+    #expect(objectives[0] == objectives[1] && objectives[0] != objectives[2])
+    #expect(
+      String(decoding: try folder.read("out/study.json"), as: UTF8.self).contains("--path curve:3,0/1,1"))
+  }
+
+  /// What another build of the program has solved isn't mixed in without a word.
+  @Test func otherBuildsAreRefused() throws {
+    #expect(try study("out").status == 0)
+    let kept = try folder.read("out/results.csv")
+    let other = "0.0.9, build 0123456789ab (kernels reference)"
+    let text = String(decoding: try folder.read("out/study.json"), as: UTF8.self)
+    let build = try #require(text.firstMatch(of: /"(\d[^"]*, build [0-9a-f]{12} [^"]*)"/)?.1)
+    try folder.write(text.replacing(build, with: other), to: "out/study.json")
+    try FileManager.default.removeItem(atPath: folder["out/parts/3-0.json"])
+    let refused = try study("out")
+    #expect(
+      refused.fails(65, saying: "out/study.json", other, String(build), "--any-build"), "\(refused.error)")
+    let mixed = try study("out", ["--any-build", "--json"])
+    try #require(mixed.status == 0, "\(mixed.error)")
+    #expect(try mixed.json["builds"] as? [String] == [other, String(build)])
+    #expect(String(decoding: try folder.read("out/report.html"), as: UTF8.self).contains(other))
+    #expect(try folder.read("out/results.csv") == kept)
+    // Both are known from here on.
+    #expect(try study("out").status == 0)
   }
 
   @Test func aSolveThatIsNotFinite() throws {

@@ -9,7 +9,9 @@ struct Study: Verb {
       Writes results.csv (a line an image and cell), results.json (the summary),
       report.html and results.md (its tables) to a folder. Every few images are
       kept as they are done: the same command goes on where a run was stopped or
-      killed, and leaves the same bytes as one that never was.
+      killed, and leaves the same bytes as one that never was. Another build of
+      aipo, which may solve otherwise, is refused unless --any-build keeps what
+      is there.
 
       The YAML's keys:
         title     of the report
@@ -40,6 +42,11 @@ struct Study: Verb {
     help: ArgumentHelp("The study's folder; made, or gone on with.", valueName: "folder"),
     completion: .directory)
   var out: String
+
+  @Flag(
+    name: .customLong("any-build"),
+    help: "Go on in a folder that another build of aipo has begun; the report names them all.")
+  var anyBuild = false
 
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
@@ -78,21 +85,22 @@ struct Study: Verb {
     let folder = try StudyFolder(
       runFolder,
       identity: StudyIdentity(
-        version: ProgramVersion.number, kernels: ProgramVersion.kernels,
-        models: models.sources.mapValues(\.checksum), cells: plan.cells.map(\.commandLine)))
+        builds: [try ProgramVersion.build()], models: models.sources.mapValues(\.checksum),
+        cells: plan.cells.map(\.commandLine)),
+      others: anyBuild ? .kept : .refused)
     try runner.run(sizes: sizes, folder: folder)
     return try finish(
-      plan, models, results: runner.results(sizes: sizes, folder: folder), total: sizes.reduce(0, +))
+      plan, provenance(models, builds: folder.builds), results: runner.results(sizes: sizes, folder: folder),
+      total: sizes.reduce(0, +))
   }
 
   /// Writes what the solves come to, and gives the exit code.
   private func finish(
-    _ plan: StudyPlan<Reconstruct>, _ models: StudyModels, results: [[StudySolve]], total: Int
+    _ plan: StudyPlan<Reconstruct>, _ provenance: [(String, JSONValue)], results: [[StudySolve]], total: Int
   ) throws -> ExitStatus {
     let solves = Array(results.joined())
     guard !solves.isEmpty else { return Interrupt.status ?? .done }
     let summary = StudySummary(plan, results: results)
-    let provenance = provenance(models)
     let records = StudyRecords(
       plan: plan, summary: summary, results: results, total: total, provenance: provenance)
     let report = StudyReportBuilder(
@@ -113,12 +121,12 @@ struct Study: Verb {
     return .noResult
   }
 
-  private func provenance(_ models: StudyModels) -> [(String, JSONValue)] {
+  private func provenance(_ models: StudyModels, builds: [String]) -> [(String, JSONValue)] {
     var names: [String: String] = [:]
     for source in models.sources.values { names[source.name] = source.checksum }
     return [
       ("version", .string(ProgramVersion.number)), ("kernels", .string(ProgramVersion.kernels)),
-      ("seed", .unsigned(common.seed)),
+      ("builds", .array(builds.map { .string($0) })), ("seed", .unsigned(common.seed)),
       ("models", .object(names.sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) })),
       ("command", .string(command)),
     ]

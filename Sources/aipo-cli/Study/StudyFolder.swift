@@ -14,17 +14,15 @@ import AIPO
 
 /// What a study's folder was made for: a run goes on in it only where all of this is the same.
 struct StudyIdentity: Codable, Equatable {
-  var version: String
-  var kernels: String
+  /// The programs that solved it (`ProgramVersion.build`), the first of them first.
+  var builds: [String]
   /// Checksums by the models' names in the YAML, empty for the default.
   var models: [String: String]
   /// The command of every cell.
   var cells: [String]
 
-  /// What differs, for an error: found in the folder, and expected here.
+  /// What differs but for the builds, for an error: found in the folder, and expected here.
   func difference(from expected: StudyIdentity) -> (what: String, found: String, expected: String)? {
-    if version != expected.version { return ("version", version, expected.version) }
-    if kernels != expected.kernels { return ("kernels", kernels, expected.kernels) }
     if let place = (0..<max(cells.count, expected.cells.count)).first(where: {
       cells.dropFirst($0).first != expected.cells.dropFirst($0).first
     }) {
@@ -47,6 +45,8 @@ struct StudyIdentity: Codable, Equatable {
 /// are done; so a killed run loses those at work and nothing else.
 final class StudyFolder {
   let path: String
+  /// The programs that its solves are from.
+  private(set) var builds: [String]
   private let lock: FolderLock
 
   private static let identityName = "study.json"
@@ -59,9 +59,14 @@ final class StudyFolder {
       isOwn: { $0.contains(identityName) || $0 == ["parts"] })
   }
 
-  /// Makes the folder or goes on in it. Throws where another run holds it or it was made for another study.
-  init(_ folder: RunFolder, identity: StudyIdentity) throws {
+  /// Whether what another build of the program has solved may stay.
+  enum OtherBuilds { case refused, kept }
+
+  /// Makes the folder or goes on in it. Throws where another run holds it, it was made for another study, or by
+  /// another build that is refused.
+  init(_ folder: RunFolder, identity: StudyIdentity, others: OtherBuilds) throws {
     path = folder.path
+    builds = identity.builds
     try folder.create()
     lock = try FolderLock(folder: path)
     let parts = path + "/parts"
@@ -69,20 +74,16 @@ final class StudyFolder {
       throw FileError.unwritable(path: parts, reason: String(cString: strerror(errno)).lowercased())
     }
     for folder in [path, parts] { AtomicFile.removeLeftovers(inFolder: folder) }
-    try requireSame(identity)
+    try requireSame(identity, others)
   }
 
   /// Leaves word of what the folder is for, or compares it with what an earlier run left.
-  private func requireSame(_ identity: StudyIdentity) throws {
+  private func requireSame(_ identity: StudyIdentity, _ others: OtherBuilds) throws {
     let file = "\(path)/\(Self.identityName)"
     var status = stat()
-    guard stat(file, &status) == 0 else {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      return try AtomicFile.write(Array(try encoder.encode(identity)) + [UInt8(ascii: "\n")], to: file)
-    }
+    guard stat(file, &status) == 0 else { return try write(identity, to: file) }
     let bytes = try InputFile.bytes(path: file, limit: 1 << 28)
-    guard let found = try? JSONDecoder().decode(StudyIdentity.self, from: Data(bytes)) else {
+    guard var found = try? JSONDecoder().decode(StudyIdentity.self, from: Data(bytes)) else {
       throw FileError.malformed(
         path: file, what: "file", found: "other content", expected: "what a study wrote there")
     }
@@ -92,6 +93,24 @@ final class StudyFolder {
         "\(file): \(what) of the study in this folder: found \(found), expected \(expected); name another folder"
       )
     }
+    builds = found.builds
+    let new = identity.builds.filter { !builds.contains($0) }
+    guard let build = new.first else { return }
+    guard others == .kept else {
+      throw CommandFailure(
+        .badData,
+        "\(file): the solves in this folder are by aipo \(builds.joined(separator: " and ")), this is aipo \(build)"
+          + ": name another folder, go on with the one that began, or keep its solves by --any-build")
+    }
+    builds += new
+    found.builds = builds
+    try write(found, to: file)
+  }
+
+  private func write(_ identity: StudyIdentity, to file: String) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    try AtomicFile.write(Array(try encoder.encode(identity)) + [UInt8(ascii: "\n")], to: file)
   }
 
   private func file(cell: Int, part: Int) -> String { "\(path)/parts/\(cell)-\(part).json" }
