@@ -6,8 +6,9 @@ extension FlowMapping {
   /// others as many as stand between two gaps.
   mutating func mapGlowIP(_ choices: ImportChoices) throws(FileError) {
     let steps = try indices(prefix: "glow_modules.")
-    guard let last = steps.last, steps.first == 1 else {
-      throw dict.source.malformed("first of the glow_modules", "\(steps.first ?? -1)", "1, behind a squeeze")
+    guard let first = steps.first, let last = steps.last else { throw missing("glow_modules.") }
+    guard first == 1 else {
+      throw dict.source.malformed("first of the glow_modules", "\(first)", "1, behind a squeeze")
     }
     // Level l: squeeze at l(K + 2), steps behind it, split last; the final level begins at (L − 1)(K + 2).
     let count = last - 1 == 0 ? 0 : (1...last).prefix { steps.contains($0) }.count
@@ -78,10 +79,15 @@ extension FlowMapping {
   /// The same, which must be 0, 1, 2, … without a gap; gives how many there are.
   func run(prefix: String, atMost limit: Int) throws(FileError) -> Int {
     let found = try indices(prefix: prefix)
-    guard !found.isEmpty, found == Array(0..<found.count), found.count <= limit else {
+    guard !found.isEmpty else { throw missing(prefix) }
+    guard found == Array(0..<found.count), found.count <= limit else {
       throw dict.source.malformed(
         "numbers behind \(prefix)", "\(found.prefix(8))", "0, 1, … without a gap, at most \(limit)")
     }
     return found.count
+  }
+
+  private func missing(_ prefix: String) -> FileError {
+    dict.source.malformed("checkpoint", "without a tensor \(prefix)…", "one (is it of another dialect?)")
   }
 }

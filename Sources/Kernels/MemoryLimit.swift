@@ -92,37 +92,38 @@ public enum MemoryLimit {
 
 #if os(Linux)
   /// The control group that the process runs in, and those around it.
-  private enum ControlGroup {
-    /// Their limits on memory, in bytes, of version 2 or 1.
-    static func memoryLimits() -> [Int] {
-      guard let text = text("/proc/self/cgroup") else { return [] }
+  enum ControlGroup {
+    /// Their limits on memory, in bytes, of version 2 or 1. `text` gives a file's text, nil where there is none.
+    ///
+    /// Source: cgroups(7); the kernel's *cgroup-v1/memory* and *cgroup-v2*.
+    static func memoryLimits(_ text: (_ path: String) -> String? = ControlGroup.content) -> [Int] {
       var limits: [Int] = []
-      for line in text.split(separator: "\n") {
+      for line in text("/proc/self/cgroup")?.split(separator: "\n") ?? [] {
         // number:controllers:path
         let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
         guard fields.count == 3 else { continue }
         let root: String
         let file: String
-        switch fields[1] {
-        case "": (root, file) = ("/sys/fs/cgroup", "memory.max")
-        case "memory": (root, file) = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
-        default: continue
+        if fields[1].isEmpty {
+          (root, file) = ("/sys/fs/cgroup", "memory.max")
+        } else if fields[1].split(separator: ",").contains("memory") {
+          (root, file) = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        } else {
+          continue
         }
-        var folder = String(fields[2])
+        var folder = fields[2] == "/" ? "" : fields[2]
         while true {
-          if let found = Self.text("\(root)\(folder)/\(file)")?.split(separator: "\n").first,
-            let limit = Int(found)
-          {
-            limits.append(limit)
-          }
+          // No limit is the word "max", or a number above all memory.
+          let found = text("\(root)\(folder)/\(file)")?.split(separator: "\n").first
+          if let limit = found.flatMap({ Int($0) }) { limits.append(limit) }
           guard let slash = folder.lastIndex(of: "/") else { break }
-          folder = String(folder[..<slash])
+          folder = folder[..<slash]
         }
       }
       return limits
     }
 
-    private static func text(_ path: String) -> String? {
+    private static func content(_ path: String) -> String? {
       (try? InputFile.bytes(path: path, limit: 1 << 16)).map { String(decoding: $0, as: UTF8.self) }
     }
   }

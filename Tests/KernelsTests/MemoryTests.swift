@@ -120,4 +120,26 @@ import Testing
       }
     }
   }
+
+  #if os(Linux)
+    /// Of the process's own group and all around it, as both versions of the kernel's interface tell them.
+    @Test func limitsOfControlGroups() {
+      func limits(_ files: [String: String]) -> [Int] { ControlGroup.memoryLimits { files[$0] } }
+      let one = "5:cpu,cpuacct:/a\n4:memory:/job/inner\n0::/\n"
+      #expect(
+        limits([
+          "/proc/self/cgroup": one, "/sys/fs/cgroup/memory/job/inner/memory.limit_in_bytes": "268435456\n",
+          "/sys/fs/cgroup/memory/job/memory.limit_in_bytes": "9223372036854771712\n",
+          "/sys/fs/cgroup/memory/memory.limit_in_bytes": "1073741824\n",
+        ]) == [268_435_456, 9_223_372_036_854_771_712, 1_073_741_824])
+      let two = "0::/user.slice/a:b\n"
+      #expect(
+        limits([
+          "/proc/self/cgroup": two, "/sys/fs/cgroup/user.slice/a:b/memory.max": "max\n",
+          "/sys/fs/cgroup/user.slice/memory.max": "536870912\n", "/sys/fs/cgroup/memory.max": "junk",
+        ]) == [536_870_912])
+      #expect(limits(["/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/memory.max": "77\n"]) == [77])
+      #expect(limits(["/proc/self/cgroup": "nonsense"]).isEmpty && limits([:]).isEmpty)
+    }
+  #endif
 }
