@@ -321,15 +321,19 @@ import Testing
       """
       title: Curves
       options: {task: sense, simulate: images.idx, indices: 0:3:1, measurements: 30, max-evaluations: 40}
-      variants: [{path: [noise, "curve:3,0/3,1/1,1", "curve:3,0/1,1"], lambda: 0.5}]
+      variants: [{path: [noise, "curve:3,0/3,1/1,1", "curve:3,0/1,1"], lambda: 0.5}, {probes: 2}]
       grids: [{name: all}]
       """, to: "study.yaml")
     let result = try study("out", ["--json"])
     try #require(result.status == 0, "\(result.error)")
-    let cells = try #require((try result.json["grids"] as? [[String: Any]])?[0]["cells"] as? [[String: Any]])
+    let grid = try #require((try result.json["grids"] as? [[String: Any]])?.first)
+    let cells = try #require(grid["cells"] as? [[String: Any]])
     let objectives = cells.compactMap { ($0["objective"] as? [String: Any])?["mean"] as? Double }
-    try #require(objectives.count == 3)
+    try #require(objectives.count == 4)
     #expect(objectives[0] == objectives[1] && objectives[0] != objectives[2])
+    #expect(
+      (grid["problems"] as? [[String: Any]])?.first?["variants"] as? [String]
+        == ["path noise", "path curve:3,0/3,1/1,1", "path curve:3,0/1,1", "probes 2"])
     #expect(
       String(decoding: try folder.read("out/study.json"), as: UTF8.self).contains("--path curve:3,0/1,1"))
   }

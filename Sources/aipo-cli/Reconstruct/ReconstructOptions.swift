@@ -219,7 +219,7 @@ struct SolverOptions: ParsableArguments {
       it were first stronger than it is), theorem (lambda by gradient descent, with the steps that the theorem \
       asks for; with --precision float64, a smooth flow and a full-rank operator), auto (noise, or lambda \
       where the model has no Gaussian), or curve:λ,t/λ,t/…/1,1: straight between corners, a leg a step, with λ as \
-      a multiple of its target and t from the Gaussian prior, 0, to the flow, 1. noise is curve:3,0/3,1/1,1.
+      a multiple of its target and t from the Gaussian prior, 0, to the flow, 1. noise is curve:3,0/3,1/1,1. (default: auto)
       """, valueName: "path"), completion: .list(PathChoice.named.map(\.name) + ["curve:"]),
     transform: { try PathChoice(parsing: $0) })
   var path: PathChoice = .auto

@@ -100,13 +100,14 @@ struct StudySummary {
     return panels
   }
 
-  /// What tells a grid's variants apart, in words: what takes several values, or else what only some have.
+  /// What tells a grid's variants apart, in words: what takes several values, or else what only some have; all
+  /// that a variant sets where that is nothing of it.
   private static func labels(_ grid: StudyGrid) -> [[StudyOption]: String] {
     var values: [String: Set<String>] = [:]
     for option in grid.cells.flatMap(\.variant) { values[option.name, default: []].insert(option.value) }
     func label(_ cell: StudyCell, _ isTelling: (String) -> Bool) -> String {
-      let options = cell.variant.filter { $0.name == "method" || isTelling($0.name) }
-      let words = options.map(\.words)
+      let telling = cell.variant.filter { $0.name == "method" || isTelling($0.name) }
+      let words = (telling.isEmpty ? cell.variant : telling).map(\.words)
       return words.isEmpty ? cell.method.rawValue : words.joined(separator: ", ")
     }
     func all(_ isTelling: (String) -> Bool) -> [[StudyOption]: String] {
