@@ -2,7 +2,7 @@ import AIPOInverseProblems
 import AIPOKernels
 
 /// Estimates the effective degrees of freedom of a fit, `E[sᵀ(f(x*) − f(x_T))]` with s the score of the noise, by
-/// one random probe: the score is moved by a draw g of its own covariance, made of random signs, the solution
+/// one random probe, `f(x)` standing for `f(h(x))`: the score is moved by a draw g of its own covariance, made of random signs, the solution
 /// follows for a few evaluations, and `df ≈ gᵀ(f(x*(s + g)) − f(x*(s)))`. For white Gaussian noise that moves the
 /// measurements by `σb`, and df estimates `tr ∂f(x*)/∂y`.
 ///
@@ -14,10 +14,11 @@ import AIPOKernels
 /// below the noise, and its Hessian at x* sees the roughness, not the slope that the noise sees.
 /// Source: S. Ramani, T. Blu, M. Unser, *Monte-Carlo SURE*, IEEE Trans. Image Processing 17 (2008).
 struct FreedomProbe: Sendable {
+  private let problem: InverseProblem
   private let linearOperator: any LinearOperator
   /// g.
   private let draw: [Double]
-  /// Moving the score by g subtracts `tiltᵀx` from the data term.
+  /// Moving the score by g subtracts `tiltᵀh(x)` from the data term.
   private let tilt: [Double]
   /// The problem with moved measurements in place of the tilt.
   private let moved: InverseProblem?
@@ -33,6 +34,7 @@ struct FreedomProbe: Sendable {
     problem: InverseProblem, image: Int, linearOperator: any LinearOperator, noise: GaussianNoise,
     point: [Double], sample: ObjectiveSample, limit: Int, seed: UInt64, source: UInt64
   ) throws(ProblemError) {
+    self.problem = problem
     self.linearOperator = linearOperator
     self.point = point
     self.sample = sample
@@ -42,12 +44,16 @@ struct FreedomProbe: Sendable {
     draw = noise.scoreDraw(signs)
     tilt = linearOperator.adjoint(draw)
     let law = problem.noise(image)
-    moved =
-      law.hasBoundedScore
-      ? try InverseProblem(
-        operators: [linearOperator], noise: law,
-        observations: [adding(problem.observations[image], noise.coloured(signs), scaledBy: 1)],
-        imageShape: problem.imageShape) : nil
+    guard law.hasBoundedScore else {
+      moved = nil
+      return
+    }
+    var moved = try InverseProblem(
+      operators: [linearOperator], noise: law,
+      observations: [adding(problem.observations[image], noise.coloured(signs), scaledBy: 1)],
+      imageShape: problem.imageShape)
+    moved.requantization = problem.requantization
+    self.moved = moved
   }
 
   /// The sample of the objective with the moved score.
@@ -60,14 +66,18 @@ struct FreedomProbe: Sendable {
       result.gradient = .split(recon: slope, flow: flow, gaussian: gaussian)
       return result
     }
-    result.recon -= dot(tilt, point)
-    result.gradient = .split(recon: adding(recon, tilt, scaledBy: -1), flow: flow, gaussian: gaussian)
+    result.recon -= dot(tilt, problem.pixels(point))
+    var slope = tilt
+    if let requantization = problem.requantization {
+      for i in slope.indices { slope[i] *= requantization.slope(point[i]) }
+    }
+    result.gradient = .split(recon: adding(recon, slope, scaledBy: -1), flow: flow, gaussian: gaussian)
     return result
   }
 
   /// The estimate from the solution with the moved score, between 0 and m.
   func degreesOfFreedom(at moved: [Double]) -> Double {
-    let change = linearOperator.apply(adding(moved, point, scaledBy: -1))
+    let change = linearOperator.apply(adding(problem.pixels(moved), problem.pixels(point), scaledBy: -1))
     return min(max(dot(draw, change), 0), Double(draw.count))
   }
 }

@@ -87,7 +87,7 @@ extension ImageRun {
       return
     }
     let slope = adding(found.gradient(path.weights(at: next)), sample.gradient(weights), scaledBy: -1)
-    let curvature = try objective.curvature(image: image, weights: weights, probed: probed)
+    let curvature = try objective.curvature(at: point, image: image, weights: weights, probed: probed)
     self.sample = found
     try go(
       on: TangentSearch(

@@ -311,7 +311,7 @@ struct ImageRun: Sendable {
     guard let sample else { return }
     corrector.begin(
       point, sample, weights: weights,
-      curvature: try objective.curvature(image: image, weights: weights, probed: probed),
+      curvature: try objective.curvature(at: point, image: image, weights: weights, probed: probed),
       resolution: objective.resolution)
   }
 

@@ -43,16 +43,18 @@ public enum JointSigma {
       let solved = try Reconstructor(
         problem: current, prior: prior, gaussian: gaussian, options: options
       ).run()
-      let points = solved.map { $0.image.elements.map { Double($0) } }
+      let images = solved.map { $0.image.elements.map { Double($0) } }
       let freedoms = try solver {
-        try freedom(current, prior: prior, points: points, sigmas: sigmas, options: options, spent: &spent)
+        try freedom(
+          current, prior: prior, points: images.map(problem.values), sigmas: sigmas, options: options,
+          spent: &spent)
       }
       var change = 0.0
       for (i, result) in solved.enumerated() {
         spent[i] += result.evaluations
         guard result.objective != nil, let linear = problem.linearOperator(i) else { continue }
         let y = problem.observations[i]
-        let residual = adding(y, linear.apply(points[i]), scaledBy: -1)
+        let residual = adding(y, linear.apply(images[i]), scaledBy: -1)
         let m = Double(y.count)
         let variance = dot(residual, residual) / max(m - freedoms[i], leastShare * m)
         let next = max(variance.squareRoot(), NoiseEstimate.floor)
@@ -88,7 +90,8 @@ public enum JointSigma {
       guard let linear = problem.linearOperator(i) else {
         throw SolverError.unsupported("sigma can only be estimated with a linear operator")
       }
-      let change = linear.apply(adding(outcome.point, points[i], scaledBy: -1))
+      let change = linear.apply(
+        adding(problem.pixels(outcome.point), problem.pixels(points[i]), scaledBy: -1))
       return max(dot(signs[i], change) / sigmas[i], 0)
     }
   }

@@ -25,6 +25,9 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     options: ReconstructionOptions = ReconstructionOptions()
   ) throws(SolverError) {
     try options.check(count: problem.count)
+    var problem = problem
+    // h has joints, where the theorem asks for second derivatives.
+    if options.method == .aipo, options.path == .theorem { problem.requantization = nil }
     self.problem = problem
     self.prior = prior
     self.gaussian = gaussian
@@ -108,7 +111,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     let settings = self.settings
     let path = solutionPath(settings)
     var starts = try startPoints(images, lambda: path.weights(at: 0).lambda)
-    let pixels = starts
+    let values = starts
     if let latent {
       // Beyond black and white the latents of a start are so large that no descent from them gets anywhere.
       if options.method == .aipo, let domain = options.domain {
@@ -149,11 +152,11 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
           lambda: mean(\.weights.lambda), t: mean(\.weights.t), objective: mean(\.objective)))
     }
     let outcomes = machine.outcomes
-    let found = try objective.pixels(outcomes.map(\.point))
-    return try zip(outcomes, zip(found, zip(traces, pixels))).map { outcome, rest in
-      let (image, (trace, start)) = rest
+    let found = try objective.values(outcomes.map(\.point))
+    return try zip(outcomes, zip(found, zip(traces, values))).map { outcome, rest in
+      let (value, (trace, start)) = rest
       return try result(
-        outcome, image: image ?? start, path: options.method == .fixed ? "fixed" : path.name,
+        outcome, x: value ?? start, path: options.method == .fixed ? "fixed" : path.name,
         trace: trace)
     }
   }
@@ -201,7 +204,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     let clock = ContinuousClock()
     let begin = clock.now
     let points = try images.map { image in
-      objective.representable(try gaussianMean(image, lambda: 1, shared: shared))
+      objective.representable(problem.values(try gaussianMean(image, lambda: 1, shared: shared)))
     }
     let weights = ObjectiveWeights(lambda: 1)
     let pixel = try PixelObjective(problem: problem, prior: prior, gaussian: nil)
@@ -214,17 +217,18 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
         image: images[k], point: points[k], weights: weights, sample: samples[k], evaluations: 1,
         iterations: 0, seconds: seconds / Double(images.count),
         stop: samples[k] == nil ? .noFiniteStart : .closedForm)
-      return try result(outcome, image: points[k], path: "gaussian", trace: [])
+      return try result(outcome, x: points[k], path: "gaussian", trace: [])
     }
   }
 
-  func result(_ outcome: PathOutcome, image pixels: [Double], path: String, trace: [PathState])
+  /// `x`: where the outcome stands, in the prior's values.
+  func result(_ outcome: PathOutcome, x: [Double], path: String, trace: [PathState])
     throws -> ReconstructionResult<Scalar>
   {
     let shape = problem.imageShape
     let image = try Tensor<Scalar>(
-      shape: [shape.height, shape.width, shape.channels], elements: pixels.map { Scalar($0) })
-    let recon = try outcome.sample?.recon ?? problem.recon(pixels, image: outcome.image).value
+      shape: [shape.height, shape.width, shape.channels], elements: problem.pixels(x).map { Scalar($0) })
+    let recon = try outcome.sample?.recon ?? problem.recon(x, image: outcome.image).value
     let reg = outcome.sample?.flow
     return ReconstructionResult(
       index: outcome.image, image: image, objective: reg.map { recon + outcome.weights.lambda * $0 },
@@ -301,7 +305,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     guard let prior = prior as? any LatentPrior<Scalar> else {
       throw SolverError.unsupported("this prior has no latents, which the start G(ε) needs")
     }
-    let found = try LatentObjective(problem: problem, prior: prior, gaussian: nil).pixels(
+    let found = try LatentObjective(problem: problem, prior: prior, gaussian: nil).values(
       images.map(latents))
     return found.map {
       $0 ?? gaussian?.mean ?? [Double](repeating: 0.5, count: problem.imageShape.count)

@@ -285,6 +285,8 @@ struct ImportWork {
       // Settling has evaluated the flow; without it nothing has shown yet that it can be.
       _ = try bitsPerDim(model, images.subset(0..<1), Scalar.self)
       fitted = (images, "\(images.count) images")
+      model.requantization = Requantization.fit(
+        images, indices: Array(0..<images.count), dequantization: model.dequantization)
     } else {
       let draws = try Self.finite(
         try self.draws(model) as Tensor<Scalar>, model.imageShape, asReals: isVector)

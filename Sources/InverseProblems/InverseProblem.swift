@@ -1,12 +1,16 @@
+import AIPOFlows
 import AIPOKernels
 
-/// Measurements y of f(x) for a batch of images: operators, noise models and observations.
+/// Measurements y of f(h(x)) for a batch of images: operators, noise models and observations. x is what a prior is a
+/// density of, h(x) the image: h is the identity but where x is dequantised, see `Requantization`.
 public struct InverseProblem: Sendable {
   public let imageShape: ImageShape
   /// The measurements, one row of m an image.
   public let observations: [[Double]]
   private let operators: [any ForwardOperator]
   private let noises: [any NoiseModel]
+  /// h; nil where it is the identity.
+  public var requantization: Requantization?
 
   /// - Parameters:
   ///   - operators: one for all images, or one an image.
@@ -86,9 +90,11 @@ public struct InverseProblem: Sendable {
   public func replacing(noises: [any NoiseModel]? = nil, observations: [[Double]]? = nil)
     throws(ProblemError) -> InverseProblem
   {
-    try InverseProblem(
+    var problem = try InverseProblem(
       operators: operators, noises: noises ?? self.noises, observations: observations ?? self.observations,
       imageShape: imageShape)
+    problem.requantization = requantization
+    return problem
   }
 
   /// Images in the problem.
@@ -110,11 +116,26 @@ public struct InverseProblem: Sendable {
     forwardOperator(image) as? any LinearOperator
   }
 
-  /// `L_recon(x)` of an image in nats, and its gradient.
+  /// The image h(x).
+  public func pixels(_ x: [Double]) -> [Double] { requantization?.pixels(x) ?? x }
+
+  /// The x of an image, `h⁻¹(v)`.
+  public func values(_ pixels: [Double]) -> [Double] { requantization?.values(pixels) ?? pixels }
+
+  /// `L_recon(x) = −log p(y | f(h(x)))` of an image in nats, and its gradient.
   public func recon(_ x: [Double], image: Int) throws(ProblemError) -> (value: Double, gradient: [Double]) {
+    guard let requantization else { return try recon(pixels: x, image: image) }
+    let (value, gradient) = try recon(pixels: requantization.pixels(x), image: image)
+    return (value, x.indices.map { gradient[$0] * requantization.slope(x[$0]) })
+  }
+
+  /// `−log p(y | f(v))` of an image v in nats, and its gradient.
+  public func recon(pixels: [Double], image: Int) throws(ProblemError) -> (
+    value: Double, gradient: [Double]
+  ) {
     let f = forwardOperator(image)
     let (value, gradient) = try noise(image).negativeLogLikelihood(
-      observations[image], prediction: f.apply(x))
-    return (value, f.vjp(at: x, gradient))
+      observations[image], prediction: f.apply(pixels))
+    return (value, f.vjp(at: pixels, gradient))
   }
 }

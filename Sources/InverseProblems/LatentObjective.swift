@@ -67,7 +67,7 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
           }
           results[i] = ObjectiveSample(
             recon: recon, flow: (isFull ? decoded.logDet[row] : 0) - baseLogProb[row], gaussian: normal,
-            gradient: .combined([], weights[i]), pixels: x)
+            gradient: .combined([], weights[i]), pixels: problem.pixels(x))
         }
         decoded.logDetCotangent[row] = results[i] == nil || !isFull ? 0 : weights[i].flow
         decoded.imageCotangent.withUnsafeMutableBufferPointer { values in
@@ -92,7 +92,9 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
   }
 
   /// `½‖ε‖²` gives λ; the data's part is as probed.
-  public func curvature(image: Int, weights: ObjectiveWeights, probed: [Double]?) -> (any CurvatureSolver)? {
+  public func curvature(at point: [Double], image: Int, weights: ObjectiveWeights, probed: [Double]?)
+    -> (any CurvatureSolver)?
+  {
     probed.map { DiagonalCurvature(diagonal: $0.map { weights.lambda + $0 }) }
   }
 
@@ -100,7 +102,7 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
   public func probeCurvature(
     _ points: [[Double]], images: [Int], keys: [UInt64], probes: CurvatureProbes
   ) throws -> [[Double]?] {
-    let pixels = try pixels(points)
+    let pixels = try values(points)
     let shape = problem.imageShape
     return try probes.meanSquares(
       points: pixels.map { $0 ?? [.nan] }, keys: keys,
@@ -123,7 +125,7 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
     }
   }
 
-  public func pixels(_ points: [[Double]]) throws -> [[Double]?] {
+  public func values(_ points: [[Double]]) throws -> [[Double]?] {
     let finite = points.indices.filter { allFinite(points[$0]) }
     var results = [[Double]?](repeating: nil, count: points.count)
     guard !finite.isEmpty else { return results }

@@ -31,7 +31,7 @@ public struct ObjectiveSample: Sendable {
   public var flow: Double?
   public var gaussian: Double?
   public var gradient: Gradient
-  /// The image where the point is something else.
+  /// The image where it is something else than the point.
   public var pixels: [Double]?
 
   public enum Gradient: Sendable {
@@ -105,9 +105,10 @@ public protocol Objective: Sendable {
   func evaluate(_ points: [[Double]], images: [Int], weights: [ObjectiveWeights]) throws
     -> [ObjectiveSample?]
 
-  /// The initial inverse Hessian for an image, or nil where none is known. `probed` is what `probeCurvature`
-  /// has found, nil before it was asked.
-  func curvature(image: Int, weights: ObjectiveWeights, probed: [Double]?) throws -> (any CurvatureSolver)?
+  /// The initial inverse Hessian for an image at a point, or nil where none is known. `probed` is what
+  /// `probeCurvature` has found, nil before it was asked.
+  func curvature(at point: [Double], image: Int, weights: ObjectiveWeights, probed: [Double]?) throws
+    -> (any CurvatureSolver)?
 
   /// Estimates at points, by random probes, the diagonal of that part of the curvature that no formula gives:
   /// positive values, or nil where it can't be told. Keys are the images' indices in their source. A probe
@@ -115,8 +116,8 @@ public protocol Objective: Sendable {
   func probeCurvature(_ points: [[Double]], images: [Int], keys: [UInt64], probes: CurvatureProbes) throws
     -> [[Double]?]
 
-  /// The pixels of points, nil where one isn't finite.
-  func pixels(_ points: [[Double]]) throws -> [[Double]?]
+  /// The values x of points in pixel space, nil where one isn't finite.
+  func values(_ points: [[Double]]) throws -> [[Double]?]
 }
 
 func allFinite(_ values: [Double]) -> Bool { values.allSatisfy { $0.isFinite } }
@@ -189,13 +190,19 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
     }
     return try points.indices.map { i in
       guard allFinite(points[i]) else { return nil }
-      let (recon, reconGradient) = try problem.recon(points[i], image: images[i])
+      // A Gaussian alone is one of pixels: its solution stays a closed form.
+      let isDequantized = weights[i].flow != 0
+      let (recon, reconGradient) =
+        isDequantized
+        ? try problem.recon(points[i], image: images[i])
+        : try problem.recon(pixels: points[i], image: images[i])
       let flow = flows[i]
       var normal: (value: Double, gradient: [Double])?
       if let gaussian, weights[i].t < 1 { normal = gaussian.negativeLogProb(points[i]) }
       let sample = ObjectiveSample(
         recon: recon, flow: flow?.0, gaussian: normal?.value,
-        gradient: .split(recon: reconGradient, flow: flow?.1, gaussian: normal?.gradient))
+        gradient: .split(recon: reconGradient, flow: flow?.1, gaussian: normal?.gradient),
+        pixels: isDequantized ? problem.requantization?.pixels(points[i]) : nil)
       guard sample.serves(weights[i]), sample.value(weights[i]).isFinite, allFinite(reconGradient),
         allFinite(flow?.1 ?? []), allFinite(normal?.gradient ?? [])
       else { return nil }
@@ -205,7 +212,7 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
 
   /// The data term's curvature exactly; the flow's as probed, or isotropic before. At t = 0 the Gaussian's
   /// is exact, too; in between, its diagonal is mixed with the flow's.
-  public func curvature(image: Int, weights: ObjectiveWeights, probed: [Double]?) throws
+  public func curvature(at point: [Double], image: Int, weights: ObjectiveWeights, probed: [Double]?) throws
     -> (any CurvatureSolver)?
   {
     guard let linear = problem.linearOperator(image), weights.lambda > 0 else { return nil }
@@ -224,7 +231,12 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
         damping[i] = weights.t * damping[i] + (1 - weights.t) * value
       }
     }
-    return try white.curvatureSolver(dataWeight: weight, damping: damping.map { weights.lambda * $0 })
+    damping = damping.map { weights.lambda * $0 }
+    guard weights.flow != 0, let requantization = problem.requantization else {
+      return try white.curvatureSolver(dataWeight: weight, damping: damping)
+    }
+    return try ScaledOperator(base: white, scale: point.map(requantization.slope))
+      .curvatureSolver(dataWeight: weight, damping: damping)
   }
 
   /// The diagonal of JᵀJ, J = ∂ε/∂x: the Gauss–Newton part of ∇²R_flow.
@@ -245,7 +257,7 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
     return squares.map { $0.flatMap { CurvatureProbes.usable(smoothed($0, shape)) } }
   }
 
-  public func pixels(_ points: [[Double]]) -> [[Double]?] { points.map { allFinite($0) ? $0 : nil } }
+  public func values(_ points: [[Double]]) -> [[Double]?] { points.map { allFinite($0) ? $0 : nil } }
 
   /// Forgets the factorisations of images that are done.
   public func releaseCurvature() { cache.clear() }

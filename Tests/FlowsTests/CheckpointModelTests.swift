@@ -16,6 +16,8 @@ import Testing
       spec: spec, imageShape: shape, dequantization: Dequantization(bits: 8), tensors: flow.namedTensors,
       statistics: ImageStatistics(
         mean: (0..<16).map { Float($0) / 16 }, covariance: .full(lowerTriangle: (0..<136).map { Float($0) })))
+    model.requantization = Requantization(
+      means: (0..<256).map { (Double($0) + 0.5) / 256 }, slopes: (0..<256).map { Double($0 + 6) / 262 })
     model.name = "a \"name\"\nof two lines"
     model.figures.validation = Evaluation(bitsPerDim: 1.0 / 3, standardError: 1e-17, images: 3)
     return model
@@ -31,6 +33,10 @@ import Testing
       #expect(back.checksum == model.checksum && back.checksum?.count == 64)
       #expect(Set(back.tensors.map(\.name)) == Set(model.tensors.map(\.name)))
       for tensor in model.tensors { #expect(back.tensors.first { $0.name == tensor.name } == tensor) }
+      let levels = try #require(back.requantization)
+      for x in [0.001, 0.3, 0.9991] {
+        #expect(abs(levels.pixel(x) - model.requantization!.pixel(x)) < 1e-7)
+      }
       #expect(back.statistics == model.statistics && back.figures == model.figures && back.name == model.name)
       let flow = try back.makeFlow(Scalar.self, threads: 1)
       #expect(flow.namedTensors == model.tensors)
@@ -64,6 +70,15 @@ import Testing
     ("dequantization", { $0.metadata["dequantization"] = "{\"bits\":40}" }),
     ("figures", { $0.metadata["figures"] = "[]" }),
     ("images.covariance", { $0.tensors.removeAll { $0.name == "images.covariance" } }),
+    ("images.levels", { $0.metadata["dequantization"] = "{\"bits\":5}" }),
+    (
+      "images.levels",
+      { file in
+        file.tensors.removeAll { $0.name == "images.levels" }
+        file.tensors.append(
+          NamedTensor(name: "images.levels", shape: [2, 256], scalars: [Float](repeating: 0.5, count: 512)))
+      }
+    ),
     (
       "images.mean",
       { file in

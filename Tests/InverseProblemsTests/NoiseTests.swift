@@ -299,7 +299,8 @@ func allNoises() throws -> [(name: String, value: any NoiseModel)] {
         let objective = try PixelObjective(
           problem: problem, prior: GaussianPrior<Double>(density), gaussian: density)
         let solver = try #require(
-          try objective.curvature(image: 0, weights: ObjectiveWeights(lambda: 1, t: 0), probed: nil))
+          try objective.curvature(
+            at: [], image: 0, weights: ObjectiveWeights(lambda: 1, t: 0), probed: nil))
         var (h, _) = try normalEquations(a, noise, c, y)
         h.add(precision, scaledBy: 1)
         let v = randomVector(12, seed: 94)

@@ -66,7 +66,7 @@ func taylorSlope(_ objective: any Objective, at x: [Double], weights: ObjectiveW
     let pixel = try PixelObjective(problem: problem, prior: prior, gaussian: nil)
     let latent = try LatentObjective(problem: problem, prior: prior, gaussian: nil)
     let z = randomVector(12, seed: 60)
-    let x = try #require(try latent.pixels([z])[0])
+    let x = try #require(try latent.values([z])[0])
     let weights = [ObjectiveWeights(lambda: 0.3)]
     let inX = try #require(try pixel.evaluate([x], images: [0], weights: weights)[0])
     let inZ = try #require(try latent.evaluate([z], images: [0], weights: weights)[0])

@@ -31,12 +31,12 @@ extension Reconstructor {
         options.method == .tv
         ? search.solve(TotalVariation(shape: shape), weight: options.penalty, from: start)
         : search.solve(CosineSparsity(shape: shape), weight: options.penalty, from: start)
-      let (point, sample) = try inFull([solution.point], images: [image])[0]
+      let (point, sample) = try inFull([problem.values(solution.point)], images: [image])[0]
       let outcome = PathOutcome(
         image: image, point: point, weights: baselineWeights, sample: sample, evaluations: 1,
         iterations: solution.iterations, seconds: (clock.now - begin).inSeconds,
         stop: sample == nil ? .noFiniteStart : solution.converged ? .objective : .iterations)
-      results.append(try result(outcome, image: point, path: options.method.rawValue, trace: []))
+      results.append(try result(outcome, x: point, path: options.method.rawValue, trace: []))
     }
     return results
   }
@@ -47,11 +47,11 @@ extension Reconstructor {
   }
 
   /// Points of images as the scalar type holds them, with the full objective there; nil where it isn't finite.
-  private func inFull(_ pixels: [[Double]], images: [Int]) throws
+  private func inFull(_ values: [[Double]], images: [Int]) throws
     -> [(point: [Double], sample: ObjectiveSample?)]
   {
     let objective = try PixelObjective(problem: problem, prior: prior, gaussian: nil)
-    let points = pixels.map(objective.representable)
+    let points = values.map(objective.representable)
     let samples = try objective.evaluate(
       points, images: images, weights: images.map { _ in baselineWeights })
     return Array(zip(points, samples))
@@ -68,10 +68,10 @@ extension Reconstructor {
       try descend(images, from: $0, budget: budget / draws.count, on: objective, isCancelled)
     }
     let outcomes = images.indices.map { k in lowest(runs.map { $0[k] }) }
-    let pixels = try objective.pixels(outcomes.map(\.point))
+    let values = try objective.values(outcomes.map(\.point))
     return try outcomes.indices.map { k in
       let start = [Double](repeating: 0, count: problem.imageShape.count)
-      return try result(outcomes[k], image: pixels[k] ?? start, path: "restarts", trace: [])
+      return try result(outcomes[k], x: values[k] ?? start, path: "restarts", trace: [])
     }
   }
 
@@ -93,15 +93,15 @@ extension Reconstructor {
       try descend(images, from: $0, budget: budget / count, on: objective, isCancelled)
     }
     let outcomes = images.indices.map { k in lowest(runs.map { $0[k] }) }
-    let pixels = try objective.pixels(outcomes.map(\.point)).map { $0 ?? zero }
-    let full = try inFull(pixels, images: images)
+    let values = try objective.values(outcomes.map(\.point)).map { $0 ?? zero }
+    let full = try inFull(values, images: images)
     return try images.indices.map { k in
       let own = outcomes[k]
       let outcome = PathOutcome(
         image: own.image, point: full[k].point, weights: own.weights, sample: full[k].sample,
         evaluations: own.evaluations + 1, iterations: own.iterations, seconds: own.seconds,
         stop: full[k].sample == nil && own.stop.isConverged ? .noFiniteStart : own.stop)
-      return try result(outcome, image: full[k].point, path: "latent", trace: [])
+      return try result(outcome, x: full[k].point, path: "latent", trace: [])
     }
   }
 

@@ -72,7 +72,7 @@ extension Reconstructor {
       trace[0].theorem = plan
       trace[trace.count - 1].stop = outcome.stop
     }
-    return try result(outcome, image: outcome.point, path: "theorem", trace: trace)
+    return try result(outcome, x: outcome.point, path: "theorem", trace: trace)
   }
 
   private struct Survey {

@@ -9,7 +9,8 @@ import AIPOKernels
 /// A flow prior as a file: the flow and everything that is needed to use it.
 ///
 /// A safetensors file. Tensors: the flow's own as `flow.…`; the training images' statistics as
-/// `images.mean` and `images.covariance` (lower triangle) or `images.factors` and `images.diagonal`.
+/// `images.mean` and `images.covariance` (lower triangle) or `images.factors` and `images.diagonal`, and as
+/// `images.levels` the means and slopes of their `Requantization`.
 /// Strings: `format`, `version`, `spec`, `image`, `dequantization`, `figures` (JSON), `recipe` (YAML), `name`,
 /// `provenance`, `licence`.
 public struct FlowModel: Sendable {
@@ -24,6 +25,8 @@ public struct FlowModel: Sendable {
   public var tensors: [NamedTensor]
   /// Of the training images; nil where they aren't known (an imported model).
   public var statistics: ImageStatistics?
+  /// What the dequantised values stand for; nil where it isn't known, and for real-valued data.
+  public var requantization: Requantization?
   /// The training's YAML; empty where there was none.
   public var recipe = ""
   public var figures = ModelFigures()
@@ -89,6 +92,7 @@ public struct FlowModel: Sendable {
       dequantization: try reader.json("dequantization", Dequantization.self),
       tensors: try reader.flowTensors(), statistics: nil)
     statistics = try reader.statistics(dimensions: imageShape.count)
+    requantization = try reader.requantization(dequantization)
     figures = try reader.json("figures", ModelFigures.self)
     recipe = file.metadata["recipe"] ?? ""
     name = file.metadata["name"] ?? ""
@@ -119,10 +123,15 @@ public struct FlowModel: Sendable {
       tensor.name = "flow." + tensor.name
       return tensor
     }
+    func add(_ name: String, _ shape: [Int], _ values: [Float]) {
+      all.append(NamedTensor(name: "images." + name, shape: shape, values: .float32(values)))
+    }
+    if let requantization {
+      add(
+        "levels", [2, requantization.means.count],
+        (requantization.means + requantization.slopes).map { Float($0) })
+    }
     if let statistics {
-      func add(_ name: String, _ shape: [Int], _ values: [Float]) {
-        all.append(NamedTensor(name: "images." + name, shape: shape, values: .float32(values)))
-      }
       let d = statistics.dimensions
       add("mean", [d], statistics.mean)
       switch statistics.covariance {
@@ -219,6 +228,19 @@ private struct ModelReader {
       mean: mean,
       covariance: .lowRank(
         factors: try floats("images.factors", [rank, d]), diagonal: try floats("images.diagonal", [d])))
+  }
+
+  func requantization(_ dequantization: Dequantization) throws(FileError) -> Requantization? {
+    guard file["images.levels"] != nil else { return nil }
+    let bins = dequantization.binCount
+    let levels = try floats("images.levels", [2, bins]).map { Double($0) }
+    guard !dequantization.isNone,
+      let result = Requantization(means: Array(levels[..<bins]), slopes: Array(levels[bins...]))
+    else {
+      throw malformed(
+        "tensor images.levels", "unusable", "a mean inside of every bin of the dequantisation, then slopes")
+    }
+    return result
   }
 
   private func floats(_ name: String, _ shape: [Int]) throws(FileError) -> [Float] {

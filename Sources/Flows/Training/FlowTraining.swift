@@ -67,6 +67,8 @@ public struct FlowTraining: Sendable {
       statistics: try ImageStatistics.fit(
         images, indices: trainer.split.training, dequantization: config.dequantization,
         rank: config.statistics.rank))
+    model.requantization = Requantization.fit(
+      images, indices: trainer.split.training, dequantization: config.dequantization)
     model.recipe = recipe.yaml()
     model.name = config.about.name
     model.provenance = config.about.provenance

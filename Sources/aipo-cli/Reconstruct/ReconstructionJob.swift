@@ -26,6 +26,7 @@ struct ReconstructionJob<Scalar: KernelScalar> {
   /// it betters the estimate from the pixels alone.
   func chunk(_ places: Range<Int>) throws -> ReconstructionInput.Chunk {
     var chunk = try input.chunk(places)
+    chunk.problem.requantization = prior.model.requantization
     guard input.options.noise.sigma == .one(.auto) else { return chunk }
     if input.options.task != .denoise {
       let first = try chunk.names.indices.map { try guess(chunk, $0) }
