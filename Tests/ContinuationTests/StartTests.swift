@@ -37,7 +37,7 @@ import Testing
     case .zero: return prior.mean
     case .prior:
       let objective = try LatentObjective(problem: problem, prior: prior, gaussian: nil)
-      return try #require(try objective.pixels([(0..<shape.count).map { _ in random.normal() }])[0])
+      return try #require(try objective.values([(0..<shape.count).map { _ in random.normal() }])[0])
     case .gaussian:
       return try GaussianConditional(
         try gaussian(), linearOperator: linear, noise: GaussianNoise(sigma: 0.1), lambda: lambda
