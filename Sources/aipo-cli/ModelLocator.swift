@@ -6,7 +6,7 @@
 
 /// Where the program looks for its prior.
 enum ModelLocator {
-  /// The shipped prior that is taken when none is named; `fashion-mnist-realnvp.safetensors` lies beside it.
+  /// The shipped prior that is taken when none is named; others lie beside it.
   static let defaultName = "fashion-mnist-glow.safetensors"
 
   /// The named file, else `$AIPO_MODEL`, else the shipped prior in `../share/aipo` beside the executable or
