@@ -61,8 +61,8 @@ public struct RiskRule: LambdaRule {
 
   /// `ladder`: decreasing values of (0, 1]; `start`: the place of the first in it.
   public init(
-    ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], start: Int = 2, probeEvaluations: Int = 16,
-    usual: Double = 0.4, pull: Double = 0.025
+    ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], start: Int = 3, probeEvaluations: Int = 16,
+    usual: Double = 0.38, pull: Double = 0.1
   ) {
     precondition(ladder.indices.contains(start) && ladder.allSatisfy { $0 > 0 && $0.isFinite })
     precondition(zip(ladder, ladder.dropFirst()).allSatisfy { $0 > $1 })

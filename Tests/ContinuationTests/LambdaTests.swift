@@ -40,12 +40,12 @@ import Testing
 
   @Test func walksTowardsTheLowerRisk() {
     let rule = RiskRule()
-    #expect(rule.first == 0.5)
+    #expect(rule.first == 0.35)
     // Down to the foot, where the risk falls with λ; up to the top, where it rises.
     let down = walk(rule) { $0 }
-    #expect(down.tried == [0.5, 0.35, 0.25] && down.chosen == 0.25)
+    #expect(down.tried == [0.35, 0.25] && down.chosen == 0.25)
     let up = walk(rule) { -$0 }
-    #expect(up.tried == [0.5, 0.35, 0.7, 1] && up.chosen == 1)
+    #expect(up.tried == [0.35, 0.25, 0.5, 0.7, 1] && up.chosen == 1)
   }
 
   /// Between three rungs a parabola in log λ is met exactly.

@@ -104,7 +104,7 @@ struct StudyRunner {
     let source = options.simulate ?? options.observation ?? ""
     var solves: [StudySolve] = []
     for range in job.chunks(of: places) where !Interrupt.requested {
-      let chunk = try job.input.chunk(range)
+      let chunk = try job.chunk(range)
       let quality = PathQuality(chunk)
       let before = solves.count
       let results = try job.solve(
