@@ -62,7 +62,7 @@ public struct RiskRule: LambdaRule {
   /// `ladder`: decreasing values of (0, 1]; `start`: the place of the first in it.
   public init(
     ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], start: Int = 3, probeEvaluations: Int = 16,
-    usual: Double = 0.38, pull: Double = 0.1
+    usual: Double = 0.37, pull: Double = 0.05
   ) {
     precondition(ladder.indices.contains(start) && ladder.allSatisfy { $0 > 0 && $0.isFinite })
     precondition(zip(ladder, ladder.dropFirst()).allSatisfy { $0 > $1 })

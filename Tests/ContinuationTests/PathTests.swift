@@ -206,7 +206,7 @@ import Testing
   }
 
   @Test func lambdaIsChosenNearTheRightOneForARightPrior() throws {
-    // Data drawn from the prior itself: λ = 1 is right, and the choice must not fall to the ladder's foot.
+    // Data drawn from the prior itself: λ = 1 is right, and the choice must rise from the usual 0.37 towards it.
     let shape = ImageShape(height: 12, width: 12, channels: 1)
     let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0, seed: 31)
     let factor = try Matrix(rows: 144, columns: 144, rowMajor: prior.factor)
@@ -221,7 +221,7 @@ import Testing
       imageShape: shape)
     let results = try Reconstructor(problem: problem, prior: prior, gaussian: density).run()
     let mean = results.reduce(0) { $0 + $1.lambda } / 6
-    #expect(mean > 0.6, "\(results.map(\.lambda))")
+    #expect(mean > 0.5, "\(results.map(\.lambda))")
     for (result, truth) in zip(results, truths) {
       #expect(result.converged && result.reason != .budget)
       #expect(distance(result.image.elements, truth) < 0.9 * distance(y[result.index], truth))
