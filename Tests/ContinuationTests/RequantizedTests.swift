@@ -43,7 +43,7 @@ import Testing
       let result = try Reconstructor(
         problem: problem, prior: prior, gaussian: try density, options: options
       ).run()[0]
-      var total = 12 * (0.5 * log2π + log(sigma)) + 12 * (0.5 * log2π + log(deviation))
+      var total = 12 * (0.5 * logTwoPi + log(sigma)) + 12 * (0.5 * logTwoPi + log(deviation))
       for i in 0..<12 {
         func cost(_ x: Double) -> Double {
           let (r, e) = ((y[i] - h.pixel(x)) / sigma, (x - 0.5) / deviation)
@@ -110,7 +110,7 @@ import Testing
     }
   }
 
-  private var log2π: Double { 1.8378770664093453 }
+  private var logTwoPi: Double { 1.8378770664093453 }
 
   /// `x = ½ + 0.3 ε`
   private var prior: WarpedGaussian<Double> {
