@@ -39,6 +39,7 @@ struct Method {
     case .prior: PriorPath(lambda: 1)
     case .lambda, .theorem: LambdaPath(target: 1)
     case .noise, .auto: CurvePath.noise(lambda: 1)
+    case .curve(let corners): CurvePath(corners: corners)
     }
   }
 
