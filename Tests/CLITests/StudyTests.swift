@@ -178,7 +178,9 @@ import Testing
   }
 
   /// The studies in `Studies` are read; what they name isn't in the folder that they are run in.
-  @Test(arguments: ["baselines", "lambda", "methods", "paper", "priors", "quick", "robust", "solver", "starts"])
+  @Test(arguments: [
+    "baselines", "lambda", "methods", "paper", "priors", "quick", "robust", "solver", "starts",
+  ])
   func shippedStudiesAreRead(_ name: String) throws {
     let file = URL(filePath: #filePath).deletingLastPathComponent()
       .appending(path: "../../Studies/\(name).yaml").standardizedFileURL.path
