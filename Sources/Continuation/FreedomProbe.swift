@@ -1,10 +1,10 @@
 import AIPOInverseProblems
 import AIPOKernels
 
-/// Estimates the effective degrees of freedom of a fit, `E[sᵀ(f(x*) − f(x_T))]` with s the score of the noise, by
-/// one random probe, `f(x)` standing for `f(h(x))`: the score is moved by a draw g of its own covariance, made of random signs, the solution
-/// follows for a few evaluations, and `df ≈ gᵀ(f(x*(s + g)) − f(x*(s)))`. For white Gaussian noise that moves the
-/// measurements by `σb`, and df estimates `tr ∂f(x*)/∂y`.
+/// Estimates the effective degrees of freedom of a fit, `E[sᵀ(f(x*) − f(x_T))]` with s the score of the noise and
+/// `f(x)` for `f(h(x))`, by one random probe: the score is moved by a draw g of its own covariance, made of random
+/// signs, the solution follows for a few evaluations, and `df ≈ gᵀ(f(x*(s + g)) − f(x*(s)))`. For white Gaussian noise
+/// that moves the measurements by `σb`, and df estimates `tr ∂f(x*)/∂y`.
 ///
 /// Where the score is bounded, as under Laplace's or Student's law, a score moved so far would lie beyond what any
 /// measurement can do. There the measurements themselves are moved by `σb`, σ of the same curvature, and the score
@@ -44,16 +44,12 @@ struct FreedomProbe: Sendable {
     draw = noise.scoreDraw(signs)
     tilt = linearOperator.adjoint(draw)
     let law = problem.noise(image)
-    guard law.hasBoundedScore else {
-      moved = nil
-      return
-    }
-    var moved = try InverseProblem(
-      operators: [linearOperator], noise: law,
-      observations: [adding(problem.observations[image], noise.coloured(signs), scaledBy: 1)],
-      imageShape: problem.imageShape)
-    moved.requantization = problem.requantization
-    self.moved = moved
+    moved =
+      law.hasBoundedScore
+      ? try InverseProblem(
+        operators: [linearOperator], noises: [law],
+        observations: [adding(problem.observations[image], noise.coloured(signs), scaledBy: 1)],
+        imageShape: problem.imageShape, requantization: problem.requantization) : nil
   }
 
   /// The sample of the objective with the moved score.
@@ -66,12 +62,9 @@ struct FreedomProbe: Sendable {
       result.gradient = .split(recon: slope, flow: flow, gaussian: gaussian)
       return result
     }
-    result.recon -= dot(tilt, problem.pixels(point))
-    var slope = tilt
-    if let requantization = problem.requantization {
-      for i in slope.indices { slope[i] *= requantization.slope(point[i]) }
-    }
-    result.gradient = .split(recon: adding(recon, slope, scaledBy: -1), flow: flow, gaussian: gaussian)
+    result.recon -= dot(tilt, sample.pixels ?? point)
+    result.gradient = .split(
+      recon: adding(recon, problem.pullback(tilt, at: point), scaledBy: -1), flow: flow, gaussian: gaussian)
     return result
   }
 

@@ -16,9 +16,10 @@ public struct InverseProblem: Sendable {
   ///   - operators: one for all images, or one an image.
   ///   - noises: one for all images, or one an image.
   ///   - observations: m finite numbers an image.
+  ///   - requantization: h; nil for the identity.
   public init(
     operators: [any ForwardOperator], noises: [any NoiseModel], observations: [[Double]],
-    imageShape: ImageShape
+    imageShape: ImageShape, requantization: Requantization? = nil
   ) throws(ProblemError) {
     for (what, count) in [("operator list", operators.count), ("noise list", noises.count)]
     where count != 1 && count != observations.count {
@@ -43,6 +44,7 @@ public struct InverseProblem: Sendable {
     self.noises = noises
     self.observations = observations
     self.imageShape = imageShape
+    self.requantization = requantization
   }
 
   /// With one noise model for all images.
@@ -90,11 +92,9 @@ public struct InverseProblem: Sendable {
   public func replacing(noises: [any NoiseModel]? = nil, observations: [[Double]]? = nil)
     throws(ProblemError) -> InverseProblem
   {
-    var problem = try InverseProblem(
+    try InverseProblem(
       operators: operators, noises: noises ?? self.noises, observations: observations ?? self.observations,
-      imageShape: imageShape)
-    problem.requantization = requantization
-    return problem
+      imageShape: imageShape, requantization: requantization)
   }
 
   /// Images in the problem.
@@ -122,11 +122,16 @@ public struct InverseProblem: Sendable {
   /// The x of an image, `h⁻¹(v)`.
   public func values(_ pixels: [Double]) -> [Double] { requantization?.values(pixels) ?? pixels }
 
+  /// `h′(x) g`, the gradient in x of what has the gradient g in h(x).
+  public func pullback(_ gradient: [Double], at x: [Double]) -> [Double] {
+    guard let requantization else { return gradient }
+    return x.indices.map { gradient[$0] * requantization.slope(x[$0]) }
+  }
+
   /// `L_recon(x) = −log p(y | f(h(x)))` of an image in nats, and its gradient.
   public func recon(_ x: [Double], image: Int) throws(ProblemError) -> (value: Double, gradient: [Double]) {
-    guard let requantization else { return try recon(pixels: x, image: image) }
-    let (value, gradient) = try recon(pixels: requantization.pixels(x), image: image)
-    return (value, x.indices.map { gradient[$0] * requantization.slope(x[$0]) })
+    let (value, gradient) = try recon(pixels: pixels(x), image: image)
+    return (value, pullback(gradient, at: x))
   }
 
   /// `−log p(y | f(v))` of an image v in nats, and its gradient.

@@ -57,8 +57,9 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
         var cotangent = [Double](repeating: 0, count: dimension)
         // An image that overflowed is done with; nothing goes back from it.
         if allFinite(x), decoded.logDet[row].isFinite {
-          let (recon, reconGradient) = try problem.recon(x, image: images[i])
-          cotangent = reconGradient
+          let pixels = problem.pixels(x)
+          let (recon, reconGradient) = try problem.recon(pixels: pixels, image: images[i])
+          cotangent = problem.pullback(reconGradient, at: x)
           var normal: Double?
           if let gaussian, weights[i].gaussian != 0 {
             let (value, gradient) = gaussian.negativeLogProb(x)
@@ -67,7 +68,7 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
           }
           results[i] = ObjectiveSample(
             recon: recon, flow: (isFull ? decoded.logDet[row] : 0) - baseLogProb[row], gaussian: normal,
-            gradient: .combined([], weights[i]), pixels: problem.pixels(x))
+            gradient: .combined([], weights[i]), pixels: pixels)
         }
         decoded.logDetCotangent[row] = results[i] == nil || !isFull ? 0 : weights[i].flow
         decoded.imageCotangent.withUnsafeMutableBufferPointer { values in

@@ -192,17 +192,16 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
       guard allFinite(points[i]) else { return nil }
       // A Gaussian alone is one of pixels: its solution stays a closed form.
       let isDequantized = weights[i].flow != 0
-      let (recon, reconGradient) =
-        isDequantized
-        ? try problem.recon(points[i], image: images[i])
-        : try problem.recon(pixels: points[i], image: images[i])
+      let pixels = isDequantized ? problem.pixels(points[i]) : points[i]
+      var (recon, reconGradient) = try problem.recon(pixels: pixels, image: images[i])
+      if isDequantized { reconGradient = problem.pullback(reconGradient, at: points[i]) }
       let flow = flows[i]
       var normal: (value: Double, gradient: [Double])?
       if let gaussian, weights[i].t < 1 { normal = gaussian.negativeLogProb(points[i]) }
       let sample = ObjectiveSample(
         recon: recon, flow: flow?.0, gaussian: normal?.value,
         gradient: .split(recon: reconGradient, flow: flow?.1, gaussian: normal?.gradient),
-        pixels: isDequantized ? problem.requantization?.pixels(points[i]) : nil)
+        pixels: pixels)
       guard sample.serves(weights[i]), sample.value(weights[i]).isFinite, allFinite(reconGradient),
         allFinite(flow?.1 ?? []), allFinite(normal?.gradient ?? [])
       else { return nil }

@@ -27,11 +27,10 @@ public struct Requantization: Sendable, Equatable {
     guard !means.isEmpty, means.count == slopes.count, slopes.allSatisfy(\.isFinite),
       means.indices.allSatisfy({ means[$0] * bins > Double($0) && means[$0] * bins < Double($0 + 1) })
     else { return nil }
-    let slopes = slopes.map { Swift.min(Swift.max($0, Self.leastSlope), 1) }
+    let slopes = slopes.map { min(max($0, Self.leastSlope), 1) }
     self.means = means
     self.slopes = slopes
     let half = 0.5 / bins
-    let least = Self.leastSlope * half
     var knots = [means[0] - slopes[0] * half]
     for k in means.indices {
       knots.append(means[k])
@@ -42,8 +41,8 @@ public struct Requantization: Sendable, Equatable {
       }
       let there = means[k + 1] - slopes[k + 1] * half
       let joint = (slopes[k + 1] * here + slopes[k] * there) / (slopes[k] + slopes[k + 1])
-      let gap = means[k + 1] - means[k]
-      knots.append(min(max(joint, means[k] + min(least, gap / 4)), means[k + 1] - min(least, gap / 4)))
+      let margin = min(Self.leastSlope * half, (means[k + 1] - means[k]) / 4)
+      knots.append(min(max(joint, means[k] + margin), means[k + 1] - margin))
     }
     self.knots = knots
   }
@@ -72,7 +71,7 @@ public struct Requantization: Sendable, Equatable {
     let last = knots.count - 1
     if pixel < knots[0] { return pixel - knots[0] }
     if pixel >= knots[last] { return 1 + pixel - knots[last] }
-    let k = knots.partition(above: pixel) - 1
+    let k = knots.lastIndex { $0 <= pixel }!
     return (Double(k) + (pixel - knots[k]) / (knots[k + 1] - knots[k])) / Double(last)
   }
 
@@ -116,17 +115,5 @@ public struct Requantization: Sendable, Equatable {
       slopes.append(variance / (Double(width * width) / 12))
     }
     return Requantization(means: means, slopes: slopes)
-  }
-}
-
-extension [Double] {
-  /// The place of the first of ascending numbers that is above this one.
-  fileprivate func partition(above value: Double) -> Int {
-    var (low, high) = (0, count)
-    while low < high {
-      let middle = (low + high) / 2
-      if self[middle] > value { high = middle } else { low = middle + 1 }
-    }
-    return low
   }
 }
