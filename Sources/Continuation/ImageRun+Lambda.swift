@@ -40,13 +40,13 @@ extension ImageRun {
     trials.append(
       LambdaTrial(
         lambda: weights.lambda, recon: sample.recon, degreesOfFreedom: freedom,
-        measurements: chooser.linearOperator.outputCount))
+        measurements: chooser.linearOperator.outputCount, sigma: chooser.noise.sigma))
     tried.append((point, sample))
     report(.lambda)
     let isSpent = evaluations + 3 * chooser.rule.probeEvaluations > limit
     switch chooser.rule.decide(trials) {
     case .attempt(let lambda) where !isSpent:
-      weights = ObjectiveWeights(lambda: lambda)
+      weights.lambda = lambda
       try beginSolve()
     case .attempt: try settle(trials.min { $0.risk < $1.risk }!.lambda)
     case .settle(let lambda): try settle(lambda)
@@ -56,7 +56,7 @@ extension ImageRun {
   /// Goes on to the end at this λ, from the nearest that was tried.
   mutating func settle(_ lambda: Double) throws {
     stage = .final
-    weights = ObjectiveWeights(lambda: lambda)
+    weights.lambda = lambda
     if let nearest = trials.indices.min(by: {
       (trials[$0].lambda - lambda).magnitude < (trials[$1].lambda - lambda).magnitude
     }) {

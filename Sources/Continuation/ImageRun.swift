@@ -337,7 +337,8 @@ struct ImageRun: Sendable {
   }
 
   mutating func finish(_ reason: PathStop) {
-    let target = ObjectiveWeights(lambda: stage == .final ? weights.lambda : path.weights(at: 1).lambda)
+    var target = path.weights(at: 1)
+    if stage == .final { target.lambda = weights.lambda }
     if !(weights == target && sample?.serves(target) == true) {
       // A run that ends on the way is still judged at the target.
       weights = target

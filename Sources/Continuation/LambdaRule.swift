@@ -13,12 +13,17 @@ public struct LambdaTrial: Sendable {
   public let degreesOfFreedom: Double
   /// m.
   public let measurements: Int
+  /// Deviation of the noise of a measurement, on [0, 1].
+  public let sigma: Double
 
-  public init(lambda: Double, recon: Double, degreesOfFreedom: Double, measurements: Int = 0) {
+  public init(
+    lambda: Double, recon: Double, degreesOfFreedom: Double, measurements: Int = 0, sigma: Double = 0.1
+  ) {
     self.lambda = lambda
     self.recon = recon
     self.degreesOfFreedom = degreesOfFreedom
     self.measurements = measurements
+    self.sigma = sigma
   }
 
   /// `L_recon + df`, which estimates the data term that new measurements of the same image would have. For
@@ -49,20 +54,21 @@ public protocol LambdaRule: Sendable {
 ///
 /// All trials share one probe, so the noise of the estimate and of L_recon largely cancels between them, which
 /// a comparison of the residual with σ²(m − df) at one λ doesn't allow. What is left of it is larger than what tells
-/// one image's best λ from another's, so the risk is raised by `pull·m·ln²(λ/usual)`.
+/// one image's best λ from another's, so the risk is raised by `pull·m·ln²(λ/λ_σ)`, `λ_σ = min(usual·√(0.1/σ), 1)`.
 public struct RiskRule: LambdaRule {
   public let ladder: [Double]
   public let start: Int
   public let probeEvaluations: Int
-  /// The λ that is best for most images, and how many nats a measurement hold the choice near it.
+  /// The λ that is best for most images under noise of deviation 0.1, and how many nats a measurement hold the
+  /// choice near λ_σ.
   public let usual: Double
   public let pull: Double
   public var first: Double { ladder[start] }
 
   /// `ladder`: decreasing values of (0, 1]; `start`: the place of the first in it.
   public init(
-    ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], start: Int = 3, probeEvaluations: Int = 16,
-    usual: Double = 0.37, pull: Double = 0.05
+    ladder: [Double] = [1, 0.7, 0.5, 0.35, 0.25], start: Int = 2, probeEvaluations: Int = 16,
+    usual: Double = 0.47, pull: Double = 0.15
   ) {
     precondition(ladder.indices.contains(start) && ladder.allSatisfy { $0 > 0 && $0.isFinite })
     precondition(zip(ladder, ladder.dropFirst()).allSatisfy { $0 > $1 })
@@ -74,7 +80,7 @@ public struct RiskRule: LambdaRule {
   }
 
   private func cost(_ trial: LambdaTrial) -> Double {
-    let distance = log(trial.lambda / usual)
+    let distance = log(trial.lambda / min(usual * (0.1 / trial.sigma).squareRoot(), 1))
     return trial.risk + pull * Double(trial.measurements) * distance * distance
   }
 

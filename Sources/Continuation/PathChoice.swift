@@ -4,7 +4,7 @@ import AIPOInverseProblems
 public enum PathChoice: Sendable, Hashable {
   /// λ: 0 → Λ with the flow as prior.
   case lambda
-  /// t: 0 → 1 in (1 − t) R_gauss + t R_flow at λ = Λ.
+  /// t: 0 → the target's in (1 − t) R_gauss + t R_flow at λ = Λ.
   case prior
   /// λ: 3Λ → Λ from the closed form, as if the noise were first stronger than it is: the curve (3, 0), (3, 1),
   /// (1, 1).
@@ -14,7 +14,7 @@ public enum PathChoice: Sendable, Hashable {
   case theorem
   /// `noise` where there is a Gaussian prior, else `lambda`. The result names the one taken.
   case auto
-  /// Straight between corners (λ/Λ, t), in log λ and in t, a leg a step. It ends at the target, (1, 1).
+  /// Straight between corners, λ and t over the target's, in log λ and in t, a leg a step. It ends at the target, (1, 1).
   case curve([ObjectiveWeights])
 
   /// The λ/Λ that a corner may have.

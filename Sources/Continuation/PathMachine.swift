@@ -5,7 +5,7 @@ import AIPOKernels
 /// every active image once, by one batched call of the prior; an image has its own λ, t, step and stop, and
 /// its states are the same bits alone or in a batch.
 ///
-///     var machine = PathMachine(objective: …, starts: x₀, path: PriorPath(lambda: 1))
+///     var machine = PathMachine(objective: …, starts: x₀, path: PriorPath(target: ObjectiveWeights(lambda: 1)))
 ///     while let states = try machine.next() { … }
 ///     machine.outcomes
 ///

@@ -82,6 +82,9 @@ public struct ReconstructionOptions: Sendable {
   public var method = ReconstructionMethod.aipo
   public var path = PathChoice.auto
   public var lambda = LambdaChoice.auto
+  /// t at the target, in (0, 1]: its prior is `(1 − t) R_gauss + t R_flow`. Nil: `usualFlowShare` where λ is chosen,
+  /// too, and there is a Gaussian, else 1.
+  public var flowShare: Double?
   public var space = SolutionSpace.x
   public var start = StartChoice.auto
   public var corrector: any Corrector = LBFGS()
@@ -110,6 +113,9 @@ public struct ReconstructionOptions: Sendable {
 
   public init() {}
 
+  /// A flow's density is too sure of itself where the data leave much open, which some of a Gaussian's mends.
+  public static let usualFlowShare = 0.8
+
   /// The most descents.
   public static let restartLimit = 100
 
@@ -118,6 +124,14 @@ public struct ReconstructionOptions: Sendable {
   func check(count: Int) throws(SolverError) {
     if case .value(let lambda) = lambda, !(lambda > 0) || !lambda.isFinite {
       throw .invalidOption(name: "lambda", found: "\(lambda)", expected: "a finite number above 0")
+    }
+    if let share = flowShare {
+      if !(share > 0 && share <= 1) {
+        throw .invalidOption(name: "flow share", found: "\(share)", expected: "a number above 0, at most 1")
+      }
+      if share < 1, method == .aipo, path == .theorem {
+        throw .unsupported("the theorem's path is that of the flow's density alone: its flow share is 1")
+      }
     }
     if maximumEvaluations < 1 {
       throw .invalidOption(

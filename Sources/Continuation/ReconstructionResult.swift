@@ -7,12 +7,14 @@ public struct ReconstructionResult<Scalar: KernelScalar>: Sendable {
   public let index: Int
   /// `[h, w, c]`, finite always. Where nothing finite was found it is the start point.
   public let image: Tensor<Scalar>
-  /// `recon + lambda·reg`, nats, all constants; nil with `reg` where the flow isn't finite at the image.
+  /// `recon + lambda·reg`, nats, all constants; nil with `reg` where the prior isn't finite at the image.
   public let objective: Double?
   public let recon: Double
-  /// −log p_flow in full, whatever the method.
+  /// `(1 − t) R_gauss + t R_flow` at t = `flowShare`, of −log p in full, whatever the method.
   public let reg: Double?
   public let lambda: Double
+  /// t at the target.
+  public let flowShare: Double
   /// Evaluations of the flow; accepted steps of all solves.
   public let evaluations: Int
   public let iterations: Int

@@ -47,8 +47,11 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
       return (pixel as any Objective, nil)
     }
     if gaussian == nil {
-      if options.method == .gaussian || options.start == .gaussian || options.path.needsGaussian {
-        throw .unsupported("the model holds no Gaussian prior, which this method, start or path needs")
+      if options.method == .gaussian || options.start == .gaussian || options.path.needsGaussian
+        || options.flowShare ?? 1 < 1
+      {
+        throw .unsupported(
+          "the model holds no Gaussian prior, which this method, start, path or flow share needs")
       }
     }
     if followsTheorem { try checkTheorem() }
@@ -57,6 +60,13 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   /// The path that the method takes.
   public var path: PathChoice {
     options.path == .auto ? (gaussian == nil ? .lambda : .noise) : options.path
+  }
+
+  /// t at the target.
+  public var flowShare: Double {
+    if let share = options.flowShare { return share }
+    return options.lambda == .auto && gaussian != nil && !followsTheorem
+      ? ReconstructionOptions.usualFlowShare : 1
   }
 
   private var followsTheorem: Bool {
@@ -187,13 +197,13 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     case .value(let value): lambda = value
     case .auto: lambda = settings.lambdaRule?.first ?? 1
     }
-    if options.method == .fixed { return FixedWeights(ObjectiveWeights(lambda: lambda)) }
+    let target = ObjectiveWeights(lambda: lambda, t: flowShare)
+    if options.method == .fixed { return FixedWeights(target) }
     switch path {
-    case .noise, .auto: return CurvePath.noise(lambda: lambda)
-    case .curve(let corners):
-      return CurvePath(corners: corners.map { ObjectiveWeights(lambda: lambda * $0.lambda, t: $0.t) })
-    case .prior: return PriorPath(lambda: lambda)
-    case .lambda: return LambdaPath(target: lambda)
+    case .noise, .auto: return CurvePath.noise(target: target)
+    case .curve(let corners): return CurvePath(corners: corners, target: target)
+    case .prior: return PriorPath(target: target)
+    case .lambda: return LambdaPath(target: target)
     case .theorem: return UniformLambdaPath(target: lambda)
     }
   }
@@ -206,8 +216,8 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     let points = try images.map { image in
       objective.representable(problem.values(try gaussianMean(image, lambda: 1, shared: shared)))
     }
-    let weights = ObjectiveWeights(lambda: 1)
-    let pixel = try PixelObjective(problem: problem, prior: prior, gaussian: nil)
+    let weights = ObjectiveWeights(lambda: 1, t: flowShare)
+    let pixel = try PixelObjective(problem: problem, prior: prior, gaussian: gaussian)
     let samples = try pixel.evaluate(
       points, images: images, weights: images.map { _ in weights })
     let span = (clock.now - begin).components
@@ -229,10 +239,11 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     let image = try Tensor<Scalar>(
       shape: [shape.height, shape.width, shape.channels], elements: problem.pixels(x).map { Scalar($0) })
     let recon = try outcome.sample?.recon ?? problem.recon(x, image: outcome.image).value
-    let reg = outcome.sample?.flow
+    let weights = ObjectiveWeights(lambda: outcome.weights.lambda, t: flowShare)
+    let reg = outcome.sample.flatMap { weights.regularizer(flow: $0.flow, gaussian: $0.gaussian) }
     return ReconstructionResult(
-      index: outcome.image, image: image, objective: reg.map { recon + outcome.weights.lambda * $0 },
-      recon: recon, reg: reg, lambda: outcome.weights.lambda, evaluations: outcome.evaluations,
+      index: outcome.image, image: image, objective: reg.map { recon + weights.lambda * $0 },
+      recon: recon, reg: reg, lambda: weights.lambda, flowShare: weights.t, evaluations: outcome.evaluations,
       iterations: outcome.iterations, seconds: outcome.seconds,
       converged: reg != nil && outcome.stop.isConverged, reason: outcome.stop, path: path, trace: trace)
   }

@@ -22,6 +22,16 @@ public struct ObjectiveWeights: Sendable, Hashable {
   public var flow: Double { lambda * t }
   /// Weight of `R_gauss`.
   public var gaussian: Double { lambda * (1 - t) }
+
+  /// `R = (1 − t) R_gauss + t R_flow`; nil where a term that counts isn't known.
+  public func regularizer(flow: Double?, gaussian: Double?) -> Double? {
+    var sum = 0.0
+    for (share, term) in [(t, flow), (1 - t, gaussian)] where share != 0 {
+      guard let term else { return nil }
+      sum += share * term
+    }
+    return sum
+  }
 }
 
 /// The terms of the objective at one point, in nats, and their gradients. Terms that had no weight when the

@@ -30,7 +30,7 @@ import Testing
       stopRule: ToleranceRule.exact(tolerance: 1e-12), maximumEvaluations: 5000,
       probes: CurvatureProbes(count: probes, after: [0, 4]))
     let (states, outcomes) = try solve(
-      objective, from: y, path: LambdaPath(target: 1, start: 0.001), settings)
+      objective, from: y, path: LambdaPath(target: ObjectiveWeights(lambda: 1), start: 0.001), settings)
     let solved = states.filter { $0.event == .solved || $0.event == .finished }
     #expect(solved.count >= 8)
     for state in solved {
@@ -62,7 +62,10 @@ import Testing
         operators: [a], noise: try GaussianNoise(sigma: 0.1), observations: [y], imageShape: shape)
       for lambda in [1, 0.3] {
         let expected = try density.conditionalMeans(of: problem, lambda: lambda)[0]
-        for path in [LambdaPath(target: lambda), PriorPath(lambda: lambda)] as [any SolutionPath] {
+        for path in [
+          LambdaPath(target: ObjectiveWeights(lambda: lambda)),
+          PriorPath(target: ObjectiveWeights(lambda: lambda)),
+        ] as [any SolutionPath] {
           let objective = try PixelObjective(
             problem: problem, prior: GaussianPrior<Double>(density), gaussian: other)
           let settings = PathSettings(

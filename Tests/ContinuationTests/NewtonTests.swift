@@ -126,7 +126,7 @@ import Testing
     let turns = [0, 0.3, 1.0 / 3, 0.4, 2.0 / 3, 0.9].map(path.corner)
     let expected = [1.0 / 3, 1.0 / 3, 2.0 / 3, 2.0 / 3, 1, 1]
     #expect(zip(turns, expected).allSatisfy { ($0 - $1).magnitude < 1e-12 }, "\(turns)")
-    let noise = CurvePath.noise(lambda: 0.5)
+    let noise = CurvePath.noise(target: ObjectiveWeights(lambda: 0.5))
     #expect(noise.weights(at: 0) == ObjectiveWeights(lambda: 1.5, t: 0))
     #expect(noise.weights(at: 1) == ObjectiveWeights(lambda: 0.5))
   }

@@ -31,7 +31,8 @@ import Testing
     let problem = try problem()
     let objective = try PixelObjective(problem: problem, prior: prior, gaussian: nil)
     let (states, outcomes) = try solve(
-      objective, from: problem.observations, path: LambdaPath(target: 1, start: 0.02), exact)
+      objective, from: problem.observations,
+      path: LambdaPath(target: ObjectiveWeights(lambda: 1), start: 0.02), exact)
     let solved = states.filter { $0.event == .solved || $0.event == .finished }
     #expect(solved.count > 15 && outcomes[0].stop.isConverged)
     for (a, b) in zip(solved, solved.dropFirst()) {
@@ -54,7 +55,8 @@ import Testing
       let gaussian = try gaussian()
       let objective = try PixelObjective(problem: problem, prior: prior, gaussian: gaussian)
       let start = try a.pseudoInverse(problem.observations[0])
-      let (states, outcomes) = try solve(objective, from: [start], path: PriorPath(lambda: 0.7), exact)
+      let (states, outcomes) = try solve(
+        objective, from: [start], path: PriorPath(target: ObjectiveWeights(lambda: 0.7)), exact)
       #expect(outcomes[0].stop.isConverged)
       let solved = states.filter { ($0.event == .solved || $0.event == .finished) && $0.flow != nil }
       #expect(solved.count > 15)
@@ -85,14 +87,14 @@ import Testing
       return try solve(objective, from: [[start]], path: path, settings).outcomes[0]
     }
     let target = ObjectiveWeights(lambda: 1)
-    let tracked = try run(right: 0.5, path: LambdaPath(target: 1), start: 0.6)
+    let tracked = try run(right: 0.5, path: LambdaPath(target: ObjectiveWeights(lambda: 1)), start: 0.6)
     #expect((tracked.point[0] - 1.72).magnitude < 0.005)
     let stuck = try run(
       right: 0.5, path: FixedWeights(target), start: -2, corrector: GradientDescent(firstStep: 0.01))
     #expect((stuck.point[0] + 1.48).magnitude < 0.005)
     #expect(tracked.sample!.value(target) < stuck.sample!.value(target))
     // With weight .01 on +2 the tracked solution is not the global one.
-    let wrong = try run(right: 0.01, path: LambdaPath(target: 1), start: 0.6)
+    let wrong = try run(right: 0.01, path: LambdaPath(target: ObjectiveWeights(lambda: 1)), start: 0.6)
     let global = try run(right: 0.01, path: FixedWeights(target), start: -2)
     #expect((wrong.sample!.value(target) - constant - 5.389).magnitude < 0.001)
     #expect((global.sample!.value(target) - constant - 2.714).magnitude < 0.001)

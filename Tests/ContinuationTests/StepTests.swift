@@ -48,7 +48,7 @@ import Testing
         stopRule: ToleranceRule.exact(tolerance: 1e-6), maximumEvaluations: 20000, pathShare: 1, probes: .none
       )
       let (_, outcomes) = try solve(
-        objective, from: [start], path: LambdaPath(target: 1, start: 0.1), settings)
+        objective, from: [start], path: LambdaPath(target: ObjectiveWeights(lambda: 1), start: 0.1), settings)
       #expect(outcomes[0].stop.isConverged)
       found.append((outcomes[0].iterations, outcomes[0].point))
     }
@@ -71,7 +71,8 @@ import Testing
         predictor: predictor, stepControl: AdaptiveStep(firstStep: 0.1),
         stopRule: ToleranceRule.exact(tolerance: 1e-9), maximumEvaluations: 20000, pathShare: 1)
       let (states, _) = try solve(
-        objective, from: [randomVector(12, seed: 41)], path: PriorPath(lambda: 1), settings)
+        objective, from: [randomVector(12, seed: 41)], path: PriorPath(target: ObjectiveWeights(lambda: 1)),
+        settings)
       let places = states.filter { $0.event == .solved }
       // The work of the second solve tells how good its guess was.
       seconds.append(Double(places[1].solveIterations))

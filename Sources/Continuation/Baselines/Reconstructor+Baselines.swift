@@ -7,8 +7,9 @@ import AIPOKernels
 extension Reconstructor {
   /// λ where it isn't given: these methods have no rule to choose it.
   private var baselineWeights: ObjectiveWeights {
-    if case .value(let lambda) = options.lambda { return ObjectiveWeights(lambda: lambda) }
-    return ObjectiveWeights(lambda: 1)
+    var weights = ObjectiveWeights(lambda: 1, t: flowShare)
+    if case .value(let lambda) = options.lambda { weights.lambda = lambda }
+    return weights
   }
 
   // MARK: Penalties
@@ -50,7 +51,7 @@ extension Reconstructor {
   private func inFull(_ values: [[Double]], images: [Int]) throws
     -> [(point: [Double], sample: ObjectiveSample?)]
   {
-    let objective = try PixelObjective(problem: problem, prior: prior, gaussian: nil)
+    let objective = try PixelObjective(problem: problem, prior: prior, gaussian: gaussian)
     let points = values.map(objective.representable)
     let samples = try objective.evaluate(
       points, images: images, weights: images.map { _ in baselineWeights })
@@ -65,7 +66,8 @@ extension Reconstructor {
     let budget = options.maximumEvaluations
     let draws = try draws(images, count: min(options.restartCount, budget))
     let runs = try draws.map {
-      try descend(images, from: $0, budget: budget / draws.count, on: objective, isCancelled)
+      try descend(
+        images, from: $0, budget: budget / draws.count, on: objective, weights: baselineWeights, isCancelled)
     }
     let outcomes = images.indices.map { k in lowest(runs.map { $0[k] }) }
     let values = try objective.values(outcomes.map(\.point))
@@ -89,8 +91,9 @@ extension Reconstructor {
     let zero = [Double](repeating: 0, count: problem.imageShape.count)
     let starts =
       options.restartCount == 1 ? [images.map { _ in zero }] : latentDraws(images, count: count)
+    let weights = ObjectiveWeights(lambda: baselineWeights.lambda)
     let runs = try starts.map {
-      try descend(images, from: $0, budget: budget / count, on: objective, isCancelled)
+      try descend(images, from: $0, budget: budget / count, on: objective, weights: weights, isCancelled)
     }
     let outcomes = images.indices.map { k in lowest(runs.map { $0[k] }) }
     let values = try objective.values(outcomes.map(\.point)).map { $0 ?? zero }
@@ -135,12 +138,12 @@ extension Reconstructor {
   /// One descent at fixed weights; without a budget it stays where it starts.
   private func descend(
     _ images: [Int], from starts: [[Double]], budget: Int, on objective: any Objective,
-    _ isCancelled: () -> Bool
+    weights: ObjectiveWeights, _ isCancelled: () -> Bool
   ) throws -> [PathOutcome] {
     guard budget > 0 else {
       return zip(images, starts).map { image, start in
         PathOutcome(
-          image: image, point: start, weights: baselineWeights, sample: nil, evaluations: 0, iterations: 0,
+          image: image, point: start, weights: weights, sample: nil, evaluations: 0, iterations: 0,
           seconds: 0, stop: .budget)
       }
     }
@@ -149,7 +152,7 @@ extension Reconstructor {
       maximumEvaluations: budget, seed: options.seed)
     var machine = PathMachine(
       objective: objective, starts: starts, images: images, sources: images.map(source),
-      path: FixedWeights(baselineWeights), settings: settings)
+      path: FixedWeights(weights), settings: settings)
     while !isCancelled(), try machine.next() != nil {}
     machine.cancel()
     return machine.outcomes

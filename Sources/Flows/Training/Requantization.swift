@@ -13,7 +13,7 @@ import AIPOKernels
 /// one decides. h is continuous and increasing, and moves by x beyond the ends.
 public struct Requantization: Sendable, Equatable {
   /// Below it h would have no inverse to speak of.
-  static let leastSlope = 0.02
+  static let leastSlope = 0.2
 
   /// mₖ, ascending, each in its bin, and wₖ ∈ (0, 1].
   public let means: [Double]
@@ -21,7 +21,7 @@ public struct Requantization: Sendable, Equatable {
   /// h at the bins' edges and middles, half a bin apart; ascending.
   private let knots: [Double]
 
-  /// Slopes are taken between 0.02 and 1. Nil unless there is one a mean, all finite, and every mean inside of its bin.
+  /// Slopes are taken between 0.2 and 1. Nil unless there is one a mean, all finite, and every mean inside of its bin.
   public init?(means: [Double], slopes: [Double]) {
     let bins = Double(means.count)
     guard !means.isEmpty, means.count == slopes.count, slopes.allSatisfy(\.isFinite),

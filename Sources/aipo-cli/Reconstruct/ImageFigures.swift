@@ -11,6 +11,7 @@ struct ImageFigures: Sendable {
   let recon: Double
   let reg: Double?
   let lambda: Double
+  let flowShare: Double
   let evaluations: Int
   let iterations: Int
   let seconds: Double
@@ -36,7 +37,8 @@ struct ImageFigures: Sendable {
       ImageFigures(
         source: chunk.names[result.index], psnr: psnr?[k], ssim: ssim?[k], psnrObserved: before?[k],
         rmse: rmse?[k], objective: result.objective, recon: result.recon, reg: result.reg,
-        lambda: result.lambda, evaluations: result.evaluations + chunk.sigmaEvaluations[result.index],
+        lambda: result.lambda, flowShare: result.flowShare,
+        evaluations: result.evaluations + chunk.sigmaEvaluations[result.index],
         iterations: result.iterations, seconds: result.seconds,
         converged: result.converged, reason: result.reason.rawValue, path: result.path,
         sigma: chunk.sigmas[result.index])
@@ -49,6 +51,7 @@ struct ImageFigures: Sendable {
       ("psnrObserved", .optional(psnrObserved)), ("rmse", .optional(rmse)),
       ("objective", .optional(objective)),
       ("recon", .number(recon)), ("reg", .optional(reg)), ("lambda", .number(lambda)),
+      ("flowShare", .number(flowShare)),
       ("evaluations", .int(evaluations)), ("iterations", .int(iterations)), ("seconds", .number(seconds)),
       ("converged", .bool(converged)), ("reason", .string(reason)),
       ("sigma", .number(sigma)),

@@ -102,6 +102,7 @@ struct Reconstruct: Verb {
     title += input.noise.words
     members += [
       ("path", .string(solver.path.description)), ("lambda", .string(solver.lambda.description)),
+      ("flowShare", .string(solver.flowShare.description)),
       ("space", .string(solver.space.rawValue)), ("corrector", .string(solver.corrector.rawValue)),
       ("predictor", .string(solver.predictor.rawValue)),
       ("init", .string((solver.start ?? .auto).rawValue)), ("probes", .int(solver.probes)),

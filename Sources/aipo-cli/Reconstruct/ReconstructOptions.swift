@@ -218,8 +218,8 @@ struct SolverOptions: ParsableArguments {
       What aipo follows: lambda (0 to its target), prior (from the Gaussian prior to the flow), noise (as if \
       it were first stronger than it is), theorem (lambda by gradient descent, with the steps that the theorem \
       asks for; with --precision float64, a smooth flow and a full-rank operator), auto (noise, or lambda \
-      where the model has no Gaussian), or curve:λ,t/λ,t/…/1,1: straight between corners, a leg a step, with λ as \
-      a multiple of its target and t from the Gaussian prior, 0, to the flow, 1. noise is curve:3,0/3,1/1,1. (default: auto)
+      where the model has no Gaussian), or curve:λ,t/λ,t/…/1,1: straight between corners, a leg a step, with λ \
+      and t as multiples of their targets, t being 0 for the Gaussian prior alone. noise is curve:3,0/3,1/1,1. (default: auto)
       """, valueName: "path"), completion: .list(PathChoice.named.map(\.name) + ["curve:"]),
     transform: { try PathChoice(parsing: $0) })
   var path: PathChoice = .auto
@@ -230,6 +230,15 @@ struct SolverOptions: ParsableArguments {
       "Weight of the prior; 1 is the most probable image. auto chooses it without the truth.",
       valueName: "l"))
   var lambda: NumberOrAuto = .auto
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      """
+      t at the target: the prior is t of the flow's -log p and 1 - t of the Gaussian's. 1 is the flow alone; \
+      auto is \(ReconstructionOptions.usualFlowShare) with --lambda auto and a model that holds a Gaussian, else 1.
+      """, valueName: "t"))
+  var flowShare: NumberOrAuto = .auto
 
   @Option(
     parsing: .unconditional,
@@ -304,6 +313,9 @@ struct SolverOptions: ParsableArguments {
     if case .number(let value) = lambda, !(value > 0 && value.isFinite) {
       throw ValidationError("--lambda is \(value), expected a positive number or auto")
     }
+    if case .number(let share) = flowShare, !(share > 0 && share <= 1) {
+      throw ValidationError("--flow-share is \(share), expected a number above 0, at most 1, or auto")
+    }
     guard tolerance > 0, tolerance < 1 else {
       throw ValidationError("--tolerance is \(tolerance), expected a number between 0 and 1")
     }
@@ -351,6 +363,7 @@ struct SolverOptions: ParsableArguments {
       case .auto: .auto
       case .number(let value): .value(value)
       }
+    if case .number(let share) = flowShare { options.flowShare = share }
     options.space = space
     options.start = start ?? .auto
     options.corrector = corrector.corrector

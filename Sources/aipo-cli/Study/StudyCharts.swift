@@ -20,8 +20,8 @@ struct StudyCharts {
       }
       let best = panel.best(for: row)
       let objective = curve(solves) { solve, mark in
-        let target = StudySummary.Panel.Target(sample: solve.sample, lambda: solve.lambda)
-        guard let value = StudyCourse.value(solve.course?.objective ?? [], at: mark), let least = best[target]
+        guard let value = StudyCourse.value(solve.course?.objective ?? [], at: mark),
+          let least = best[solve.target]
         else { return nil }
         return max(value - least, 0)
       }

@@ -19,7 +19,7 @@ struct StudyRecords {
     }
     let own = [
       "source", "index", "seed", "psnr", "ssim", "psnrObserved", "objective", "recon", "reg", "lambda",
-      "sigma",
+      "flowShare", "sigma",
       "evaluations", "withinOneNat", "iterations", "converged", "reason",
     ]
     // An option may have the name of a figure, which is then what it was set to.
@@ -44,7 +44,8 @@ struct StudyRecords {
     return [
       solve.sample.source, "\(solve.sample.index)", "\(solve.sample.seed)", number(solve.psnr),
       number(solve.ssim), number(solve.psnrObserved), number(solve.objective), number(solve.recon),
-      number(solve.reg), number(solve.lambda), number(solve.sigma), "\(solve.evaluations)",
+      number(solve.reg), number(solve.lambda), number(solve.flowShare), number(solve.sigma),
+      "\(solve.evaluations)",
       solve.course?.withinOneNat.map { "\($0)" } ?? "", "\(solve.iterations)", "\(solve.converged)",
       solve.reason,
     ]

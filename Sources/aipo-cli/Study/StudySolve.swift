@@ -16,6 +16,13 @@ struct StudySolve: Codable {
     var seed: UInt64
   }
 
+  /// A sample at the weights of its last objective.
+  struct Target: Hashable {
+    var sample: Sample
+    var lambda: Double
+    var flowShare: Double
+  }
+
   var sample: Sample
   var psnr: Double?
   var ssim: Double?
@@ -24,6 +31,7 @@ struct StudySolve: Codable {
   var recon: Double?
   var reg: Double?
   var lambda: Double
+  var flowShare: Double
   var sigma: Double
   var evaluations: Int
   var iterations: Int
@@ -42,12 +50,15 @@ struct StudySolve: Codable {
     recon = Optional(figures.recon).finite
     reg = figures.reg.finite
     lambda = figures.lambda
+    flowShare = figures.flowShare
     sigma = figures.sigma
     evaluations = figures.evaluations
     iterations = figures.iterations
     converged = figures.converged
     reason = figures.reason
   }
+
+  var target: Target { Target(sample: sample, lambda: lambda, flowShare: flowShare) }
 
   var end: StudyEnd {
     if objective == nil { return .notFinite }
@@ -93,19 +104,20 @@ struct StudyCourse: Codable {
     return marks
   }()
 
-  /// Of a result's trace; nil where it has no states. The objective is the final λ's all the way.
+  /// Of a result's trace; nil where it has no states. The objective is that at the final weights all the way.
   init?<Scalar: KernelScalar>(_ result: ReconstructionResult<Scalar>, psnr quality: [Double?]) {
+    let final = ObjectiveWeights(lambda: result.lambda, t: result.flowShare)
     let states = result.trace.enumerated().compactMap { k, state in
       state.event == .failed
         ? nil
-        : state.flow.map { flow in
+        : final.regularizer(flow: state.flow, gaussian: state.gaussian).map { reg in
           (
-            evaluations: state.evaluations, objective: state.recon + result.lambda * flow,
+            evaluations: state.evaluations, objective: state.recon + final.lambda * reg,
             psnr: quality.indices.contains(k) ? quality[k] : nil
           )
         }
     }
-    guard !states.isEmpty, let final = result.objective else { return nil }
+    guard !states.isEmpty, let least = result.objective else { return nil }
     objective = []
     psnr = []
     var next = 0
@@ -115,7 +127,7 @@ struct StudyCourse: Codable {
       psnr.append(next > 0 ? states[next - 1].psnr.finite : nil)
       if next == states.count { break }
     }
-    withinOneNat = states.first { $0.objective <= final + 1 }?.evaluations
+    withinOneNat = states.first { $0.objective <= least + 1 }?.evaluations
   }
 
   /// The value at a mark: the last one from the end on.

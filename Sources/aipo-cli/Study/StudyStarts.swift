@@ -41,12 +41,11 @@ struct StudyStarts {
     let present = starts.compactMap { rows[$0] }
     let solves = present.map(\.bySample)
     let best = panel.best(for: present[0])
-    // An image counts where every start has a finite result at the same λ.
+    // An image counts where every start has a finite result at the same weights.
     let above: [[Double]] = present[0].solves.compactMap { solve in
-      let target = StudySummary.Panel.Target(sample: solve.sample, lambda: solve.lambda)
-      guard let least = best[target] else { return nil }
+      guard let least = best[solve.target] else { return nil }
       let objectives = solves.compactMap { byStart -> Double? in
-        guard let other = byStart[solve.sample], other.lambda == solve.lambda else { return nil }
+        guard let other = byStart[solve.sample], other.target == solve.target else { return nil }
         return other.objective.map { $0 - least }
       }
       return objectives.count == present.count ? objectives : nil

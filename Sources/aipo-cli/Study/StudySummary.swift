@@ -143,13 +143,13 @@ extension StudySummary.Row {
       })
   }
 
-  /// The same of the objective, over the samples solved at the same λ.
+  /// The same of the objective, over the samples solved at the same weights.
   func objectiveDifference(from other: Self) -> Estimate? {
     guard sharesDensities(with: other) else { return nil }
     let others = other.bySample
     return Estimate(
       solves.map { solve in
-        guard let b = others[solve.sample], b.lambda == solve.lambda, let value = solve.objective,
+        guard let b = others[solve.sample], b.target == solve.target, let value = solve.objective,
           let reference = b.objective
         else { return nil }
         return value - reference
@@ -158,20 +158,13 @@ extension StudySummary.Row {
 }
 
 extension StudySummary.Panel {
-  /// A sample at a λ.
-  struct Target: Hashable {
-    var sample: StudySolve.Sample
-    var lambda: Double
-  }
-
   /// The least objective that any of the rows that share this row's densities found.
-  func best(for row: StudySummary.Row) -> [Target: Double] {
-    var best: [Target: Double] = [:]
+  func best(for row: StudySummary.Row) -> [StudySolve.Target: Double] {
+    var best: [StudySolve.Target: Double] = [:]
     for other in rows where other.sharesDensities(with: row) {
       for solve in other.solves {
         guard let objective = solve.objective else { continue }
-        best[Target(sample: solve.sample, lambda: solve.lambda), default: .infinity] =
-          min(objective, best[Target(sample: solve.sample, lambda: solve.lambda)] ?? .infinity)
+        best[solve.target] = min(objective, best[solve.target] ?? .infinity)
       }
     }
     return best
