@@ -117,4 +117,78 @@ import Testing
       }
     }
   }
+
+  /// With a part of the Gaussian's the prior is the product of two densities: of two Gaussians one with the mean of
+  /// their precisions, along every path and in both spaces.
+  @Test func aFlowShareIsTheProductOfBothPriors() throws {
+    let (d, t, lambda, sigma) = (12, 0.6, 0.7, 0.1)
+    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0, seed: 3)
+    let factor = try Matrix(rows: d, columns: d, rowMajor: prior.factor)
+    let other = try gaussian(seed: 50)
+    guard case .dense(let c) = other.covariance else { return }
+    let y = randomVector(d, seed: 8)
+    let problem = try InverseProblem(
+      operators: [IdentityOperator(count: d)], noise: try GaussianNoise(sigma: sigma), observations: [y],
+      imageShape: shape)
+    var h = try LU(try factor.timesTransposed(factor)).inverse()
+    var right = h.times(prior.mean).map { t * lambda * $0 }
+    h.scale(by: t * lambda)
+    var second = try LU(c).inverse()
+    right = adding(right, second.times(other.mean), scaledBy: (1 - t) * lambda)
+    second.scale(by: (1 - t) * lambda)
+    for i in 0..<d { for j in 0..<d { h[i, j] += second[i, j] } }
+    h.addToDiagonal(1 / (sigma * sigma))
+    let expected = try LU(h).solve(adding(right, y, scaledBy: 1 / (sigma * sigma)))
+    var options = ReconstructionOptions()
+    options.lambda = .value(lambda)
+    options.flowShare = t
+    options.stopRule = ToleranceRule(tolerance: 1e-8, epsilon: 0)
+    options.maximumEvaluations = 2000
+    var objectives: [Double] = []
+    for space in SolutionSpace.allCases {
+      options.space = space
+      for method in [ReconstructionMethod.aipo, .fixed, .restarts] {
+        options.method = method
+        options.restarts = method == .restarts ? 2 : nil
+        let paths: [PathChoice] = [
+          .noise, .prior, .lambda, .curve([.init(lambda: 2, t: 0.5), .init(lambda: 1)]),
+        ]
+        for path in method == .aipo ? paths : [.auto] {
+          options.path = path
+          let result = try Reconstructor(problem: problem, prior: prior, gaussian: other, options: options)
+            .run()[0]
+          #expect(
+            distance(result.image.elements, expected) < 1e-5, "\(space) \(method) \(path) \(result.reason)")
+          #expect(result.flowShare == t && result.lambda == lambda)
+          objectives.append(try #require(result.objective))
+        }
+      }
+    }
+    let image = expected
+    let (logProb, _) = try prior.evaluateWithGradient(
+      try Tensor(shape: [1, 3, 4, 1], elements: image))
+    let objective =
+      try problem.recon(image, image: 0).value
+      + lambda * (-t * logProb[0] + (1 - t) * other.negativeLogProb(image).value)
+    #expect(objectives.allSatisfy { abs($0 - objective) < 1e-5 }, "\(objective) \(objectives)")
+  }
+
+  @Test func theFlowShareIsChosenWithLambda() throws {
+    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0, seed: 3)
+    let problem = try InverseProblem(
+      operators: [IdentityOperator(count: 12)], noise: try GaussianNoise(sigma: 0.1),
+      observations: [randomVector(12, seed: 8)], imageShape: shape)
+    func share(_ gaussian: GaussianDensity?, _ change: (inout ReconstructionOptions) -> Void) throws -> Double
+    {
+      var options = ReconstructionOptions()
+      change(&options)
+      return try Reconstructor(problem: problem, prior: prior, gaussian: gaussian, options: options).flowShare
+    }
+    let density = try gaussian(seed: 4)
+    #expect(try share(density) { _ in } == ReconstructionOptions.usualFlowShare)
+    #expect(try share(density) { $0.lambda = .value(1) } == 1)
+    #expect(try share(density) { ($0.lambda, $0.flowShare) = (.value(1), 0.3) } == 0.3)
+    #expect(try share(nil) { _ in } == 1)
+    #expect(throws: SolverError.self) { try share(nil) { $0.flowShare = 0.5 } }
+  }
 }

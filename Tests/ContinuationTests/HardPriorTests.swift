@@ -152,6 +152,8 @@ import Testing
     try fails { $0.start = .zero }
     try fails { $0.isotropicCurvature = -1 }
     try fails { $0.probes.count = -1 }
+    for share in [0, -0.5, 1.1, .nan, 0.5] { try fails { $0.flowShare = share } }
+    try fails { ($0.path, $0.flowShare) = (.theorem, 0.5) }
     try fails { $0.path = .curve([ObjectiveWeights(lambda: 1)]) }
     try fails { $0.path = .curve([ObjectiveWeights(lambda: 2), ObjectiveWeights(lambda: 1, t: 0.5)]) }
   }

@@ -40,12 +40,12 @@ import Testing
 
   @Test func walksTowardsTheLowerRisk() {
     let rule = RiskRule()
-    #expect(rule.first == 0.35)
+    #expect(rule.first == 0.5)
     // Down to the foot, where the risk falls with λ; up to the top, where it rises.
     let down = walk(rule) { $0 }
-    #expect(down.tried == [0.35, 0.25] && down.chosen == 0.25)
+    #expect(down.tried == [0.5, 0.35, 0.25] && down.chosen == 0.25)
     let up = walk(rule) { -$0 }
-    #expect(up.tried == [0.35, 0.25, 0.5, 0.7, 1] && up.chosen == 1)
+    #expect(up.tried == [0.5, 0.35, 0.7, 1] && up.chosen == 1)
   }
 
   /// Between three rungs a parabola in log λ is met exactly.
@@ -58,20 +58,22 @@ import Testing
   /// What holds λ near the usual is as a parabola of its own.
   @Test func aFlatRiskSettlesAtTheUsual() {
     let rule = RiskRule(usual: 0.4, pull: 0.025)
-    func trials(_ curvature: Double, best: Double) -> [LambdaTrial] {
+    func trials(_ curvature: Double, best: Double, sigma: Double = 0.1) -> [LambdaTrial] {
       [0.5, 0.35, 0.25].map {
         LambdaTrial(
           lambda: $0, recon: curvature * log($0 / best) * log($0 / best), degreesOfFreedom: 0,
-          measurements: 1000)
+          measurements: 1000, sigma: sigma)
       }
     }
     guard case .settle(let flat) = rule.decide(trials(0, best: 1)),
+      case .settle(let noisy) = rule.decide(trials(0, best: 1, sigma: 0.144)),
       case .settle(let half) = rule.decide(trials(25, best: 0.36))
     else {
       Issue.record("no end")
       return
     }
     #expect((flat - 0.4).magnitude < 1e-12 && (half - (0.4 * 0.36).squareRoot()).magnitude < 1e-12)
+    #expect((noisy - 0.4 / 1.2).magnitude < 1e-12)
   }
 
   @Test func aVertexStaysBetweenTheRungs() {
