@@ -174,7 +174,7 @@ import Testing
     let running = try Program.Running(
       ["encode", "many.idx", "--out", "x.npy", "--precision", "float64"], in: folder,
       environment: ["AIPO_MODEL": fixture.model])
-    usleep(150_000)
+    usleep(30_000)
     let file = try FileHandle(forWritingTo: URL(fileURLWithPath: folder["many.idx"]))
     try file.truncate(atOffset: 1000)
     try file.close()
