@@ -25,6 +25,11 @@ public struct ReconstructionResult<Scalar: KernelScalar>: Sendable {
   public let path: String
   /// The states without their points, which only the observer sees: they would be most of the memory.
   public let trace: [PathState]
+
+  /// `reg` at a state on the way; nil where a term of it wasn't evaluated.
+  public func reg(at state: PathState) -> Double? {
+    ObjectiveWeights(lambda: lambda, t: flowShare).regularizer(flow: state.flow, gaussian: state.gaussian)
+  }
 }
 
 /// What is going on, for a progress line.

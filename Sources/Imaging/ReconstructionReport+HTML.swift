@@ -12,7 +12,7 @@ extension ReconstructionReport {
       head,
       note: """
         PSNR in dB and SSIM after clipping to [0, 1]; means of dB. Objective = L<sub>recon</sub> + λ \
-        L<sub>reg</sub> in nats, constants included: −log p(y | x) and −log p(x) under the flow, whatever the \
+        L<sub>reg</sub> in nats, constants included: −log p(y | x) and −log p(x) under the prior, whatever the \
         method. An evaluation is one value and gradient of the flow. The solver finds a local solution; a lower \
         objective is better at the same λ.
         """)

@@ -179,7 +179,7 @@ import Testing
 
   /// The studies in `Studies` are read; what they name isn't in the folder that they are run in.
   @Test(arguments: [
-    "baselines", "lambda", "methods", "paper", "priors", "quick", "robust", "solver", "starts",
+    "baselines", "lambda", "methods", "paper", "priors", "quick", "robust", "share", "solver", "starts",
   ])
   func shippedStudiesAreRead(_ name: String) throws {
     let file = URL(filePath: #filePath).deletingLastPathComponent()

@@ -59,7 +59,7 @@ struct ReportBuilder {
     return images.withUnsafeBufferPointer { Array($0[(k * size)..<((k + 1) * size)]) }
   }
 
-  /// The states of a run at which the flow's term is known, thinned to what a chart can show.
+  /// The states of a run at which the target's prior is known, thinned to what a chart can show.
   private static func path<Scalar>(_ result: ReconstructionResult<Scalar>, psnr: [Double?])
     -> ReconstructionReport.Path?
   {
@@ -70,7 +70,7 @@ struct ReportBuilder {
       case "noise", "curve": "s"
       default: nil
       }
-    let states = result.trace.enumerated().filter { $0.element.event != .failed && $0.element.flow != nil }
+    let states = result.trace.enumerated().filter { $0.element.event != .failed && result.reg(at: $0.element) != nil }
     guard states.count > 1 else { return nil }
     // The path ends where its own λ is solved at s = 1: at the first trial of λ, or with the run.
     let pathLambda = result.trace.first { $0.s >= 1 }?.weights.lambda
@@ -94,7 +94,7 @@ struct ReportBuilder {
           stage: $0, evaluations: state.evaluations,
           parameter: name == "t" ? state.weights.t : name == "s" ? state.s : state.weights.lambda,
           lambda: state.weights.lambda,
-          objective: state.objective, recon: state.recon, reg: state.flow ?? .nan,
+          objective: state.objective, recon: state.recon, reg: result.reg(at: state) ?? .nan,
           psnr: psnr.indices.contains(k) ? psnr[k] : nil)
       }
     }
@@ -159,12 +159,12 @@ struct ReportBuilder {
       switch method {
       case .gaussian: "gaussian: the closed form under a Gaussian fitted to the training images."
       case .latent:
-        "latent: descent over latents without the log-determinant; its objective is the flow’s in full."
+        "latent: descent over latents without the log-determinant; its objective is that of fixed."
       case .restarts: "restarts: the lowest of several descents as fixed, from draws."
-      case .tv: "tv: least squares with total variation; its objective is the flow’s at its result."
+      case .tv: "tv: least squares with total variation; its objective is that of fixed at its result."
       case .lasso:
-        "lasso: least squares with a sparse cosine transform; its objective is the flow’s at its result."
-      case .fixed: "fixed: descent on the flow’s objective at its final weights from the start."
+        "lasso: least squares with a sparse cosine transform; its objective is that of fixed at its result."
+      case .fixed: "fixed: descent on the objective at its final weights from the start."
       case .aipo:
         switch figures.first?.path {
         case "lambda": "aipo: follows the solution along λ, from the data alone to the weight asked for."
@@ -184,6 +184,10 @@ struct ReportBuilder {
     let isAuto = settings.solver.contains { $0.0 == "lambda" && $0.1.text == "auto" }
     if isAuto, !lambdas.isEmpty, lambdas != [1] {
       sentences.append("The prior’s weight λ was chosen image by image without the truth.")
+    }
+    if let share = figures.joined().first?.flowShare, share < 1 {
+      sentences.append(
+        "The prior is t of the flow’s −log p and 1 − t of the Gaussian’s, t = \(share).")
     }
     return sentences.joined(separator: " ")
   }

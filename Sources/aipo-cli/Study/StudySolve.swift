@@ -106,18 +106,17 @@ struct StudyCourse: Codable {
 
   /// Of a result's trace; nil where it has no states. The objective is that at the final weights all the way.
   init?<Scalar: KernelScalar>(_ result: ReconstructionResult<Scalar>, psnr quality: [Double?]) {
-    let final = ObjectiveWeights(lambda: result.lambda, t: result.flowShare)
     let states = result.trace.enumerated().compactMap { k, state in
       state.event == .failed
         ? nil
-        : final.regularizer(flow: state.flow, gaussian: state.gaussian).map { reg in
+        : result.reg(at: state).map { reg in
           (
-            evaluations: state.evaluations, objective: state.recon + final.lambda * reg,
+            evaluations: state.evaluations, objective: state.recon + result.lambda * reg,
             psnr: quality.indices.contains(k) ? quality[k] : nil
           )
         }
     }
-    guard !states.isEmpty, let least = result.objective else { return nil }
+    guard !states.isEmpty, let final = result.objective else { return nil }
     objective = []
     psnr = []
     var next = 0
@@ -127,7 +126,7 @@ struct StudyCourse: Codable {
       psnr.append(next > 0 ? states[next - 1].psnr.finite : nil)
       if next == states.count { break }
     }
-    withinOneNat = states.first { $0.objective <= least + 1 }?.evaluations
+    withinOneNat = states.first { $0.objective <= final + 1 }?.evaluations
   }
 
   /// The value at a mark: the last one from the end on.
