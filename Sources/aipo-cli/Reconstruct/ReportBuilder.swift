@@ -70,7 +70,9 @@ struct ReportBuilder {
       case "noise", "curve": "s"
       default: nil
       }
-    let states = result.trace.enumerated().filter { $0.element.event != .failed && result.reg(at: $0.element) != nil }
+    let states = result.trace.enumerated().filter {
+      $0.element.event != .failed && result.reg(at: $0.element) != nil
+    }
     guard states.count > 1 else { return nil }
     // The path ends where its own λ is solved at s = 1: at the first trial of λ, or with the run.
     let pathLambda = result.trace.first { $0.s >= 1 }?.weights.lambda
