@@ -316,6 +316,9 @@ struct SolverOptions: ParsableArguments {
     if case .number(let share) = flowShare, !(share > 0 && share <= 1) {
       throw ValidationError("--flow-share is \(share), expected a number above 0, at most 1, or auto")
     }
+    if case .number(let share) = flowShare, share < 1, path == .theorem {
+      throw ValidationError("--path theorem follows the flow alone, so --flow-share is 1")
+    }
     guard tolerance > 0, tolerance < 1 else {
       throw ValidationError("--tolerance is \(tolerance), expected a number between 0 and 1")
     }

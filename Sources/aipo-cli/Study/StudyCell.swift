@@ -12,6 +12,7 @@ extension StudyOption {
     case "sigma": "σ = \(value)"
     case "measurements": "m = \(value)"
     case "lambda": "λ = \(value)"
+    case "flow-share": "t = \(value)"
     case "init": "from \(value)"
     case "task", "mask": value
     default: "\(name) \(value)"
