@@ -36,9 +36,9 @@ struct Method {
   /// What it follows at λ = 1.
   var solutionPath: any SolutionPath {
     switch path {
-    case .prior: PriorPath(lambda: 1)
-    case .lambda, .theorem: LambdaPath(target: 1)
-    case .noise, .auto: CurvePath.noise(lambda: 1)
+    case .prior: PriorPath(target: ObjectiveWeights(lambda: 1))
+    case .lambda, .theorem: LambdaPath(target: ObjectiveWeights(lambda: 1))
+    case .noise, .auto: CurvePath.noise(target: ObjectiveWeights(lambda: 1))
     case .curve(let corners): CurvePath(corners: corners)
     }
   }
