@@ -124,7 +124,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     let values = starts
     if let latent {
       // Beyond black and white the latents of a start are so large that no descent from them gets anywhere.
-      if options.method == .aipo, let domain = options.domain {
+      if let domain = options.domain {
         starts = starts.map { $0.map { min(max($0, domain.lowerBound), domain.upperBound) } }
       }
       starts = zip(try latent.latents(starts), starts).map { latents, start in

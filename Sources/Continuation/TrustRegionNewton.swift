@@ -124,12 +124,13 @@ public struct TrustRegionNewton: Corrector {
     guard let outcome, outcome.value(weights) < value else {
       radius = 0.25 * length
       failures += 1
-      let isNothingLeft = promised <= slack
-      // A small region promises little anywhere, and a way found by bad products is no descent however short: only
-      // the gradient's own way tells that nothing is left.
-      if isNothingLeft, isGradientStep || failures == 1 && !search.isAtEdge { return .stuck(.resolution) }
-      guard length > 1e-12 * (1 + search.firstLength) else { return .stuck(.lineSearch) }
-      if !isGradientStep, isNothingLeft || failures == 3 {
+      let isTooSmallToTell = promised <= slack || length <= 1e-12 * (1 + search.firstLength)
+      if isGradientStep, isTooSmallToTell {
+        // A small region promises little anywhere, and a way found by bad products is no descent however short: only
+        // what the gradient's own way promises at its whole length tells that nothing is left.
+        return .stuck(0.5 * search.firstLength * search.firstLength <= slack ? .resolution : .lineSearch)
+      }
+      if !isGradientStep, isTooSmallToTell || failures == 3 {
         followGradient()
       } else {
         // The same products serve for a shorter step along the way that was found.

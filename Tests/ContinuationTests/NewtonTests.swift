@@ -109,6 +109,39 @@ import Testing
     #expect(distance(result.image.elements, y.map { $0 / 2 }) < 0.3, "\(result.reason)")
   }
 
+  /// Products that show a wall where there is none promise next to nothing, which is no convergence: the gradient
+  /// promises more, and is followed. Only where it doesn't, either, nothing is left.
+  @Test(arguments: [1.0, 1e-4]) func wildProductsAreNoConvergence(_ slope: Double) throws {
+    var newton = TrustRegionNewton()
+    func sample(_ value: Double, _ gradient: [Double]) -> ObjectiveSample {
+      ObjectiveSample(
+        recon: value, flow: nil, gaussian: nil, gradient: .split(recon: gradient, flow: nil, gaussian: nil))
+    }
+    newton.begin(
+      [0, 0], sample(100, [slope, 0]), weights: ObjectiveWeights(lambda: 0), curvature: nil, resolution: 1e-9)
+    var ends: [CorrectorStop] = []
+    var reached: [Double]?
+    for _ in 0..<60 where ends.isEmpty && reached == nil {
+      guard case .success(let trial) = newton.propose() else {
+        ends.append(.resolution)
+        break
+      }
+      let isStep = trial[0] <= -0.1 * slope
+      // A wall to the products, and a slope to a step of the gradient's own length.
+      let answer = isStep ? sample(99, [0, 0]) : sample(100, [slope + 1e9 * trial[0], 1e9 * trial[1]])
+      switch newton.receive(trial, answer) {
+      case .searching: continue
+      case .stuck(let reason): ends.append(reason)
+      case .accepted(let point, _): reached = point
+      }
+    }
+    if slope == 1 {
+      #expect(reached == [-1, 0] && ends.isEmpty, "\(ends)")
+    } else {
+      #expect(ends == [.resolution] && reached == nil, "\(reached ?? [])")
+    }
+  }
+
   @Test func curvesMeetTheirCorners() {
     let corners = [
       ObjectiveWeights(lambda: 4, t: 0), ObjectiveWeights(lambda: 4, t: 0.5),
