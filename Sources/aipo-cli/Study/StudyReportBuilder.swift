@@ -50,24 +50,20 @@ struct StudyReportBuilder {
     guard grid.panels.count > 1 else { return [] }
     var labels: [String] = []
     for row in grid.panels.flatMap(\.rows) where !labels.contains(row.label) { labels.append(row.label) }
-    let means = labels.map { label in
-      grid.panels.map { panel in panel.rows.first { $0.label == label }?.estimate(\.psnr) }
-    }
-    let best = grid.panels.indices.map { column in means.compactMap { $0[column]?.mean }.max() }
-    let rows = zip(labels, means).map { label, row in
+    guard grid.panels.flatMap(\.rows).contains(where: { $0.estimate(\.psnr) != nil }) else { return [] }
+    let rows = labels.map { label in
       [Cell(label)]
-        + row.enumerated().map { column, estimate in
-          Cell(StudyText.estimate(estimate, 2), isBest: labels.count > 1 && estimate?.mean == best[column])
+        + grid.panels.map { panel in
+          guard let row = panel.rows.first(where: { $0.label == label }) else { return Cell("–") }
+          return Cell(StudyText.estimate(row.estimate(\.psnr), 2), isBest: panel.isBest(row))
         }
     }
-    guard means.joined().contains(where: { $0 != nil }) else { return [] }
     return [Table(caption: "PSNR, dB", columns: [""] + grid.panels.map(\.title), rows: rows)]
   }
 
   /// The figures of one problem, with paired differences from its first variant.
   private func figures(_ panel: StudySummary.Panel) -> Table {
     let first = panel.rows[0]
-    let best = panel.rows.compactMap { $0.estimate(\.psnr)?.mean }.max()
     var rows = [[Cell]]()
     if let observed = first.estimate(\.psnrObserved) {
       rows.append(
@@ -79,7 +75,7 @@ struct StudyReportBuilder {
       let converged = row.solves.count { $0.converged }
       rows.append([
         Cell(row.label), Cell("\(row.solves.count)"),
-        Cell(StudyText.estimate(psnr, 2), isBest: panel.rows.count > 1 && psnr != nil && psnr?.mean == best),
+        Cell(StudyText.estimate(psnr, 2), isBest: panel.isBest(row)),
         Cell(k == 0 ? "–" : StudyText.difference(row.psnrDifference(from: first), 2, of: row.solves.count)),
         Cell(StudyText.estimate(row.estimate(\.ssim), 3)),
         Cell(StudyText.estimate(row.estimate(\.objective), 1)),

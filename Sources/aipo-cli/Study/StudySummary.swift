@@ -158,6 +158,13 @@ extension StudySummary.Row {
 }
 
 extension StudySummary.Panel {
+  /// Whether a row has the highest PSNR, by its paired difference from the first row's: rows may have other samples.
+  func isBest(_ row: StudySummary.Row) -> Bool {
+    func gain(_ row: StudySummary.Row) -> Double? { row.psnrDifference(from: rows[0])?.mean }
+    guard rows.count > 1, let own = gain(row) else { return false }
+    return own == rows.compactMap(gain).max()
+  }
+
   /// The least objective that any of the rows that share this row's densities found.
   func best(for row: StudySummary.Row) -> [StudySolve.Target: Double] {
     var best: [StudySolve.Target: Double] = [:]
