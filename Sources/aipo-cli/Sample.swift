@@ -6,8 +6,9 @@ struct Sample: Verb {
   static let configuration = CommandConfiguration(
     abstract: "Draw images from a model.",
     discussion: """
-      Image i depends on the seed and i alone. Latents are drawn with the
-      temperature as their deviation.
+      Draw i depends on the seed and i alone. Latents are drawn with the
+      temperature as their deviation. Draws that aren't finite are left out,
+      with a warning, unless most are.
 
       Example:
         aipo sample --count 64 --temperature 0.8 --out samples.png
@@ -54,20 +55,37 @@ struct Sample: Verb {
     let progress = ProgressLine("sample", total: count, unit: "images", options: common)
     let batch = batchSize(prior.shape)
     var done = 0
+    var leftOut: [Int] = []
     while done < count, !Interrupt.requested {
-      let end = min(done + batch, count)
-      let images = try prior.flow.sample(indices: done..<end, temperature: temperature, seed: common.seed)
-      try requireFinite(images, "sample", first: done)
-      try sink.append(images)
-      done = end
+      let first = done + leftOut.count
+      let size = min(batch, count - done)
+      let images = try prior.flow.sample(
+        indices: first..<first + size, temperature: temperature, seed: common.seed)
+      let finite = (0..<size).filter { row in
+        images.withUnsafeBufferPointer {
+          $0[row * images.rowCount..<(row + 1) * images.rowCount].allSatisfy(\.isFinite)
+        }
+      }
+      leftOut += Set(0..<size).subtracting(finite).sorted().map { first + $0 }
+      done += finite.count
+      if leftOut.count > max(done, 16) { try requireFinite(images, "sample", first: first) }
+      try sink.append(images.rows(finite))
       progress.update(Double(done))
     }
     try sink.finish()
     progress.finish()
+    if !leftOut.isEmpty {
+      let numbers =
+        leftOut.prefix(8).map(String.init).joined(separator: ", ") + (leftOut.count > 8 ? " …" : "")
+      common.warn("left out what isn't finite of \(done + leftOut.count) draws: \(numbers)")
+    }
     try common.print("\(done) samples in \(out.path)")
     try common.printJSON(
       .object(
-        [("out", .string(out.path)), ("count", .int(done)), ("temperature", .number(temperature))]
+        [
+          ("out", .string(out.path)), ("count", .int(done)), ("leftOut", .int(leftOut.count)),
+          ("temperature", .number(temperature)),
+        ]
           + Provenance.members(model: prior.source, common: common)))
     return Interrupt.status ?? .done
   }

@@ -65,6 +65,21 @@ import Testing
     #expect(try ofBytes([]) != ofBytes(["--raw"]))
   }
 
+  /// Draw 110 of the shipped Glow isn't finite.
+  @Test func drawsThatAreNotFiniteAreLeftOut() throws {
+    let model = URL(filePath: #filePath).deletingLastPathComponent()
+      .appending(path: "../../Models/fashion-mnist-glow.safetensors").standardizedFileURL.path
+    let result = try fixture.run(
+      ["sample", "--model", model, "--count", "112", "--out", "s.npy"], in: folder)
+    #expect(result.status == 0 && result.error.contains("left out") && result.error.contains("110"))
+    let written = try TestNPY.read(folder.read("s.npy"))
+    #expect(written.shape == [112, 28, 28, 1])
+    #expect(
+      try fixture.run(["sample", "--temperature", "1e30", "--out", "w.npy"], in: folder).fails(
+        65, saying: "expected a finite number"))
+    #expect(!folder.exists("w.npy"))
+  }
+
   @Test func samplesDependOnSeedAndIndexAlone() throws {
     func sample(_ more: [String]) throws -> [Double] {
       _ = try succeed(["sample", "--out", "s.npy"] + more)
