@@ -66,7 +66,7 @@ struct Sample: Verb {
           $0[row * images.rowCount..<(row + 1) * images.rowCount].allSatisfy(\.isFinite)
         }
       }
-      leftOut += Set(0..<size).subtracting(finite).sorted().map { first + $0 }
+      leftOut += (0..<size).filter { !finite.contains($0) }.map { first + $0 }
       done += finite.count
       if leftOut.count > max(done, 16) { try requireFinite(images, "sample", first: first) }
       try sink.append(images.rows(finite))

@@ -12,7 +12,7 @@ import AIPOKernels
 /// two bins it is joined at their edge, at the mean of both, each weighted with the other's w: there the narrower
 /// one decides. h is continuous and increasing, and moves by x beyond the ends.
 public struct Requantization: Sendable, Equatable {
-  /// Below it h would have no inverse to speak of.
+  /// Where h is flatter, as it would be in black, the data tell a descent nothing, and it creeps.
   static let leastSlope = 0.2
 
   /// mₖ, ascending, each in its bin, and wₖ ∈ (0, 1].

@@ -70,8 +70,8 @@ struct ReportBuilder {
       case "noise", "curve": "s"
       default: nil
       }
-    let states = result.trace.enumerated().filter {
-      $0.element.event != .failed && result.reg(at: $0.element) != nil
+    let states = result.trace.enumerated().compactMap { k, state in
+      state.event == .failed ? nil : result.reg(at: state).map { (offset: k, element: state, reg: $0) }
     }
     guard states.count > 1 else { return nil }
     // The path ends where its own λ is solved at s = 1: at the first trial of λ, or with the run.
@@ -88,7 +88,7 @@ struct ReportBuilder {
     }
     let stride = (states.count + mostPoints - 1) / mostPoints
     var points: [ReconstructionReport.PathPoint] = []
-    for (place, (k, state)) in states.enumerated() {
+    for (place, (k, state, reg)) in states.enumerated() {
       let stages = stages(k, state)
       guard place % stride == 0 || place == states.count - 1 || stages != [.descent] else { continue }
       points += stages.map {
@@ -96,7 +96,7 @@ struct ReportBuilder {
           stage: $0, evaluations: state.evaluations,
           parameter: name == "t" ? state.weights.t : name == "s" ? state.s : state.weights.lambda,
           lambda: state.weights.lambda,
-          objective: state.objective, recon: state.recon, reg: result.reg(at: state) ?? .nan,
+          objective: state.objective, recon: state.recon, reg: reg,
           psnr: psnr.indices.contains(k) ? psnr[k] : nil)
       }
     }

@@ -19,8 +19,7 @@ struct StudyRecords {
     }
     let own = [
       "source", "index", "seed", "psnr", "ssim", "psnrObserved", "objective", "recon", "reg", "lambda",
-      "flowShare", "sigma",
-      "evaluations", "withinOneNat", "iterations", "converged", "reason",
+      "flowShare", "sigma", "evaluations", "withinOneNat", "iterations", "converged", "reason",
     ]
     // An option may have the name of a figure, which is then what it was set to.
     let columns = ["grid", "cell"] + names.map { own.contains($0) ? "\($0)Set" : $0 } + own

@@ -51,11 +51,12 @@ struct StudyReportBuilder {
     var labels: [String] = []
     for row in grid.panels.flatMap(\.rows) where !labels.contains(row.label) { labels.append(row.label) }
     guard grid.panels.flatMap(\.rows).contains(where: { $0.estimate(\.psnr) != nil }) else { return [] }
+    let leaders = grid.panels.map(\.leaders)
     let rows = labels.map { label in
       [Cell(label)]
-        + grid.panels.map { panel in
+        + zip(grid.panels, leaders).map { panel, leaders in
           guard let row = panel.rows.first(where: { $0.label == label }) else { return Cell("–") }
-          return Cell(StudyText.estimate(row.estimate(\.psnr), 2), isBest: panel.isBest(row))
+          return Cell(StudyText.estimate(row.estimate(\.psnr), 2), isBest: leaders.contains(label))
         }
     }
     return [Table(caption: "PSNR, dB", columns: [""] + grid.panels.map(\.title), rows: rows)]
@@ -64,6 +65,7 @@ struct StudyReportBuilder {
   /// The figures of one problem, with paired differences from its first variant.
   private func figures(_ panel: StudySummary.Panel) -> Table {
     let first = panel.rows[0]
+    let leaders = panel.leaders
     var rows = [[Cell]]()
     if let observed = first.estimate(\.psnrObserved) {
       rows.append(
@@ -75,7 +77,7 @@ struct StudyReportBuilder {
       let converged = row.solves.count { $0.converged }
       rows.append([
         Cell(row.label), Cell("\(row.solves.count)"),
-        Cell(StudyText.estimate(psnr, 2), isBest: panel.isBest(row)),
+        Cell(StudyText.estimate(psnr, 2), isBest: leaders.contains(row.label)),
         Cell(k == 0 ? "–" : StudyText.difference(row.psnrDifference(from: first), 2, of: row.solves.count)),
         Cell(StudyText.estimate(row.estimate(\.ssim), 3)),
         Cell(StudyText.estimate(row.estimate(\.objective), 1)),

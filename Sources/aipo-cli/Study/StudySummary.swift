@@ -158,11 +158,13 @@ extension StudySummary.Row {
 }
 
 extension StudySummary.Panel {
-  /// Whether a row has the highest PSNR, by its paired difference from the first row's: rows may have other samples.
-  func isBest(_ row: StudySummary.Row) -> Bool {
-    func gain(_ row: StudySummary.Row) -> Double? { row.psnrDifference(from: rows[0])?.mean }
-    guard rows.count > 1, let own = gain(row) else { return false }
-    return own == rows.compactMap(gain).max()
+  /// The labels of the rows with the highest PSNR, by paired differences from the first row's: rows may have other
+  /// samples.
+  var leaders: Set<String> {
+    guard rows.count > 1 else { return [] }
+    let gains = rows.map { $0.psnrDifference(from: rows[0])?.mean }
+    guard let most = gains.compactMap(\.self).max() else { return [] }
+    return Set(rows.indices.filter { gains[$0] == most }.map { rows[$0].label })
   }
 
   /// The least objective that any of the rows that share this row's densities found.
