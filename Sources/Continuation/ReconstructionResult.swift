@@ -10,8 +10,10 @@ public struct ReconstructionResult<Scalar: KernelScalar>: Sendable {
   /// `recon + lambda·reg`, nats, all constants; nil with `reg` where the prior isn't finite at the image.
   public let objective: Double?
   public let recon: Double
-  /// `(1 − t) R_gauss + t R_flow` at t = `flowShare`, of −log p in full, whatever the method.
+  /// R_flow, the flow's −log p in full, whatever the method.
   public let reg: Double?
+  /// R_gauss, the Gaussian's −log p in full; nil where the target has no part of it.
+  public let gaussian: Double?
   public let lambda: Double
   /// t at the target.
   public let flowShare: Double
@@ -26,10 +28,18 @@ public struct ReconstructionResult<Scalar: KernelScalar>: Sendable {
   /// The states without their points, which only the observer sees: they would be most of the memory.
   public let trace: [PathState]
 
-  /// `reg` at a state on the way; nil where a term of it wasn't evaluated.
-  public func reg(at state: PathState) -> Double? {
-    ObjectiveWeights(lambda: lambda, t: flowShare).regularizer(flow: state.flow, gaussian: state.gaussian)
+  /// The target's prior, `(1 − t) R_gauss + t R_flow` at t = `flowShare`.
+  public var targetReg: Double? { weights.regularizer(flow: reg, gaussian: gaussian) }
+
+  /// What is minimised in the end, `recon + lambda·targetReg`; the `objective` where `flowShare` is 1.
+  public var target: Double? { targetReg.map { recon + lambda * $0 } }
+
+  /// The target's prior at a state on the way; nil where a term of it wasn't evaluated.
+  public func targetReg(at state: PathState) -> Double? {
+    weights.regularizer(flow: state.flow, gaussian: state.gaussian)
   }
+
+  private var weights: ObjectiveWeights { ObjectiveWeights(lambda: lambda, t: flowShare) }
 }
 
 /// What is going on, for a progress line.

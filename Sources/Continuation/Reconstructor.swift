@@ -240,10 +240,14 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
       shape: [shape.height, shape.width, shape.channels], elements: problem.pixels(x).map { Scalar($0) })
     let recon = try outcome.sample?.recon ?? problem.recon(x, image: outcome.image).value
     let weights = ObjectiveWeights(lambda: outcome.weights.lambda, t: flowShare)
-    let reg = outcome.sample.flatMap { weights.regularizer(flow: $0.flow, gaussian: $0.gaussian) }
+    // A solution of a target that isn't finite is none, whichever term it is.
+    let isFinite =
+      outcome.sample.flatMap { weights.regularizer(flow: $0.flow, gaussian: $0.gaussian) } != nil
+    let reg = isFinite ? outcome.sample?.flow : nil
     return ReconstructionResult(
       index: outcome.image, image: image, objective: reg.map { recon + weights.lambda * $0 },
-      recon: recon, reg: reg, lambda: weights.lambda, flowShare: weights.t, evaluations: outcome.evaluations,
+      recon: recon, reg: reg, gaussian: isFinite && weights.t < 1 ? outcome.sample?.gaussian : nil,
+      lambda: weights.lambda, flowShare: weights.t, evaluations: outcome.evaluations,
       iterations: outcome.iterations, seconds: outcome.seconds,
       converged: reg != nil && outcome.stop.isConverged, reason: outcome.stop, path: path, trace: trace)
   }

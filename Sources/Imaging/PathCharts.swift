@@ -63,7 +63,7 @@ struct PathCharts {
 
   private var evaluationCharts: [LineChart] {
     var charts = [
-      evaluations("Objective at the final λ", "nats") { $0.recon + $1 * $0.reg },
+      evaluations("What is minimised, at the final λ", "nats") { $0.recon + $1 * $0.reg },
       evaluations("L recon", "nats") { point, _ in point.recon },
       evaluations("L reg", "nats") { point, _ in point.reg },
     ]

@@ -46,6 +46,10 @@ import Testing
       func number(_ key: String) throws -> Double { try #require(image[key] as? Double, "\(key)") }
       let sum = try number("recon") + number("lambda") * number("reg")
       #expect(abs(try number("objective") - sum) < 1e-9 * abs(sum))
+      let share = try number("flowShare")
+      let prior = share * (try number("reg")) + (share == 1 ? 0 : (1 - share) * (try number("gaussian")))
+      let target = try number("recon") + number("lambda") * prior
+      #expect(abs(try number("target") - target) < 1e-9 * abs(target))
       #expect((image["source"] as? String)?.contains("images.idx") == true)
       #expect(image["converged"] as? Bool != nil)
       #expect(image["reason"] as? String != nil)

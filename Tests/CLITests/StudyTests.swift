@@ -147,7 +147,7 @@ import Testing
       let own = rows.filter { $0["cell"] == "\(number)" }
       #expect(images.count == own.count)
       for (image, row) in zip(images, own) {
-        for key in ["psnr", "objective", "recon", "reg", "lambda"] {
+        for key in ["psnr", "objective", "recon", "reg", "target", "lambda"] {
           let (found, expected) = (Double(row[key] ?? "") ?? .nan, image[key] as? Double ?? .nan)
           #expect(abs(found - expected) <= 1e-13 * max(abs(expected), 1), "\(command): \(key)")
         }
@@ -163,16 +163,19 @@ import Testing
     #expect(Set(seeds).sorted() == ["0", "1", "2", "3", "4", "5"])
   }
 
-  /// The first evaluation in the trace whose objective, at the final λ, is within a nat of the final one.
+  /// The first evaluation in the trace whose target, at the final weights, is within a nat of the final one.
   private func withinOneNat(_ image: [String: Any]) throws -> Int? {
-    let objective = try #require(image["objective"] as? Double)
+    let target = try #require(image["target"] as? Double)
     let lambda = try #require(image["lambda"] as? Double)
+    let share = try #require(image["flowShare"] as? Double)
     for line in try folder.read("trace.jsonl").split(separator: UInt8(ascii: "\n")) {
       let state = try #require(try JSONSerialization.jsonObject(with: Data(line)) as? [String: Any])
       guard state["source"] as? String == image["source"] as? String, state["event"] as? String != "failed",
-        let recon = state["recon"] as? Double, let reg = state["reg"] as? Double
+        let recon = state["recon"] as? Double, let reg = state["reg"] as? Double,
+        let gaussian = share == 1 ? 0 : state["gaussian"] as? Double
       else { continue }
-      if recon + lambda * reg <= objective + 1 { return state["evaluations"] as? Int }
+      let prior = share * reg + (1 - share) * gaussian
+      if recon + lambda * prior <= target + 1 { return state["evaluations"] as? Int }
     }
     return nil
   }
@@ -220,7 +223,7 @@ import Testing
       differences.first { $0["of"] as? String == names[3] && $0["less"] as? String == names[0] })
     try expect(pair["psnr"], zip(column("psnr", cell: 8), column("psnr", cell: 5)).map { $0 - $1 })
     try expect(
-      pair["objective"], zip(column("objective", cell: 8), column("objective", cell: 5)).map { $0 - $1 })
+      pair["target"], zip(column("target", cell: 8), column("target", cell: 5)).map { $0 - $1 })
     // Two seeds are two samples of the same problem.
     let sensing = try #require(grids[1]["problems"] as? [[String: Any]])
     #expect(sensing.count == 1)

@@ -10,6 +10,9 @@ struct ImageFigures: Sendable {
   let objective: Double?
   let recon: Double
   let reg: Double?
+  let gaussian: Double?
+  /// What was minimised; other than the objective where `flowShare` is below 1.
+  let target: Double?
   let lambda: Double
   let flowShare: Double
   let evaluations: Int
@@ -37,6 +40,7 @@ struct ImageFigures: Sendable {
       ImageFigures(
         source: chunk.names[result.index], psnr: psnr?[k], ssim: ssim?[k], psnrObserved: before?[k],
         rmse: rmse?[k], objective: result.objective, recon: result.recon, reg: result.reg,
+        gaussian: result.gaussian, target: result.target,
         lambda: result.lambda, flowShare: result.flowShare,
         evaluations: result.evaluations + chunk.sigmaEvaluations[result.index],
         iterations: result.iterations, seconds: result.seconds,
@@ -51,7 +55,7 @@ struct ImageFigures: Sendable {
       ("psnrObserved", .optional(psnrObserved)), ("rmse", .optional(rmse)),
       ("objective", .optional(objective)),
       ("recon", .number(recon)), ("reg", .optional(reg)), ("lambda", .number(lambda)),
-      ("flowShare", .number(flowShare)),
+      ("flowShare", .number(flowShare)), ("gaussian", .optional(gaussian)), ("target", .optional(target)),
       ("evaluations", .int(evaluations)), ("iterations", .int(iterations)), ("seconds", .number(seconds)),
       ("converged", .bool(converged)), ("reason", .string(reason)),
       ("sigma", .number(sigma)),

@@ -71,7 +71,7 @@ struct ReportBuilder {
       default: nil
       }
     let states = result.trace.enumerated().compactMap { k, state in
-      state.event == .failed ? nil : result.reg(at: state).map { (offset: k, element: state, reg: $0) }
+      state.event == .failed ? nil : result.targetReg(at: state).map { (offset: k, element: state, reg: $0) }
     }
     guard states.count > 1 else { return nil }
     // The path ends where its own λ is solved at s = 1: at the first trial of λ, or with the run.
@@ -189,7 +189,8 @@ struct ReportBuilder {
     }
     if let share = figures.joined().first?.flowShare, share < 1 {
       sentences.append(
-        "The prior is t of the flow’s −log p and 1 − t of the Gaussian’s, t = \(share).")
+        "What is minimised has t of the flow’s −log p and 1 − t of the Gaussian’s as its prior, t = \(share), and so has "
+          + "every curve; the objective and L reg in the tables are the flow’s in full.")
     }
     return sentences.joined(separator: " ")
   }

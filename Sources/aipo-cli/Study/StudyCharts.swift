@@ -1,33 +1,33 @@
 import AIPO
 
-/// Objective and PSNR against evaluations, means over the images.
+/// Target and PSNR against evaluations, means over the images.
 struct StudyCharts {
   private let panel: StudySummary.Panel
-  /// Below this an objective counts as the best.
+  /// Below this a target counts as the best.
   private static let resolution = 0.05
 
   init(_ panel: StudySummary.Panel) { self.panel = panel }
 
   var charts: [LineChart] {
-    var objectives: [LineChart.Series] = []
+    var targets: [LineChart.Series] = []
     var qualities: [LineChart.Series] = []
     var levels: [(label: String, psnr: Double)] = []
     for row in panel.rows {
-      let solves = row.solves.filter { $0.course != nil && $0.objective != nil }
+      let solves = row.solves.filter { $0.course != nil && $0.target != nil }
       guard !solves.isEmpty else {
         if let psnr = row.estimate(\.psnr)?.mean { levels.append((row.label, psnr)) }
         continue
       }
       let best = panel.best(for: row)
-      let objective = curve(solves) { solve, mark in
-        guard let value = StudyCourse.value(solve.course?.objective ?? [], at: mark),
-          let least = best[solve.target]
+      let target = curve(solves) { solve, mark in
+        guard let value = StudyCourse.value(solve.course?.target ?? [], at: mark),
+          let least = best[solve.weightedSample]
         else { return nil }
         return max(value - least, 0)
       }
-      objectives.append(
+      targets.append(
         LineChart.Series(
-          name: row.label, x: objective.x, y: objective.y.map { $0.map { max($0, Self.resolution) } }))
+          name: row.label, x: target.x, y: target.y.map { $0.map { max($0, Self.resolution) } }))
       let quality = curve(solves) { solve, mark in
         StudyCourse.value(solve.course?.psnr ?? [], at: mark)
       }
@@ -35,15 +35,15 @@ struct StudyCharts {
         qualities.append(LineChart.Series(name: row.label, x: quality.x, y: quality.y))
       }
     }
-    guard !objectives.isEmpty else { return [] }
-    let x = objectives.flatMap(\.x)
+    guard !targets.isEmpty else { return [] }
+    let x = targets.flatMap(\.x)
     if let low = x.min(), let high = x.max() {
       qualities += levels.map { LineChart.Series(name: $0.label, x: [low, high], y: [$0.psnr, $0.psnr]) }
     }
     var charts = [
       LineChart(
         title: "Objective above the best found", xLabel: "evaluations", yLabel: "nats", xScale: .logarithmic,
-        yScale: .logarithmic, series: objectives)
+        yScale: .logarithmic, series: targets)
     ]
     if !qualities.isEmpty {
       charts.append(
@@ -61,7 +61,7 @@ struct StudyCharts {
   private func curve(_ solves: [StudySolve], _ value: (StudySolve, Int) -> Double?) -> (
     x: [Double], y: [Double?]
   ) {
-    let count = solves.map { $0.course?.objective.count ?? 0 }.max() ?? 0
+    let count = solves.map { $0.course?.target.count ?? 0 }.max() ?? 0
     var x: [Double] = []
     var y: [Double?] = []
     for mark in 0..<count {

@@ -18,8 +18,8 @@ struct StudyRecords {
       if !names.contains(option.name) { names.append(option.name) }
     }
     let own = [
-      "source", "index", "seed", "psnr", "ssim", "psnrObserved", "objective", "recon", "reg", "lambda",
-      "flowShare", "sigma", "evaluations", "withinOneNat", "iterations", "converged", "reason",
+      "source", "index", "seed", "psnr", "ssim", "psnrObserved", "objective", "recon", "reg", "target",
+      "lambda", "flowShare", "sigma", "evaluations", "withinOneNat", "iterations", "converged", "reason",
     ]
     // An option may have the name of a figure, which is then what it was set to.
     let columns = ["grid", "cell"] + names.map { own.contains($0) ? "\($0)Set" : $0 } + own
@@ -43,8 +43,8 @@ struct StudyRecords {
     return [
       solve.sample.source, "\(solve.sample.index)", "\(solve.sample.seed)", number(solve.psnr),
       number(solve.ssim), number(solve.psnrObserved), number(solve.objective), number(solve.recon),
-      number(solve.reg), number(solve.lambda), number(solve.flowShare), number(solve.sigma),
-      "\(solve.evaluations)",
+      number(solve.reg), number(solve.target), number(solve.lambda),
+      number(solve.flowShare), number(solve.sigma), "\(solve.evaluations)",
       solve.course?.withinOneNat.map { "\($0)" } ?? "", "\(solve.iterations)", "\(solve.converged)",
       solve.reason,
     ]
@@ -94,7 +94,7 @@ struct StudyRecords {
       ("options", .object(cell.options.map { ($0.name, .string($0.value)) })),
       ("command", .string(cell.commandLine)), ("solves", .object(Self.tally(solves))),
       ("psnr", estimate(\.psnr)), ("ssim", estimate(\.ssim)), ("psnrObserved", estimate(\.psnrObserved)),
-      ("objective", estimate(\.objective)), ("lambda", estimate(\.lambda)),
+      ("objective", estimate(\.objective)), ("target", estimate(\.target)), ("lambda", estimate(\.lambda)),
       ("evaluations", estimate { Double($0.evaluations) }),
       ("withinOneNat", estimate { $0.course?.withinOneNat.map(Double.init) }),
     ])
@@ -109,7 +109,7 @@ struct StudyRecords {
           .object([
             ("of", .string(row.label)), ("less", .string(other.label)),
             ("psnr", row.psnrDifference(from: other)?.json ?? .null),
-            ("objective", row.objectiveDifference(from: other)?.json ?? .null),
+            ("target", row.targetDifference(from: other)?.json ?? .null),
           ]))
       }
     }

@@ -80,10 +80,10 @@ struct StudyReportBuilder {
         Cell(StudyText.estimate(psnr, 2), isBest: leaders.contains(row.label)),
         Cell(k == 0 ? "–" : StudyText.difference(row.psnrDifference(from: first), 2, of: row.solves.count)),
         Cell(StudyText.estimate(row.estimate(\.ssim), 3)),
-        Cell(StudyText.estimate(row.estimate(\.objective), 1)),
+        Cell(StudyText.estimate(row.estimate(\.target), 1)),
         Cell(
           k == 0
-            ? "–" : StudyText.difference(row.objectiveDifference(from: first), 2, of: row.solves.count)),
+            ? "–" : StudyText.difference(row.targetDifference(from: first), 2, of: row.solves.count)),
         Cell(StudyText.range(row.solves.map(\.lambda))),
         Cell(StudyText.estimate(row.estimate { Double($0.evaluations) }, 0)),
         Cell(StudyText.estimate(row.estimate { $0.course?.withinOneNat.map(Double.init) }, 0)),

@@ -16,8 +16,8 @@ struct StudySolve: Codable {
     var seed: UInt64
   }
 
-  /// A sample at the weights of its last objective.
-  struct Target: Hashable {
+  /// A sample at the weights that it was solved at in the end: targets of the same one can be compared.
+  struct WeightedSample: Hashable {
     var sample: Sample
     var lambda: Double
     var flowShare: Double
@@ -30,6 +30,8 @@ struct StudySolve: Codable {
   var objective: Double?
   var recon: Double?
   var reg: Double?
+  /// What was minimised, with the prior at `flowShare`: this is compared.
+  var target: Double?
   var lambda: Double
   var flowShare: Double
   var sigma: Double
@@ -49,6 +51,7 @@ struct StudySolve: Codable {
     objective = figures.objective.finite
     recon = Optional(figures.recon).finite
     reg = figures.reg.finite
+    target = figures.target.finite
     lambda = figures.lambda
     flowShare = figures.flowShare
     sigma = figures.sigma
@@ -58,7 +61,9 @@ struct StudySolve: Codable {
     reason = figures.reason
   }
 
-  var target: Target { Target(sample: sample, lambda: lambda, flowShare: flowShare) }
+  var weightedSample: WeightedSample {
+    WeightedSample(sample: sample, lambda: lambda, flowShare: flowShare)
+  }
 
   var end: StudyEnd {
     if objective == nil { return .notFinite }
@@ -86,12 +91,12 @@ extension Double? {
   fileprivate var finite: Double? { flatMap { $0.isFinite ? $0 : nil } }
 }
 
-/// Objective and PSNR on the way, at the last state that each number of evaluations had reached.
+/// Target and PSNR on the way, at the last state that each number of evaluations had reached.
 struct StudyCourse: Codable {
   /// Nil before the first state.
-  var objective: [Double?]
+  var target: [Double?]
   var psnr: [Double?]
-  /// The first evaluation that was within a nat of the final objective.
+  /// The first evaluation that was within a nat of the target in the end.
   var withinOneNat: Int?
 
   /// The numbers of evaluations: every one at first, then about a quarter more each time.
@@ -104,29 +109,29 @@ struct StudyCourse: Codable {
     return marks
   }()
 
-  /// Of a result's trace; nil where it has no states. The objective is that at the final weights all the way.
+  /// Of a result's trace; nil where it has no states. The target is that at the final weights all the way.
   init?<Scalar: KernelScalar>(_ result: ReconstructionResult<Scalar>, psnr quality: [Double?]) {
     let states = result.trace.enumerated().compactMap { k, state in
       state.event == .failed
         ? nil
-        : result.reg(at: state).map { reg in
+        : result.targetReg(at: state).map { reg in
           (
-            evaluations: state.evaluations, objective: state.recon + result.lambda * reg,
+            evaluations: state.evaluations, target: state.recon + result.lambda * reg,
             psnr: quality.indices.contains(k) ? quality[k] : nil
           )
         }
     }
-    guard !states.isEmpty, let final = result.objective else { return nil }
-    objective = []
+    guard !states.isEmpty, let final = result.target else { return nil }
+    target = []
     psnr = []
     var next = 0
     for mark in Self.marks {
       while next < states.count, states[next].evaluations <= mark { next += 1 }
-      objective.append(next > 0 ? Optional(states[next - 1].objective).finite : nil)
+      target.append(next > 0 ? Optional(states[next - 1].target).finite : nil)
       psnr.append(next > 0 ? states[next - 1].psnr.finite : nil)
       if next == states.count { break }
     }
-    withinOneNat = states.first { $0.objective <= final + 1 }?.evaluations
+    withinOneNat = states.first { $0.target <= final + 1 }?.evaluations
   }
 
   /// The value at a mark: the last one from the end on.

@@ -9,7 +9,7 @@ struct StudyStarts {
 
   init(_ panel: StudySummary.Panel) { self.panel = panel }
 
-  /// Objectives above the least that any of the panel's variants found, over the samples that all starts have
+  /// Targets above the least that any of the panel's variants found, over the samples that all starts have
   /// at one λ; empty where no variant was tried from several starts.
   var tables: [StudyReport.Table] {
     var starts: [String] = []
@@ -43,12 +43,14 @@ struct StudyStarts {
     let best = panel.best(for: present[0])
     // An image counts where every start has a finite result at the same weights.
     let above: [[Double]] = present[0].solves.compactMap { solve in
-      guard let least = best[solve.target] else { return nil }
-      let objectives = solves.compactMap { byStart -> Double? in
-        guard let other = byStart[solve.sample], other.target == solve.target else { return nil }
-        return other.objective.map { $0 - least }
+      guard let least = best[solve.weightedSample] else { return nil }
+      let targets = solves.compactMap { byStart -> Double? in
+        guard let other = byStart[solve.sample], other.weightedSample == solve.weightedSample else {
+          return nil
+        }
+        return other.target.map { $0 - least }
       }
-      return objectives.count == present.count ? objectives : nil
+      return targets.count == present.count ? targets : nil
     }
     guard !above.isEmpty else { return nil }
     let means = present.indices.map { k in Estimate(above.map { $0[k] }) }

@@ -126,7 +126,7 @@ struct StudySummary {
 }
 
 extension StudySummary.Row {
-  /// Whether objectives at the same λ are of the same functions, and so can be compared.
+  /// Whether targets at the same weights are of the same functions, and so can be compared.
   func sharesDensities(with other: Self) -> Bool {
     ["model", "noise", "noise-covariance", "sigma", "nu", "peak", "outliers"].allSatisfy {
       option($0) == other.option($0)
@@ -143,14 +143,14 @@ extension StudySummary.Row {
       })
   }
 
-  /// The same of the objective, over the samples solved at the same weights.
-  func objectiveDifference(from other: Self) -> Estimate? {
+  /// The same of the target, over the samples solved at the same weights.
+  func targetDifference(from other: Self) -> Estimate? {
     guard sharesDensities(with: other) else { return nil }
     let others = other.bySample
     return Estimate(
       solves.map { solve in
-        guard let b = others[solve.sample], b.target == solve.target, let value = solve.objective,
-          let reference = b.objective
+        guard let b = others[solve.sample], b.weightedSample == solve.weightedSample,
+          let value = solve.target, let reference = b.target
         else { return nil }
         return value - reference
       })
@@ -167,13 +167,13 @@ extension StudySummary.Panel {
     return Set(rows.indices.filter { gains[$0] == most }.map { rows[$0].label })
   }
 
-  /// The least objective that any of the rows that share this row's densities found.
-  func best(for row: StudySummary.Row) -> [StudySolve.Target: Double] {
-    var best: [StudySolve.Target: Double] = [:]
+  /// The least target that any of the rows that share this row's densities found.
+  func best(for row: StudySummary.Row) -> [StudySolve.WeightedSample: Double] {
+    var best: [StudySolve.WeightedSample: Double] = [:]
     for other in rows where other.sharesDensities(with: row) {
       for solve in other.solves {
-        guard let objective = solve.objective else { continue }
-        best[solve.target] = min(objective, best[solve.target] ?? .infinity)
+        guard let target = solve.target else { continue }
+        best[solve.weightedSample] = min(target, best[solve.weightedSample] ?? .infinity)
       }
     }
     return best
