@@ -82,8 +82,8 @@ public struct ReconstructionOptions: Sendable {
   public var method = ReconstructionMethod.aipo
   public var path = PathChoice.auto
   public var lambda = LambdaChoice.auto
-  /// t at the target, in (0, 1]: its prior is `(1 − t) R_gauss + t R_flow`. Nil: `usualFlowShare` where λ is chosen,
-  /// too, and there is a Gaussian, else 1.
+  /// t at the target, in (0, 1]: its prior is `(1 − t) R_gauss + t R_flow`. Nil: `usualFlowShare`, or
+  /// `flowShareOfMissing` where pixels are missing, if λ is chosen, too, and there is a Gaussian; else 1.
   public var flowShare: Double?
   public var space = SolutionSpace.x
   public var start = StartChoice.auto
@@ -115,6 +115,8 @@ public struct ReconstructionOptions: Sendable {
 
   /// A flow's density is too sure of itself where the data leave much open, which some of a Gaussian's mends.
   public static let usualFlowShare = 0.8
+  /// The same where some pixels are seen and nothing of the others.
+  public static let flowShareOfMissing = 0.6
 
   /// The most descents.
   public static let restartLimit = 100

@@ -65,8 +65,15 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   /// t at the target.
   public var flowShare: Double {
     if let share = options.flowShare { return share }
-    return options.lambda == .auto && gaussian != nil && !followsTheorem
-      ? ReconstructionOptions.usualFlowShare : 1
+    guard options.lambda == .auto, gaussian != nil, !followsTheorem else { return 1 }
+    return hasMissingPixels ? ReconstructionOptions.flowShareOfMissing : ReconstructionOptions.usualFlowShare
+  }
+
+  private var hasMissingPixels: Bool {
+    guard problem.count > 0, let linear = problem.linearOperator(0), case .selection = linear.form else {
+      return false
+    }
+    return !linear.isInjective
   }
 
   private var followsTheorem: Bool {

@@ -181,14 +181,25 @@ import Testing
     let problem = try InverseProblem(
       operators: [IdentityOperator(count: 12)], noise: try GaussianNoise(sigma: 0.1),
       observations: [randomVector(12, seed: 8)], imageShape: shape)
-    func share(_ gaussian: GaussianDensity?, _ change: (inout ReconstructionOptions) -> Void) throws -> Double
-    {
+    func share(
+      _ gaussian: GaussianDensity?, of other: InverseProblem? = nil,
+      _ change: (inout ReconstructionOptions) -> Void
+    ) throws -> Double {
       var options = ReconstructionOptions()
       change(&options)
-      return try Reconstructor(problem: problem, prior: prior, gaussian: gaussian, options: options).flowShare
+      return try Reconstructor(problem: other ?? problem, prior: prior, gaussian: gaussian, options: options)
+        .flowShare
     }
     let density = try gaussian(seed: 4)
     #expect(try share(density) { _ in } == ReconstructionOptions.usualFlowShare)
+    for seen in [12, 7, 0] {
+      let masked = try InverseProblem(
+        operators: [MaskOperator(mask: (0..<12).map { $0 < seen })], noise: try GaussianNoise(sigma: 0.1),
+        observations: [randomVector(seen, seed: 8)], imageShape: shape)
+      let expected =
+        seen == 12 ? ReconstructionOptions.usualFlowShare : ReconstructionOptions.flowShareOfMissing
+      #expect(try share(density, of: masked) { _ in } == expected)
+    }
     #expect(try share(density) { $0.lambda = .value(1) } == 1)
     #expect(try share(density) { ($0.lambda, $0.flowShare) = (.value(1), 0.3) } == 0.3)
     #expect(try share(nil) { _ in } == 1)

@@ -236,7 +236,8 @@ struct SolverOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       t at the target: the prior is t of the flow's -log p and 1 - t of the Gaussian's. 1 is the flow alone; \
-      auto is \(ReconstructionOptions.usualFlowShare) with --lambda auto and a model that holds a Gaussian, else 1.
+      auto is \(ReconstructionOptions.usualFlowShare) with --lambda auto and a model that holds a Gaussian, \
+      \(ReconstructionOptions.flowShareOfMissing) where pixels are missing, else 1.
       """, valueName: "t"))
   var flowShare: NumberOrAuto = .auto
 
