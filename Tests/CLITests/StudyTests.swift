@@ -182,7 +182,7 @@ import Testing
 
   /// The studies in `Studies` are read; what they name isn't in the folder that they are run in.
   @Test(arguments: [
-    "baselines", "lambda", "methods", "paper", "priors", "quick", "robust", "share", "solver", "starts",
+    "lambda", "methods", "paper", "quick", "robust", "share", "solver", "starts",
   ])
   func shippedStudiesAreRead(_ name: String) throws {
     let file = URL(filePath: #filePath).deletingLastPathComponent()
