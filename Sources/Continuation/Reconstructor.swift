@@ -62,18 +62,25 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     options.path == .auto ? (gaussian == nil ? .lambda : .noise) : options.path
   }
 
-  /// t at the target.
-  public var flowShare: Double {
+  /// t at an image's target.
+  public func flowShare(of image: Int) -> Double {
     if let share = options.flowShare { return share }
     guard options.lambda == .auto, gaussian != nil, !followsTheorem else { return 1 }
-    return hasMissingPixels ? ReconstructionOptions.flowShareOfMissing : ReconstructionOptions.usualFlowShare
+    return view(of: image) == .pixels
+      ? ReconstructionOptions.flowShareOfMissing : ReconstructionOptions.usualFlowShare
   }
 
-  private var hasMissingPixels: Bool {
-    guard problem.count > 0, let linear = problem.linearOperator(0), case .selection = linear.form else {
-      return false
-    }
-    return !linear.isInjective
+  /// What the data see of an image, which decides what is chosen for it.
+  private enum View {
+    /// Every value; some pixels and nothing of the others; less than every value otherwise; not linear.
+    case whole, pixels, sums, nonlinear
+  }
+
+  private func view(of image: Int) -> View {
+    guard let linear = problem.linearOperator(image) else { return .nonlinear }
+    if linear.isInjective { return .whole }
+    if case .selection = linear.form { return .pixels }
+    return .sums
   }
 
   private var followsTheorem: Bool {
@@ -91,7 +98,10 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
         var results: [ReconstructionResult<Scalar>] = []
         var first = 0
         while first < problem.count, !observer.isCancelled() {
-          let images = Array(first..<min(first + chunkSize, problem.count))
+          // Of one view, so that what is chosen for an image doesn't depend on the others.
+          let view = view(of: first)
+          let end = min(first + chunkSize, problem.count)
+          let images = Array((first..<end).prefix { self.view(of: $0) == view })
           let done =
             switch options.method {
             case .aipo where followsTheorem: try theorem(images, observer)
@@ -125,8 +135,8 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
   private func solve(
     _ images: [Int], before: [ReconstructionResult<Scalar>], _ observer: ReconstructionObserver<Scalar>
   ) throws -> [ReconstructionResult<Scalar>] {
-    let settings = self.settings
-    let path = solutionPath(settings)
+    let settings = settings(view(of: images[0]))
+    let path = solutionPath(settings, flowShare: flowShare(of: images[0]))
     var starts = try startPoints(images, lambda: path.weights(at: 0).lambda)
     let values = starts
     if let latent {
@@ -178,11 +188,12 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     }
   }
 
-  private var settings: PathSettings {
+  private func settings(_ view: View) -> PathSettings {
     PathSettings(
       corrector: options.corrector, predictor: options.predictor, stepControl: options.stepControl,
       stopRule: options.stopRule,
-      lambdaRule: options.lambda == .auto && options.space == .x && isNoisy ? options.lambdaRule : nil,
+      // Choosing λ can pay where the data see every value through noise.
+      lambdaRule: options.lambda == .auto && options.space == .x && view == .whole ? options.lambdaRule : nil,
       maximumEvaluations: options.maximumEvaluations, probes: probes,
       domain: options.space == .x ? options.domain : nil, seed: options.seed)
   }
@@ -193,12 +204,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     return probes
   }
 
-  /// Whether choosing λ can pay: the data see every pixel through noise.
-  private var isNoisy: Bool {
-    problem.count > 0 && problem.linearOperator(0)?.isInjective ?? false
-  }
-
-  private func solutionPath(_ settings: PathSettings) -> any SolutionPath {
+  private func solutionPath(_ settings: PathSettings, flowShare: Double) -> any SolutionPath {
     let lambda: Double
     switch options.lambda {
     case .value(let value): lambda = value
@@ -223,7 +229,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     let points = try images.map { image in
       objective.representable(problem.values(try gaussianMean(image, lambda: 1, shared: shared)))
     }
-    let weights = ObjectiveWeights(lambda: 1, t: flowShare)
+    let weights = ObjectiveWeights(lambda: 1, t: flowShare(of: images[0]))
     let pixel = try PixelObjective(problem: problem, prior: prior, gaussian: gaussian)
     let samples = try pixel.evaluate(
       points, images: images, weights: images.map { _ in weights })
@@ -246,7 +252,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     let image = try Tensor<Scalar>(
       shape: [shape.height, shape.width, shape.channels], elements: problem.pixels(x).map { Scalar($0) })
     let recon = try outcome.sample?.recon ?? problem.recon(x, image: outcome.image).value
-    let weights = ObjectiveWeights(lambda: outcome.weights.lambda, t: flowShare)
+    let weights = ObjectiveWeights(lambda: outcome.weights.lambda, t: flowShare(of: outcome.image))
     // A solution of a target that isn't finite is none, whichever term it is.
     let isFinite =
       outcome.sample.flatMap { weights.regularizer(flow: $0.flow, gaussian: $0.gaussian) } != nil

@@ -176,6 +176,32 @@ import Testing
     #expect(objectives.allSatisfy { abs($0 - recon + lambda * logProb[0]) < 1e-2 }, "\(objectives)")
   }
 
+  /// What is chosen for an image, λ, t and the start, is of what is seen of it, not of the image before it.
+  @Test func imagesSeenInPartAndWholeDontMix() throws {
+    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0.3, seed: 3)
+    let density = try gaussian(seed: 4)
+    let seen = [12, 7, 12, 7, 7]
+    func solve(_ images: [Int], _ method: ReconstructionMethod) throws -> [ReconstructionResult<Double>] {
+      let problem = try InverseProblem(
+        operators: images.map { k in MaskOperator(mask: (0..<12).map { $0 < seen[k] }) },
+        noises: [try GaussianNoise(sigma: 0.1)],
+        observations: images.map { randomVector(seen[$0], seed: UInt64(20 + $0)) }, imageShape: shape)
+      var options = ReconstructionOptions()
+      options.method = method
+      options.sourceIndices = images
+      return try Reconstructor(problem: problem, prior: prior, gaussian: density, options: options).run()
+    }
+    for method in [ReconstructionMethod.aipo, .fixed, .gaussian, .restarts, .latent, .tv] {
+      let together = try solve(Array(seen.indices), method)
+      for (k, result) in together.enumerated() {
+        let alone = try solve([k], method)[0]
+        #expect(result.image == alone.image && result.target == alone.target, "\(method) \(k)")
+        #expect(result.lambda == alone.lambda && result.evaluations == alone.evaluations)
+        #expect(result.index == k && result.flowShare == (seen[k] == 12 ? 0.8 : 0.6))
+      }
+    }
+  }
+
   @Test func theFlowShareIsChosenWithLambda() throws {
     let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0, seed: 3)
     let problem = try InverseProblem(
@@ -188,7 +214,7 @@ import Testing
       var options = ReconstructionOptions()
       change(&options)
       return try Reconstructor(problem: other ?? problem, prior: prior, gaussian: gaussian, options: options)
-        .flowShare
+        .flowShare(of: 0)
     }
     let density = try gaussian(seed: 4)
     #expect(try share(density) { _ in } == ReconstructionOptions.usualFlowShare)

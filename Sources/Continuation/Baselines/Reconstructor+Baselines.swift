@@ -6,8 +6,8 @@ import AIPOKernels
 /// objective, and evaluations are counted alike.
 extension Reconstructor {
   /// λ where it isn't given: these methods have no rule to choose it.
-  private var baselineWeights: ObjectiveWeights {
-    var weights = ObjectiveWeights(lambda: 1, t: flowShare)
+  private func baselineWeights(_ image: Int) -> ObjectiveWeights {
+    var weights = ObjectiveWeights(lambda: 1, t: flowShare(of: image))
     if case .value(let lambda) = options.lambda { weights.lambda = lambda }
     return weights
   }
@@ -34,7 +34,7 @@ extension Reconstructor {
         : search.solve(CosineSparsity(shape: shape), weight: options.penalty, from: start)
       let (point, sample) = try inFull([problem.values(solution.point)], images: [image])[0]
       let outcome = PathOutcome(
-        image: image, point: point, weights: baselineWeights, sample: sample, evaluations: 1,
+        image: image, point: point, weights: baselineWeights(image), sample: sample, evaluations: 1,
         iterations: solution.iterations, seconds: (clock.now - begin).inSeconds,
         stop: sample == nil ? .noFiniteStart : solution.converged ? .objective : .iterations)
       results.append(try result(outcome, x: point, path: options.method.rawValue, trace: []))
@@ -54,7 +54,7 @@ extension Reconstructor {
     let objective = try PixelObjective(problem: problem, prior: prior, gaussian: gaussian)
     let points = values.map(objective.representable)
     let samples = try objective.evaluate(
-      points, images: images, weights: images.map { _ in baselineWeights })
+      points, images: images, weights: images.map(baselineWeights))
     return Array(zip(points, samples))
   }
 
@@ -67,7 +67,8 @@ extension Reconstructor {
     let draws = try draws(images, count: min(options.restartCount, budget))
     let runs = try draws.map {
       try descend(
-        images, from: $0, budget: budget / draws.count, on: objective, weights: baselineWeights, isCancelled)
+        images, from: $0, budget: budget / draws.count, on: objective, weights: baselineWeights(images[0]),
+        isCancelled)
     }
     let outcomes = images.indices.map { k in lowest(runs.map { $0[k] }) }
     let values = try objective.values(outcomes.map(\.point))
@@ -91,7 +92,7 @@ extension Reconstructor {
     let zero = [Double](repeating: 0, count: problem.imageShape.count)
     let starts =
       options.restartCount == 1 ? [images.map { _ in zero }] : latentDraws(images, count: count)
-    let weights = ObjectiveWeights(lambda: baselineWeights.lambda)
+    let weights = ObjectiveWeights(lambda: baselineWeights(images[0]).lambda)
     let runs = try starts.map {
       try descend(images, from: $0, budget: budget / count, on: objective, weights: weights, isCancelled)
     }
