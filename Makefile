@@ -75,7 +75,7 @@ sanitize-short: setup ## the readers and the C kernels under the sanitizers
 kill: build ## kills 210 trainings, studies and imports at random moments, and compares what comes of them
 	scripts/kill .build/release/aipo
 
-abuse: build ## inputs at the edge of arithmetic and beyond: the table of docs/robustness.md
+abuse: build ## inputs at the edge of arithmetic and beyond: the table of Studies/robustness.md
 	scripts/abuse .build/release/aipo
 
 install: build ## the command and its priors, under PREFIX (/usr/local)
@@ -90,9 +90,10 @@ SWIFT_FILES = find Package.swift Sources Studies Tests Benchmarks -name '.build*
 format: ## rewrites the Swift files in the house's style
 	$(SWIFT_FILES) | xargs -0 $(SWIFT) format format --in-place --parallel
 
-lint: ## fails where the style isn't kept
+lint: build ## fails where the style isn't kept, or a page has a dead link or a flag that aipo doesn't know
 	$(SWIFT_FILES) | xargs -0 $(SWIFT) format lint --strict --parallel
 	scripts/lint-names
+	scripts/lint-docs .build/release/aipo
 
 DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOInverseProblems AIPOContinuation AIPOImaging AIPOInterchange AIPOFlowTesting
 
