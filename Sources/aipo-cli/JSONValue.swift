@@ -7,7 +7,7 @@ import AIPO
 #endif
 
 /// A JSON value to be written. Keys keep their order, and numbers that aren't finite become null.
-enum JSONValue {
+indirect enum JSONValue: Sendable {
   case null
   case bool(Bool)
   case int(Int)
