@@ -38,7 +38,7 @@ public enum FileError: Error, Hashable, Sendable, CustomStringConvertible {
     return words.prefix(1).lowercased() + words.dropFirst()
   }
 
-  private static func oneLine(_ text: String) -> String {
+  static func oneLine(_ text: String) -> String {
     var line = String.UnicodeScalarView()
     for scalar in text.unicodeScalars.prefix(2000) {
       switch scalar.properties.generalCategory {

@@ -71,10 +71,13 @@ struct CommonOptions: ParsableArguments {
   }
 
   /// A warning on standard error.
-  func warn(_ text: String) {
-    guard !quiet else { return }
+  func warn(_ text: String) { warn([text]) }
+
+  /// Warnings on standard error, a line each.
+  func warn(_ lines: [String]) {
+    guard !quiet, !lines.isEmpty else { return }
     ProgressLine.clearCurrent()
-    Console.error("aipo: warning: " + text)
+    for line in lines { Console.error("aipo: warning: " + line) }
   }
 }
 

@@ -34,6 +34,18 @@ indirect enum JSONValue: Sendable {
   /// A number, or null where there is none.
   static func optional(_ value: Double?) -> JSONValue { value.map { .number($0) } ?? .null }
 
+  /// A mean with its standard error and count.
+  static func estimate(_ value: Estimate?) -> JSONValue {
+    guard let value else { return .null }
+    return .object([
+      ("mean", .number(value.mean)), ("standardError", .optional(value.standardError)),
+      ("count", .int(value.count)),
+    ])
+  }
+
+  /// The value of "warnings" in a verb's JSON.
+  static func warnings(_ advices: AdviceList) -> JSONValue { .array(advices.lines.map { .string($0) }) }
+
   /// The text without line breaks, as one line of a log wants it.
   var compact: String {
     var text = ""

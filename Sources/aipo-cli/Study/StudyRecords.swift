@@ -88,7 +88,7 @@ struct StudyRecords {
 
   private func cell(_ cell: StudyCell, _ solves: [StudySolve]) -> JSONValue {
     func estimate(_ value: (StudySolve) -> Double?) -> JSONValue {
-      Estimate(solves.map(value))?.json ?? .null
+      .estimate(Estimate(solves.map(value)))
     }
     return .object([
       ("options", .object(cell.options.map { ($0.name, .string($0.value)) })),
@@ -108,8 +108,8 @@ struct StudyRecords {
         pairs.append(
           .object([
             ("of", .string(row.label)), ("less", .string(other.label)),
-            ("psnr", row.psnrDifference(from: other)?.json ?? .null),
-            ("target", row.targetDifference(from: other)?.json ?? .null),
+            ("psnr", .estimate(row.psnrDifference(from: other))),
+            ("target", .estimate(row.targetDifference(from: other))),
           ]))
       }
     }

@@ -1,30 +1,5 @@
 import AIPO
 
-/// A mean with its standard error, s/√n with s² = Σ(x − x̄)²/(n − 1).
-struct Estimate {
-  let mean: Double
-  /// Nil for one value.
-  let standardError: Double?
-  let count: Int
-
-  /// Of what is there; nil where nothing is.
-  init?(_ values: [Double?]) {
-    let present = values.compactMap { $0 }
-    guard !present.isEmpty else { return nil }
-    count = present.count
-    let mean = present.reduce(0, +) / Double(count)
-    self.mean = mean
-    let square = present.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    standardError = count > 1 ? (square / Double(count - 1) / Double(count)).squareRoot() : nil
-  }
-
-  var json: JSONValue {
-    .object([
-      ("mean", .number(mean)), ("standardError", .optional(standardError)), ("count", .int(count)),
-    ])
-  }
-}
-
 /// What a study's grids say, from the solves.
 struct StudySummary {
   /// A variant on a problem: one cell, or several that differ in seed or images.

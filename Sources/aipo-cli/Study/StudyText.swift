@@ -1,3 +1,5 @@
+import AIPO
+
 /// Figures as tables show them.
 enum StudyText {
   static func number(_ value: Double, _ digits: Int) -> String {
