@@ -17,7 +17,7 @@ endif
 
 .DEFAULT_GOAL := build
 .PHONY: help setup build demo study study-global bench test test-package test-dependent test-neon parity fuzz \
-	sanitize sanitize-short kill abuse install format lint docs clean
+	sanitize sanitize-short kill abuse install uninstall format lint docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -78,12 +78,27 @@ kill: build ## kills 210 trainings, studies and imports at random moments, and c
 abuse: build ## inputs at the edge of arithmetic and beyond: the table of Studies/robustness.md
 	scripts/abuse .build/release/aipo
 
-install: build ## the command and its priors, under PREFIX (/usr/local)
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/aipo"
+SHARE = $(DESTDIR)$(PREFIX)/share
+# Where the shells look for completions.
+COMPLETIONS = bash-completion/completions/aipo zsh/site-functions/_aipo fish/vendor_completions.d/aipo.fish
+
+install: build ## the command with its priors, manual pages and completions, under PREFIX (/usr/local)
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(SHARE)/aipo" "$(SHARE)/man/man1" $(patsubst %,"$(SHARE)/%",$(dir $(COMPLETIONS)))
 	install -s -m 755 .build/release/aipo "$(DESTDIR)$(PREFIX)/bin/aipo"
-	for file in Models/*; do \
-	  test ! -f "$$file" || install -m 644 "$$file" "$(DESTDIR)$(PREFIX)/share/aipo/" || exit; \
+	cp -R Models/. "$(SHARE)/aipo" && chmod -R u=rwX,go=rX "$(SHARE)/aipo"
+	for file in $(COMPLETIONS); do \
+	  .build/release/aipo --generate-completion-script "$${file%%[-/]*}" >"$(SHARE)/$$file" || exit; \
 	done
+	if command -v $(PYTHON) >/dev/null; then \
+	  $(PYTHON) scripts/man-pages .build/release/aipo "$(SHARE)/man/man1"; \
+	else \
+	  echo "make install: without Python 3 there are no manual pages"; \
+	fi
+
+uninstall: ## removes what install put under PREFIX
+	rm -rf "$(SHARE)/aipo"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/aipo" $(patsubst %,"$(SHARE)/%",$(COMPLETIONS)) \
+	  "$(SHARE)"/man/man1/aipo.1 "$(SHARE)"/man/man1/aipo-*.1
 
 SWIFT_FILES = find Package.swift Sources Studies Tests Benchmarks -name '.build*' -prune -o -name '*.swift' -print0
 
