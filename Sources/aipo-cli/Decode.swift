@@ -46,7 +46,7 @@ struct Decode: Verb {
         .badData, "\(input): the latents have shape \(found), expected [n, \(d)] or [\(d)] for this model")
     }
     let sink = try RowSink<Scalar>(images: out, shape: prior.shape)
-    Interrupt.whenOverdue { [weak sink] in try? sink?.finish() }
+    Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
     let total = latents.shape[0]
     let progress = ProgressLine("decode", total: total, unit: "images", options: common)
     let batch = batchSize(prior.shape)

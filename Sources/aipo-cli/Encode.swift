@@ -64,7 +64,7 @@ struct Encode: Verb {
     let prior = try Prior<Scalar>(options: model, common: common)
     let input = try images.open(prior.shape)
     let sink = try RowSink<Scalar>(rows: out, rowShape: [prior.shape.count])
-    Interrupt.whenOverdue { [weak sink] in try? sink?.finish() }
+    Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
     let progress = ProgressLine("encode", total: input.count, unit: "images", options: common)
     let batch = batchSize(prior.shape)
     var logDet: [Double] = []

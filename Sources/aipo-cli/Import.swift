@@ -82,12 +82,8 @@ struct Import: Verb {
     let first = try set.shape(of: [0], transform: size.transform)
     let count = min(set.count, max(64, min(20_000, (1 << 28) / max(first.count, 1))))
     let indices = (0..<count).map { $0 * set.count / count }
-    let shape = try set.shape(of: indices, transform: size.transform)
-    if areVectors {
-      return try TrainingImages(
-        shape: shape, reals: try set.read(indices, as: Double.self, transform: size.transform).elements)
-    }
-    return try TrainingImages(shape: shape, pixels: try set.bytes(indices, transform: size.transform))
+    return try TrainingImages(
+      reading: set, indices: indices, transform: size.transform, areReal: areVectors)
   }
 
   private func report(_ result: ModelImport, _ model: FlowModel) throws {

@@ -57,8 +57,10 @@ struct Info: Verb {
     return lines.joined(separator: "\n")
   }
 
-  private static func figure(_ value: Evaluation) -> String {
-    "\(fixed(value.bitsPerDim, 4)) ± \(fixed(value.standardError, 4)) bits/dim on \(value.images) images"
+  /// Bits/dim with its standard error, where there is one.
+  static func figure(_ value: Evaluation) -> String {
+    let error = value.standardError.map { " ± \(fixed($0, 4))" } ?? ""
+    return "\(fixed(value.bitsPerDim, 4))\(error) bits/dim on \(counted(value.images, "image"))"
   }
 
   private static func statistics(_ model: FlowModel) -> String {
@@ -99,7 +101,7 @@ struct Info: Verb {
     func evaluation(_ value: Evaluation?) -> JSONValue {
       guard let value else { return .null }
       return .object([
-        ("bitsPerDim", .number(value.bitsPerDim)), ("standardError", .number(value.standardError)),
+        ("bitsPerDim", .number(value.bitsPerDim)), ("standardError", .optional(value.standardError)),
         ("images", .int(value.images)),
       ])
     }

@@ -15,7 +15,7 @@ import Synchronization
 enum Interrupt {
   private static let received = Atomic<Int32>(0)
   private static let pipeEnd = Atomic<Int32>(-1)
-  private static let overdue = Mutex<(@Sendable () -> Void)?>(nil)
+  private static let overdue = Mutex<(@Sendable (_ isUrgent: Bool) -> Void)?>(nil)
 
   /// Whether the user has asked the program to stop.
   static var requested: Bool { received.load(ordering: .relaxed) != 0 }
@@ -30,8 +30,9 @@ enum Interrupt {
   }
 
   /// What keeps the finished work when the grace is over before the work has ended by itself. It runs on
-  /// the watching thread, and the process ends after it.
-  static func whenOverdue(_ keepFinished: @escaping @Sendable () -> Void) {
+  /// the watching thread, and the process ends after it. At a second signal it is called as urgent, when there is no
+  /// time to keep anything more.
+  static func whenOverdue(_ keepFinished: @escaping @Sendable (_ isUrgent: Bool) -> Void) {
     overdue.withLock { $0 = keepFinished }
   }
 
@@ -109,7 +110,7 @@ enum Interrupt {
       while read(reading, &byte, 1) < 0 && errno == EINTR {}
       var waiting = pollfd(fd: reading, events: Int16(POLLIN), revents: 0)
       let second = poll(&waiting, 1, Interrupt.grace) > 0
-      if !second { Interrupt.overdue.withLock { $0 }?() }
+      Interrupt.overdue.withLock { $0 }?(second)
       AtomicFile.discardAll()
       _exit((Interrupt.status ?? .interrupted).rawValue)
     }

@@ -32,6 +32,19 @@ enum ModelLocator {
       """)
   }
 
+  /// The shipped recipes of `train`, in `recipes/` beside the shipped priors.
+  static let recipeNames = "grey-28, grey-64, colour-32, colour-64, patches, points"
+
+  /// The file of a recipe: the path itself, or of a bare name that no file has, the shipped one.
+  static func recipe(named name: String) throws(CommandFailure) -> String {
+    guard !name.contains("/"), !isFile(name), let executable = executablePath() else { return name }
+    let paths = candidateFolders(executable: executable).map { "\($0)/recipes/\(name).yaml" }
+    if let path = paths.first(where: isFile) { return path }
+    guard !name.contains(".") else { return name }
+    throw CommandFailure(
+      .inputMissing, "--config \(name): there is no such file, nor a shipped recipe but \(recipeNames)")
+  }
+
   private static func existing(_ path: String, from origin: String) throws(CommandFailure) -> String {
     var status = stat()
     guard stat(path, &status) == 0 else {

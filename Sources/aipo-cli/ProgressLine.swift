@@ -104,6 +104,9 @@ func fixed(_ value: Double, _ digits: Int) -> String {
   return String(decoding: buffer.prefix(Int(count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
+/// A number of things: `1 image`, `2 images`.
+func counted(_ count: Int, _ name: String) -> String { "\(count) \(name)\(count == 1 ? "" : "s")" }
+
 /// Seconds in words short enough for a line: `40 s`, `3 min 20 s`, `2 h 5 min`.
 func duration(_ seconds: Double) -> String {
   guard seconds.isFinite else { return "–" }

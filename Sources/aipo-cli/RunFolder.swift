@@ -10,6 +10,8 @@ import AIPO
 final class RunFolder {
   let path: String
   private let existed: Bool
+  /// Whether another run had left something in it.
+  private var hadContent = false
 
   /// Checks that the folder can be used, without making it: it doesn't exist yet but can, or it is empty, or
   /// `isOwn` finds in its content the run that is to go on; `remedy` says what to do where it doesn't. `file`
@@ -29,6 +31,7 @@ final class RunFolder {
       throw FileError.unwritable(path: path, reason: "exists and is no folder")
     }
     let content = try Self.content(path)
+    hadContent = !content.isEmpty
     if let name = content.first, !isOwn(content) {
       throw FileError.unwritable(path: path, reason: "the folder isn't empty (\(name)); \(remedy)")
     }
@@ -40,16 +43,19 @@ final class RunFolder {
     throw .unwritable(path: path, reason: String(cString: strerror(errno)).lowercased())
   }
 
+  /// What a training has made before its first checkpoint.
+  private static let early = ["log.jsonl", "settings.yaml"]
+
   /// Takes back what was made where a run failed before its first checkpoint had anything to keep.
   func removeIfUntouched() {
+    guard !hadContent else { return }
     // It may have failed because the folder is another run's.
     guard let lock = try? FolderLock(folder: path) else { return }
     defer { withExtendedLifetime(lock) {} }
-    guard let content = try? Self.content(path), content.allSatisfy({ $0 == "log.jsonl" }) else { return }
+    guard let content = try? Self.content(path), content.allSatisfy(Self.early.contains) else { return }
     var status = stat()
     guard stat(path + "/log.jsonl", &status) != 0 || status.st_size == 0 else { return }
-    unlink(path + "/log.jsonl")
-    unlink(path + "/.lock")
+    for name in Self.early + [".lock"] { unlink("\(path)/\(name)") }
     if !existed { rmdir(path) }
   }
 

@@ -51,7 +51,7 @@ struct Sample: Verb {
   private func draw<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
     let sink = try RowSink<Scalar>(images: out, shape: prior.shape)
-    Interrupt.whenOverdue { [weak sink] in try? sink?.finish() }
+    Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
     let progress = ProgressLine("sample", total: count, unit: "images", options: common)
     let batch = batchSize(prior.shape)
     var done = 0

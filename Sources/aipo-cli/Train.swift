@@ -7,11 +7,24 @@ struct Train: Verb {
   static let configuration = CommandConfiguration(
     abstract: "Train a flow on images.",
     discussion: """
-      Writes model.safetensors, checkpoint.safetensors, log.jsonl, loss.svg and
-      sample sheets to a folder. A run that was stopped or killed goes on with
-      --resume and gives the same model, byte for byte, as one that never was.
-      The settings come from one YAML; --print-config shows every key with its
-      default, and flags override it.
+      Writes model.safetensors, checkpoint.safetensors, settings.yaml, log.jsonl,
+      loss.svg and sample sheets to a folder. The settings come from one YAML;
+      --print-config shows every key with its default, and flags override it.
+      A tenth of the images is kept back and measures how well the flow does.
+
+      A run that was stopped or killed goes on with --resume, which needs no
+      other flag but --out, and gives the same model, byte for byte, as one that
+      never was. With --steps it goes on beyond its end: the same bytes again as
+      far as the steps made had the rate that the longer run has there. The rate
+      decays over the last steps (decay.fraction of them), so that a run which
+      had ended comes back to the full rate before it decays anew; with
+      decay: {fraction: 0} there is no difference.
+
+      checkpoint.safetensors is a model, too: the one that would come out if the
+      training ended there. Every verb takes it by --model.
+
+      With --patch HxW the images may have any sizes that are at least as large;
+      patches are cut out of them at random, anew in each step.
 
       With bits: none in the YAML values are real numbers and aren't dequantised,
       and an NPY of shape [n, d] is n vectors of d values; the flow is then one
@@ -19,8 +32,9 @@ struct Train: Verb {
       values pictures of the density are drawn.
 
       Examples:
-        aipo train --data photos/ --resize 32x32 --config glow.yaml --out run
-        aipo train --config glow.yaml --out run --resume
+        aipo train --data photos/ --patch 32x32 --config patches --out run
+        aipo train --data faces/ --resize 64x64 --config colour-64 --out run
+        aipo train --out run --resume --steps 20000
       """)
 
   @Option(
@@ -37,14 +51,14 @@ struct Train: Verb {
 
   @Option(
     help: ArgumentHelp(
-      "The settings. (default: a Glow of 2 levels, 8 steps and 64 channels, or 8 couplings for vectors; everything else as --print-config shows)",
+      "The settings: a YAML, or the name of a shipped recipe (\(ModelLocator.recipeNames)). (default: a Glow of 2 levels, 8 steps and 64 channels, or 8 couplings for vectors; everything else as --print-config shows)",
       valueName: "yaml"), completion: .file(extensions: ["yaml", "yml"]))
   var config: String?
 
   @Option(help: ArgumentHelp("The run's folder.", valueName: "folder"), completion: .directory)
   var out: String?
 
-  @Flag(help: "Go on at the folder's checkpoint; start anew where there is none.")
+  @Flag(help: "Go on with the folder's run, its settings and its images; start anew where there is no checkpoint.")
   var resume = false
 
   @Option(parsing: .unconditional, help: Self.setting("Updates of the parameters", \.steps, "steps", "n"))
@@ -60,6 +74,19 @@ struct Train: Verb {
     parsing: .unconditional,
     help: Self.setting("Steps between checkpoints", \.checkpointEvery, "checkpoint-every", "n"))
   var checkpointEvery: String?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Images kept back to measure on: a number, or a share as 0.1. (default: validation.images of the YAML, else a tenth, 2000 at most)",
+      valueName: "n|share"))
+  var validation: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Train on patches of this size, cut at random out of images that are at least as large. (default: patch of the YAML, else whole images)",
+      valueName: "HxW"))
+  var patch: String?
 
   @Flag(help: "Print the settings as YAML, each key explained, and stop.")
   var printConfig = false
@@ -80,7 +107,8 @@ struct Train: Verb {
   }
 
   func perform() throws -> ExitStatus {
-    let config = try configuration()
+    let previous = resume ? try FlowTraining.settings(in: out ?? "") : nil
+    let config = try configuration(previous)
     if printConfig {
       let yaml = config.yaml(explained: true, data: true)
       if !common.json { try Console.output(yaml) }
@@ -92,58 +120,75 @@ struct Train: Verb {
       isOwn: { _ in resume })
     try WorkingMemory.require(common)
     Interrupt.install()
+    let stop = TrainingStop(folder: folder.path, steps: config.steps, common: common)
+    Interrupt.whenOverdue { _ in try? stop.tell(step: nil) }
     let data = try images(config.data.images, config, what: "--data")
     let test = config.data.test.isEmpty ? nil : try images(config.data.test, config, what: "--test")
     return switch config.precision {
-    case .float32: try train(Float.self, config, data, test, folder)
-    case .float64: try train(Double.self, config, data, test, folder)
+    case .float32: try train(Float.self, config, data, test, folder, stop)
+    case .float64: try train(Double.self, config, data, test, folder, stop)
     }
   }
 
-  /// The YAML's settings with the flags on top.
-  private func configuration() throws -> TrainingConfig {
-    var result = TrainingConfig()
+  /// The run's settings, where it has any yet, or the YAML's, with the flags on top.
+  private func configuration(_ previous: TrainingConfig?) throws -> TrainingConfig {
+    var result = previous ?? TrainingConfig()
     if let config {
-      let bytes = try InputFile.bytes(path: config, limit: ConfigDocument.sizeLimit)
-      result = try TrainingConfig(yaml: String(decoding: bytes, as: UTF8.self), path: config)
+      result = try TrainingConfig(path: ModelLocator.recipe(named: config))
     }
+    if let data {
+      if previous == nil || config != nil {
+        result.replaceImages(with: data)
+      } else {
+        result.data.images = data
+      }
+    }
+    if let previous { result.completeData(from: previous) }
+    let flags: [(key: String, flag: String, value: String?)] = [
+      ("steps", "--steps", steps), ("batch", "--batch", batch), ("rate", "--rate", rate),
+      ("checkpoint-every", "--checkpoint-every", checkpointEvery), ("patch", "--patch", patch),
+      ("validation.images", "--validation", validation),
+      ("seed", "--seed", common.givenSeed.map { "\($0)" }),
+      ("precision", "--precision", common.givenPrecision?.rawValue),
+      ("data.test", "--test", test), ("data.resize", "--resize", size.resize?.description),
+      ("data.crop", "--crop", size.crop?.description),
+      ("data.channels", "--grey", size.grey ? "grey" : nil),
+    ]
+    for case (let key, let flag, .some(let value)) in flags { try result.set(key, to: value, flag: flag) }
     if result.flow == nil {
       result.flow =
         result.dequantization.isNone
         ? .vector(couplings: 8, hidden: [64, 64]) : .glow(levels: 2, steps: 8, hidden: 64)
     }
-    let flags: [(key: String, flag: String, value: String?)] = [
-      ("steps", "--steps", steps), ("batch", "--batch", batch), ("rate", "--rate", rate),
-      ("checkpoint-every", "--checkpoint-every", checkpointEvery),
-      ("seed", "--seed", common.givenSeed.map { "\($0)" }),
-      ("precision", "--precision", common.givenPrecision?.rawValue), ("data.images", "--data", data),
-      ("data.test", "--test", test), ("data.resize", "--resize", size.resize?.description),
-      ("data.crop", "--crop", size.crop?.description),
-    ]
-    for case (let key, let flag, .some(let value)) in flags { try result.set(key, to: value, flag: flag) }
+    if let previous { try result.requireSameRun(as: previous) }
     return result
   }
 
   private func images(_ path: String, _ config: TrainingConfig, what: String) throws -> TrainingImages {
     guard !path.isEmpty else {
-      throw CommandFailure(.usage, "no training images: name them by --data or by data.images in the YAML")
+      throw CommandFailure(
+        .usage,
+        resume
+          ? "\(out ?? "") holds no run to go on with (no settings.yaml); begin one with --data"
+          : "no training images: name them by --data or by data.images in the YAML")
     }
     let isReal = config.dequantization.isNone
     let set = try AIPOImaging.ImageSet(path: path, plane: isReal ? .vectors : .image)
     let transform = ImageTransform(
-      crop: PixelSize(config.data.crop), resize: PixelSize(config.data.resize), grey: size.grey)
-    let shape = try set.shape(of: 0..<set.count, transform: transform)
-    common.remark("\(what): \(set.count) images of \(shape)")
-    if isReal {
-      return try TrainingImages(
-        shape: shape, reals: set.read(0..<set.count, as: Double.self, transform: transform).elements)
-    }
-    return try TrainingImages(shape: shape, pixels: set.bytes(0..<set.count, transform: transform))
+      crop: PixelSize(config.data.crop), resize: PixelSize(config.data.resize),
+      grey: config.data.channels == .grey)
+    let progress = ProgressLine("read", total: set.count, unit: "images", options: common)
+    defer { progress.finish() }
+    let images = try TrainingImages(
+      reading: set, indices: 0..<set.count, transform: transform, patch: PixelSize(config.patch),
+      areReal: isReal, progress: { progress.update(Double($0)) })
+    common.remark("\(what): \(set.count) images, \(images.shape)")
+    return images
   }
 
   private func train<Scalar: KernelScalar>(
     _: Scalar.Type, _ config: TrainingConfig, _ images: TrainingImages, _ test: TrainingImages?,
-    _ folder: RunFolder
+    _ folder: RunFolder, _ stop: TrainingStop
   ) throws -> ExitStatus {
     guard let spec = config.flow else { preconditionFailure("the flow was set") }
     try folder.create()
@@ -155,7 +200,10 @@ struct Train: Verb {
     let outcome: FlowTraining.Outcome
     // A step may take longer than somebody who wants to stop cares to wait.
     let resumePoint = ResumePoint()
-    Interrupt.whenOverdue { try? resumePoint.save() }
+    Interrupt.whenOverdue { isUrgent in
+      if !isUrgent { try? resumePoint.save() }
+      try? stop.tell(step: resumePoint.savedStep)
+    }
     do {
       outcome = try training.run(
         as: Scalar.self, resume: resume, resumePoint: resumePoint, observe: { try monitor.observe($0) },
@@ -168,9 +216,7 @@ struct Train: Verb {
     try monitor.drawLoss()
     switch outcome {
     case .cancelled(let step):
-      try common.print("stopped after step \(step) of \(config.steps); --resume goes on")
-      try common.printJSON(
-        .object([("out", .string(folder.path)), ("finished", .bool(false)), ("step", .int(step))]))
+      try stop.tell(step: step)
       return Interrupt.status ?? .interrupted
     case .finished(let model):
       try report(model, folder)
@@ -183,10 +229,9 @@ struct Train: Verb {
     var lines = [path]
     for (name, value) in [("validation", model.figures.validation), ("test", model.figures.test)] {
       guard let value else { continue }
-      lines.append(
-        "\(name): \(fixed(value.bitsPerDim, 4)) ± \(fixed(value.standardError, 4)) bits/dim "
-          + "on \(value.images) images")
+      lines.append("\(name): \(Info.figure(value))")
     }
+    lines += nextSteps(model, path: Provenance.quoted(path))
     try common.print(lines.joined(separator: "\n"))
     try common.printJSON(
       .object(
@@ -198,5 +243,19 @@ struct Train: Verb {
             ("version", .string(ProgramVersion.number)), ("kernels", .string(ProgramVersion.kernels)),
             ("command", .string(Provenance.command)),
           ]))
+  }
+
+  /// What may be done with the model.
+  private func nextSteps(_ model: FlowModel, path: String) -> [String] {
+    let shape = model.imageShape
+    if shape.isVector {
+      return ["draw from it: aipo sample --model \(path) --count 1000 --out samples.npy"]
+        + (shape.channels == 2 ? ["see it: aipo density --model \(path) --out density.png"] : [])
+    }
+    return [
+      "draw from it: aipo sample --model \(path) --count 16 --out samples.png",
+      "use it on a picture of \(shape.height)x\(shape.width): aipo reconstruct --model \(path) --task denoise "
+        + "--observation noisy.png --sigma auto --out clean.png",
+    ]
   }
 }

@@ -22,6 +22,7 @@ struct TrainingMonitor {
 
   mutating func observe<Scalar>(_ event: TrainingEvent<Scalar>) throws {
     switch event {
+    case .begun(let start): try tell(start)
     case .step(let step, _, let bits, _, let rate):
       // The first step of this process, wherever a resumed run goes on, starts the clock.
       if !hasBegun { progress.begin(at: Double(step)) }
@@ -40,6 +41,25 @@ struct TrainingMonitor {
     case .checkpoint(let step):
       try drawLoss()
       common.remark("step \(step): checkpoint")
+    }
+  }
+
+  private func tell(_ start: TrainingStart) throws {
+    let (training, validation) = (start.split.training.count, start.split.validation.count)
+    let things =
+      start.shape.isVector
+      ? "vectors of \(counted(start.shape.channels, "value"))"
+      : "pictures" + (start.isPatched ? ", in patches of \(start.shape)" : " of \(start.shape)")
+    try common.print(
+      validation == 0
+        ? "training on all \(training) \(things); none is kept back to validate on"
+        : "training on \(training), validating on \(validation) of \(training + validation) \(things)")
+    guard start.step > 0 else { return }
+    try common.print("going on from step \(start.step) to \(start.steps)")
+    if start.hasOtherRates {
+      try common.print(
+        "the learning rate is \(fixed(start.rate, 6)) from here, as in a run of \(start.steps) steps; "
+          + "steps that were made had another")
     }
   }
 

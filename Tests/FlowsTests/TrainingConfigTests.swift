@@ -37,6 +37,31 @@ import Testing
     #expect(try TrainingConfig(yaml: json, path: "c.json").seed == 4)
   }
 
+  /// As editors on Windows write it: a byte order mark, and two characters at a line's end.
+  @Test func marksAndLineEndsOfWindowsAreRead() throws {
+    let yaml = "\u{FEFF}seed: 7\r\ndecay: {shape: linear}\r\nabout:\r\n  name: two\r\n"
+    let config = try TrainingConfig(yaml: yaml, path: "c.yaml")
+    #expect(config.seed == 7 && config.rate.decayShape == .linear && config.about.name == "two")
+    #expect(try TrainingConfig(yaml: "\u{FEFF}{\"seed\": 4}", path: "c.json").seed == 4)
+    let error = #expect(throws: ConfigError.self) {
+      try TrainingConfig(yaml: "\u{FEFF}seed: 7\r\n\r\nstepz: 3\r\n", path: "c.yaml")
+    }
+    #expect(error?.line == 3)
+  }
+
+  @Test func otherImagesDoNotInheritWhatAFileSaysOfItsOwn() throws {
+    let yaml = "data: {images: a, test: b, resize: 8x8}\nabout: {name: n, provenance: p, licence: l}"
+    var config = try TrainingConfig(yaml: yaml, path: "c.yaml")
+    config.replaceImages(with: "a")
+    #expect(config.data.test == "b" && config.about.name == "n")
+    config.replaceImages(with: "mine")
+    #expect(config.data.images == "mine" && config.data.test.isEmpty && config.data.resize == "8x8")
+    #expect(config.about == TrainingConfig.About())
+    var own = try TrainingConfig(yaml: "about: {name: n}\ndata: {test: t}", path: "c.yaml")
+    own.replaceImages(with: "mine")
+    #expect(own.about.name == "n" && own.data.test == "t")
+  }
+
   /// Nine aliases of nine aliases and so on would be a list of 9⁹ values.
   @Test func aliasesOfAliasesAreRefused() throws {
     let lists = (1...9).map {

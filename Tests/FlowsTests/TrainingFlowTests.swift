@@ -15,7 +15,7 @@ import Testing
     config.batch = 6
     config.rate.warmup = 3
     config.initializationImages = 20
-    config.validation = .init(images: 10, every: 5)
+    config.validation = .init(images: .count(10), every: 5)
     config.samples = .init(every: 6, count: 2, temperature: 0.8)
     config.checkpointEvery = 4
     config.logEvery = 2

@@ -148,7 +148,7 @@ import Testing
     config.steps = 1
     config.batch = 4
     config.clip = 0.25
-    config.validation.images = 0
+    config.validation.images = .count(0)
     config.samples.every = 0
     let folder = TrainingFolder()
     let trainer = try Trainer(

@@ -16,7 +16,7 @@ import Testing
     config.rate.warmup = 5
     config.augmentation = Augmentation(flip: true, shift: 1)
     config.initializationImages = 16
-    config.validation = .init(images: 10, every: 7)
+    config.validation = .init(images: .count(10), every: 7)
     config.samples = .init(every: 20, count: 4, temperature: 1)
     config.checkpointEvery = 9
     config.logEvery = 4
@@ -55,7 +55,7 @@ import Testing
     config.steps = 1500
     config.augmentation = Augmentation()
     config.averageDecay = 0.99
-    config.validation.images = 100
+    config.validation.images = .count(100)
     let trainer = try Trainer(flow: flow, images: images, config: config, folder: folder.path, resume: false)
     #expect(try trainer.run() == .finished)
     let split = try TrainingSplit(images: images, config: config)

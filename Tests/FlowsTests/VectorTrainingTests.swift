@@ -23,7 +23,7 @@ import Testing
     config.steps = 300
     config.batch = 64
     config.rate.peak = 0.01
-    config.validation = .init(images: 100, every: 300)
+    config.validation = .init(images: .count(100), every: 300)
     config.samples.every = 0
     return config
   }

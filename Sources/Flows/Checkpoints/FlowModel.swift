@@ -8,7 +8,8 @@ import AIPOKernels
 
 /// A flow prior as a file: the flow and everything that is needed to use it.
 ///
-/// A safetensors file. Tensors: the flow's own as `flow.…`; the training images' statistics as
+/// A safetensors file, or a training's checkpoint, which is the model that the training would give if it ended there.
+/// Tensors: the flow's own as `flow.…`; the training images' statistics as
 /// `images.mean` and `images.covariance` (lower triangle) or `images.factors` and `images.diagonal`, and as
 /// `images.levels` the means and slopes of their `Requantization`.
 /// Strings: `format`, `version`, `spec`, `image`, `dequantization`, `figures` (JSON), `recipe` (YAML), `name`,
@@ -85,8 +86,9 @@ public struct FlowModel: Sendable {
 
   init(_ file: Safetensors, path: String) throws(FileError) {
     let reader = ModelReader(file: file, path: path)
-    try reader.expect("format", Self.format)
-    try reader.expect("version", Self.version)
+    let isCheckpoint = file.metadata["format"] == TrainingCheckpoint<Float>.format
+    if !isCheckpoint { try reader.expect("format", Self.format) }
+    try reader.expect("version", isCheckpoint ? TrainingCheckpoint<Float>.version : Self.version)
     self.init(
       spec: try reader.json("spec", FlowSpec.self), imageShape: try reader.imageShape(),
       dequantization: try reader.json("dequantization", Dequantization.self),
@@ -99,6 +101,7 @@ public struct FlowModel: Sendable {
     provenance = file.metadata["provenance"] ?? ""
     licence = file.metadata["licence"] ?? ""
     self.path = path
+    if isCheckpoint { try takeAverage(of: file) }
   }
 
   // MARK: Writing

@@ -1,3 +1,4 @@
+import AIPOKernels
 import Yams
 
 /// A parsed YAML file, and errors that say where in it.
@@ -8,8 +9,15 @@ package struct ConfigDocument {
   /// The largest file that is read, in bytes.
   package static var sizeLimit: Int { 1 << 20 }
 
+  /// A file's text. Throws `missing`, or `malformed` where the file is longer than `sizeLimit`.
+  package static func text(path: String) throws(FileError) -> String {
+    String(decoding: try InputFile.bytes(path: path, limit: sizeLimit), as: UTF8.self)
+  }
+
+  /// A byte order mark at the beginning, as editors on Windows write, is passed over.
   package init(yaml: String, path: String) throws(ConfigError) {
     self.path = path
+    let yaml = yaml.unicodeScalars.first == "\u{FEFF}" ? String(yaml.unicodeScalars.dropFirst()) : yaml
     guard Self.aliasCount(yaml) <= Self.mostAliases else {
       throw ConfigError(
         path: path, line: nil, key: "", found: "more than \(Self.mostAliases) aliases",

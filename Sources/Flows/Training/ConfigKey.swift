@@ -23,6 +23,7 @@ struct ConfigKey {
       text("data.test", "images to measure the finished model on (or --test)", \.data.test).pacing,
       size("data.resize", "HxW: resize every image", \.data.resize).pacing,
       size("data.crop", "HxW: cut the middle out of every image", \.data.crop).pacing,
+      choice("data.channels", "of the images", \.data.channels).pacing,
       integer("seed", "key of everything random", \.seed, 0...UInt64.max),
       choice("precision", "of weights and arithmetic", \.precision),
       ConfigKey(
@@ -37,7 +38,17 @@ struct ConfigKey {
           config.dequantization = Dequantization(bits: bits)
           return nil
         }),
-      integer("steps", "updates of the parameters", \.steps, 1...1_000_000_000),
+      ConfigKey(
+        path: "patch",
+        explanation: "HxW: train on patches of this size, cut at random out of larger pictures; or none",
+        quotable: true, read: { $0.patch.isEmpty ? "none" : $0.patch },
+        write: { config, text in
+          let patch = text == "none" ? "" : text
+          guard isSize(patch) else { return "HxW, as 32x32, or none" }
+          config.patch = patch
+          return nil
+        }),
+      integer("steps", "updates of the parameters", \.steps, 1...1_000_000_000).pacing,
       integer("batch", "images a step", \.batch, 1...65536),
       number("rate", "learning rate between warm-up and decay", \.rate.peak, above: 0, to: 10),
       integer("warmup", "steps of the linear warm-up", \.rate.warmup, 0...1_000_000_000),
@@ -61,9 +72,17 @@ struct ConfigKey {
         \.initializationImages, 1...65536),
       flag("augmentation.flip", "mirror every other image left and right", \.augmentation.flip),
       integer("augmentation.shift", "move by up to so many pixels each way", \.augmentation.shift, 0...64),
-      integer(
-        "validation.images", "training images kept back to measure bits/dim on",
-        \.validation.images, 0...1_000_000_000),
+      ConfigKey(
+        path: "validation.images",
+        explanation: "training images kept back to measure on: a number, a share as 0.1, or auto (a tenth)",
+        read: { $0.validation.images.description },
+        write: { config, text in
+          guard let images = HoldOut(text) else {
+            return "a number of images, a share below 1 as 0.1, or auto"
+          }
+          config.validation.images = images
+          return nil
+        }),
       integer("validation.every", "steps between measurements", \.validation.every, 1...1_000_000_000),
       integer(
         "samples.every", "steps between sheets of samples (0: none)", \.samples.every,
@@ -176,16 +195,19 @@ struct ConfigKey {
     ).inQuotes
   }
 
+  /// Whether a text is `HxW`, or empty.
+  private static func isSize(_ text: String) -> Bool {
+    let sides = text.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
+    return text.isEmpty || sides.count == 2 && sides.allSatisfy { $0 > 0 && $0 <= 65536 }
+  }
+
   private static func size(
     _ path: String, _ explanation: String, _ field: WritableKeyPath<TrainingConfig, String>
   ) -> ConfigKey {
     ConfigKey(
       path: path, explanation: explanation, read: { JSONText.quoted($0[keyPath: field]) },
       write: { config, text in
-        let sides = text.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
-        guard text.isEmpty || sides.count == 2 && sides.allSatisfy({ $0 > 0 && $0 <= 65536 }) else {
-          return "HxW, as 64x64"
-        }
+        guard isSize(text) else { return "HxW, as 64x64" }
         config[keyPath: field] = text
         return nil
       }

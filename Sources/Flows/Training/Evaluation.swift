@@ -3,11 +3,11 @@ import AIPOKernels
 /// Mean bits/dim over a set of images.
 public struct Evaluation: Sendable, Hashable, Codable {
   public var bitsPerDim: Double
-  /// The standard error of the mean over the images.
-  public var standardError: Double
+  /// The standard error of the mean over the images; nil where there is one only.
+  public var standardError: Double?
   public var images: Int
 
-  public init(bitsPerDim: Double, standardError: Double, images: Int) {
+  public init(bitsPerDim: Double, standardError: Double?, images: Int) {
     self.bitsPerDim = bitsPerDim
     self.standardError = standardError
     self.images = images
@@ -15,7 +15,8 @@ public struct Evaluation: Sendable, Hashable, Codable {
 
   /// Measures a density. Image i is dequantised once, with noise keyed by (seed, i) for its index i in
   /// the set: the same whatever batch it is in. The mean of `−log₂ p/d + b` over the images is given,
-  /// with its standard error. No averaging over several draws of the noise.
+  /// with its standard error. No averaging over several draws of the noise. Of pictures larger than the density's
+  /// shape, fixed patches are measured, and their mean counts as the picture's value.
   ///
   /// Throws `imageShape`, `nonFiniteDensity`, and what the flow throws.
   public static func measure<Flow: TrainableFlow>(
@@ -30,6 +31,7 @@ public struct Evaluation: Sendable, Hashable, Codable {
       throw TrainingError.tooFewImages(found: 0, needed: 1, purpose: "measuring bits/dim")
     }
     precondition(batch > 0)
+    let images = images.fixedPatches(atMost: mostPatches, seed: seed)
     let d = images.shape.count
     var values: [Double] = []
     values.reserveCapacity(images.count)
@@ -44,11 +46,30 @@ public struct Evaluation: Sendable, Hashable, Codable {
         values.append(dequantization.bitsPerDim(logProb: logProb, dimensions: d))
       }
     }
+    return Evaluation(ofPictures: means(values, images))
+  }
+
+  /// Patches that are measured of all pictures together.
+  private static var mostPatches: Int { 2048 }
+
+  /// The mean over the images of a picture, one a picture; patches of a picture are no independent samples.
+  private static func means(_ values: [Double], _ images: TrainingImages) -> [Double] {
+    var result: [Double] = []
+    var start = 0
+    for i in values.indices where i + 1 == values.count || images.picture(of: i) != images.picture(of: i + 1) {
+      result.append(values[start...i].reduce(0, +) / Double(i + 1 - start))
+      start = i + 1
+    }
+    return result
+  }
+
+  private init(ofPictures values: [Double]) {
     let n = Double(values.count)
     let mean = values.reduce(0, +) / n
     let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    let error = values.count > 1 ? (squares / (n - 1) / n).squareRoot() : 0
-    return Evaluation(bitsPerDim: mean, standardError: error, images: values.count)
+    self.init(
+      bitsPerDim: mean, standardError: values.count > 1 ? (squares / (n - 1) / n).squareRoot() : nil,
+      images: values.count)
   }
 }
 
@@ -62,10 +83,9 @@ extension TrainingImages {
     result.withUnsafeMutableBufferPointer { out in
       for (k, i) in range.enumerated() {
         var noise = Philox(seed: seed, index: UInt64(i), purpose: .evaluation)
-        var unused = noise
         fill(
           UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]), image: i,
-          augmentation: Augmentation(), random: &unused, dequantization: dequantization, noise: &noise)
+          dequantization: dequantization, noise: &noise)
       }
     }
     return result

@@ -1,5 +1,11 @@
 import AIPOKernels
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
 extension Flow: TrainableFlow {}
 
 /// One training of a flow, from images to a model file.
@@ -10,7 +16,7 @@ public struct FlowTraining: Sendable {
   public var images: TrainingImages
   /// Images that the finished model is measured on, and nothing else.
   public var test: TrainingImages?
-  /// An existing folder for `model.safetensors`, `checkpoint.safetensors` and `log.jsonl`.
+  /// An existing folder for `model.safetensors`, `checkpoint.safetensors`, `settings.yaml` and `log.jsonl`.
   public var folder: String
   public var threads: Int
 
@@ -34,10 +40,16 @@ public struct FlowTraining: Sendable {
 
   public static func modelPath(in folder: String) -> String { folder + "/model.safetensors" }
 
+  public static func checkpointPath(in folder: String) -> String {
+    Trainer<Flow<Float>>.checkpointPath(in: folder)
+  }
+
   /// Trains from the start, or on from the folder's checkpoint if there is one and `resume`; writes the model.
   ///
   /// The model file's bytes depend on spec, config, images and test images alone, however often the run was
-  /// stopped or killed in between, and on no thread count.
+  /// stopped or killed in between, and on no thread count. A run that is resumed with other `steps` has the bytes of
+  /// one that was begun with them where the steps made have the same rates in both, which is before either decays.
+  /// A checkpoint is a model, too.
   ///
   /// `resumePoint` is kept up with the steps. Throws what `Trainer` throws, and `FileError` where the folder is in
   /// use or can't be written.
@@ -54,28 +66,28 @@ public struct FlowTraining: Sendable {
     }
     let flow = try Flow<Scalar>(
       spec: spec, imageShape: images.shape, seed: config.seed, pool: ThreadPool(threads: threads))
+    let split = try TrainingSplit(images: images, config: config)
+    var model = try description(split)
+    let previous = resume ? try Self.settings(in: folder) : nil
     let trainer = try Trainer(
       flow: flow, images: images, config: config, folder: folder, resume: resume,
-      settings: ["flow": FlowModel.json(spec)], resumePoint: resumePoint)
+      settings: ["flow": FlowModel.json(spec)], model: try model.safetensors(), resumePoint: resumePoint)
+    try writeSettings()
+    let hasOtherRates =
+      previous.map { !config.rate.agrees(before: trainer.step, inRunsOf: $0.steps, and: config.steps) } ?? false
+    try observe(
+      .begun(
+        TrainingStart(
+          step: trainer.step, steps: config.steps, split: split, shape: images.shape,
+          isPatched: !config.patch.isEmpty, hasOtherRates: hasOtherRates, rate: config.rate.rate(step: trainer.step, steps: config.steps))))
     guard case .finished = try trainer.run(observe: observe, isCancelled: isCancelled) else {
       return .cancelled(step: trainer.step)
     }
-    var recipe = config
-    recipe.flow = spec
-    var model = FlowModel(
-      spec: spec, imageShape: images.shape, dequantization: config.dequantization, tensors: flow.namedTensors,
-      statistics: try ImageStatistics.fit(
-        images, indices: trainer.split.training, dequantization: config.dequantization,
-        rank: config.statistics.rank))
-    model.requantization = Requantization.fit(
-      images, indices: trainer.split.training, dequantization: config.dequantization)
-    model.recipe = recipe.yaml()
-    model.name = config.about.name
-    model.provenance = config.about.provenance
-    model.licence = config.about.licence
-    model.figures = ModelFigures(
-      steps: config.steps, imagesSeen: config.steps * config.batch, rollbacks: trainer.rollbacks,
-      trainingImages: trainer.split.training.count, validation: trainer.validation)
+    model.tensors = flow.namedTensors
+    model.figures.steps = config.steps
+    model.figures.imagesSeen = config.steps * config.batch
+    model.figures.rollbacks = trainer.rollbacks
+    model.figures.validation = trainer.validation
     if let test {
       do {
         model.figures.test = try Evaluation.measure(
@@ -85,5 +97,56 @@ public struct FlowTraining: Sendable {
     }
     try model.save(path: Self.modelPath(in: folder))
     return .finished(model)
+  }
+
+  /// The model but for its flow.
+  private func description(_ split: TrainingSplit) throws -> FlowModel {
+    // Of larger pictures, the statistics are those of as many patches as tell a covariance.
+    let patches = images.subset(split.training).fixedPatches(atMost: 8192, seed: config.seed)
+    let all = Array(0..<patches.count)
+    var model = FlowModel(
+      spec: spec, imageShape: images.shape, dequantization: config.dequantization, tensors: [],
+      statistics: try ImageStatistics.fit(
+        patches, indices: all, dequantization: config.dequantization, rank: config.statistics.rank))
+    model.requantization = Requantization.fit(patches, indices: all, dequantization: config.dequantization)
+    model.recipe = settings.yaml()
+    model.name = config.about.name
+    model.provenance = config.about.provenance
+    model.licence = config.about.licence
+    model.figures.trainingImages = split.training.count
+    return model
+  }
+
+  // MARK: The run's settings
+
+  private var settings: TrainingConfig {
+    var settings = config
+    settings.flow = spec
+    return settings
+  }
+
+  private static func settingsPath(in folder: String) -> String { folder + "/settings.yaml" }
+
+  /// What the run in a folder was begun with, paths of its images included; nil where there is none.
+  ///
+  /// Throws `ConfigError` where the file isn't what a run writes, `FileError` where it can't be read.
+  public static func settings(in folder: String) throws -> TrainingConfig? {
+    let path = settingsPath(in: folder)
+    guard access(path, F_OK) == 0 else { return nil }
+    return try TrainingConfig(path: path)
+  }
+
+  private func writeSettings() throws(FileError) {
+    var settings = settings
+    settings.data.images = Self.absolute(settings.data.images)
+    settings.data.test = Self.absolute(settings.data.test)
+    try AtomicFile.write(settings.yaml(data: true), to: Self.settingsPath(in: folder))
+  }
+
+  /// A path that means the same in every working folder.
+  private static func absolute(_ path: String) -> String {
+    guard !path.isEmpty, !path.hasPrefix("/"), let here = getcwd(nil, 0) else { return path }
+    defer { free(here) }
+    return String(cString: here) + "/" + path
   }
 }

@@ -43,10 +43,10 @@ private struct BinMoments {
     self.dequantization = dequantization
     let d = images.shape.count
     var sums = [Int](repeating: 0, count: d)
-    images.pixels.withUnsafeBufferPointer { pixels in
-      sums.withUnsafeMutableBufferPointer { sums in
-        for index in indices {
-          for i in 0..<d { sums[i] += dequantization.bin(pixels[index * d + i]) }
+    sums.withUnsafeMutableBufferPointer { sums in
+      for index in indices {
+        images.pixels(at: index).withUnsafeBufferPointer { pixels in
+          for i in 0..<d { sums[i] += dequantization.bin(pixels[i]) }
         }
       }
     }
@@ -106,19 +106,19 @@ private struct BinMoments {
   private func fill(_ block: inout [Float], at offset: Int, image: Int) {
     let d = self.d
     let shift = UInt8(8 - dequantization.bits)
-    images.pixels.withUnsafeBufferPointer { pixels in
+    images.pixels(at: image).withUnsafeBufferPointer { pixels in
       block.withUnsafeMutableBufferPointer { block in
-        for i in 0..<d { block[offset + i] = Float(pixels[image * d + i] >> shift) }
+        for i in 0..<d { block[offset + i] = Float(pixels[i] >> shift) }
       }
     }
   }
 
   func lowRank(rank: Int, scale: Double) throws(LinearAlgebraError) -> ImageStatistics.Covariance {
     var squares = [Double](repeating: 0, count: d)
-    images.pixels.withUnsafeBufferPointer { pixels in
-      for index in indices {
+    for index in indices {
+      images.pixels(at: index).withUnsafeBufferPointer { pixels in
         for i in 0..<d {
-          let bin = Double(dequantization.bin(pixels[index * d + i]))
+          let bin = Double(dequantization.bin(pixels[i]))
           squares[i] += bin * bin
         }
       }
@@ -129,7 +129,9 @@ private struct BinMoments {
     }
     return try lowRankCovariance(
       indices, variances: variances, least: dequantization.noiseVariance, rank: rank
-    ) { index, i in (Double(dequantization.bin(images.pixels[index * d + i])) - mean[i]) * scale }
+    ) { index in
+      images.pixels(at: index).enumerated().map { (Double(dequantization.bin($1)) - mean[$0]) * scale }
+    }
   }
 }
 
@@ -147,22 +149,28 @@ private struct RealMoments {
     let d = images.shape.count
     var sums = [Double](repeating: 0, count: d)
     for index in indices {
-      for i in 0..<d { sums[i] += images.reals[index * d + i] }
+      for (i, value) in images.reals(at: index).enumerated() { sums[i] += value }
     }
     mean = sums.map { $0 / Double(indices.count) }
   }
 
-  private func deviation(_ index: Int, _ i: Int) -> Double { images.reals[index * d + i] - mean[i] }
+  private func deviations(_ index: Int) -> [Double] {
+    images.reals(at: index).enumerated().map { $1 - mean[$0] }
+  }
 
   func statistics(rank: Int) throws(LinearAlgebraError) -> ImageStatistics {
     let n = Double(indices.count)
-    let variances = (0..<d).map { i in indices.reduce(0) { $0 + deviation($1, i) * deviation($1, i) } / n }
+    var squares = [Double](repeating: 0, count: d)
+    for index in indices {
+      for (i, value) in deviations(index).enumerated() { squares[i] += value * value }
+    }
+    let variances = squares.map { $0 / n }
     let least = 1e-6 * variances.reduce(0, +) / Double(d)
     let covariance: ImageStatistics.Covariance
     if d <= ImageStatistics.fullLimit {
       var sums = [Double](repeating: 0, count: d * (d + 1) / 2)
       for index in indices {
-        let deviations = (0..<d).map { deviation(index, $0) }
+        let deviations = deviations(index)
         var next = 0
         for i in 0..<d {
           for j in 0...i {
@@ -176,7 +184,7 @@ private struct RealMoments {
       covariance = .full(lowerTriangle: triangle)
     } else {
       covariance = try lowRankCovariance(
-        indices, variances: variances, least: least, rank: rank, deviation: deviation)
+        indices, variances: variances, least: least, rank: rank, deviations: deviations)
     }
     return ImageStatistics(mean: mean.map { Float($0) }, covariance: covariance)
   }
@@ -186,7 +194,7 @@ private struct RealMoments {
 /// value's variance as a diagonal, plus `least`.
 private func lowRankCovariance(
   _ indices: [Int], variances: [Double], least: Double, rank: Int,
-  deviation: (_ index: Int, _ i: Int) -> Double
+  deviations: (_ index: Int) -> [Double]
 ) throws(LinearAlgebraError) -> ImageStatistics.Covariance {
   let d = variances.count
   let count = min(indices.count, max(1024, 4 * rank), max(2, (1 << 25) / d))
@@ -195,7 +203,7 @@ private func lowRankCovariance(
   centred.withMutableColumns { columns in
     for k in 0..<count {
       let index = indices[k * indices.count / count]
-      for i in 0..<d { columns[k * d + i] = deviation(index, i) * unit }
+      for (i, deviation) in deviations(index).enumerated() { columns[k * d + i] = deviation * unit }
     }
   }
   let (_, vectors) = try centred.transposedTimes(centred).symmetricEigen()

@@ -88,10 +88,9 @@ public struct Requantization: Sendable, Equatable {
   ) -> Requantization? {
     guard !dequantization.isNone else { return nil }
     var histogram = [Int](repeating: 0, count: 256)
-    let d = images.shape.count
-    images.pixels.withUnsafeBufferPointer { pixels in
-      for index in indices {
-        for pixel in pixels[index * d..<(index + 1) * d] { histogram[Int(pixel)] += 1 }
+    for index in indices {
+      images.pixels(at: index).withUnsafeBufferPointer { pixels in
+        for pixel in pixels { histogram[Int(pixel)] += 1 }
       }
     }
     let bins = dequantization.binCount

@@ -46,6 +46,7 @@ public final class Trainer<Flow: TrainableFlow> {
   /// Buffers that the next update is written to.
   private var spare: OptimizerState<Scalar>
   private var gradient: [Scalar]
+  private let model: Safetensors?
   private let log: TrainingLog
   /// Kept up with the steps, if somebody asked for it.
   private let resumePoint: ResumePoint?
@@ -57,13 +58,13 @@ public final class Trainer<Flow: TrainableFlow> {
   ///
   /// `settings` are further strings that a resumed run must have in common with its start (the flow's
   /// spec, …); the training's own are added. The caller sees to it that only one run uses the folder.
-  /// `resumePoint` is kept up with the steps.
+  /// `model` is put into every checkpoint, so that it can be read as one. `resumePoint` is kept up with the steps.
   ///
   /// Throws `TrainingError` for unfit data or other settings than the checkpoint's, `FileError` for files
   /// that can't be read or written, and what the flow throws.
   public init(
     flow: Flow, images: TrainingImages, config: TrainingConfig, folder: String, resume: Bool,
-    settings: [String: String] = [:], resumePoint: ResumePoint? = nil
+    settings: [String: String] = [:], model: Safetensors? = nil, resumePoint: ResumePoint? = nil
   ) throws {
     guard images.shape == flow.imageShape else {
       throw TrainingError.imageShape(found: "\(images.shape)", expected: "\(flow.imageShape)")
@@ -73,6 +74,7 @@ public final class Trainer<Flow: TrainableFlow> {
     self.config = config
     self.folder = folder
     self.split = split
+    self.model = model
     self.resumePoint = resumePoint
     validationSet = split.validation.isEmpty ? nil : images.subset(split.validation)
     batches = TrainingBatches(
@@ -86,9 +88,14 @@ public final class Trainer<Flow: TrainableFlow> {
     if resume, access(path, F_OK) == 0 {
       let checkpoint = try TrainingCheckpoint<Scalar>.load(
         path: path, into: flow, isAveraging: config.isAveraging, settings: settings)
+      guard checkpoint.progress.step <= config.steps else {
+        throw TrainingError.stepsMade(checkpoint.progress.step, asked: config.steps)
+      }
       progress = checkpoint.progress
+      if progress.step < config.steps { progress.takeBackEnd() }
       current = checkpoint.current
       previous = checkpoint.previous
+      resumePoint?.noteSaved(step: progress.step)
     } else {
       try flow.initialize(from: batches.initializationBatch(count: config.initializationImages))
       current = OptimizerState(parameters: flow.parameters, isAveraging: config.isAveraging)
@@ -96,6 +103,7 @@ public final class Trainer<Flow: TrainableFlow> {
     spare = OptimizerState(parameters: current.parameters, isAveraging: config.isAveraging)
     gradient = Array(repeating: 0, count: current.parameters.count)
     log = try TrainingLog(path: Self.logPath(in: folder), keep: progress.logBytes)
+    if progress.measuring { try logWindowIfDue() }
   }
 
   /// Makes the remaining steps. Events are told in order on the caller's thread; `isCancelled` is asked
@@ -147,7 +155,7 @@ public final class Trainer<Flow: TrainableFlow> {
       progress.validation = result
       try log.append(
         "{\"step\":\(step),\"validationBitsPerDim\":\(JSONText.number(result.bitsPerDim)),"
-          + "\"standardError\":\(JSONText.number(result.standardError))}")
+          + "\"standardError\":\(result.standardError.map { JSONText.number($0) } ?? "null")}")
     }
     progress.measuring = false
     if let result { try observe(.validation(step: step, result)) }
@@ -168,9 +176,8 @@ public final class Trainer<Flow: TrainableFlow> {
       progress.accept(loss: loss, norm: norm)
       event = .step(step + 1, of: config.steps, bitsPerDim: loss, gradientNorm: norm, rate: rate)
     }
-    if progress.windowSteps > 0, progress.step % config.logEvery == 0 || progress.step == config.steps {
-      try logWindow()
-    }
+    if progress.step == config.steps { progress.noteEnd(logBytes: log.byteCount) }
+    try logWindowIfDue()
     progress.measuring = true
     try observe(event)
   }
@@ -216,7 +223,9 @@ public final class Trainer<Flow: TrainableFlow> {
     return .rolledBack(step: progress.step, reason: reason, rateScale: progress.rateScale)
   }
 
-  private func logWindow() throws {
+  private func logWindowIfDue() throws {
+    let isDue = progress.step % config.logEvery == 0 || progress.step == config.steps
+    guard isDue, progress.windowSteps > 0 else { return }
     let n = Double(progress.windowSteps)
     let rate = config.rate.rate(step: progress.step - 1, steps: config.steps) * progress.rateScale
     try log.append(
@@ -231,6 +240,7 @@ public final class Trainer<Flow: TrainableFlow> {
     let state = state()
     resumePoint?.keep(state, path: Self.checkpointPath(in: folder))
     try state.save(path: Self.checkpointPath(in: folder))
+    resumePoint?.noteSaved(step: progress.step)
     try observe(.checkpoint(step: progress.step))
   }
 
@@ -239,7 +249,8 @@ public final class Trainer<Flow: TrainableFlow> {
     progress.updates = current.updates
     progress.logBytes = log.byteCount
     return TrainingCheckpoint(
-      progress: progress, settings: settings, flow: flow.namedTensors, current: current, previous: previous)
+      progress: progress, settings: settings, flow: flow.namedTensors, current: current, previous: previous,
+      model: model)
   }
 }
 
@@ -249,20 +260,16 @@ public struct TrainingSplit: Sendable, Equatable {
   public let training: [Int]
   public let validation: [Int]
 
-  /// Draws the validation images by the seed. Throws `tooFewImages`, `constantData`, `dequantization`.
+  /// Draws the validation images by the seed. Throws `nothingToTrainOn`, `constantData`, `dequantization`.
   public init(images: TrainingImages, config: TrainingConfig) throws(TrainingError) {
-    let needed = config.validation.images + 1
-    guard images.count >= needed else {
-      throw .tooFewImages(
-        found: images.count, needed: needed,
-        purpose: "training with \(config.validation.images) images kept back for validation")
-    }
+    let kept = config.validation.images.count(of: images.count)
+    guard images.count > kept else { throw .nothingToTrainOn(images: images.count, kept: kept) }
     if let value = images.constantValue { throw .constantData(value: value, images: images.count) }
-    guard images.pixels.isEmpty == config.dequantization.isNone else {
+    guard images.isReal == config.dequantization.isNone else {
       throw .dequantization(bits: config.dequantization.bits)
     }
     let order = Array(0..<images.count).shuffled(seed: config.seed, index: .max)
-    validation = order.prefix(config.validation.images).sorted()
-    training = order.dropFirst(config.validation.images).sorted()
+    validation = order.prefix(kept).sorted()
+    training = order.dropFirst(kept).sorted()
   }
 }

@@ -39,7 +39,7 @@ public struct Augmentation: Sendable, Hashable {
 /// The batches of a training: a function of (seed, step) alone.
 ///
 /// The stream of images runs through the training images in a new random order every epoch; step s takes
-/// positions s·B to s·B + B − 1 of it. Augmentation and dequantisation noise are keyed by the position.
+/// positions s·B to s·B + B − 1 of it. Patches, augmentation and dequantisation noise are keyed by the position.
 struct TrainingBatches {
   let images: TrainingImages
   /// The images of `images` that are trained on.
@@ -73,11 +73,12 @@ struct TrainingBatches {
     result.withUnsafeMutableBufferPointer { out in
       for (k, image) in chosen.enumerated() {
         let position = UInt64(step * size + k)
+        var place = Philox(seed: seed, index: position, purpose: .patch)
         var random = Philox(seed: seed, index: position, purpose: .augmentation)
         var noise = Philox(seed: seed, index: position, purpose: .dequantization)
         images.fill(
-          UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]), image: image,
-          augmentation: augmentation, random: &random, dequantization: dequantization, noise: &noise)
+          UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]),
+          images.window(of: image, random: &place), augmentation: augmentation, random: &random, dequantization: dequantization, noise: &noise)
       }
     }
     return result

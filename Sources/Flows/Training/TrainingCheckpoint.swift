@@ -9,7 +9,8 @@ import AIPOKernels
 /// The whole state of a training between two steps, as one safetensors file.
 ///
 /// Tensors: `flow.…` (the flow's own), `optimizer.{first,second,average}`, the last where one is kept, and the state of one update
-/// earlier as `previous.{parameters,first,second,average}`, to which a failing step goes back.
+/// earlier as `previous.{parameters,first,second,average}`, to which a failing step goes back. What a model file holds
+/// beside its flow is there, too, so that `FlowModel` reads a checkpoint as the model that it would be.
 struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
   static var version: String { "1" }
   static var format: String { "aipo-training-checkpoint" }
@@ -20,6 +21,8 @@ struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
   var flow: [NamedTensor]
   var current: OptimizerState<Scalar>
   var previous: OptimizerState<Scalar>?
+  /// What else makes it a model: strings, and the images' statistics.
+  var model: Safetensors?
 
   private struct Counters: Codable {
     var progress: TrainingProgress
@@ -30,9 +33,10 @@ struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
     let counters = try encoder.encode(Counters(progress: progress, previousUpdates: previous?.updates))
-    var metadata = [
-      "format": Self.format, "version": Self.version, "progress": String(decoding: counters, as: UTF8.self),
-    ]
+    var metadata = model?.metadata ?? [:]
+    metadata["format"] = Self.format
+    metadata["version"] = Self.version
+    metadata["progress"] = String(decoding: counters, as: UTF8.self)
     for (key, value) in settings { metadata["settings." + key] = value }
     var tensors = flow.map { tensor in
       var tensor = tensor
@@ -51,7 +55,29 @@ struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
       add("previous.second", previous.second)
       if !previous.average.isEmpty { add("previous.average", previous.average) }
     }
+    tensors += model?.tensors ?? []
     try Safetensors(metadata: metadata, tensors: tensors).save(path: path)
+  }
+
+  private static func counters(_ file: Safetensors, path: String) throws(FileError) -> Counters {
+    let counters: Counters
+    do {
+      counters = try JSONDecoder().decode(
+        Counters.self, from: Data((file.metadata["progress"] ?? "").utf8))
+    } catch {
+      throw .malformed(
+        path: path, what: "progress", found: "unreadable", expected: "the counters of a training")
+    }
+    guard counters.progress.isPlausible, (0...1 << 60).contains(counters.previousUpdates ?? 0) else {
+      throw .malformed(
+        path: path, what: "progress", found: "out of range", expected: "counts from 0 to 2^60")
+    }
+    return counters
+  }
+
+  /// Where the training was that wrote a checkpoint.
+  static func progress(_ file: Safetensors, path: String) throws(FileError) -> TrainingProgress {
+    try counters(file, path: path).progress
   }
 
   /// Loads a checkpoint's tensors into `flow` and gives the rest. Throws `malformed`, `resumed` where
@@ -75,14 +101,7 @@ struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
         throw TrainingError.resumed(what: key, found: expected, expected: stored)
       }
     }
-    let counters: Counters
-    do {
-      counters = try JSONDecoder().decode(
-        Counters.self, from: Data((file.metadata["progress"] ?? "").utf8))
-    } catch { throw malformed("progress", "unreadable", "the counters of a training") }
-    guard counters.progress.isPlausible, (0...1 << 60).contains(counters.previousUpdates ?? 0) else {
-      throw malformed("progress", "out of range", "counts from 0 to 2^60")
-    }
+    let counters = try Self.counters(file, path: path)
     let count = flow.parameterCount
     func vector(_ name: String) throws -> [Scalar] {
       guard let tensor = file[name] else { throw malformed("tensor \(name)", "missing", "\(count) values") }

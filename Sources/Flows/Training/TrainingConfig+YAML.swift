@@ -2,6 +2,11 @@ import AIPOKernels
 import Yams
 
 extension TrainingConfig {
+  /// Reads a run's YAML from a file. Throws `ConfigError`, and `FileError` where it can't be read.
+  public init(path: String) throws {
+    try self.init(yaml: try ConfigDocument.text(path: path), path: path)
+  }
+
   /// Reads a run's YAML (or JSON, which is YAML too); keys that are left out keep their defaults.
   ///
   /// Throws `ConfigError`, naming line and key, for text that isn't YAML, an unknown or repeated key, a
@@ -83,6 +88,23 @@ extension TrainingConfig {
       result += explained ? "\(line)\(padding)# \(key.explanation)\n" : "\(line)\n"
     }
     return result
+  }
+
+  /// Takes whatever says where images are and how they are read from `other`, where it is left open here.
+  public mutating func completeData(from other: TrainingConfig) {
+    let texts: [WritableKeyPath<DataSource, String>] = [\.images, \.test, \.resize, \.crop]
+    for text in texts where data[keyPath: text].isEmpty { data[keyPath: text] = other.data[keyPath: text] }
+    if data.channels == .stored { data.channels = other.data.channels }
+  }
+
+  /// Throws `resumed` where a run with these settings can't go on with what `other`'s has done.
+  public func requireSameRun(as other: TrainingConfig) throws(TrainingError) {
+    for (own, begun) in zip(decisiveEntries, other.decisiveEntries) where own.value != begun.value {
+      throw .resumed(what: own.key, found: own.value, expected: begun.value)
+    }
+    if let flow, let begun = other.flow, flow != begun {
+      throw .resumed(what: "flow", found: FlowModel.json(flow), expected: FlowModel.json(begun))
+    }
   }
 
   /// Every key with its value that a resumed run must have in common with its start.

@@ -15,7 +15,7 @@ public struct TrainingConfig: Sendable, Hashable {
   public var seed: UInt64 = 0
   public var precision = Precision.float32
 
-  /// Updates of the parameters.
+  /// Updates of the parameters. A resumed run may have others than it began with, as long as it hasn't made more.
   public var steps = 10_000
   /// Images a step.
   public var batch = 64
@@ -33,6 +33,8 @@ public struct TrainingConfig: Sendable, Hashable {
 
   /// Bits of the uniform dequantisation.
   public var dequantization = Dequantization(bits: 5)
+  /// `HxW`: what is trained on are patches of this size, cut out of the images at random. Empty: whole images.
+  public var patch = ""
   public var augmentation = Augmentation()
 
   public var validation = Validation()
@@ -50,8 +52,8 @@ public struct TrainingConfig: Sendable, Hashable {
 
   /// Images kept back from the training data, drawn by the seed, to measure bits/dim on.
   public struct Validation: Sendable, Hashable {
-    /// Images kept back. 0: none, and no validation.
-    public var images = 2000
+    /// Images kept back. Where there are none, nothing is validated.
+    public var images = HoldOut.automatic
     /// Steps between measurements; the end is always measured.
     public var every = 500
   }
@@ -98,6 +100,20 @@ public struct TrainingConfig: Sendable, Hashable {
     public var resize = ""
     /// `HxW`: the middle of every image is cut out. Empty: not cut.
     public var crop = ""
+    public var channels = Channels.stored
+
+    /// Whether images are turned to grey.
+    public enum Channels: String, Sendable, CaseIterable { case stored, grey }
+  }
+
+  /// Takes other training images than the settings name. What these say of their own images (test images, name,
+  /// provenance, licence) doesn't hold for others, and is left out.
+  public mutating func replaceImages(with path: String) {
+    if !data.images.isEmpty, data.images != path {
+      data.test = ""
+      about = About()
+    }
+    data.images = path
   }
 
   /// The Gaussian that is fitted to the training images and stored with the model.
@@ -124,6 +140,12 @@ public struct RateSchedule: Sendable, Hashable {
   public var final = 0.01
 
   public init() {}
+
+  /// Whether steps before `step` have the same rates in runs of `a` and of `b` steps.
+  public func agrees(before step: Int, inRunsOf a: Int, and b: Int) -> Bool {
+    a == b || decayFraction == 0 || final == 1 || step == 0
+      || Double(step - 1) < (1 - decayFraction) * Double(min(a, b))
+  }
 
   /// The rate of a step (from 0) of `steps`.
   public func rate(step: Int, steps: Int) -> Double {

@@ -2,6 +2,10 @@
 public enum TrainingError: Error, Equatable, CustomStringConvertible {
   /// The data has fewer images than are needed.
   case tooFewImages(found: Int, needed: Int, purpose: String)
+  /// All images are kept back for validation.
+  case nothingToTrainOn(images: Int, kept: Int)
+  /// A picture is smaller than the patches to cut out of it, or has other channels.
+  case patch(picture: Int, found: String, patch: String)
   /// A list of pixels isn't a whole number of images.
   case pixelCount(found: Int, shape: String)
   /// A pixel is NaN, infinite or outside [0, 1].
@@ -16,6 +20,8 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
   case imageShape(found: String, expected: String)
   /// So many steps in a row were rolled back.
   case diverged(step: Int, attempts: Int, reason: String)
+  /// A run is resumed to end before the steps that it has made.
+  case stepsMade(Int, asked: Int)
   /// A run is resumed with other settings or data than it was started with.
   case resumed(what: String, found: String, expected: String)
   /// The flow's density of a validation or test image isn't finite.
@@ -25,12 +31,18 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .tooFewImages(let found, let needed, let purpose):
       "\(found) images are too few for \(purpose), which needs \(needed)"
+    case .nothingToTrainOn(let images, let kept):
+      "\(kept) of \(images) images are to be kept back for validation, which leaves none to train on;"
+        + " keep back fewer (--validation \(images / 10))"
+    case .patch(let picture, let found, let patch):
+      "picture \(picture) is \(found), expected at least \(patch) and as many channels, to cut patches out of it"
     case .pixelCount(let found, let shape):
       "\(found) pixels are no whole number of images of shape \(shape)"
     case .invalidPixel(let value, let image, let position):
       "image \(image) holds \(value) at position \(position), expected a number from 0 to 1"
     case .constantData(let value, let images):
-      "every value of the \(images) training images is \(JSONText.number(value)): there is nothing to learn"
+      "every value of the \(images) training images is \(JSONText.number(value)): there is nothing to learn;"
+        + " look whether these are the pictures that were meant"
     case .dequantization(let bits):
       bits == 0
         ? "8-bit data need dequantisation, found bits: none"
@@ -41,8 +53,14 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case .diverged(let step, let attempts, let reason):
       "training diverged at step \(step): \(attempts) steps in a row were rolled back (\(reason));"
         + " a lower rate or clip may help"
+    case .stepsMade(let made, let asked):
+      "the run has made \(made) steps, found steps \(asked); it goes on with more, or with those it began with"
+    case .resumed("data", let found, let expected):
+      "the run to resume had data \(expected), found \(found): go on with the same images, or begin a run"
+        + " in another folder"
     case .resumed(let what, let found, let expected):
-      "the run to resume had \(what) \(expected), found \(found)"
+      "the run to resume had \(what) \(expected), found \(found): leave the setting out to go on, or begin a run"
+        + " in another folder"
     case .nonFiniteDensity(let image, let value):
       "the log-density of image \(image) is \(value), expected a finite number"
     }

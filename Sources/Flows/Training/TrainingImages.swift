@@ -1,35 +1,96 @@
 import AIPOKernels
 
-/// Images to train on or to measure with, `[n, h, w, c]`: as 8-bit pixels, or as real numbers that aren't dequantised.
+/// Images to train on or to measure with: as 8-bit pixels, or as real numbers that aren't dequantised.
 /// Vectors of d values are images of 1×1×d.
+///
+/// The images have one shape; or they are pictures of any sizes, and what is trained on are patches of one shape,
+/// cut out of them anew at each step. Subsets and patches share the pictures' memory.
 public struct TrainingImages: Sendable {
+  /// What a density sees: the shape of the images, or of the patches.
   public let shape: ImageShape
-  /// 8-bit pixels; empty for real numbers.
-  public let pixels: [UInt8]
-  /// Real numbers; empty for pixels.
-  public let reals: [Double]
+  private let storedPixels: [UInt8]
+  private let storedReals: [Double]
+  private let windows: [Window]
+  /// Whether the windows are all that is stored, in order.
+  private let isWhole: Bool
 
-  /// Images in the set.
-  public var count: Int { (pixels.count + reals.count) / max(shape.count, 1) }
+  /// A rectangle of a stored picture.
+  struct Window: Sendable {
+    /// Which picture of its source it is in, or is.
+    var picture: Int
+    /// Of its first value in what is stored.
+    var offset: Int
+    /// Values from one row to the next.
+    var stride: Int
+    var height: Int
+    var width: Int
+  }
+
+  /// Pictures in the set.
+  public var count: Int { windows.count }
+
+  /// Whether real numbers are held, not pixels.
+  public var isReal: Bool { storedPixels.isEmpty }
+
+  /// The 8-bit pixels of all pictures, one behind the other; empty for real numbers.
+  public var pixels: [UInt8] { isWhole ? storedPixels : windows.flatMap { slice(storedPixels, $0) } }
+
+  /// The real numbers of all pictures; empty for pixels.
+  public var reals: [Double] { isWhole ? storedReals : windows.flatMap { slice(storedReals, $0) } }
 
   /// Throws `pixelCount` where `pixels` is no whole number of images.
   public init(shape: ImageShape, pixels: [UInt8]) throws(TrainingError) {
-    guard shape.count > 0, pixels.count % shape.count == 0 else {
-      throw .pixelCount(found: pixels.count, shape: "\(shape)")
-    }
-    self.init(shape: shape, checked: pixels, reals: [])
+    try self.init(shape: shape, pixels: pixels, reals: [], sizes: nil)
   }
 
   /// Real numbers, for a training without dequantisation. Throws `pixelCount` where they are no whole number of
   /// images, `nonFinite`.
   public init(shape: ImageShape, reals: [Double]) throws(TrainingError) {
-    guard shape.count > 0, reals.count % shape.count == 0 else {
-      throw .pixelCount(found: reals.count, shape: "\(shape)")
+    try self.init(shape: shape, pixels: [], reals: reals, sizes: nil)
+  }
+
+  /// Patches of pictures of the given sizes, whose pixels come one picture behind the other, `[h, w, c]` each.
+  ///
+  /// Throws `patch` where a picture is smaller than the patch or has other channels, `pixelCount`.
+  public init(patch: ImageShape, of sizes: [ImageShape], pixels: [UInt8]) throws(TrainingError) {
+    try self.init(shape: patch, pixels: pixels, reals: [], sizes: sizes)
+  }
+
+  /// Patches of pictures of real numbers. Throws also `nonFinite`.
+  public init(patch: ImageShape, of sizes: [ImageShape], reals: [Double]) throws(TrainingError) {
+    try self.init(shape: patch, pixels: [], reals: reals, sizes: sizes)
+  }
+
+  private init(shape: ImageShape, pixels: [UInt8], reals: [Double], sizes: [ImageShape]?) throws(TrainingError)
+  {
+    let values = pixels.count + reals.count
+    guard shape.count > 0, sizes != nil || values % shape.count == 0 else {
+      throw .pixelCount(found: values, shape: "\(shape)")
     }
+    let sizes = sizes ?? Array(repeating: shape, count: values / shape.count)
+    var windows: [Window] = []
+    windows.reserveCapacity(sizes.count)
+    var offset = 0
+    for (k, size) in sizes.enumerated() {
+      guard size.height >= shape.height, size.width >= shape.width, size.channels == shape.channels else {
+        throw .patch(picture: k, found: "\(size)", patch: "\(shape)")
+      }
+      windows.append(
+        Window(
+          picture: k, offset: offset, stride: size.width * size.channels, height: size.height,
+          width: size.width))
+      offset += size.count
+    }
+    guard offset == values else { throw .pixelCount(found: values, shape: "the sizes given") }
+    self.shape = shape
+    storedPixels = pixels
+    storedReals = reals
+    self.windows = windows
+    isWhole = true
     if let bad = reals.firstIndex(where: { !$0.isFinite }) {
-      throw .nonFinite(value: reals[bad], image: bad / shape.count, position: bad % shape.count)
+      let picture = windows.last { $0.offset <= bad }!
+      throw .nonFinite(value: reals[bad], image: picture.picture, position: bad - picture.offset)
     }
-    self.init(shape: shape, checked: [], reals: reals)
   }
 
   /// Images `[n, h, w, c]` on [0, 1], taken to 8 bits by `⌊256x⌋` (1 counts as 255).
@@ -49,54 +110,133 @@ public struct TrainingImages: Sendable {
     try self.init(shape: shape, pixels: pixels)
   }
 
-  /// The images at `indices`, in that order.
+  /// The pictures at `indices`, in that order.
   public func subset(_ indices: some Collection<Int>) -> TrainingImages {
-    let size = shape.count
-    func rows<Value>(_ values: [Value]) -> [Value] {
-      var result: [Value] = []
-      guard !values.isEmpty else { return result }
-      result.reserveCapacity(indices.count * size)
-      for i in indices { result += values[(i * size)..<((i + 1) * size)] }
-      return result
+    TrainingImages(of: self, windows: indices.map { windows[$0] })
+  }
+
+  private init(of whole: TrainingImages, windows: [Window]) {
+    shape = whole.shape
+    storedPixels = whole.storedPixels
+    storedReals = whole.storedReals
+    self.windows = windows
+    isWhole = false
+  }
+
+  // MARK: Patches
+
+  private func isPatch(_ window: Window) -> Bool {
+    window.height == shape.height && window.width == shape.width
+  }
+
+  /// Which picture of its source image i is, or is cut out of.
+  func picture(of i: Int) -> Int { windows[i].picture }
+
+  /// A patch of picture i, every place as likely; the picture itself where it is no larger.
+  func window(of i: Int, random: inout Philox) -> Window {
+    var window = windows[i]
+    guard !isPatch(window) else { return window }
+    // The product's high word is uniform on 0...n up to 2⁻⁶⁴(n + 1).
+    func place(_ n: Int) -> Int { Int(random.next().multipliedFullWidth(by: UInt64(n + 1)).high) }
+    let y = place(window.height - shape.height)
+    let x = place(window.width - shape.width)
+    window.offset += y * window.stride + x * shape.channels
+    window.height = shape.height
+    window.width = shape.width
+    return window
+  }
+
+  /// Patches to measure with, the same at any time: their places are keyed by (seed, picture, number).
+  ///
+  /// Every picture gives as many, one behind the other: as many as a picture of the mean size holds side by side,
+  /// but no more than `most` from all pictures together, and at least one. Images that are no larger than the
+  /// patch are given as they are.
+  public func fixedPatches(atMost most: Int, seed: UInt64) -> TrainingImages {
+    guard !windows.allSatisfy(isPatch) else { return self }
+    let fitting = windows.reduce(0) { $0 + ($1.height / shape.height) * ($1.width / shape.width) }
+    let each = max(1, min(fitting, most) / count)
+    var patches: [Window] = []
+    patches.reserveCapacity(each * count)
+    for i in windows.indices {
+      for k in 0..<each {
+        let index = UInt64(windows[i].picture) << 32 | UInt64(k)
+        var random = Philox(seed: seed, index: index, purpose: .fixedPatch)
+        patches.append(window(of: i, random: &random))
+      }
     }
-    return TrainingImages(shape: shape, checked: rows(pixels), reals: rows(reals))
+    return TrainingImages(of: self, windows: patches)
   }
 
-  private init(shape: ImageShape, checked pixels: [UInt8], reals: [Double]) {
-    self.shape = shape
-    self.pixels = pixels
-    self.reals = reals
+  // MARK: Values
+
+  private func slice<Value>(_ values: [Value], _ window: Window) -> ArraySlice<Value> {
+    let row = window.width * shape.channels
+    if window.stride == row || window.height == 1 {
+      return values[window.offset..<window.offset + window.height * row]
+    }
+    var result: [Value] = []
+    result.reserveCapacity(window.height * row)
+    for y in 0..<window.height {
+      let start = window.offset + y * window.stride
+      result += values[start..<start + row]
+    }
+    return result[...]
   }
 
-  /// Tells other images apart: shape, count and a digest of the values.
+  /// The pixels of image i, `[h, w, c]`.
+  func pixels(at i: Int) -> ArraySlice<UInt8> { slice(storedPixels, windows[i]) }
+
+  /// The real numbers of image i, `[h, w, c]`.
+  func reals(at i: Int) -> ArraySlice<Double> { slice(storedReals, windows[i]) }
+
+  /// Tells other images apart: count, shape, sizes and a digest of the values.
   var fingerprint: String {
-    let bytes = reals.isEmpty ? pixels : reals.withUnsafeBytes { Array($0) }
-    return "\(count)x\(shape) \(SHA256.hexDigest(bytes))"
+    var digest = SHA256()
+    for (i, window) in windows.enumerated() {
+      if !isPatch(window) { digest.update(Array("\(window.height)x\(window.width);".utf8)) }
+      if isReal {
+        reals(at: i).withUnsafeBytes { digest.update($0) }
+      } else {
+        pixels(at: i).withUnsafeBytes { digest.update($0) }
+      }
+    }
+    return "\(count)x\(shape) \(digest.hexDigest())"
   }
 
   /// The one value that everything has, or nil where values differ (or there are none).
   var constantValue: Double? {
-    func constant<Value: Equatable>(_ values: [Value]) -> Value? {
-      guard let first = values.first, values.allSatisfy({ $0 == first }) else { return nil }
-      return first
+    func constant<Value: Equatable>(_ values: (Int) -> ArraySlice<Value>) -> Value? {
+      guard count > 0, let first = values(0).first else { return nil }
+      return windows.indices.allSatisfy { values($0).allSatisfy { $0 == first } } ? first : nil
     }
-    return constant(reals) ?? constant(pixels).map { Double($0) }
+    return isReal ? constant(reals(at:)) : constant(pixels(at:)).map { Double($0) }
   }
 
-  /// Image i as a density takes it: changed by `augmentation`, then dequantised by `noise`; real numbers as they are.
+  /// What a density takes of a window: changed by `augmentation`, then dequantised by `noise`; real numbers as they
+  /// are.
   func fill<Scalar: KernelScalar>(
-    _ out: UnsafeMutableBufferPointer<Scalar>, image i: Int, augmentation: Augmentation, random: inout Philox,
-    dequantization: Dequantization, noise: inout Philox
+    _ out: UnsafeMutableBufferPointer<Scalar>, _ window: Window, augmentation: Augmentation,
+    random: inout Philox, dequantization: Dequantization, noise: inout Philox
   ) {
-    let range = i * shape.count..<(i + 1) * shape.count
-    if pixels.isEmpty {
-      let changed = augmentation.apply(to: reals[range], shape: shape, random: &random)
+    precondition(isPatch(window), "what a density takes has its shape")
+    if isReal {
+      let changed = augmentation.apply(to: slice(storedReals, window), shape: shape, random: &random)
       for (k, value) in changed.enumerated() { out[k] = Scalar(value) }
     } else {
-      augmentation.apply(to: pixels[range], shape: shape, random: &random).withUnsafeBufferPointer {
-        dequantization.fill(out, from: $0, noise: &noise)
-      }
+      augmentation.apply(to: slice(storedPixels, window), shape: shape, random: &random)
+        .withUnsafeBufferPointer { dequantization.fill(out, from: $0, noise: &noise) }
     }
+  }
+
+  /// Image i, which has the density's shape, dequantised by `noise`.
+  func fill<Scalar: KernelScalar>(
+    _ out: UnsafeMutableBufferPointer<Scalar>, image i: Int, dequantization: Dequantization,
+    noise: inout Philox
+  ) {
+    var unused = noise
+    fill(
+      out, windows[i], augmentation: Augmentation(), random: &unused, dequantization: dequantization,
+      noise: &noise)
   }
 }
 

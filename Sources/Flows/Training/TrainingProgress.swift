@@ -24,10 +24,39 @@ struct TrainingProgress: Codable, Equatable, Sendable {
   var measuring = false
   /// The last measurement on the validation images.
   var validation: Evaluation?
+  /// Behind the last step: what there was before the end was logged and measured, which a longer run doesn't do there.
+  var beforeEnd: BeforeEnd?
+
+  struct BeforeEnd: Codable, Equatable, Sendable {
+    var logBytes: Int
+    var windowSteps: Int
+    var windowLoss: Double
+    var windowNorm: Double
+    var validation: Evaluation?
+  }
+
+  /// Notes, behind the last step, what a longer run would go on with.
+  mutating func noteEnd(logBytes: Int) {
+    beforeEnd = BeforeEnd(
+      logBytes: logBytes, windowSteps: windowSteps, windowLoss: windowLoss, windowNorm: windowNorm,
+      validation: validation)
+  }
+
+  /// Takes back what was done because the run ended: the step is still to be measured.
+  mutating func takeBackEnd() {
+    guard let end = beforeEnd else { return }
+    (logBytes, windowSteps) = (end.logBytes, end.windowSteps)
+    (windowLoss, windowNorm, validation) = (end.windowLoss, end.windowNorm, end.validation)
+    measuring = true
+    beforeEnd = nil
+  }
 
   /// Whether the counts are such as a training makes; a file may hold others.
   var isPlausible: Bool {
-    let counts = [step, updates, rollbacks, failures, recovering, goodSteps, windowSteps, logBytes]
+    let counts = [
+      step, updates, rollbacks, failures, recovering, goodSteps, windowSteps, logBytes,
+      beforeEnd?.logBytes ?? 0, beforeEnd?.windowSteps ?? 0,
+    ]
     return counts.allSatisfy { (0...1 << 60).contains($0) } && (validation?.images ?? 0) >= 0
   }
 

@@ -63,7 +63,7 @@ struct Reconstruct: Verb {
         sheet: output.sheet,
         observation: try output.observation.map { try RowSink(rows: $0, rowShape: job.input.rowShape) }),
       common: common)
-    Interrupt.whenOverdue { [weak run] in _ = try? run?.finish() }
+    Interrupt.whenOverdue { [weak run] isUrgent in if !isUrgent { _ = try? run?.finish() } }
 
     let progress = ProgressLine(
       "reconstruct", total: job.count * methods.count, unit: "images", options: common)

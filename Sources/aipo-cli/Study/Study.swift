@@ -70,9 +70,8 @@ struct Study: Verb {
   }
 
   func perform() throws -> ExitStatus {
-    let bytes = try InputFile.bytes(path: file, limit: ConfigDocument.sizeLimit)
     let plan = try StudyReader(
-      yaml: String(decoding: bytes, as: UTF8.self), path: file, defaults: defaults, seed: common.seed,
+      yaml: ConfigDocument.text(path: file), path: file, defaults: defaults, seed: common.seed,
       parse: Reconstruct.cell
     ).plan()
     let runFolder = try StudyFolder.check(out)

@@ -66,7 +66,7 @@ struct TrainedPrior {
     config.steps = steps
     config.batch = 256
     config.rate.peak = 0.003
-    config.validation.images = 1000
+    config.validation.images = .count(1000)
     config.samples.every = 0
     config.checkpointEvery = steps
     config.about.name = "\(family.rawValue), \(d)-D"

@@ -1,0 +1,162 @@
+import AIPOKernels
+import Foundation
+import Testing
+
+@testable import AIPOFlows
+
+/// Patches that are cut out of pictures of any sizes.
+@Suite struct TrainingPatchTests {
+  let patch = ImageShape(height: 3, width: 4, channels: 1)
+  let sizes = [(3, 4), (5, 6), (3, 7), (8, 4)].map { ImageShape(height: $0, width: $1, channels: 1) }
+
+  /// Pictures whose every pixel has a value of its own, so that a patch tells where it is from.
+  private func pictures() throws -> TrainingImages {
+    let count = sizes.reduce(0) { $0 + $1.count }
+    return try TrainingImages(patch: patch, of: sizes, pixels: (0..<count).map { UInt8($0) })
+  }
+
+  /// Picture, row and column of a patch; nil where it is none.
+  private func place(_ values: [UInt8]) -> [Int]? {
+    var offset = 0
+    for (k, size) in sizes.enumerated() {
+      defer { offset += size.count }
+      let first = Int(values[0]) - offset
+      guard first >= 0, first < size.count else { continue }
+      let (top, left) = (first / size.width, first % size.width)
+      let expected = (0..<patch.count).map { i in
+        UInt8(offset + (top + i / patch.width) * size.width + left + i % patch.width)
+      }
+      return left + patch.width <= size.width && expected == values ? [k, top, left] : nil
+    }
+    return nil
+  }
+
+  private func batches(_ images: TrainingImages, seed: UInt64 = 3) -> TrainingBatches {
+    TrainingBatches(
+      images: images, indices: [0, 1, 2, 3], size: 4, seed: seed, dequantization: .init(bits: 8),
+      augmentation: .init())
+  }
+
+  private func patches(_ batch: Tensor<Double>) -> [[UInt8]] {
+    (0..<batch.shape[0]).map { k in
+      batch.elements[(k * patch.count)..<((k + 1) * patch.count)].map { UInt8($0 * 256) }
+    }
+  }
+
+  @Test func everyPlaceOfEveryPictureIsAsLikely() throws {
+    var stream = batches(try pictures())
+    var counts: [[Int]: Int] = [:]
+    for step in 0..<900 {
+      for values in patches(try stream.batch(step: step, as: Double.self)) {
+        counts[try #require(place(values), "\(values)"), default: 0] += 1
+      }
+    }
+    // Each picture once an epoch of four, whatever its size; its places share these 900.
+    for (k, size) in sizes.enumerated() {
+      let places = (size.height - patch.height + 1) * (size.width - patch.width + 1)
+      let found = counts.filter { $0.key[0] == k }
+      #expect(found.count == places)
+      #expect(found.values.reduce(0, +) == 900)
+      let expected = 900 / Double(places)
+      for count in found.values { #expect(abs(Double(count) - expected) <= 5 * expected.squareRoot()) }
+    }
+    // A step's patches are a function of seed and step.
+    var again = batches(try pictures())
+    #expect(try again.batch(step: 17, as: Double.self) == stream.batch(step: 17, as: Double.self))
+    var other = batches(try pictures(), seed: 4)
+    #expect(try other.batch(step: 17, as: Double.self) != stream.batch(step: 17, as: Double.self))
+  }
+
+  @Test func fixedPatchesStayWhereTheyAre() throws {
+    let images = try pictures()
+    // 1 + 1·1 + 1·1 + 2·1 lie side by side in four pictures: one each. With small patches it is the limit that counts.
+    let one = images.fixedPatches(atMost: 100, seed: 1)
+    #expect(one.count == 4 && (0..<4).map(one.picture) == [0, 1, 2, 3])
+    let small = try TrainingImages(
+      patch: ImageShape(height: 1, width: 2, channels: 1), of: sizes, pixels: images.pixels)
+    #expect(small.fixedPatches(atMost: 1000, seed: 1).count == 4 * ((6 + 15 + 9 + 16) / 4))
+    let fixed = small.fixedPatches(atMost: 22, seed: 1)
+    #expect(fixed.count == 20 && fixed.picture(of: 4) == 0 && fixed.picture(of: 5) == 1)
+    #expect(small.fixedPatches(atMost: 22, seed: 1).pixels == fixed.pixels)
+    #expect(small.fixedPatches(atMost: 22, seed: 2).pixels != fixed.pixels)
+    // Those of a picture are the same beside other pictures.
+    let part = small.subset([2]).fixedPatches(atMost: 5, seed: 1)
+    #expect(part.count == 5 && part.pixels == Array(fixed.pixels[20..<30]))
+    // Images that are no larger are left as they are.
+    let whole = try TrainingImages(shape: patch, pixels: Array(images.pixels[..<24]))
+    #expect(whole.fixedPatches(atMost: 1, seed: 9).pixels == whole.pixels)
+  }
+
+  /// Patches of one picture are alike; only the pictures are independent.
+  @Test func theStandardErrorIsThatOverPictures() throws {
+    var random = Philox(seed: 2, purpose: .test)
+    let size = ImageShape(height: 24, width: 24, channels: 1)
+    let shape = ImageShape(height: 4, width: 4, channels: 1)
+    let pixels = (0..<5).flatMap { picture in
+      (0..<size.count).map { _ in UInt8(max(0, min(255, 40 * Double(picture) + 30 + 8 * random.normal()))) }
+    }
+    let images = try TrainingImages(patch: shape, of: Array(repeating: size, count: 5), pixels: pixels)
+    let flow = TrainingGaussian<Double>(shape)
+    let dequantization = Dequantization(bits: 8)
+    let found = try Evaluation.measure(flow, on: images, dequantization: dequantization, seed: 6)
+    #expect(try Evaluation.measure(flow, on: images, dequantization: dequantization, seed: 6) == found)
+    let patches = images.fixedPatches(atMost: 2048, seed: 6)
+    #expect(patches.count == 5 * 36)
+    let x: Tensor<Double> = try patches.dequantized(0..<patches.count, dequantization, seed: 6)
+    let values = try flow.logProb(x).map { dequantization.bitsPerDim(logProb: $0, dimensions: 16) }
+    let means = (0..<5).map { k in values[(36 * k)..<(36 * k + 36)].reduce(0, +) / 36 }
+    let mean = means.reduce(0, +) / 5
+    let error = (means.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 4 / 5).squareRoot()
+    #expect(found.images == 5 && abs(found.bitsPerDim - mean) < 1e-12)
+    #expect(abs(try #require(found.standardError) - error) < 1e-12)
+  }
+
+  @Test func statisticsAreThoseOfThePatches() throws {
+    let images = try pictures().fixedPatches(atMost: 100, seed: 1)
+    let copied = try TrainingImages(shape: patch, pixels: images.pixels)
+    let all = Array(0..<images.count)
+    for bits in [3, 8] {
+      let dequantization = Dequantization(bits: bits)
+      let (a, b) = (
+        try ImageStatistics.fit(images, indices: all, dequantization: dequantization, rank: 2),
+        try ImageStatistics.fit(copied, indices: all, dequantization: dequantization, rank: 2)
+      )
+      #expect(a.mean == b.mean && a.covarianceMatrix == b.covarianceMatrix)
+      #expect(
+        Requantization.fit(images, indices: all, dequantization: dequantization)
+          == Requantization.fit(copied, indices: all, dequantization: dequantization))
+    }
+  }
+
+  @Test func picturesThatDoNotFitAreNamed() throws {
+    let pixels = [UInt8](repeating: 1, count: 12 + 12)
+    let thin = [patch, ImageShape(height: 2, width: 6, channels: 1)]
+    #expect(throws: TrainingError.patch(picture: 1, found: "2x6x1", patch: "3x4x1")) {
+      try TrainingImages(patch: patch, of: thin, pixels: pixels)
+    }
+    #expect(throws: TrainingError.self) {
+      try TrainingImages(patch: patch, of: [ImageShape(height: 3, width: 4, channels: 2)], pixels: pixels)
+    }
+    #expect(throws: TrainingError.pixelCount(found: 24, shape: "the sizes given")) {
+      try TrainingImages(patch: patch, of: [patch], pixels: pixels)
+    }
+    #expect(throws: TrainingError.nonFinite(value: .infinity, image: 1, position: 2)) {
+      try TrainingImages(
+        patch: patch, of: [patch, patch], reals: (0..<24).map { $0 == 14 ? .infinity : Double($0) })
+    }
+  }
+
+  @Test func otherPicturesHaveAnotherFingerprint() throws {
+    let pixels = (0..<24).map { UInt8($0) }
+    func fingerprint(_ sizes: [(Int, Int)]) throws -> String {
+      try TrainingImages(
+        patch: ImageShape(height: 2, width: 2, channels: 1),
+        of: sizes.map { ImageShape(height: $0, width: $1, channels: 1) }, pixels: pixels
+      ).fingerprint
+    }
+    #expect(try Set([[(4, 6)], [(6, 4)], [(2, 6), (2, 6)], [(2, 2), (4, 5)]].map(fingerprint)).count == 4)
+    // Whole images have the one that they always had.
+    let whole = try TrainingImages(shape: ImageShape(height: 2, width: 6, channels: 1), pixels: pixels)
+    #expect(whole.fingerprint == "2x2x6x1 \(SHA256.hexDigest(pixels))")
+  }
+}
