@@ -58,7 +58,9 @@ struct Train: Verb {
   @Option(help: ArgumentHelp("The run's folder.", valueName: "folder"), completion: .directory)
   var out: String?
 
-  @Flag(help: "Go on with the folder's run, its settings and its images; start anew where there is no checkpoint.")
+  @Flag(
+    help: "Go on with the folder's run, its settings and its images; start anew where there is no checkpoint."
+  )
   var resume = false
 
   @Option(parsing: .unconditional, help: Self.setting("Updates of the parameters", \.steps, "steps", "n"))

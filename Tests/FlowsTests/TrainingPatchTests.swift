@@ -92,8 +92,10 @@ import Testing
     var random = Philox(seed: 2, purpose: .test)
     let size = ImageShape(height: 24, width: 24, channels: 1)
     let shape = ImageShape(height: 4, width: 4, channels: 1)
-    let pixels = (0..<5).flatMap { picture in
-      (0..<size.count).map { _ in UInt8(max(0, min(255, 40 * Double(picture) + 30 + 8 * random.normal()))) }
+    var pixels: [UInt8] = []
+    for k in 0..<5 * size.count {
+      let brightness: Double = 40 * Double(k / size.count) + 30 + 8 * random.normal()
+      pixels.append(UInt8(max(0, min(255, brightness))))
     }
     let images = try TrainingImages(patch: shape, of: Array(repeating: size, count: 5), pixels: pixels)
     let flow = TrainingGaussian<Double>(shape)

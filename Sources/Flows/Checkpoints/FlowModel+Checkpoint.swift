@@ -15,7 +15,8 @@ extension FlowModel {
         ? try averaged(average.scalars(as: Double.self)) : try averaged(average.scalars(as: Float.self))
     } catch {
       throw .malformed(
-        path: path, what: "the averaged flow", found: "unusable (\(error))", expected: "parameters of its spec")
+        path: path, what: "the averaged flow", found: "unusable (\(error))",
+        expected: "parameters of its spec")
     }
   }
 

@@ -31,8 +31,10 @@ package struct ConfigDocument {
     } catch let error as ConfigError {
       throw error
     } catch let error as YamlError {
-      let (line, problem) = Self.explain(error)
-      throw ConfigError(path: path, line: line, key: "", found: problem, expected: "well-formed YAML")
+      let (line, found, expected) = Self.explain(error)
+      throw ConfigError(
+        path: path, line: line, key: "", found: found,
+        expected: "well-formed YAML" + (expected.isEmpty ? "" : ", here " + expected))
     } catch {
       throw ConfigError(path: path, line: nil, key: "", found: "\(error)", expected: "well-formed YAML")
     }
@@ -52,19 +54,43 @@ package struct ConfigDocument {
     return count
   }
 
-  private static func explain(_ error: YamlError) -> (line: Int?, problem: String) {
+  private static func explain(_ error: YamlError) -> (line: Int?, found: String, expected: String) {
     switch error {
     case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
       .composer(_, let problem, let mark, _):
-      return (mark.line, problem)
+      guard let known = problems.first(where: { problem.contains($0.problem) }) else {
+        return (mark.line, "what is none (\(problem))", "")
+      }
+      return (mark.line, known.found, known.expected)
     case .reader(let problem, let offset, _, let yaml):
       let line = offset.map { yaml.prefix($0).reduce(1) { $1.isNewline ? $0 + 1 : $0 } }
-      return (line, problem)
+      return (line, "what is no text (\(problem))", "a file in UTF-8")
     case .duplicatedKeysInMapping(let keys, let context):
-      return (context.mark.line, "the key \(keys.sorted().joined(separator: ", ")) twice")
-    default: return (nil, "\(error)")
+      return (context.mark.line, "the key \(keys.sorted().joined(separator: ", ")) twice", "every key once")
+    default: return (nil, "what is none (\(error))", "")
     }
   }
+
+  /// What the parser says, and what a writer of YAML has most likely done.
+  private static let problems: [(problem: String, found: String, expected: String)] = [
+    (
+      "mapping values are not allowed", "a second \": \"",
+      "one key and its value, and text with \": \" in quotes"
+    ),
+    ("cannot start any token", "a character that begins no value (a tab?)", "spaces, or the value in quotes"),
+    ("did not find expected ',' or ']'", "a list that isn't closed", "',' or ']'"),
+    ("did not find expected ',' or '}'", "keys and values in braces that aren't closed", "',' or '}'"),
+    (
+      "did not find expected key", "a line that isn't as deep as the keys above it",
+      "a key as deep as its neighbours"
+    ),
+    (
+      "did not find expected '-' indicator", "a line that belongs to no item of the list above",
+      "'- ' as before it"
+    ),
+    ("could not find expected ':'", "a line without \": \"", "KEY: VALUE"),
+    ("unexpected end of stream", "a quote that isn't closed", "a quote at the text's end"),
+  ]
 
   /// The members of a mapping, by name, in the file's order.
   package func members(of node: Node, section: String) throws(ConfigError) -> [(
@@ -99,6 +125,10 @@ package struct ConfigDocument {
       case DecodingError.dataCorrupted(let found): (context, expected) = (found, found.debugDescription)
       default: (context, expected) = (nil, "\(error)")
       }
+      // "unknown key x, expected one of …"
+      let parts = expected.firstRange(of: ", expected ").map {
+        (found: String(expected[..<$0.lowerBound]), expected: String(expected[$0.upperBound...]))
+      }
       var place = node
       var path = key
       for step in context?.codingPath ?? [] {
@@ -109,9 +139,35 @@ package struct ConfigDocument {
           place = pair.value.mark == nil ? pair.key : pair.value
         }
       }
-      throw self.error(path, at: place, found: place.kind, expected: expected)
+      guard let parts else {
+        throw self.error(path, at: place, found: place.kind, expected: Self.choice(expected) ?? expected)
+      }
+      let isKey = parts.found.hasPrefix("unknown key ")
+      let name = parts.found.split(separator: " ").last.map(String.init) ?? ""
+      let known = parts.expected.dropFirst("one of ".count).split(separator: ", ").map(String.init)
+      throw self.error(
+        path, at: place, found: isKey ? "an unknown key" : "the " + parts.found,
+        expected: parts.expected + Self.suggestion(NearestName.of(name, in: known)))
     }
   }
+
+  /// What a choice is one of, where the decoder says only that it can't be made of a text.
+  private static func choice(_ text: String) -> String? {
+    guard text.hasPrefix("Cannot initialize ") else { return nil }
+    let choices: [String: [String]] = [
+      "MatrixForm": MatrixForm.allCases.map(\.rawValue), "Kind": NetSpec.Kind.allCases.map(\.rawValue),
+      "Activation": NetSpec.Activation.allCases.map(\.rawValue),
+      "Mask": CouplingSpec.Mask.allCases.map(\.rawValue),
+      "Transform": CouplingSpec.Transform.allCases.map(\.rawValue),
+      "Order": CouplingSpec.Order.allCases.map(\.rawValue), "Base": FlowSpec.Base.allCases.map(\.rawValue),
+      "SqueezeForm": SqueezeForm.allCases.map(\.rawValue),
+    ]
+    let words = text.split(separator: " ")
+    guard words.count > 2, let names = choices[String(words[2])] else { return nil }
+    return "one of " + names.joined(separator: ", ")
+  }
+
+  private static func suggestion(_ name: String?) -> String { name.map { "; did you mean \($0)?" } ?? "" }
 
   private static func name(of type: any Any.Type) -> String {
     switch type {
@@ -131,8 +187,13 @@ package struct ConfigDocument {
     for path in known where path.hasPrefix(prefix) {
       names.insert(String(path.dropFirst(prefix.count).prefix { $0 != "." }))
     }
+    let name = String(key.dropFirst(prefix.count))
+    // A key of that name in another section is a better guess than one that is spelt alike.
+    let elsewhere = known.first { $0.hasSuffix("." + name) }
     return error(
-      key, at: node, found: "an unknown key", expected: "one of " + names.sorted().joined(separator: ", "))
+      key, at: node, found: "an unknown key",
+      expected: "one of " + names.sorted().joined(separator: ", ")
+        + Self.suggestion(elsewhere ?? NearestName.of(name, in: names).map { prefix + $0 }))
   }
 }
 

@@ -46,7 +46,8 @@ public struct Evaluation: Sendable, Hashable, Codable {
         values.append(dequantization.bitsPerDim(logProb: logProb, dimensions: d))
       }
     }
-    return Evaluation(ofPictures: means(values, images))
+    guard let mean = Estimate(means(values, images)) else { preconditionFailure("there is an image") }
+    return Evaluation(bitsPerDim: mean.mean, standardError: mean.standardError, images: mean.count)
   }
 
   /// Patches that are measured of all pictures together.
@@ -56,20 +57,12 @@ public struct Evaluation: Sendable, Hashable, Codable {
   private static func means(_ values: [Double], _ images: TrainingImages) -> [Double] {
     var result: [Double] = []
     var start = 0
-    for i in values.indices where i + 1 == values.count || images.picture(of: i) != images.picture(of: i + 1) {
+    for i in values.indices where i + 1 == values.count || images.picture(of: i) != images.picture(of: i + 1)
+    {
       result.append(values[start...i].reduce(0, +) / Double(i + 1 - start))
       start = i + 1
     }
     return result
-  }
-
-  private init(ofPictures values: [Double]) {
-    let n = Double(values.count)
-    let mean = values.reduce(0, +) / n
-    let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    self.init(
-      bitsPerDim: mean, standardError: values.count > 1 ? (squares / (n - 1) / n).squareRoot() : nil,
-      images: values.count)
   }
 }
 

@@ -74,12 +74,14 @@ public struct FlowTraining: Sendable {
       settings: ["flow": FlowModel.json(spec)], model: try model.safetensors(), resumePoint: resumePoint)
     try writeSettings()
     let hasOtherRates =
-      previous.map { !config.rate.agrees(before: trainer.step, inRunsOf: $0.steps, and: config.steps) } ?? false
+      previous.map { !config.rate.agrees(before: trainer.step, inRunsOf: $0.steps, and: config.steps) }
+      ?? false
     try observe(
       .begun(
         TrainingStart(
           step: trainer.step, steps: config.steps, split: split, shape: images.shape,
-          isPatched: !config.patch.isEmpty, hasOtherRates: hasOtherRates, rate: config.rate.rate(step: trainer.step, steps: config.steps))))
+          isPatched: !config.patch.isEmpty, hasOtherRates: hasOtherRates,
+          rate: config.rate.rate(step: trainer.step, steps: config.steps))))
     guard case .finished = try trainer.run(observe: observe, isCancelled: isCancelled) else {
       return .cancelled(step: trainer.step)
     }

@@ -5,7 +5,7 @@ public enum HoldOut: Sendable, Hashable, CustomStringConvertible {
   /// A tenth, rounded down, and 2000 at most.
   case automatic
   case count(Int)
-  /// A share from 0 to below 1, to the nearest image.
+  /// A share between 0 and 1, to the nearest image.
   case share(Double)
 
   /// `auto`, a number of images, or a share as `0.1`; nil for anything else.
@@ -15,7 +15,7 @@ public enum HoldOut: Sendable, Hashable, CustomStringConvertible {
     } else if let count = Int(text.filter { $0 != "_" }), (0...1_000_000_000).contains(count) {
       self = .count(count)
     } else if let share = Double(text), share >= 0, share < 1 {
-      self = .share(share)
+      self = share == 0 ? .count(0) : .share(share)
     } else {
       return nil
     }
@@ -26,7 +26,7 @@ public enum HoldOut: Sendable, Hashable, CustomStringConvertible {
     switch self {
     case .automatic: "auto"
     case .count(let count): "\(count)"
-    case .share(let share): share == 0 ? "0" : JSONText.number(share)
+    case .share(let share): JSONText.number(share)
     }
   }
 

@@ -78,7 +78,8 @@ struct TrainingBatches {
         var noise = Philox(seed: seed, index: position, purpose: .dequantization)
         images.fill(
           UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]),
-          images.window(of: image, random: &place), augmentation: augmentation, random: &random, dequantization: dequantization, noise: &noise)
+          images.window(of: image, random: &place), augmentation: augmentation, random: &random,
+          dequantization: dequantization, noise: &noise)
       }
     }
     return result

@@ -22,6 +22,14 @@ extension TrainingConfig {
       if name == "flow" {
         flow = try document.decode(FlowSpec.self, from: node.value, key: name)
       } else if sections.contains(name[...]) {
+        guard case .mapping = node.value else {
+          let inner = ConfigKey.all.filter { $0.path.hasPrefix(name + ".") }.map {
+            $0.path.dropFirst(name.count + 1)
+          }
+          throw document.error(
+            name, at: node.value, found: node.value.kind,
+            expected: "keys and values: \(inner.joined(separator: ", "))")
+        }
         for (inner, node) in try document.members(of: node.value, section: name) {
           try set("\(name).\(inner)", to: node, keys, document)
         }

@@ -102,8 +102,8 @@ public struct TrainingConfig: Sendable, Hashable {
     public var crop = ""
     public var channels = Channels.stored
 
-    /// Whether images are turned to grey.
-    public enum Channels: String, Sendable, CaseIterable { case stored, grey }
+    /// Whether images are turned to grey, or grey ones given three channels.
+    public enum Channels: String, Sendable, CaseIterable { case stored, grey, colour }
   }
 
   /// Takes other training images than the settings name. What these say of their own images (test images, name,

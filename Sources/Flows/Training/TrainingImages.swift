@@ -61,7 +61,8 @@ public struct TrainingImages: Sendable {
     try self.init(shape: patch, pixels: [], reals: reals, sizes: sizes)
   }
 
-  private init(shape: ImageShape, pixels: [UInt8], reals: [Double], sizes: [ImageShape]?) throws(TrainingError)
+  private init(shape: ImageShape, pixels: [UInt8], reals: [Double], sizes: [ImageShape]?)
+    throws(TrainingError)
   {
     let values = pixels.count + reals.count
     guard shape.count > 0, sizes != nil || values % shape.count == 0 else {

@@ -62,8 +62,9 @@ struct TrainingProgress: Codable, Equatable, Sendable {
 
   /// Why a step with this loss (bits/dim) and gradient norm must be undone, or nil.
   func fault(loss: Double, norm: Double, limits: TrainingConfig.Guard) -> String? {
-    guard loss.isFinite else { return "the loss is \(loss)" }
-    guard norm.isFinite else { return "the gradient's norm is \(norm)" }
+    // The sign of a NaN is nobody's business, and not the same in every build.
+    guard loss.isFinite else { return "the loss is \(loss.isNaN ? .nan : loss)" }
+    guard norm.isFinite else { return "the gradient's norm is \(norm.isNaN ? .nan : norm)" }
     guard goodSteps >= 10 else { return nil }
     if loss > meanLoss + limits.lossJump {
       return "the loss is \(JSONText.rounded(loss)) bits/dim, its running mean \(JSONText.rounded(meanLoss))"
