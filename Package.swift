@@ -65,7 +65,8 @@ let package = Package(
     .testTarget(
       name: "KernelsTests", dependencies: ["AIPOKernels", "CAIPOKernels"], path: "Tests/KernelsTests"),
     .target(name: "CAIPOAllocationCounting", path: "Tests/AllocationCounting"),
-    .target(name: "AIPOTestFiles", dependencies: ["CAIPOZlib"], path: "Tests/TestFiles"),
+    .target(
+      name: "AIPOTestFiles", dependencies: ["CAIPOZlib"], path: "Tests/TestFiles", exclude: ["Cases"]),
     .testTarget(
       name: "FlowsTests",
       dependencies: [

@@ -85,13 +85,19 @@ struct FuzzTarget: Sendable {
         }
       }
     },
-    // Images: PNG, JPEG, and arrays as images.
+    // Images: PNG, JPEG, and arrays as images, channels first too.
     FuzzTarget(name: "image") { bytes in
       try ScratchFile.shared.with(bytes) { path in
+        let scaled = ImageTransform(range: ValueRange(low: -1, high: 1), channels: .colour)
+        if let first = try? ImageSet(path: path, layout: .nchw) {
+          _ = try? first.advice([0], transform: scaled, clippedFor: "fuzzing")
+          if let image = try? first.read([0], as: Float.self, transform: scaled) { requireFinite(image) }
+        }
         let set = try ImageSet(path: path)
         let some = 0..<min(set.count, 3)
         requireFinite(try set.read(some, as: Float.self))
-        _ = try set.bytes(some, transform: ImageTransform(resize: PixelSize(height: 3, width: 5), grey: true))
+        _ = try set.bytes(
+          some, transform: ImageTransform(resize: PixelSize(height: 3, width: 5), channels: .grey))
       }
     },
     // A training's YAML, and the flow in it; what is read is written and read again.

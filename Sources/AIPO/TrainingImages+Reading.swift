@@ -16,6 +16,8 @@ extension TrainingImages {
     }
     let count = sizes.reduce(0) { $0 + $1.count }
     try MemoryLimit.require(areReal ? count * MemoryLayout<Double>.size : count, for: set.path)
+    // Before the first is read: all together tell best what scale they are on.
+    if !areReal { try set.requireScale(of: indices, transform: transform) }
     var pixels: [UInt8] = []
     var reals: [Double] = []
     if areReal { reals.reserveCapacity(count) } else { pixels.reserveCapacity(count) }

@@ -11,10 +11,14 @@
 
 enum { AIPO_PNG_MESSAGE = 160 };
 
+enum { AIPO_PNG_EXIF = 1024 };
+
 typedef struct {
   uint32_t width, height;
   int channels; /* 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; palettes and tRNS expanded */
   int depth;    /* 8 or 16 bits a value; fewer expanded */
+  unsigned char exif[AIPO_PNG_EXIF]; /* the beginning of eXIf, where it comes before the pixels */
+  int exif_count;
 } aipo_png_header;
 
 typedef struct {
@@ -92,6 +96,15 @@ static inline int aipo_png_read(
   png_set_chunk_malloc_max(png, 1 << 24);
   png_set_chunk_cache_max(png, 128);
   png_read_info(png, info);
+  header->exif_count = 0;
+#ifdef PNG_eXIf_SUPPORTED
+  png_bytep exif = NULL;
+  png_uint_32 exif_count = 0;
+  if (png_get_eXIf_1(png, info, &exif_count, &exif) == PNG_INFO_eXIf) {
+    header->exif_count = exif_count < AIPO_PNG_EXIF ? (int)exif_count : AIPO_PNG_EXIF;
+    memcpy(header->exif, exif, (size_t)header->exif_count);
+  }
+#endif
   png_set_expand(png);
   if (png_get_bit_depth(png, info) == 16) {
     const uint16_t one = 1;

@@ -2,18 +2,31 @@ import AIPOKernels
 
 /// Types of numbers that NPY and IDX files hold.
 enum ElementType: Sendable {
-  case bool, uint8, int8, uint16, int16, uint32, int32, uint64, int64, float32, float64
+  case bool, uint8, int8, uint16, int16, uint32, int32, uint64, int64, float16, float32, float64
 
   var size: Int {
     switch self {
     case .bool, .uint8, .int8: 1
-    case .uint16, .int16: 2
+    case .uint16, .int16, .float16: 2
     case .uint32, .int32, .float32: 4
     case .uint64, .int64, .float64: 8
     }
   }
 
-  var isFloating: Bool { self == .float32 || self == .float64 }
+  var isFloating: Bool { self == .float16 || self == .float32 || self == .float64 }
+}
+
+/// The value of IEEE 754's binary16; Swift's Float16 isn't there on every machine.
+func halfPrecision(_ bits: UInt16) -> Double {
+  let exponent = Int(bits >> 10 & 31)
+  let fraction = Double(bits & 1023)
+  let magnitude: Double =
+    switch exponent {
+    case 0: fraction * 0x1p-24
+    case 31: fraction == 0 ? .infinity : .nan
+    default: Double(sign: .plus, exponent: exponent - 25, significand: 1024 + fraction)
+    }
+  return bits >> 15 == 0 ? magnitude : -magnitude
 }
 
 /// What the header of an NPY or IDX file says.
@@ -53,6 +66,7 @@ struct ArrayHeader: Sendable {
       case .int32: words(raw, Int32.self) { body($0, Double($1)) }
       case .uint64: words(raw, UInt64.self) { body($0, Double($1)) }
       case .int64: words(raw, Int64.self) { body($0, Double($1)) }
+      case .float16: words(raw, UInt16.self) { body($0, halfPrecision($1)) }
       case .float32: words(raw, UInt32.self) { body($0, Double(Float(bitPattern: $1))) }
       case .float64: words(raw, UInt64.self) { body($0, Double(bitPattern: $1)) }
       }

@@ -17,27 +17,32 @@ public enum NonFinitePolicy: Sendable {
 
 /// Images of a file or a folder, read when asked for. Their format is told by content:
 ///
-/// - PNG and JPEG, one image a file; or a folder of them, sorted by the bytes of their names. A file in
-///   a folder that is neither is passed over, unless its name claims otherwise.
-/// - NPY of `[n, h, w, c]`, `[n, h, w]` or `[h, w]`: `u1`, `f4` or `f8`.
-/// - IDX of `[n, h, w, c]`, `[n, h, w]` or `[h, w]`: unsigned bytes, floats or doubles.
+/// - PNG and JPEG, one image a file, turned as EXIF says; or a folder of them and of such folders, sorted by the bytes
+///   of their paths. A file in a folder that is neither is left out, which ``advice`` names, unless it is of no known
+///   kind and its name claims otherwise.
+/// - NPY of `[n, h, w, c]`, `[n, h, w]` or `[h, w]`, or of the axes that an ``ImageLayout`` says: bytes, floats of
+///   16 to 64 bits, booleans, or other integers where a ``ValueRange`` says what they mean.
+/// - IDX of the same.
 /// - gzip of NPY or IDX.
 ///
 /// `[n, d]` of NPY and IDX is n vectors, images of 1×1×d, and `[d]` one of them, where the caller says so.
 ///
-/// Values are on [0, 1]: an 8-bit `v` becomes `(v + ½)/256`, a 16-bit one `(v + ½)/65536`; floats are
-/// taken as they are. What a header says is never believed beyond the size of the file, and there are
-/// limits: 2²⁷ pixels in a PNG or JPEG, 2³² bytes in an array that must be held in memory (gzip, pipes,
-/// Fortran order); plain arrays may be as large as they like and stay on disk.
+/// Values are on [0, 1]: an 8-bit `v` becomes `(v + ½)/256`, a 16-bit one of a PNG `(v + ½)/65536`; floats and booleans
+/// are taken as they are. A ``ValueRange`` scales floats and integers of any kind on its own; that of all values of
+/// the type, as 0:255, changes nothing for 8-bit images and 16-bit PNG. What a header says is never believed beyond
+/// the size of the file, and there are limits: 2²⁷ pixels in a PNG or JPEG, 2³² bytes in an array that must be held in
+/// memory (gzip, pipes, Fortran order); plain arrays may be as large as they like and stay on disk.
 public struct ImageSet: Sendable {
   enum Storage: Sendable {
-    case array(ArrayData, ImageShape)
+    case array(ArrayData, ImageLayout.Images)
     case files([ImageFile])
   }
 
   public let path: String
   /// At least one.
   public let count: Int
+  /// What was left out of a folder, if anything.
+  public let advice: [Advice]
   let storage: Storage
 
   /// What an array of two axes holds.
@@ -51,20 +56,23 @@ public struct ImageSet: Sendable {
     public init(for shape: ImageShape) { self = shape.isVector ? .vectors : .image }
   }
 
-  /// Opens a file or folder and reads headers only. Throws `missing` or `malformed`.
-  public init(path: String, plane: PlaneMeaning = .image) throws(FileError) {
+  /// Opens a file or folder and reads headers only. Without a layout an array is `nhwc`, and refused where it doesn't
+  /// look so. Throws `missing` or `malformed`.
+  public init(path: String, plane: PlaneMeaning = .image, layout: ImageLayout? = nil) throws(FileError) {
     self.path = path
-    if let files = try ImageFile.folder(path) {
-      storage = .files(files)
-      count = files.count
+    if let folder = try ImageFolder(path) {
+      storage = .files(folder.images)
+      count = folder.images.count
+      advice = folder.advice.map { [$0] } ?? []
       return
     }
+    advice = []
     let file = try InputFile(path: path)
-    let beginning = try file.next(16)
+    let beginning = try file.next(256)
     if let array = try ArrayData(file, beginning: beginning) {
-      let (count, shape) = try Self.imageShape(array, plane)
-      storage = .array(array, shape)
-      self.count = count
+      let images = try ImageLayout.images(in: array, as: layout, plane: plane)
+      storage = .array(array, images)
+      count = images.count
     } else {
       storage = .files([try ImageFile(file, beginning: beginning)])
       count = 1
@@ -75,7 +83,7 @@ public struct ImageSet: Sendable {
   public func shape(of index: Int) -> ImageShape {
     precondition((0..<count).contains(index))
     switch storage {
-    case .array(_, let shape): return shape
+    case .array(_, let images): return images.shape
     case .files(let files): return files[index].shape
     }
   }
@@ -83,9 +91,15 @@ public struct ImageSet: Sendable {
   /// The shape that all images have, or nil where they differ.
   public var commonShape: ImageShape? {
     switch storage {
-    case .array(_, let shape): shape
+    case .array(_, let images): images.shape
     case .files(let files): files.allSatisfy { $0.shape == files[0].shape } ? files[0].shape : nil
     }
+  }
+
+  /// Whether an array of three axes, taken for grey images, may be one image of `shape` with channels first.
+  public func looksChannelsFirst(for shape: ImageShape) -> Bool {
+    guard case .array(let array, _) = storage, shape.channels > 1 else { return false }
+    return array.header.shape == [shape.channels, shape.height, shape.width]
   }
 
   /// Whether all images are stored as 8-bit values.
@@ -108,11 +122,19 @@ public struct ImageSet: Sendable {
   }
 
   /// The shape that all images at `indices` have after `transform`. Throws `malformed` where an index
-  /// is beyond the data, a crop beyond the image, or the shapes differ.
+  /// is beyond the data, a crop beyond the image, the shapes differ, or integers need a range.
   public func shape(
     of indices: some Collection<Int>, transform: ImageTransform = .identity
   ) throws(FileError) -> ImageShape {
-    var common: ImageShape?
+    if case .array(let array, _) = storage, transform.range == nil {
+      let type = array.header.type
+      guard type == .uint8 || type == .bool || type.isFloating else {
+        throw .malformed(
+          path: path, what: "\(array.header.format) dtype of the images", found: "\(type)",
+          expected: "uint8, floats or bool; for others give --range LOW:HIGH, the values of black and white")
+      }
+    }
+    var common: (shape: ImageShape, index: Int)?
     for index in indices {
       guard (0..<count).contains(index) else {
         throw .malformed(
@@ -127,14 +149,30 @@ public struct ImageSet: Sendable {
           path: path, what: "size of image \(name(of: index))", found: "\(stored)",
           expected: transform.crop.map { "at least \($0) for the crop" } ?? "one or three channels")
       }
-      if let common, common != shape {
-        throw .malformed(
-          path: path, what: "size of image \(name(of: index))", found: "\(shape)",
-          expected: "\(common) as the others, or a resize or crop")
+      if let common, common.shape != shape {
+        throw differing(common, (shape, index), transform)
       }
-      common = shape
+      common = common ?? (shape, index)
     }
-    return common ?? transform.shape(of: shape(of: 0)) ?? shape(of: 0)
+    return common?.shape ?? transform.shape(of: shape(of: 0)) ?? shape(of: 0)
+  }
+
+  private func differing(
+    _ first: (shape: ImageShape, index: Int), _ other: (shape: ImageShape, index: Int),
+    _ transform: ImageTransform
+  ) -> FileError {
+    var same = other.shape
+    same.channels = first.shape.channels
+    guard same == first.shape, Set([first.shape.channels, other.shape.channels]) == [1, 3] else {
+      return .malformed(
+        path: path, what: "size of image \(name(of: other.index))", found: "\(other.shape)",
+        expected: "\(first.shape) as the others, or a resize or crop")
+    }
+    let (grey, colour) = first.shape.channels == 1 ? (first.index, other.index) : (other.index, first.index)
+    return .malformed(
+      path: path, what: "folder",
+      found: "of grey pictures (\(name(of: grey))) and colour pictures (\(name(of: colour)))",
+      expected: "one kind; give --grey to turn all to grey, or --colour to give grey ones three channels")
   }
 
   /// The images at `indices`, in that order, as `[n, h, w, c]`. Throws `FileError` where a file can't be
@@ -155,16 +193,20 @@ public struct ImageSet: Sendable {
   }
 
   /// The images at `indices` as 8-bit values, `[n, h, w, c]`: as stored where they are 8-bit and not
-  /// resized, else `⌊256 x⌋` clipped. For training, which dequantises them itself.
+  /// changed, else `⌊256 x⌋` clipped. For training, which dequantises them itself. Throws where the values are on
+  /// another scale, so that clipping would leave black and white.
   public func bytes(
     _ indices: some Collection<Int>, transform: ImageTransform = .identity
   ) throws(FileError) -> [UInt8] {
     let shape = try shape(of: indices, transform: transform)
     try MemoryLimit.require(indices.count * shape.count, for: path)
+    try requireScale(of: indices, transform: transform)
     var result = [UInt8]()
     result.reserveCapacity(indices.count * shape.count)
     for index in indices {
-      if transform == .identity, case .bytes(let bytes) = try stored(index) {
+      if !transform.changes(self.shape(of: index)), case .bytes(let bytes) = try stored(index),
+        isNatural(transform.range)
+      {
         result += bytes
       } else {
         let values = try values(of: index, as: Double.self, transform: transform, nonFinite: .refused)
@@ -174,24 +216,104 @@ public struct ImageSet: Sendable {
     return result
   }
 
+  /// Throws `malformed` where the images at `indices` hold values on another scale than [0, 1] or the given range.
+  public func requireScale(
+    of indices: some Collection<Int>, transform: ImageTransform
+  ) throws(FileError) {
+    let extent = try extent(of: indices, range: transform.range)
+    guard !extent.isElsewhere else {
+      throw .malformed(
+        path: path, what: "range of the values", found: extent.found, expected: extent.remedy)
+    }
+  }
+
+  /// What stands out about the values of the images at `indices`: that they are on another scale than [0, 1] or the
+  /// given range; or that some are outside and clipped, for what `purpose` says (nil: they are kept).
+  public func advice(
+    _ indices: some Collection<Int>, transform: ImageTransform, clippedFor purpose: String? = nil
+  ) throws(FileError) -> [Advice] {
+    let name = ImageFile.lastComponent(path)
+    let extent = try extent(of: indices, range: transform.range)
+    if let advice = extent.advice(name, clippedFor: purpose) { return [advice] }
+    guard transform.range == nil, let scale = try unusedScale(indices) else { return [] }
+    return [
+      Advice(
+        "range", of: name,
+        "no value is above \(scale.found) of \(scale.possible), so the images are all but black; give --range "
+          + "0:\(scale.found) if \(scale.found) is white")
+    ]
+  }
+
+  /// Where integers use next to nothing of their scale, because they are on a smaller one: what this seems to end at.
+  /// Nothing is read beyond the first value that tells otherwise.
+  private func unusedScale(_ indices: some Collection<Int>) throws(FileError) -> (found: Int, possible: Int)?
+  {
+    var greatest = 0
+    var possible = 0
+    for index in indices {
+      switch try stored(index) {
+      case .bytes(let bytes): (greatest, possible) = (max(greatest, Int(bytes.max() ?? 0)), 255)
+      case .words(let words): (greatest, possible) = (max(greatest, Int(words.max() ?? 0)), 65535)
+      case .values: return nil
+      }
+      if greatest > (possible == 255 ? 1 : 4095) { return nil }
+    }
+    guard greatest > 0, let end = [1, 255, 1023, 4095].first(where: { greatest <= $0 }) else { return nil }
+    return (end, possible)
+  }
+
+  /// The extent of the values that the images at `indices` hold, before they are scaled. Where no value of the type can
+  /// be outside the range nothing is read.
+  func extent(of indices: some Collection<Int>, range: ValueRange?) throws(FileError) -> ValueExtent {
+    var extent = ValueExtent(range: range)
+    if isNatural(range) { return extent }
+    for index in indices {
+      switch try stored(index) {
+      case .bytes(let bytes): extent.include(bytes.lazy.map { Double($0) })
+      case .words(let words): extent.include(words.lazy.map { Double($0) })
+      case .values(let values): extent.include(values)
+      }
+    }
+    return extent
+  }
+
+  /// Whether the range is all that the stored type can hold.
+  private func isNatural(_ range: ValueRange?) -> Bool {
+    switch storage {
+    case .array(let array, _):
+      switch array.header.type {
+      case .uint8: range == nil || range == .bytes
+      case .bool: range == nil || range == .unit
+      default: false
+      }
+    case .files(let files):
+      range == nil || files.allSatisfy { range == ($0.isEightBit ? .bytes : .words) }
+    }
+  }
+
+  /// Values as a file holds them, `[h, w, c]`.
   private enum Stored {
     case bytes([UInt8])
+    /// Of a PNG.
+    case words([UInt16])
     case values([Double])
   }
 
   private func stored(_ index: Int) throws(FileError) -> Stored {
     switch storage {
-    case .array(let array, let shape):
-      let size = shape.count * array.header.type.size
+    case .array(let array, let images):
+      let size = images.shape.count * array.header.type.size
       let bytes = try array.bytes((index * size)..<((index + 1) * size))
-      if array.header.type == .uint8 { return .bytes(bytes) }
-      var values = [Double](repeating: 0, count: shape.count)
+      if array.header.type == .uint8 {
+        return .bytes(images.channelsFirst ? ImageLayout.channelsLast(bytes, images.shape) : bytes)
+      }
+      var values = [Double](repeating: 0, count: images.shape.count)
       array.header.forEachValue(bytes) { values[$0] = $1 }
-      return .values(values)
+      return .values(images.channelsFirst ? ImageLayout.channelsLast(values, images.shape) : values)
     case .files(let files):
       switch try files[index].pixels() {
       case .bytes(let bytes): return .bytes(bytes)
-      case .words(let words): return .values(words.map { (Double($0) + 0.5) / 65536 })
+      case .words(let words): return .words(words)
       }
     }
   }
@@ -200,45 +322,32 @@ public struct ImageSet: Sendable {
     of index: Int, as type: Scalar.Type, transform: ImageTransform, nonFinite: NonFinitePolicy
   ) throws(FileError) -> [Double] {
     let shape = shape(of: index)
+    let range = transform.range
     var values: [Double]
     switch try stored(index) {
-    case .bytes(let bytes): values = bytes.map(PixelValue.scalar)
-    case .values(let floats):
-      values = floats
-      if let place = nonFinite.firstRefused(values, type) {
-        throw .malformed(
-          path: path,
-          what: "value at row \(place / (shape.width * shape.channels)), "
-            + "column \(place / shape.channels % shape.width) of image \(name(of: index))",
-          found: "\(values[place])", expected: "a finite \(type)")
+    case .bytes(let bytes):
+      if let range, range != .bytes {
+        values = bytes.map { range.scaled(Double($0)) }
+      } else {
+        values = bytes.map(PixelValue.scalar)
       }
+    case .words(let words):
+      if let range, range != .words {
+        values = words.map { range.scaled(Double($0)) }
+      } else {
+        values = words.map { (Double($0) + 0.5) / 65536 }
+      }
+    case .values(let floats):
+      values = range.map { range in floats.map(range.scaled) } ?? floats
     }
-    if transform != .identity { values = transform.apply(values, shape) }
-    return values
-  }
-
-  private static func imageShape(_ array: ArrayData, _ plane: PlaneMeaning) throws(FileError) -> (
-    count: Int, ImageShape
-  ) {
-    let header = array.header
-    guard header.type == .uint8 || header.type.isFloating else {
+    if let place = nonFinite.firstRefused(values, type) {
       throw .malformed(
-        path: array.path, what: "\(header.format) dtype of the images", found: "\(header.type)",
-        expected: "uint8, float32 or float64")
+        path: path,
+        what: "value at row \(place / (shape.width * shape.channels)), "
+          + "column \(place / shape.channels % shape.width) of image \(name(of: index))",
+        found: "\(values[place])", expected: "a finite \(type)")
     }
-    var shape = header.shape
-    if plane == .vectors {
-      if shape.count == 1 { shape.insert(1, at: 0) }
-      if shape.count == 2 { shape.insert(contentsOf: [1, 1], at: 1) }
-    }
-    if shape.count == 2 { shape.insert(1, at: 0) }
-    if shape.count == 3 { shape.append(1) }
-    guard shape.count == 4, shape.allSatisfy({ $0 > 0 }) else {
-      throw .malformed(
-        path: array.path, what: "shape of the images", found: "\(header.shape)",
-        expected: "[n, h, w, c], [n, h, w] or \(plane == .vectors ? "[n, d]" : "[h, w]") with nothing zero")
-    }
-    return (shape[0], ImageShape(height: shape[1], width: shape[2], channels: shape[3]))
+    return transform.changes(shape) ? transform.apply(values, shape) : values
   }
 }
 

@@ -22,26 +22,32 @@ public struct PixelSize: Hashable, Sendable, CustomStringConvertible {
   public var description: String { "\(height)x\(width)" }
 }
 
-/// What is done to an image when it is read: first the centre crop, then the resizing, then the
-/// reduction to grey, of which each is optional.
+/// What is done to an image when it is read: first its values are scaled, then comes the centre crop, then the
+/// resizing, then the change of channels, of which each is optional.
 ///
 /// Shrinking averages over the exact area that a new pixel covers, so that nothing aliases; enlarging
-/// interpolates linearly between pixel centres. Grey is `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601).
+/// interpolates linearly between pixel centres.
 public struct ImageTransform: Hashable, Sendable {
+  /// The values that become 0 and 1; nil for those of the file's type (``ImageSet``).
+  public var range: ValueRange?
   public var crop: PixelSize?
   public var resize: PixelSize?
-  public var grey: Bool
+  public var channels: ChannelChoice
 
-  public init(crop: PixelSize? = nil, resize: PixelSize? = nil, grey: Bool = false) {
+  public init(
+    range: ValueRange? = nil, crop: PixelSize? = nil, resize: PixelSize? = nil,
+    channels: ChannelChoice = .stored
+  ) {
+    self.range = range
     self.crop = crop
     self.resize = resize
-    self.grey = grey
+    self.channels = channels
   }
 
   /// Images as they are.
   public static let identity = ImageTransform()
 
-  /// The shape that comes out, or nil where the crop is larger than the image, or where grey is wanted
+  /// The shape that comes out, or nil where the crop is larger than the image, or where grey or colour is wanted
   /// of images that have neither one nor three channels.
   public func shape(of shape: ImageShape) -> ImageShape? {
     var result = shape
@@ -54,14 +60,22 @@ public struct ImageTransform: Hashable, Sendable {
       result.height = resize.height
       result.width = resize.width
     }
-    if grey {
+    if channels != .stored {
       guard shape.channels == 1 || shape.channels == 3 else { return nil }
-      result.channels = 1
+      result.channels = channels == .grey ? 1 : 3
     }
     return result
   }
 
-  /// Applies to one image `[h, w, c]` whose transformed shape isn't nil.
+  /// Whether an image of this shape isn't left as it is, but for the range.
+  func changes(_ shape: ImageShape) -> Bool {
+    let isCropped = crop.map { $0.height != shape.height || $0.width != shape.width } ?? false
+    return isCropped || resize != nil || channels == .grey && shape.channels != 1
+      || channels == .colour && shape.channels != 3
+  }
+
+  /// Applies all but the range, which the stored type has a say in, to one image `[h, w, c]` whose transformed shape
+  /// isn't nil.
   func apply(_ values: [Double], _ shape: ImageShape) -> [Double] {
     var values = values
     var shape = shape
@@ -81,7 +95,8 @@ public struct ImageTransform: Hashable, Sendable {
       values = Self.resample(
         values, outer: resize.height, from: shape.width, to: resize.width, inner: shape.channels)
     }
-    if grey, shape.channels == 3 {
+    if channels == .colour, shape.channels == 1 { values = values.flatMap { [$0, $0, $0] } }
+    if channels == .grey, shape.channels == 3 {
       values = stride(from: 0, to: values.count, by: 3).map { (i: Int) -> Double in
         let (red, green, blue) = (values[i], values[i + 1], values[i + 2])
         return 0.299 * red + 0.587 * green + 0.114 * blue

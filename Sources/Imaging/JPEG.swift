@@ -2,14 +2,19 @@ import AIPOKernels
 import CAIPOTurboJPEG
 
 /// JPEG files, grey or colour (read as RGB); baseline and progressive. CMYK is refused. Anything that
-/// libjpeg warns about (damaged or missing data) is an error.
+/// libjpeg warns about (damaged or missing data) is an error. The orientation of EXIF is applied.
 enum JPEG {
   static let signature: [UInt8] = [0xFF, 0xD8, 0xFF]
 
+  /// The shape of the picture as it is to be seen.
   static func header(_ bytes: [UInt8], path: String) throws(FileError) -> ImageShape {
-    try withDecoder(path: path) { decoder throws(FileError) in try header(decoder, bytes, path: path) }
+    let stored = try withDecoder(path: path) { decoder throws(FileError) in
+      try header(decoder, bytes, path: path)
+    }
+    return Orientation(jpeg: bytes).shape(of: stored)
   }
 
+  /// The picture as it is to be seen.
   static func decode(_ bytes: [UInt8], path: String) throws(FileError) -> (ImageShape, [UInt8]) {
     try withDecoder(path: path) { decoder throws(FileError) in
       let shape = try header(decoder, bytes, path: path)
@@ -22,7 +27,8 @@ enum JPEG {
         Int32(shape.channels == 1 ? TJPF_GRAY.rawValue : TJPF_RGB.rawValue),
         TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS)
       guard status == 0 else { throw damaged(decoder, path: path) }
-      return (shape, pixels)
+      let orientation = Orientation(jpeg: bytes)
+      return (orientation.shape(of: shape), orientation.apply(pixels, stored: shape))
     }
   }
 

@@ -62,19 +62,31 @@ enum NPY {
   private static func type(_ descr: String, path: String) throws(FileError) -> (ElementType, Bool) {
     let known: [String: ElementType] = [
       "b1": .bool, "u1": .uint8, "i1": .int8, "u2": .uint16, "i2": .int16, "u4": .uint32, "i4": .int32,
-      "u8": .uint64, "i8": .int64, "f4": .float32, "f8": .float64,
+      "u8": .uint64, "i8": .int64, "f2": .float16, "f4": .float32, "f8": .float64,
     ]
     let order = descr.first.flatMap { "<>|=".contains($0) ? $0 : nil }
-    guard let type = known[String(order == nil ? descr[...] : descr.dropFirst())] else {
-      throw .malformed(
-        path: path, what: "NPY dtype", found: "'\(descr)'",
-        expected: "u1, f4, f8 or another real number type")
+    let code = String(order == nil ? descr[...] : descr.dropFirst())
+    guard let type = known[code] else {
+      let (found, expected) = unreadable(code)
+      throw .malformed(path: path, what: "NPY dtype", found: "'\(descr)', \(found)", expected: expected)
     }
     #if _endian(little)
       return (type, order == ">")
     #else
       return (type, order != "<")
     #endif
+  }
+
+  /// What a type is that holds no real numbers as processors know them, and what to do about it, in Python.
+  private static func unreadable(_ code: String) -> (found: String, expected: String) {
+    switch code.first {
+    case "c": ("complex numbers", "real numbers: save a.real and a.imag, or abs(a)")
+    case "O": ("Python objects", "numbers: save numpy.stack(list(a)).astype(numpy.float32)")
+    case "U", "S", "a": ("text", "numbers: save a.astype(numpy.float32)")
+    case "M", "m": ("dates or times", "numbers: save a.astype(numpy.int64)")
+    case "f": ("floats of another size", "float16, float32 or float64: save a.astype(numpy.float32)")
+    default: ("a type that isn't known", "real numbers: save a.astype(numpy.float32)")
+    }
   }
 }
 

@@ -12,9 +12,11 @@ public enum NPYFile {
     let file = try InputFile(path: path)
     let beginning = try file.next(16)
     guard let array = try ArrayData(file, beginning: beginning) else {
+      let kind = FileKind(beginning + (try file.next(256)), path: path)
+      let remedy =
+        kind.isForeignPicture ? nil : kind.remedy(ImageFile.lastComponent(path)).map { "; \($0)" }
       throw FileError.malformed(
-        path: path, what: "file", found: beginning.isEmpty ? "empty" : "of unknown format",
-        expected: "an NPY array")
+        path: path, what: "file", found: kind.words, expected: "an NPY array\(remedy ?? "")")
     }
     return try tensor(array, nonFinite: nonFinite)
   }

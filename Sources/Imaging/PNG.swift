@@ -11,30 +11,45 @@ import CAIPOPNG
 enum StoredPixels: Sendable {
   case bytes([UInt8])
   case words([UInt16])
+
+  /// As they are to be seen.
+  func turned(_ orientation: Orientation, stored: ImageShape) -> StoredPixels {
+    switch self {
+    case .bytes(let bytes): .bytes(orientation.apply(bytes, stored: stored))
+    case .words(let words): .words(orientation.apply(words, stored: stored))
+    }
+  }
 }
 
 /// Portable Network Graphics: grey, RGB and palettes (read as RGB) of up to 16 bits. An alpha channel
 /// is dropped where every pixel is opaque, and refused otherwise: there is no right background.
-/// Colour profiles and gamma are ignored; stored values are what counts.
+/// Colour profiles and gamma are ignored; stored values are what counts. The orientation of an eXIf chunk before the
+/// pixels is applied.
 enum PNG {
   static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
 
   struct Header {
-    var shape: ImageShape  // without alpha
+    /// Without alpha, as stored.
+    var shape: ImageShape
+    var orientation: Orientation
     var storedChannels: Int
     var isEightBit: Bool
   }
 
   /// The header of a whole file in memory, or of its beginning up to the pixels.
   static func header(_ bytes: [UInt8], path: String) throws(FileError) -> Header {
-    let raw = try read(bytes, path: path, pixels: nil, rowBytes: 0)
+    var raw = try read(bytes, path: path, pixels: nil, rowBytes: 0)
     let channels = Int(raw.channels)
     let shape = ImageShape(
       height: Int(raw.height), width: Int(raw.width), channels: channels - (channels + 1) % 2)
     try ImageLimits.check(shape, path: path)
-    return Header(shape: shape, storedChannels: channels, isEightBit: raw.depth == 8)
+    let exif = withUnsafeBytes(of: &raw.exif) { Array($0.prefix(Int(raw.exif_count))) }
+    return Header(
+      shape: shape, orientation: Orientation(exif: exif[...]), storedChannels: channels,
+      isEightBit: raw.depth == 8)
   }
 
+  /// The pixels as they are to be seen.
   static func decode(_ bytes: [UInt8], path: String) throws(FileError) -> (ImageShape, StoredPixels) {
     let header = try header(bytes, path: path)
     let pixels = header.shape.height * header.shape.width
@@ -44,14 +59,19 @@ enum PNG {
     try ImageLimits.check(
       pixelBytes: header.shape.height * rowBytes, fileBytes: bytes.count, ratio: 1032 * 32, path: path)
     try MemoryLimit.require(header.shape.height * rowBytes, for: path)
+    let stored: StoredPixels
     if header.isEightBit {
       var values = [UInt8](repeating: 0, count: header.shape.height * rowBytes)
       try fill(&values, bytes, rowBytes: rowBytes, path: path)
-      return (header.shape, .bytes(try dropAlpha(values, header, pixels, opaque: 255, path: path)))
+      stored = .bytes(try dropAlpha(values, header, pixels, opaque: 255, path: path))
+    } else {
+      var values = [UInt16](repeating: 0, count: header.shape.height * rowBytes / 2)
+      try fill(&values, bytes, rowBytes: rowBytes, path: path)
+      stored = .words(try dropAlpha(values, header, pixels, opaque: 65535, path: path))
     }
-    var values = [UInt16](repeating: 0, count: header.shape.height * rowBytes / 2)
-    try fill(&values, bytes, rowBytes: rowBytes, path: path)
-    return (header.shape, .words(try dropAlpha(values, header, pixels, opaque: 65535, path: path)))
+    return (
+      header.orientation.shape(of: header.shape), stored.turned(header.orientation, stored: header.shape)
+    )
   }
 
   /// An 8-bit image of one or three channels as a file's bytes.

@@ -21,3 +21,13 @@ public struct ImageShape: Hashable, Sendable, Codable, CustomStringConvertible {
 
   public var description: String { "\(height)x\(width)x\(channels)" }
 }
+
+/// How many channels an image is given.
+public enum ChannelChoice: String, CaseIterable, Hashable, Sendable {
+  /// Those that it has.
+  case stored
+  /// One: `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601).
+  case grey
+  /// Three: grey is repeated.
+  case colour
+}

@@ -114,22 +114,3 @@ struct NamedModelOptions: ParsableArguments {
     try ModelLocator.path(named: file ?? option.model, from: file == nil ? "--model" : "the argument")
   }
 }
-
-/// How images of another size are brought to the model's.
-struct SizeOptions: ParsableArguments {
-  @Option(
-    help: ArgumentHelp("Cut this size from the middle of every image. (default: no)", valueName: "HxW"))
-  var crop: PixelSize?
-
-  @Option(help: ArgumentHelp("Resize every image, after --crop. (default: no)", valueName: "HxW"))
-  var resize: PixelSize?
-
-  @Flag(help: "Turn colour images to grey.")
-  var grey = false
-
-  var transform: ImageTransform { ImageTransform(crop: crop, resize: resize, grey: grey) }
-}
-
-extension PixelSize: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
-}

@@ -4,18 +4,21 @@ import ArgumentParser
 /// Images for `encode` and `logprob`.
 struct InputImageOptions: ParsableArguments {
   @Argument(
-    help: "Images: PNG, JPEG, a folder of them, IDX, NPY, or gzip of the last two.", completion: .file())
+    help: "Images: PNG, JPEG, a folder of them with its sub-folders, IDX, NPY, or gzip of the last two.",
+    completion: .file())
   var input: String
 
   @Flag(
     help: "Take values as they are; without it 8-bit pixels go to the middle of their dequantisation bin.")
   var raw = false
 
-  @OptionGroup var size: SizeOptions
+  @OptionGroup var reading: ReadingOptions
 
-  /// Opens the images in a model's shape.
-  func open(_ shape: ImageShape) throws -> ModelImages {
-    try ModelImages(path: input, transform: size.transform, shape: shape)
+  /// Opens the images in a model's shape, and warns of what stands out about them.
+  func open(_ shape: ImageShape, common: CommonOptions) throws -> ModelImages {
+    let images = try ModelImages(path: input, reading: reading, shape: shape)
+    common.warn(try images.advice().map(\.description))
+    return images
   }
 
   /// Reads some of them as the density takes them.
@@ -62,7 +65,7 @@ struct Encode: Verb {
 
   private func encode<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
-    let input = try images.open(prior.shape)
+    let input = try images.open(prior.shape, common: common)
     let sink = try RowSink<Scalar>(rows: out, rowShape: [prior.shape.count])
     Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
     let progress = ProgressLine("encode", total: input.count, unit: "images", options: common)

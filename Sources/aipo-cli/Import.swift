@@ -41,7 +41,7 @@ struct Import: Verb {
       """, valueName: "path"))
   var images: String?
 
-  @OptionGroup var size: SizeOptions
+  @OptionGroup var reading: ReadingOptions
   @OptionGroup var common: CommonOptions
 
   func validate() throws { _ = try optionValues() }
@@ -78,12 +78,14 @@ struct Import: Verb {
 
   /// As many as help to settle options and to fit a covariance.
   private func trainingImages(_ path: String, areVectors: Bool) throws -> TrainingImages {
-    let set = try AIPOImaging.ImageSet(path: path, plane: areVectors ? .vectors : .image)
-    let first = try set.shape(of: [0], transform: size.transform)
+    let set = try AIPOImaging.ImageSet(
+      path: path, plane: areVectors ? .vectors : .image, layout: reading.layout)
+    common.warn(set.advice.map(\.description))
+    let first = try set.shape(of: [0], transform: reading.transform)
     let count = min(set.count, max(64, min(20_000, (1 << 28) / max(first.count, 1))))
     let indices = (0..<count).map { $0 * set.count / count }
     return try TrainingImages(
-      reading: set, indices: indices, transform: size.transform, areReal: areVectors)
+      reading: set, indices: indices, transform: reading.transform, areReal: areVectors)
   }
 
   private func report(_ result: ModelImport, _ model: FlowModel) throws {

@@ -28,7 +28,7 @@ struct LogProb: Verb {
 
   private func evaluate<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
-    let input = try images.open(prior.shape)
+    let input = try images.open(prior.shape, common: common)
     let progress = ProgressLine("logprob", total: input.count, unit: "images", options: common)
     let batch = batchSize(prior.shape)
     var values: [Double] = []

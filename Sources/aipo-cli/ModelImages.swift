@@ -7,28 +7,39 @@ struct ModelImages {
   let transform: ImageTransform
   let shape: ImageShape
 
-  /// Opens images and checks that those at `indices` come in the model's shape; the error says which do.
+  /// Opens images and checks that those at `indices` come in the model's shape; the error says what may help.
   init(
-    path: String, transform: ImageTransform, shape: ImageShape, indices: IndexSelection? = nil
+    path: String, reading: ReadingOptions, shape: ImageShape, indices: IndexSelection? = nil
   ) throws {
-    images = try AIPOImaging.ImageSet(path: path, plane: .init(for: shape))
-    self.transform = transform
+    images = try AIPOImaging.ImageSet(path: path, plane: .init(for: shape), layout: reading.layout)
+    transform = reading.transform
     self.shape = shape
     self.indices = try indices?.indices(count: images.count, source: path) ?? Array(0..<images.count)
     let found = try images.shape(of: self.indices, transform: transform)
     guard found == shape else {
       var remedies: [String] = []
-      if found.height != shape.height || found.width != shape.width {
-        remedies.append("--resize \(shape.height)x\(shape.width)")
-        if found.height >= shape.height, found.width >= shape.width {
-          remedies.append("--crop \(shape.height)x\(shape.width)")
+      if images.looksChannelsFirst(for: shape), reading.layout == nil {
+        remedies.append("--layout chw")
+      } else {
+        if found.height != shape.height || found.width != shape.width {
+          remedies.append("--resize \(shape.height)x\(shape.width)")
+          if found.height >= shape.height, found.width >= shape.width {
+            remedies.append("--crop \(shape.height)x\(shape.width)")
+          }
         }
+        if found.channels == 3, shape.channels == 1 { remedies.append("--grey") }
+        if found.channels == 1, shape.channels == 3 { remedies.append("--colour") }
       }
-      if found.channels == 3, shape.channels == 1 { remedies.append("--grey") }
       let remedy = remedies.isEmpty ? "" : "; \(remedies.joined(separator: " or ")) may help"
       throw CommandFailure(
         .badData, "\(path): images are \(found), expected \(shape) for this model\(remedy)")
     }
+  }
+
+  /// What was left out of a folder, and what stands out about the images' values, unless they are no pixels.
+  func advice(clippedFor purpose: String? = nil) throws -> [Advice] {
+    guard !shape.isVector else { return images.advice }
+    return images.advice + (try images.advice(indices, transform: transform, clippedFor: purpose))
   }
 
   /// The images to take, in order.

@@ -39,7 +39,7 @@ struct Train: Verb {
 
   @Option(
     help: ArgumentHelp(
-      "Training images: IDX, NPY, gzip of these, or a folder of PNG and JPEG. (default: data.images of the YAML)",
+      "Training images: IDX, NPY, gzip of these, or a folder of PNG and JPEG with its sub-folders. (default: data.images of the YAML)",
       valueName: "images"), completion: .file())
   var data: String?
 
@@ -93,7 +93,7 @@ struct Train: Verb {
   @Flag(help: "Print the settings as YAML, each key explained, and stop.")
   var printConfig = false
 
-  @OptionGroup var size: SizeOptions
+  @OptionGroup var reading: ReadingOptions
   @OptionGroup var common: CommonOptions
 
   /// Help for a flag that overrides a key of the YAML.
@@ -152,9 +152,11 @@ struct Train: Verb {
       ("validation.images", "--validation", validation),
       ("seed", "--seed", common.givenSeed.map { "\($0)" }),
       ("precision", "--precision", common.givenPrecision?.rawValue),
-      ("data.test", "--test", test), ("data.resize", "--resize", size.resize?.description),
-      ("data.crop", "--crop", size.crop?.description),
-      ("data.channels", "--grey", size.grey ? "grey" : nil),
+      ("data.test", "--test", test), ("data.range", "--range", reading.range?.description),
+      ("data.layout", "--layout", reading.layout?.rawValue),
+      ("data.resize", "--resize", reading.resize?.description),
+      ("data.crop", "--crop", reading.crop?.description),
+      ("data.channels", reading.grey ? "--grey" : "--colour", reading.givenChannels?.rawValue),
     ]
     for case (let key, let flag, .some(let value)) in flags { try result.set(key, to: value, flag: flag) }
     if result.flow == nil {
@@ -175,16 +177,22 @@ struct Train: Verb {
           : "no training images: name them by --data or by data.images in the YAML")
     }
     let isReal = config.dequantization.isNone
-    let set = try AIPOImaging.ImageSet(path: path, plane: isReal ? .vectors : .image)
+    let set = try AIPOImaging.ImageSet(
+      path: path, plane: isReal ? .vectors : .image, layout: ImageLayout(rawValue: config.data.layout))
     let transform = ImageTransform(
-      crop: PixelSize(config.data.crop), resize: PixelSize(config.data.resize),
-      grey: config.data.channels == .grey)
+      range: ValueRange(config.data.range), crop: PixelSize(config.data.crop),
+      resize: PixelSize(config.data.resize), channels: config.data.channels)
     let progress = ProgressLine("read", total: set.count, unit: "images", options: common)
     defer { progress.finish() }
     let images = try TrainingImages(
       reading: set, indices: 0..<set.count, transform: transform, patch: PixelSize(config.patch),
       areReal: isReal, progress: { progress.update(Double($0)) })
     common.remark("\(what): \(set.count) images, \(images.shape)")
+    common.warn(set.advice.map(\.description))
+    if !isReal {
+      let advice = try set.advice(0..<set.count, transform: transform, clippedFor: "training")
+      common.warn(advice.map(\.description))
+    }
     return images
   }
 

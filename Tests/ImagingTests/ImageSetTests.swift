@@ -185,7 +185,7 @@ struct ImageTransformTests {
     let pixels = (0..<12).map { Double($0 % 3) }
     let one = ImageTransform(resize: PixelSize(height: 1, width: 1)).apply(pixels, colour)
     #expect(one == [0, 1, 2])
-    let grey = ImageTransform(grey: true).apply([1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1], colour)
+    let grey = ImageTransform(channels: .grey).apply([1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1], colour)
     #expect(zip(grey, [0.299, 0.587, 0.114, 1]).allSatisfy { abs($0 - $1) < 1e-12 })
   }
 

@@ -28,7 +28,7 @@ final class TemporaryFolder {
     return file(name)
   }
 
-  func write(_ text: String, _ name: String) -> String { write(Array(text.utf8), name) }
+  @discardableResult func write(_ text: String, _ name: String) -> String { write(Array(text.utf8), name) }
 
   /// Names in the folder, hidden ones included.
   var names: [String] {

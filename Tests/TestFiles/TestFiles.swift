@@ -96,6 +96,9 @@ package enum TestFiles {
     return Array(output[..<count])
   }
 
+  /// CRC-32, as zip and PNG have it.
+  package static func checksum(_ bytes: [UInt8]) -> Int { Int(crc32(0, bytes, UInt32(bytes.count))) }
+
   package static func zip(_ entries: [Entry], count: Int? = nil, comment: [UInt8] = []) -> [UInt8] {
     func half(_ value: Int) -> [UInt8] {
       [UInt8(truncatingIfNeeded: value), UInt8(truncatingIfNeeded: value >> 8)]
@@ -104,7 +107,7 @@ package enum TestFiles {
     var directory: [UInt8] = []
     for entry in entries {
       let packed = entry.deflated ? deflated(entry.bytes) : entry.bytes
-      let checksum = entry.checksum ?? UInt32(crc32(0, entry.bytes, UInt32(entry.bytes.count)))
+      let checksum = entry.checksum ?? UInt32(Self.checksum(entry.bytes))
       let numbers =
         half(20) + half(entry.flags) + half(entry.method ?? (entry.deflated ? 8 : 0)) + word(0)
         + word(Int(checksum)) + word(entry.packedSize ?? packed.count) + word(entry.size ?? entry.bytes.count)

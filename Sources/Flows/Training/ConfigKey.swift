@@ -21,9 +21,25 @@ struct ConfigKey {
       text("about.licence", "licence of images and model", \.about.licence),
       text("data.images", "training images: IDX, NPY or a folder (or --data)", \.data.images).pacing,
       text("data.test", "images to measure the finished model on (or --test)", \.data.test).pacing,
+      pattern(
+        "data.range", "LOW:HIGH: the values of black and white, where they aren't those of the file's type",
+        \.data.range,
+        expected: "LOW:HIGH, as 0:255 or -1:1"
+      ) {
+        let ends = $0.split(separator: ":", omittingEmptySubsequences: false).map { Double($0) ?? .nan }
+        return ends.count == 2 && ends[0] < ends[1] && (ends[1] - ends[0]).isFinite
+      }.pacing,
+      pattern(
+        "data.layout", "order of an array's axes: nhwc, nchw, or of one image hwc, chw", \.data.layout,
+        expected: "nhwc, nchw, hwc or chw"
+      ) { ["nhwc", "nchw", "hwc", "chw"].contains($0) }.pacing,
       size("data.resize", "HxW: resize every image", \.data.resize).pacing,
       size("data.crop", "HxW: cut the middle out of every image", \.data.crop).pacing,
-      choice("data.channels", "of the images", \.data.channels).pacing,
+      choice(
+        "data.channels",
+        "of the images: as they are stored, colour turned to grey, or grey given three channels",
+        \.data.channels
+      ).pacing,
       integer("seed", "key of everything random", \.seed, 0...UInt64.max),
       choice("precision", "of weights and arithmetic", \.precision),
       ConfigKey(
@@ -204,10 +220,18 @@ struct ConfigKey {
   private static func size(
     _ path: String, _ explanation: String, _ field: WritableKeyPath<TrainingConfig, String>
   ) -> ConfigKey {
+    pattern(path, explanation, field, expected: "HxW, as 64x64", isSize)
+  }
+
+  /// A text of a form, or none.
+  private static func pattern(
+    _ path: String, _ explanation: String, _ field: WritableKeyPath<TrainingConfig, String>, expected: String,
+    _ isValid: @escaping (String) -> Bool
+  ) -> ConfigKey {
     ConfigKey(
       path: path, explanation: explanation, read: { JSONText.quoted($0[keyPath: field]) },
       write: { config, text in
-        guard isSize(text) else { return "HxW, as 64x64" }
+        guard text.isEmpty || isValid(text) else { return expected }
         config[keyPath: field] = text
         return nil
       }

@@ -100,7 +100,9 @@ extension TrainingConfig {
 
   /// Takes whatever says where images are and how they are read from `other`, where it is left open here.
   public mutating func completeData(from other: TrainingConfig) {
-    let texts: [WritableKeyPath<DataSource, String>] = [\.images, \.test, \.resize, \.crop]
+    let texts: [WritableKeyPath<DataSource, String>] = [
+      \.images, \.test, \.range, \.layout, \.resize, \.crop,
+    ]
     for text in texts where data[keyPath: text].isEmpty { data[keyPath: text] = other.data[keyPath: text] }
     if data.channels == .stored { data.channels = other.data.channels }
   }

@@ -1,3 +1,5 @@
+import AIPOKernels
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Darwin)
@@ -96,14 +98,16 @@ public struct TrainingConfig: Sendable, Hashable {
     public var images = ""
     /// Images that the finished model is measured on, never used before.
     public var test = ""
+    /// `LOW:HIGH`: the values of black and white. Empty: those of the file's type.
+    public var range = ""
+    /// Order of the axes of an array: `nhwc`, `nchw`, `hwc` or `chw`. Empty: `nhwc`, refused where it doesn't look so.
+    public var layout = ""
     /// `HxW`: every image is resized to it. Empty: not resized.
     public var resize = ""
     /// `HxW`: the middle of every image is cut out. Empty: not cut.
     public var crop = ""
-    public var channels = Channels.stored
-
     /// Whether images are turned to grey, or grey ones given three channels.
-    public enum Channels: String, Sendable, CaseIterable { case stored, grey, colour }
+    public var channels = ChannelChoice.stored
   }
 
   /// Takes other training images than the settings name. What these say of their own images (test images, name,

@@ -158,7 +158,7 @@ struct ObservationOptions: ParsableArguments {
       valueName: "mask"), completion: .file(), transform: { try MaskChoice(parsing: $0) })
   var mask: MaskChoice?
 
-  @OptionGroup var size: SizeOptions
+  @OptionGroup var reading: ReadingOptions
 
   func validate() throws {
     switch (observation, simulate) {

@@ -246,15 +246,15 @@ struct ReconstructionInput {
 
   private static func source(_ options: ObservationOptions, shape: ImageShape, model: Model) throws -> Source
   {
-    let transform = options.size.transform
     if let path = options.simulate {
       return .simulated(
-        try ModelImages(path: path, transform: transform, shape: shape, indices: options.indices))
+        try ModelImages(path: path, reading: options.reading, shape: shape, indices: options.indices))
     }
     guard let path = options.observation else { preconditionFailure("one of the two was checked for") }
     func truth(count: Int) throws -> ModelImages? {
       guard let file = options.truth else { return nil }
-      let images = try ModelImages(path: file, transform: transform, shape: shape, indices: options.indices)
+      let images = try ModelImages(
+        path: file, reading: options.reading, shape: shape, indices: options.indices)
       guard images.images.count == count else {
         throw CommandFailure(
           .badData, "\(file): holds \(images.images.count) images, expected \(count) as '\(path)'")
@@ -263,7 +263,7 @@ struct ReconstructionInput {
     }
     guard case .dense(let matrix) = model else {
       let images = try ModelImages(
-        path: path, transform: transform, shape: shape, indices: options.indices)
+        path: path, reading: options.reading, shape: shape, indices: options.indices)
       return .images(images, truth: try truth(count: images.images.count))
     }
     var array = try NPYFile.read(path, as: Double.self)

@@ -1,0 +1,113 @@
+import AIPOKernels
+
+/// Which stored values are black and white: `low` becomes 0 and `high` becomes 1, `(v − low)/(high − low)`. Values
+/// beyond go beyond [0, 1]; nothing is clipped here.
+public struct ValueRange: Hashable, Sendable, CustomStringConvertible {
+  public let low: Double
+  public let high: Double
+
+  /// Nil unless `low < high`, both finite and of a finite difference.
+  public init?(low: Double, high: Double) {
+    guard low < high, (high - low).isFinite else { return nil }
+    self.low = low
+    self.high = high
+  }
+
+  /// `LOW:HIGH`, as `0:255` or `-1:1`.
+  public init?(_ text: String) {
+    let ends = text.split(separator: ":", omittingEmptySubsequences: false).map { Double($0) }
+    guard ends.count == 2, let low = ends[0], let high = ends[1] else { return nil }
+    self.init(low: low, high: high)
+  }
+
+  private init(_ low: Double, _ high: Double) {
+    self.low = low
+    self.high = high
+  }
+
+  static let unit = ValueRange(0, 1)
+  static let bytes = ValueRange(0, 255)
+  static let words = ValueRange(0, 65535)
+  /// Scales that images come in.
+  static let usual = [ValueRange(-0.5, 0.5), ValueRange(-1, 1), bytes, ValueRange(0, 4095), words]
+
+  func scaled(_ value: Double) -> Double { (value - low) / (high - low) }
+
+  public var description: String { "\(Self.short(low)):\(Self.short(high))" }
+
+  /// Four digits, or all of an integer.
+  static func short(_ value: Double) -> String {
+    if value == value.rounded(), abs(value) < 1e9 { return "\(Int(value))" }
+    guard value.isFinite, abs(value) > 1e-4, abs(value) < 1e9 else { return "\(value)" }
+    var scale = 1.0
+    while abs(value) * scale < 1000 { scale *= 10 }
+    return "\((value * scale).rounded() / scale)"
+  }
+}
+
+/// The least and greatest of the values that are taken for pixels, to tell whether they are on the scale that they are
+/// believed to be on.
+public struct ValueExtent: Hashable, Sendable {
+  /// What becomes black and white.
+  public let range: ValueRange
+  public private(set) var least = Double.infinity
+  public private(set) var greatest = -Double.infinity
+  /// Values seen, and those outside the range by more than half an 8-bit step. What isn't finite isn't counted.
+  public private(set) var count = 0
+  public private(set) var outside = 0
+
+  /// `range` nil: values on [0, 1].
+  public init(range: ValueRange? = nil) { self.range = range ?? .unit }
+
+  public mutating func include(_ value: Double) {
+    guard value.isFinite else { return }
+    least = min(least, value)
+    greatest = max(greatest, value)
+    count += 1
+    if !(Self.rounding...(1 - Self.rounding)).contains(range.scaled(value)) { outside += 1 }
+  }
+
+  public mutating func include(_ values: some Sequence<Double>) { for value in values { include(value) } }
+
+  private static let rounding = -0.5 / 256
+  /// Beyond the range by so much of it, values are on another scale: noise and interpolation don't reach so far.
+  private static let reach = 0.25
+
+  /// Whether the values are on another scale than the range.
+  public var isElsewhere: Bool {
+    count > 0 && (range.scaled(least) < -Self.reach || range.scaled(greatest) > 1 + Self.reach)
+  }
+
+  /// The scale that the values seem to be on; nil where none of the usual holds them closely.
+  public var guess: ValueRange? {
+    ValueRange.usual.first { usual in
+      let (low, high) = (usual.scaled(least), usual.scaled(greatest))
+      return low >= -0.02 && high <= 1.02 && (high > 0.5 || low < 0.25 && usual.low < 0)
+    }
+  }
+
+  /// What is found, and what to do about it, where values are on another scale.
+  public var found: String { "from \(ValueRange.short(least)) to \(ValueRange.short(greatest))" }
+
+  public var remedy: String {
+    let remedy =
+      guess.map { "give --range \($0)" } ?? "give --range LOW:HIGH, the values of black and white"
+    return range == .unit
+      ? "0 (black) to 1 (white); \(remedy)"
+      : "\(ValueRange.short(range.low)) to \(ValueRange.short(range.high)) as --range says"
+  }
+
+  /// - Parameters:
+  ///   - source: the file.
+  ///   - clippedFor: what clips values outside [0, 1]; nil where they are kept, which is no matter unless they are on
+  ///     another scale.
+  public func advice(_ source: String, clippedFor purpose: String? = nil) -> Advice? {
+    if isElsewhere { return Advice("range", of: source, "values are \(found), expected \(remedy)") }
+    guard let purpose, outside > 0 else { return nil }
+    let share = 100 * Double(outside) / Double(count)
+    return Advice(
+      "clipped", of: source,
+      "\(share < 0.1 ? "less than 0.1" : ValueRange.short((share * 10).rounded() / 10)) % of the values are outside "
+        + "[0, 1] (\(found)) and are clipped for \(purpose)")
+  }
+}

@@ -1,0 +1,110 @@
+import AIPOTestFiles
+import Foundation
+import Testing
+
+/// What the values and axes of a user's files mean, on the command line.
+@Suite struct ImageReadingTests {
+  let fixture: Fixture
+  let folder: Scratch
+
+  init() throws {
+    fixture = try Fixture.shared.get()
+    folder = try Scratch()
+    try folder.write(
+      """
+      flow:
+        glow: {levels: 1, steps: 1, hidden: 4}
+      steps: 2
+      batch: 4
+      initialization-images: 4
+      validation: {images: 1}
+      samples: {every: 0}
+      """, to: "short.yaml")
+  }
+
+  /// 8-bit values of two images of the fixture.
+  private var pixels: [UInt8] { Array(Fixture.images[16..<(16 + 2 * Fixture.dimension)]) }
+
+  private func train(_ data: String, _ more: [String], out: String = "run") throws -> Program.Result {
+    try Program.run(
+      ["train", "--data", data, "--config", "short.yaml", "--out", out, "--threads", "1"] + more, in: folder)
+  }
+
+  private func logprob(_ more: [String]) throws -> (values: [Double], errors: [Substring]) {
+    let result = try fixture.run(["logprob", "--json"] + more, in: folder)
+    #expect(result.status == 0, "\(result.error)")
+    return (try #require(try result.json["logprob"] as? [Double]), result.errorLines)
+  }
+
+  @Test func floatsOnAnotherScale() throws {
+    try folder.write(TestNPY.bytes(shape: [2, 8, 8], floats: pixels.map { Float($0) }), to: "255.npy")
+    try folder.write(
+      TestNPY.bytes(shape: [2, 8, 8], floats: pixels.map { Float(Double($0) / 255) }), to: "1.npy")
+    let (_, warnings) = try logprob(["255.npy"])
+    #expect(warnings.count == 1 && warnings[0].contains("--range 0:255"), "\(warnings)")
+    let scaled = try logprob(["255.npy", "--range", "0:255"])
+    let right = try logprob(["1.npy"])
+    #expect(scaled.errors.isEmpty && right.errors.isEmpty)
+    #expect(scaled.values == right.values)
+    let encode = try fixture.run(["encode", "255.npy", "--out", "z.npy"], in: folder)
+    #expect(encode.status == 0 && encode.errorLines.count == 1 && encode.error.contains("--range 0:255"))
+    // −1:1 on the command line isn't a flag.
+    try folder.write(
+      TestNPY.bytes(shape: [2, 8, 8], floats: pixels.map { Float(Double($0) / 127.5 - 1) }), to: "-1.npy")
+    let (signed, _) = try logprob(["-1.npy", "--range", "-1:1"])
+    #expect(zip(signed, right.values).allSatisfy { abs($0 - $1) < 1e-3 * abs($1) })
+    let wrong = try fixture.run(["logprob", "255.npy", "--range", "255"], in: folder)
+    #expect(wrong.status == 64)
+  }
+
+  /// Clipped, they would be black and white: nothing is trained on these.
+  @Test func trainingOnAnotherScaleIsRefused() throws {
+    let floats = Cases.path("04-train-float-0-255.npy")
+    let refused = try train(floats, [])
+    #expect(refused.fails(65, saying: "from 0 to 255", "--range 0:255"), "\(refused.error)")
+    #expect(!folder.exists("run"))
+    let scaled = try train(floats, ["--range", "0:255"], out: "float")
+    let eight = try train(Cases.path("04-train-uint8.npy"), [], out: "eight")
+    #expect(scaled.status == 0 && eight.status == 0, "\(scaled.error)\(eight.error)")
+    #expect(try folder.read("float/model.safetensors") == folder.read("eight/model.safetensors"))
+  }
+
+  @Test func channelsFirst() throws {
+    let path = Cases.path("07-nchw-n1hw.npy")
+    let refused = try train(path, [])
+    #expect(refused.fails(65, saying: "[60, 1, 28, 28]", "--layout nchw"), "\(refused.error)")
+    #expect(try train(path, ["--layout", "nchw"]).status == 0)
+    let model = try fixture.run(["info", "run/model.safetensors", "--json"], in: folder)
+    #expect(model.output.contains("28") && model.status == 0)
+    try folder.write(TestNPY.bytes(shape: [2, 1, 8, 8], integers: pixels), to: "first.npy")
+    try folder.write(TestNPY.bytes(shape: [2, 8, 8], integers: pixels), to: "plain.npy")
+    for verb in [
+      ["logprob"], ["encode", "--out", "z.npy"], ["reconstruct", "--task", "denoise", "--observation"],
+    ] {
+      let result = try fixture.run(verb + ["first.npy"], in: folder)
+      #expect(result.fails(65, saying: "--layout nchw"), "\(result.error)")
+    }
+    #expect(try logprob(["first.npy", "--layout", "nchw"]).values == logprob(["plain.npy"]).values)
+  }
+
+  @Test func greyAndColourInOneFolder() throws {
+    let path = Cases.path("15-grey-and-colour")
+    let refused = try train(path, [])
+    #expect(refused.fails(65, saying: "a.png", "b0.png", "--grey", "--colour"), "\(refused.error)")
+    for (flag, channels) in [("--grey", 1), ("--colour", 3)] {
+      let result = try train(path, [flag], out: flag)
+      #expect(result.status == 0, "\(result.error)")
+      let info = try fixture.run(["info", "\(flag)/model.safetensors"], in: folder)
+      #expect(info.output.contains("28x28x\(channels)"), "\(info.output)")
+    }
+    #expect(try train(path, ["--grey", "--colour"]).status == 64)
+  }
+
+  @Test func whatAFolderLeavesOutIsNamed() throws {
+    let result = try train(Cases.path("17-tiff-skipped"), [])
+    #expect(result.status == 0, "\(result.error)")
+    let lines = result.errorLines.filter { $0.contains("left out") }
+    #expect(lines.count == 1)
+    for word in ["3 of 6", "i3.tif", "i4.bmp", "i5.webp"] { #expect(result.error.contains(word)) }
+  }
+}
