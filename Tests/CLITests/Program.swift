@@ -121,6 +121,19 @@ enum TestNPY {
 
   static func bytes(shape: [Int], integers: [UInt8]) -> [UInt8] { header("|u1", shape) + integers }
 
+  /// Elements of a type by its name, as they lie in the file.
+  static func bytes(_ type: String, _ shape: [Int], _ elements: [UInt8]) -> [UInt8] {
+    header(type, shape) + elements
+  }
+
+  /// The bits of a number that 16 bits hold exactly, and which isn't too small.
+  static func half(_ value: Double) -> UInt16 {
+    guard value != 0 else { return 0 }
+    let exponent = UInt16(value.exponent + 15)
+    let fraction = UInt16((value.magnitude.significand - 1) * 1024)
+    return (value < 0 ? 0x8000 : 0) | exponent << 10 | fraction
+  }
+
   private static func header(_ type: String, _ shape: [Int]) -> [UInt8] {
     let extents = shape.map { "\($0)," }.joined(separator: " ")
     var text = "{'descr': '\(type)', 'fortran_order': False, 'shape': (\(extents)), }"
