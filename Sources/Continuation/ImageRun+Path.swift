@@ -68,6 +68,9 @@ extension ImageRun {
     self.guess = guess == point ? nil : guess
     var guess = guess
     if weights.flow == 0, path.weights(at: next).flow != 0, let domain = settings.domain {
+      // The Gaussian's solution is a picture of pixels. Where in its bin x lies it doesn't know: h⁻¹ would spread its
+      // ringing in black over the whole bin, so that the pixel itself is the better guess.
+      if guess == point, let pixels = sample?.pixels { guess = pixels }
       guess = guess.map { min(max($0, domain.lowerBound), domain.upperBound) }
     }
     guess = objective.representable(guess)

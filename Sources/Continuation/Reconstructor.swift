@@ -149,6 +149,10 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
         latents ?? [Double](repeating: 0, count: start.count)
       }
     }
+    if latent == nil, path.weights(at: 0).flow == 0 {
+      // Under the Gaussian alone a start in pixels v is the point x = h⁻¹(v), where a closed form is the solution.
+      starts = starts.map(problem.values)
+    }
     var machine = PathMachine(
       objective: objective, starts: starts, images: images, sources: images.map(source), path: path,
       settings: settings, problem: problem)
@@ -293,7 +297,7 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
       noise: problem.noise(image).matched(problem.observations[image]), lambda: lambda)
   }
 
-  /// Start points in pixels, finite.
+  /// Start points in pixels, finite; under the flow they are guesses of x as they are.
   func startPoints(_ images: [Int], lambda: Double) throws -> [[Double]] {
     let d = problem.imageShape.count
     var choice = options.start

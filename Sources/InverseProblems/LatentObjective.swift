@@ -59,13 +59,14 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
         if allFinite(x), decoded.logDet[row].isFinite {
           let pixels = problem.pixels(x)
           let (recon, reconGradient) = try problem.recon(pixels: pixels, image: images[i])
-          cotangent = problem.pullback(reconGradient, at: x)
+          cotangent = reconGradient
           var normal: Double?
           if let gaussian, weights[i].gaussian != 0 {
-            let (value, gradient) = gaussian.negativeLogProb(x)
+            let (value, gradient) = gaussian.negativeLogProb(pixels)
             normal = value
             cotangent = adding(cotangent, gradient, scaledBy: weights[i].gaussian)
           }
+          cotangent = problem.pullback(cotangent, at: x)
           results[i] = ObjectiveSample(
             recon: recon, flow: (isFull ? decoded.logDet[row] : 0) - baseLogProb[row], gaussian: normal,
             gradient: .combined([], weights[i]), pixels: pixels)
@@ -99,28 +100,29 @@ public final class LatentObjective<Scalar: KernelScalar>: Objective {
     probed.map { DiagonalCurvature(diagonal: $0.map { weights.lambda + $0 }) }
   }
 
-  /// The diagonal of `J_Gᵀ AᵀA J_G / σ²`: the Gauss–Newton part of the data term's curvature over latents.
+  /// The diagonal of `JᵀJ / σ²`, J = J_f(h(x)) diag(h′(x)) J_G: the Gauss–Newton part of the data term's curvature over
+  /// latents.
   public func probeCurvature(
     _ points: [[Double]], images: [Int], keys: [UInt64], probes: CurvatureProbes
   ) throws -> [[Double]?] {
-    let pixels = try values(points)
+    let x = try values(points)
     let shape = problem.imageShape
     return try probes.meanSquares(
-      points: pixels.map { $0 ?? [.nan] }, keys: keys,
+      points: x.map { $0 ?? [.nan] }, keys: keys,
       widths: images.map { problem.forwardOperator($0).outputCount }
     ) { places, directions in
       let cotangents = try zip(places, directions).map { i, v in
         let noise = problem.noise(images[i]).curvature(problem.observations[images[i]])
         let scaled = v.map { $0 / noise.whiteVariance.squareRoot() }
-        guard let linear = problem.linearOperator(images[i]) else {
-          return problem.forwardOperator(images[i]).vjp(at: pixels[i]!, scaled)
-        }
-        return try noise.whiten(linear).adjoint(scaled)
+        let slope =
+          try problem.linearOperator(images[i]).map { try noise.whiten($0).adjoint(scaled) }
+          ?? problem.forwardOperator(images[i]).vjp(at: problem.pixels(x[i]!), scaled)
+        return problem.pullback(slope, at: x[i]!)
       }
       let dimensions = [places.count, shape.height, shape.width, shape.channels]
       return unpack(
         try prior.decodeGradient(
-          at: try pack(places.map { pixels[$0]! }, shape: dimensions),
+          at: try pack(places.map { x[$0]! }, shape: dimensions),
           imageCotangent: try pack(cotangents, shape: dimensions),
           logDetCotangent: [Double](repeating: 0, count: places.count)))
     }

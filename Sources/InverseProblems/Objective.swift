@@ -200,14 +200,16 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
     }
     return try points.indices.map { i in
       guard allFinite(points[i]) else { return nil }
-      // A Gaussian alone is one of pixels: its solution stays a closed form.
-      let isDequantized = weights[i].flow != 0
-      let pixels = isDequantized ? problem.pixels(points[i]) : points[i]
-      var (recon, reconGradient) = try problem.recon(pixels: pixels, image: images[i])
-      if isDequantized { reconGradient = problem.pullback(reconGradient, at: points[i]) }
+      let pixels = problem.pixels(points[i])
+      let (recon, pixelGradient) = try problem.recon(pixels: pixels, image: images[i])
+      let reconGradient = problem.pullback(pixelGradient, at: points[i])
       let flow = flows[i]
       var normal: (value: Double, gradient: [Double])?
-      if let gaussian, weights[i].t < 1 { normal = gaussian.negativeLogProb(points[i]) }
+      if let gaussian, weights[i].t < 1 {
+        // It is a density of pixels, so that its solution is a closed form.
+        let (value, gradient) = gaussian.negativeLogProb(pixels)
+        normal = (value, problem.pullback(gradient, at: points[i]))
+      }
       let sample = ObjectiveSample(
         recon: recon, flow: flow?.0, gaussian: normal?.value,
         gradient: .split(recon: reconGradient, flow: flow?.1, gaussian: normal?.gradient),
@@ -235,16 +237,16 @@ public final class PixelObjective<Scalar: KernelScalar>: Objective {
       }
     }
     var damping = probed ?? [Double](repeating: isotropicCurvature, count: dimension)
+    let slopes = problem.requantization.map { point.map($0.slope) }
     if let gaussian, weights.t < 1 {
       for (i, value) in gaussian.precisionDiagonal.enumerated() {
-        damping[i] = weights.t * damping[i] + (1 - weights.t) * value
+        let slope = slopes?[i] ?? 1
+        damping[i] = weights.t * damping[i] + (1 - weights.t) * value * slope * slope
       }
     }
     damping = damping.map { weights.lambda * $0 }
-    guard weights.flow != 0, let requantization = problem.requantization else {
-      return try white.curvatureSolver(dataWeight: weight, damping: damping)
-    }
-    return try ScaledOperator(base: white, scale: point.map(requantization.slope))
+    guard let slopes else { return try white.curvatureSolver(dataWeight: weight, damping: damping) }
+    return try ScaledOperator(base: white, scale: slopes)
       .curvatureSolver(dataWeight: weight, damping: damping)
   }
 

@@ -110,6 +110,36 @@ import Testing
     }
   }
 
+  /// A point is a value of the prior whatever its weight: under the Gaussian alone, a density of pixels, the closed form v
+  /// is the point h⁻¹(v), and there no direction leads down.
+  @Test func aPointMeansTheSameUnderTheGaussianAlone() throws {
+    let y = (0..<12).map { 0.1 + 0.8 * Double($0) / 11 }
+    let problem = try InverseProblem(
+      operators: [IdentityOperator(count: 12)], noises: [try GaussianNoise(sigma: 0.2)], observations: [y],
+      imageShape: shape, requantization: h)
+    let objective = try PixelObjective(problem: problem, prior: prior, gaussian: try density)
+    let weights = ObjectiveWeights(lambda: 1, t: 0)
+    let share = 1 / (0.2 * 0.2)
+    let own = 1 / (deviation * deviation)
+    let pixels = y.map { (share * $0 + own * 0.5) / (share + own) }
+    let point = h.values(pixels)
+    let sample = try #require(try objective.evaluate([point], images: [0], weights: [weights])[0])
+    #expect(distance(try #require(sample.pixels), pixels) < 1e-12)
+    #expect(norm(sample.gradient(weights)) < 1e-9)
+    // In between the blend is of the same point, and its gradient that of its value.
+    let blend = ObjectiveWeights(lambda: 0.7, t: 0.4)
+    let x: [Double] = (0..<12).map { (i: Int) in (Double(i % 8) + 0.3) / 8 }
+    let v = randomVector(12, seed: 6)
+    let values = try [1e-6, -1e-6].map { (step: Double) -> Double in
+      try #require(
+        try objective.evaluate([adding(x, v, scaledBy: step)], images: [0], weights: [blend])[0]
+      ).value(blend)
+    }
+    let slope = dot(
+      try #require(try objective.evaluate([x], images: [0], weights: [blend])[0]).gradient(blend), v)
+    #expect(abs((values[0] - values[1]) / 2e-6 - slope) < 1e-5 * max(1, abs(slope)))
+  }
+
   private var logTwoPi: Double { 1.8378770664093453 }
 
   /// `x = ½ + 0.3 ε`

@@ -1,4 +1,5 @@
 import AIPOFlowTesting
+import AIPOFlows
 import AIPOKernels
 import Testing
 
@@ -54,6 +55,25 @@ import Testing
         [randomVector(12, seed: 9)], images: [0], keys: [1], probes: probes)
       #expect(isNear(try #require(found[0]), (0..<12).map { gram[$0, $0] / 0.04 }))
     }
+  }
+
+  /// Where values are dequantised the data see h(x): the diagonal of (A diag(h′) L)ᵀ(A diag(h′) L)/σ².
+  @Test func latentsSeeTheCurvatureBehindH() throws {
+    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0, seed: 6)
+    let h = try #require(Requantization(means: [0.03, 0.4, 0.7, 0.97], slopes: [0.2, 1, 0.5, 0.3]))
+    let a = try DenseOperator.gaussian(measurements: 5, inputCount: 12, seed: 2)
+    var problem = try problem(a, sigma: 0.2)
+    problem.requantization = h
+    let objective = try LatentObjective(problem: problem, prior: prior, gaussian: nil)
+    let point = randomVector(12, seed: 9)
+    let x = try #require(try objective.values([point])[0])
+    let slopes = x.map(h.slope)
+    #expect(slopes.contains { $0 != 1 })
+    let scaled = try Matrix(rows: 5, columns: 12) { a.matrix[$0, $1] * slopes[$1] }
+    let product = try scaled.times(try Matrix(rows: 12, columns: 12, rowMajor: prior.factor))
+    let gram = try product.transposedTimes(product)
+    let found = try objective.probeCurvature([point], images: [0], keys: [1], probes: probes)
+    #expect(isNear(try #require(found[0]), (0..<12).map { gram[$0, $0] / 0.04 }))
   }
 
   /// Neighbours are mixed within a channel and a row or column, and a constant stays what it is.

@@ -103,7 +103,7 @@ struct StudySummary {
 extension StudySummary.Row {
   /// Whether targets at the same weights are of the same functions, and so can be compared.
   func sharesDensities(with other: Self) -> Bool {
-    ["model", "noise", "noise-covariance", "sigma", "nu", "peak", "outliers"].allSatisfy {
+    ["model", "noise", "noise-covariance", "sigma", "nu", "tip", "peak", "outliers"].allSatisfy {
       option($0) == other.option($0)
     }
   }
