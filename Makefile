@@ -16,7 +16,7 @@ else
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo study study-global bench test test-package test-dependent test-neon parity fuzz \
+.PHONY: help setup build demo study study-global tutorial bench test test-package test-dependent test-neon parity fuzz \
 	sanitize sanitize-short kill abuse install uninstall format lint docs clean
 
 help: ## this list
@@ -49,6 +49,9 @@ test-package: setup ## the package's own tests
 
 test-dependent: setup ## a package that depends on this one, and the README's example
 	scripts/test-dependent
+
+tutorial: build ## every command of docs/tutorial.md and docs/recipes.md, word by word, in a scratch folder
+	scripts/tutorial .build/release/aipo
 
 bench: build ## the speed of flows and kernels beside the BLAS and PyTorch, as bench/table.md
 	scripts/bench .build/release/aipo

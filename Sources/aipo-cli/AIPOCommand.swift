@@ -12,18 +12,21 @@ import ArgumentParser
 struct AIPOCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "aipo",
-    abstract: "Inverse problems solved with a normalizing flow as prior.",
+    abstract: "Recover images from noisy, incomplete or compressed measurements.",
     discussion: """
-      Noisy, half-missing and compressed images are brought back by following
-      the solution of L_recon(x) + λ L_reg(x) from where it is easy to the
-      weight that is asked for.
+      A prior is a normalizing flow, trained on images of one kind: it says how
+      plausible an image is. 'reconstruct' finds the most plausible image that
+      explains a measurement. The shipped priors know 28x28 grey garments; 'train'
+      makes one of your own images.
 
-      Example:
+      Examples:
+        aipo info
         aipo reconstruct --task denoise --observation noisy.png --out clean.png
+        aipo train --data photos/ --patch 32x32 --config patches --out run
 
       Exit codes: 0 done, 64 wrong usage, 65 bad data, 66 input missing,
       70 internal failure, 73 can't write, 75 an image has no finite result,
-      130 and 143 interrupted by SIGINT and SIGTERM (finished work kept).
+      130 and 143 interrupted by SIGINT and SIGTERM (finished work is kept).
       """,
     version: ProgramVersion.description,
     subcommands: [

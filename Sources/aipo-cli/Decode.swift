@@ -6,7 +6,8 @@ struct Decode: Verb {
   static let configuration = CommandConfiguration(
     abstract: "Turn latents into images.",
     discussion: """
-      The inverse of encode.
+      The inverse of encode: a latent of zeros gives the image in the middle of the
+      base density, random ones give draws.
 
       Example:
         aipo decode latents.npy --out images.npy

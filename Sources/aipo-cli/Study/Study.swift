@@ -6,46 +6,48 @@ struct Study: Verb {
   static let configuration = CommandConfiguration(
     abstract: "Run a grid of reconstructions over many images and compare them.",
     discussion: """
-      Writes results.csv (a line an image and cell), results.json (the summary),
-      report.html and results.md (its tables) to a folder. Every few images are
-      kept as they are done: the same command goes on where a run was stopped or
-      killed, and leaves the same bytes as one that never was. Another build of
-      aipo, which may solve otherwise, is refused unless --any-build keeps what
-      is there.
+      A study is a YAML that lists settings of 'aipo reconstruct'; every
+      combination is solved. results.csv (a line for each image and setting),
+      results.json (means), report.html and results.md (tables) go to a folder.
+
+      A study may be stopped: the same command goes on, and the files are the
+      same to the byte. Another build of aipo may solve otherwise, so it refuses
+      a folder that this one began, unless --any-build is given.
 
       The YAML's keys:
         title     of the report
         about     a sentence or more (optional)
-        options   what all cells have in common: flags of 'aipo reconstruct' without
-                  their dashes; true for a flag without a value
-        variants  a list of options that are compared on every problem (optional)
+        options   settings that all solves share: flags of 'aipo reconstruct'
+                  without their dashes; true for a flag without a value
+        variants  a list of settings that are compared on every problem (optional)
         grids     a list of
           name      of the section in the report
           about     a sentence or more (optional)
-          options   these add to the ones above or replace them
+          options   add to the ones above or replace them
           variants  in place of the ones above (optional)
-          draws     a number: so many random combinations, counted, in place of all;
-                    a draw's number is its seed unless the options have one (optional)
-      A list of values stands for each of them. In options it makes a problem each,
-      in variants a row each of the tables; seeds and indices only add samples. A
-      problem's first variant is the one that the others are compared with.
+          draws     a number: solve so many random combinations, not all; the
+                    number of a draw is its seed, unless options name one
+                    (optional)
+      A list of values stands for each of them. In options each value is a problem
+      of its own, in variants a row of the tables; seeds and indices only add
+      samples. The first variant of a problem is what the others are compared with.
 
       Examples:
         aipo study Studies/quick.yaml --out quick
         aipo study mine.yaml --out mine --model run/model.safetensors --json
       """)
 
-  @Argument(help: "The study.", completion: .file(extensions: ["yaml", "yml"]))
+  @Argument(help: "The study, a YAML.", completion: .file(extensions: ["yaml", "yml"]))
   var file: String
 
   @Option(
-    help: ArgumentHelp("The study's folder; made, or gone on with.", valueName: "folder"),
+    help: ArgumentHelp("The study's folder. It is made, or the study in it goes on.", valueName: "folder"),
     completion: .directory)
   var out: String
 
   @Flag(
     name: .customLong("any-build"),
-    help: "Go on in a folder that another build of aipo has begun; the report names them all.")
+    help: "Go on in a folder that another build of aipo began; the report names all builds.")
   var anyBuild = false
 
   @OptionGroup var model: ModelOptions
