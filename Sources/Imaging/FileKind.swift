@@ -105,12 +105,17 @@ enum FileKind: String, Sendable {
     }
   }
 
-  /// How to get a file out of one of this name that can be read; nil where that is unknown.
-  func remedy(_ name: String) -> String? {
+  /// How to get a file that can be read out of one of this name; nil where that is unknown.
+  func remedy(_ name: String, of what: String = "it") -> String? {
+    // Others mustn't find their way into a command that somebody copies.
+    let isPlain =
+      name.first != "-"
+      && name.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-/".contains($0)) }
+    let name = isPlain ? name : "FILE"
     let stem = name.lastIndex(of: ".").map { $0 == name.startIndex ? name : String(name[..<$0]) } ?? name
     return switch self {
-    case .raw: "develop it to PNG, as darktable and RawTherapee do"
-    case _ where isForeignPicture: "convert it to PNG, as ImageMagick does: magick \(name) \(stem).png"
+    case .raw: "develop \(what) to PNG, as darktable and RawTherapee do"
+    case _ where isForeignPicture: "convert \(what) to PNG, as ImageMagick does: magick \(name) \(stem).png"
     case .hdf5, .matlab, .fits, .dicom: "save its array from Python: numpy.save('\(stem).npy', array)"
     default: nil
     }

@@ -54,7 +54,9 @@ struct ImageFolder {
   }
 
   /// For the first kind that has one; the others are much the same.
-  private var remedy: String? { leftOut.lazy.compactMap { $0.kind.remedy($0.names[0]) }.first }
+  private var remedy: String? {
+    leftOut.lazy.compactMap { $0.kind.remedy($0.names[0], of: "pictures") }.first
+  }
 
   /// A folder or file whatever its names.
   private struct FileNumber: Hashable {

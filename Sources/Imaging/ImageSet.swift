@@ -200,7 +200,7 @@ public struct ImageSet: Sendable {
   ) throws(FileError) -> [UInt8] {
     let shape = try shape(of: indices, transform: transform)
     try MemoryLimit.require(indices.count * shape.count, for: path)
-    try requireScale(of: indices, transform: transform)
+    try requireScale(extent(of: indices, range: transform.range))
     var result = [UInt8]()
     result.reserveCapacity(indices.count * shape.count)
     for index in indices {
@@ -216,15 +216,23 @@ public struct ImageSet: Sendable {
     return result
   }
 
-  /// Throws `malformed` where the images at `indices` hold values on another scale than [0, 1] or the given range.
-  public func requireScale(
-    of indices: some Collection<Int>, transform: ImageTransform
-  ) throws(FileError) {
-    let extent = try extent(of: indices, range: transform.range)
-    guard !extent.isElsewhere else {
-      throw .malformed(
-        path: path, what: "range of the values", found: extent.found, expected: extent.remedy)
-    }
+  /// Throws `malformed` where nobody said what the values of the images at `indices` mean, and they are on another scale
+  /// than that of their type.
+  public func requireScale(of indices: some Collection<Int>, transform: ImageTransform) throws(FileError) {
+    guard transform.range == nil else { return }
+    try requireScale(extent(of: indices, range: nil))
+    guard let scale = try unusedScale(indices) else { return }
+    throw .malformed(
+      path: path, what: "greatest value", found: "\(scale.found) of \(scale.possible)",
+      expected:
+        "more than next to black; give --range 0:\(scale.end) if \(scale.end) is white, or --range "
+        + "0:\(scale.possible) to take the images as they are")
+  }
+
+  private func requireScale(_ extent: ValueExtent) throws(FileError) {
+    guard extent.range == nil, extent.isElsewhere else { return }
+    throw .malformed(
+      path: path, what: "range of the values", found: extent.found, expected: extent.expected)
   }
 
   /// What stands out about the values of the images at `indices`: that they are on another scale than [0, 1] or the
@@ -240,14 +248,15 @@ public struct ImageSet: Sendable {
       Advice(
         "range", of: name,
         "no value is above \(scale.found) of \(scale.possible), so the images are all but black; give --range "
-          + "0:\(scale.found) if \(scale.found) is white")
+          + "0:\(scale.end) if \(scale.end) is white")
     ]
   }
 
-  /// Where integers use next to nothing of their scale, because they are on a smaller one: what this seems to end at.
-  /// Nothing is read beyond the first value that tells otherwise.
-  private func unusedScale(_ indices: some Collection<Int>) throws(FileError) -> (found: Int, possible: Int)?
-  {
+  /// Where 8-bit or 16-bit values use next to nothing of their scale: the greatest, and what their own scale may end at.
+  /// Nothing is read beyond the first image that tells otherwise.
+  private func unusedScale(
+    _ indices: some Collection<Int>
+  ) throws(FileError) -> (found: Int, end: Int, possible: Int)? {
     var greatest = 0
     var possible = 0
     for index in indices {
@@ -259,7 +268,7 @@ public struct ImageSet: Sendable {
       if greatest > (possible == 255 ? 1 : 4095) { return nil }
     }
     guard greatest > 0, let end = [1, 255, 1023, 4095].first(where: { greatest <= $0 }) else { return nil }
-    return (end, possible)
+    return (greatest, end, possible)
   }
 
   /// The extent of the values that the images at `indices` hold, before they are scaled. Where no value of the type can

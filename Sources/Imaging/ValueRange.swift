@@ -33,38 +33,43 @@ public struct ValueRange: Hashable, Sendable, CustomStringConvertible {
 
   func scaled(_ value: Double) -> Double { (value - low) / (high - low) }
 
-  public var description: String { "\(Self.short(low)):\(Self.short(high))" }
+  /// As `init` takes it.
+  public var description: String { "\(Self.exact(low)):\(Self.exact(high))" }
+
+  private static func exact(_ value: Double) -> String {
+    value == value.rounded() && abs(value) < 1e9 ? "\(Int(value))" : "\(value)"
+  }
 
   /// Four digits, or all of an integer.
   static func short(_ value: Double) -> String {
-    if value == value.rounded(), abs(value) < 1e9 { return "\(Int(value))" }
-    guard value.isFinite, abs(value) > 1e-4, abs(value) < 1e9 else { return "\(value)" }
+    guard value.isFinite, value != value.rounded(), abs(value) > 1e-4, abs(value) < 1e9 else {
+      return exact(value)
+    }
     var scale = 1.0
     while abs(value) * scale < 1000 { scale *= 10 }
-    return "\((value * scale).rounded() / scale)"
+    return exact((value * scale).rounded() / scale)
   }
 }
 
 /// The least and greatest of the values that are taken for pixels, to tell whether they are on the scale that they are
 /// believed to be on.
 public struct ValueExtent: Hashable, Sendable {
-  /// What becomes black and white.
-  public let range: ValueRange
+  /// What becomes black and white; nil where nobody said, and it should be 0 and 1.
+  public let range: ValueRange?
   public private(set) var least = Double.infinity
   public private(set) var greatest = -Double.infinity
   /// Values seen, and those outside the range by more than half an 8-bit step. What isn't finite isn't counted.
   public private(set) var count = 0
   public private(set) var outside = 0
 
-  /// `range` nil: values on [0, 1].
-  public init(range: ValueRange? = nil) { self.range = range ?? .unit }
+  public init(range: ValueRange? = nil) { self.range = range }
 
   public mutating func include(_ value: Double) {
     guard value.isFinite else { return }
     least = min(least, value)
     greatest = max(greatest, value)
     count += 1
-    if !(Self.rounding...(1 - Self.rounding)).contains(range.scaled(value)) { outside += 1 }
+    if !(Self.rounding...(1 - Self.rounding)).contains(scale.scaled(value)) { outside += 1 }
   }
 
   public mutating func include(_ values: some Sequence<Double>) { for value in values { include(value) } }
@@ -73,9 +78,11 @@ public struct ValueExtent: Hashable, Sendable {
   /// Beyond the range by so much of it, values are on another scale: noise and interpolation don't reach so far.
   private static let reach = 0.25
 
+  private var scale: ValueRange { range ?? .unit }
+
   /// Whether the values are on another scale than the range.
   public var isElsewhere: Bool {
-    count > 0 && (range.scaled(least) < -Self.reach || range.scaled(greatest) > 1 + Self.reach)
+    count > 0 && (scale.scaled(least) < -Self.reach || scale.scaled(greatest) > 1 + Self.reach)
   }
 
   /// The scale that the values seem to be on; nil where none of the usual holds them closely.
@@ -86,28 +93,33 @@ public struct ValueExtent: Hashable, Sendable {
     }
   }
 
-  /// What is found, and what to do about it, where values are on another scale.
-  public var found: String { "from \(ValueRange.short(least)) to \(ValueRange.short(greatest))" }
+  var found: String { "from \(ValueRange.short(least)) to \(ValueRange.short(greatest))" }
 
-  public var remedy: String {
-    let remedy =
-      guess.map { "give --range \($0)" } ?? "give --range LOW:HIGH, the values of black and white"
-    return range == .unit
-      ? "0 (black) to 1 (white); \(remedy)"
-      : "\(ValueRange.short(range.low)) to \(ValueRange.short(range.high)) as --range says"
+  /// What values on another scale should have been, and what to do about it.
+  var expected: String {
+    if let range {
+      return "\(ValueRange.short(range.low)) to \(ValueRange.short(range.high)), as --range says"
+    }
+    return "0 (black) to 1 (white); give --range "
+      + (guess.map(\.description) ?? "LOW:HIGH, the values of black and white")
   }
 
+  /// What stands out.
+  ///
   /// - Parameters:
   ///   - source: the file.
-  ///   - clippedFor: what clips values outside [0, 1]; nil where they are kept, which is no matter unless they are on
-  ///     another scale.
+  ///   - purpose: what values outside the range are clipped for; nil where they are kept, which is no matter unless they
+  ///     are on another scale.
   public func advice(_ source: String, clippedFor purpose: String? = nil) -> Advice? {
-    if isElsewhere { return Advice("range", of: source, "values are \(found), expected \(remedy)") }
+    if isElsewhere, range == nil || purpose == nil {
+      return Advice("range", of: source, "values are \(found), expected \(expected)")
+    }
     guard let purpose, outside > 0 else { return nil }
     let share = 100 * Double(outside) / Double(count)
+    let words = share < 0.1 ? "less than 0.1" : ValueRange.short((share * 10).rounded() / 10)
     return Advice(
       "clipped", of: source,
-      "\(share < 0.1 ? "less than 0.1" : ValueRange.short((share * 10).rounded() / 10)) % of the values are outside "
-        + "[0, 1] (\(found)) and are clipped for \(purpose)")
+      "\(words) % of the values are outside [\(ValueRange.short(scale.low)), \(ValueRange.short(scale.high))] "
+        + "(\(found)) and are clipped for \(purpose)")
   }
 }

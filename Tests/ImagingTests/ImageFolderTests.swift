@@ -95,6 +95,17 @@ struct ImageFolderTests {
       error?.description.contains("1 BMP (a.bmp)") == true && error?.description.contains("magick") == true)
   }
 
+  /// A name can hold a command.
+  @Test func onlyPlainNamesAreSuggested() {
+    for (name, shown) in [
+      ("a b.tif", "magick FILE FILE.png"), ("$(rm x).tif", "magick FILE FILE.png"),
+      ("-x.tif", "magick FILE FILE.png"),
+      ("a/b-1_2.tif", "magick a/b-1_2.tif a/b-1_2.png"),
+    ] {
+      #expect(FileKind.tiff.remedy(name)?.hasSuffix(shown) == true)
+    }
+  }
+
   @Test(arguments: [
     ("GIF89a", "x", "GIF"), ("\0\0\0\u{18}ftypheic", "x", "HEIC"), ("\0\0\0\u{c}jP  \r\n", "x", "JPEG 2000"),
     ("\0\0\0\u{c}JXL \r\n", "x", "JPEG XL"), ("MM\0*", "a.NEF", "camera's raw"),

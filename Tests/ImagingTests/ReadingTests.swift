@@ -31,6 +31,7 @@ struct ReadingTests {
     #expect(ValueRange("0:255") == ValueRange(low: 0, high: 255))
     #expect(ValueRange("-1:1")?.description == "-1:1")
     #expect(ValueRange("0.25:1e3")?.scaled(250.1875) == 0.25)
+    #expect(ValueRange("0.123456789:7.5")?.description == "0.123456789:7.5")
     for text in ["", "1", "1:", ":1", "1:0", "1:1", "0:inf", "nan:1", "0:1:2", "a:b", "-1e308:1e308"] {
       #expect(ValueRange(text) == nil, "\(text)")
     }
@@ -67,7 +68,7 @@ struct ReadingTests {
     var extent = ValueExtent()
     extent.include(values)
     #expect(extent.isElsewhere && extent.guess?.description == guess)
-    #expect(extent.remedy.hasSuffix("give --range \(guess)"))
+    #expect(extent.expected.hasSuffix("give --range \(guess)"))
   }
 
   /// 100 may be percent, and nothing holds ±300: then no number is suggested.
@@ -75,7 +76,7 @@ struct ReadingTests {
     var extent = ValueExtent()
     extent.include(values)
     #expect(extent.isElsewhere && extent.guess == nil)
-    #expect(extent.remedy.contains("--range LOW:HIGH"))
+    #expect(extent.expected.contains("--range LOW:HIGH"))
   }
 
   @Test func whatIsClippedIsSaid() throws {
@@ -89,9 +90,15 @@ struct ReadingTests {
     // Rounding isn't told.
     let exact = try open("<f8", [1, 2, 2], doubles([0, 0.5, 1, 1 + 1e-6]))
     #expect(try exact.advice([0], transform: .identity, clippedFor: "training").isEmpty)
-    // Values that a range doesn't hold are on another scale, too.
+    // Who says what is white has the rest clipped.
     let range = ImageTransform(range: ValueRange(low: 0, high: 0.5))
-    #expect(refusal { _ = try exact.bytes([0], transform: range) }.contains("0 to 0.5"))
+    #expect(try exact.bytes([0], transform: range) == [0, 255, 255, 255])
+    #expect(
+      try exact.advice([0], transform: range, clippedFor: "training").map(\.text) == [
+        "50 % of the values are outside [0, 0.5] (from 0 to 1) and are clipped for training"
+      ])
+    #expect(
+      try exact.advice([0], transform: range).map(\.text)[0].hasSuffix("expected 0 to 0.5, as --range says"))
     // Hidden pixels may be anything.
     let hidden = try open("<f8", [1, 2, 2], doubles([0, .nan, .infinity, 1]))
     #expect(try hidden.advice([0], transform: .identity, clippedFor: "training").isEmpty)
@@ -107,7 +114,9 @@ struct ReadingTests {
     let advice = try bits.advice([0], transform: .identity).map(\.text)
     #expect(
       advice.count == 1 && advice[0].contains("no value is above 1 of 255") && advice[0].contains("0:1"))
+    #expect(refusal { try bits.requireScale(of: [0], transform: .identity) }.contains("--range 0:1 "))
     let range = ImageTransform(range: ValueRange(low: 0, high: 1))
+    try bits.requireScale(of: [0], transform: range)
     #expect(try bits.read([0], as: Double.self, transform: range).elements == [0, 1, 1, 0])
     #expect(try bits.bytes([0], transform: range) == [0, 255, 255, 0])
     #expect(try bits.advice([0], transform: range).isEmpty)
