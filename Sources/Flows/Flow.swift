@@ -93,6 +93,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
       case .squeeze(let form): layers.append(Squeeze(form))
       case .split: layers.append(Split(base: spec.base))
       case .logistic: layers.append(Logistic())
+      case .logit(let margin): layers.append(Logit(margin: margin))
       case .repeated: preconditionFailure("the layers are flattened")
       }
     }

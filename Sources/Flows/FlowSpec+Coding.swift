@@ -185,6 +185,16 @@ extension LayerSpec: Codable {
     }
   }
 
+  private struct Margin: Codable {
+    var margin: Double
+
+    init(margin: Double) { self.margin = margin }
+
+    init(from decoder: any Decoder) throws {
+      margin = try KnownKeys(decoder, ["margin"]).get("margin", default: 0.05)
+    }
+  }
+
   private struct Squeezing: Codable {
     var form: SqueezeForm
 
@@ -197,7 +207,7 @@ extension LayerSpec: Codable {
 
   private static let names = [
     "actnorm", "conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "split", "logistic",
-    "repeat",
+    "logit", "repeat",
   ]
 
   /// A name alone for a layer without options, else a mapping from the name to the options.
@@ -209,6 +219,7 @@ extension LayerSpec: Codable {
       case "squeeze": self = .squeeze(.interleaved)
       case "split": self = .split
       case "logistic": self = .logistic
+      case "logit": self = .logit(margin: 0.05)
       default:
         throw DecodingError.dataCorrupted(
           .init(
@@ -218,7 +229,7 @@ extension LayerSpec: Codable {
       return
     }
     let keys = try KnownKeys(
-      decoder, ["conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "repeat"])
+      decoder, ["conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "logit", "repeat"])
     guard keys.container.allKeys.count == 1, let key = keys.container.allKeys.first else {
       throw DecodingError.dataCorrupted(
         .init(codingPath: decoder.codingPath, debugDescription: "a layer is one name with its options"))
@@ -228,6 +239,7 @@ extension LayerSpec: Codable {
     case "coupling": self = .coupling(try keys.get("coupling"))
     case "masked-affine": self = .maskedAffine(try keys.get("masked-affine"))
     case "permutation": self = .permutation(try keys.get("permutation"))
+    case "logit": self = .logit(margin: try keys.get("logit", Margin.self).margin)
     case "squeeze": self = .squeeze(try keys.get("squeeze", Squeezing.self).form)
     default:
       let inner = try keys.get("repeat", Repeat.self)
@@ -250,6 +262,7 @@ extension LayerSpec: Codable {
     case .squeeze(let form): try keyed("squeeze", Squeezing(form: form))
     case .split: try plain("split")
     case .logistic: try plain("logistic")
+    case .logit(let margin): try keyed("logit", Margin(margin: margin))
     case .conv1x1(.plu): try plain("conv1x1")
     case .conv1x1(let form): try keyed("conv1x1", Matrix(form: form))
     case .coupling(let coupling): try keyed("coupling", coupling)

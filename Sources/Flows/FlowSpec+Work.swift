@@ -38,7 +38,7 @@ extension FlowSpec {
             count += net?.products(input: conditioning, output: transformed) ?? 0
           }
         }
-      case .actnorm, .permutation, .squeeze, .split, .logistic, .repeated: break
+      case .actnorm, .permutation, .squeeze, .split, .logistic, .logit, .repeated: break
       }
       result.append((shape.height * shape.width, count))
     }

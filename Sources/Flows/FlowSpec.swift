@@ -149,6 +149,11 @@ public struct FlowSpec: Hashable, Sendable {
       case .maskedAffine(let masked):
         try check(masked)
         result.append(layer)
+      case .logit(let margin):
+        guard (0..<0.5).contains(margin) else {
+          throw .invalidSpec("logit: margin is \(margin), expected at least 0 and below 0.5")
+        }
+        result.append(layer)
       case .permutation(.given(let order)):
         guard order.sorted() == Array(0..<order.count) else {
           throw .invalidSpec("permutation: the order is no permutation of 0..<\(order.count)")
@@ -252,6 +257,8 @@ public indirect enum LayerSpec: Hashable, Sendable {
   case squeeze(SqueezeForm)
   case split
   case logistic
+  /// y = log(u/(1 − u)) with u = α + (1 − 2α)·x, for pixels on [0, 1]; α is the margin.
+  case logit(margin: Double)
   case repeated(Int, [LayerSpec])
 
   var isSmooth: Bool {
@@ -263,7 +270,7 @@ public indirect enum LayerSpec: Hashable, Sendable {
       case .separate(let shift, let scale): (shift?.isSmooth ?? true) && (scale?.isSmooth ?? true)
       }
     case .repeated(_, let layers): layers.allSatisfy(\.isSmooth)
-    case .actnorm, .conv1x1, .permutation, .squeeze, .split, .logistic: true
+    case .actnorm, .conv1x1, .permutation, .squeeze, .split, .logistic, .logit: true
     }
   }
 }

@@ -119,6 +119,7 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
     FlowCase("linear net", 2, 3, 5, [coupling(.firstHalf, .sigmoid, .linear, padding: 1)]),
     FlowCase("logistic", 3, 3, 2, base: .uniform, [.logistic]),
     FlowCase("logistic and uniform base", 3, 4, 1, base: .uniform, [.actnorm, .logistic]),
+    FlowCase("logit of what a logistic gives", 3, 3, 2, [.logistic, .logit(margin: 0.001)]),
     FlowCase("coupling of one pixel", 1, 1, 2, [coupling()]),
     FlowCase("coupling of one row", 1, 7, 3, [coupling(.secondHalf)]),
     FlowCase(

@@ -24,7 +24,7 @@ import Yams
       layers: [
         .squeeze(.interleaved), .repeated(2, [.actnorm, .repeated(3, [.conv1x1(.dense), .conv1x1(.plu)])]),
         .split,
-        .logistic,
+        .logistic, .logit(margin: 0.125),
         .coupling(
           CouplingSpec(
             mask: .checkerboardOdd, transform: .exponential,
