@@ -20,7 +20,28 @@ struct FlowMapping<Scalar: KernelScalar> {
   /// How many classes a class-conditional base has.
   var classes: Int?
 
-  init(_ dict: StateDict) { self.dict = dict }
+  let choices: ImportChoices
+  /// The settings that the flow depends on, as it has turned out.
+  private(set) var used: Set<ImportOption> = []
+
+  init(_ dict: StateDict, _ choices: ImportChoices) {
+    self.dict = dict
+    self.choices = choices
+  }
+
+  // MARK: Settings
+
+  mutating func choice<Word: RawRepresentable<String>>(_ option: ImportOption, as _: Word.Type = Word.self)
+    -> Word
+  {
+    used.insert(option)
+    return Word(rawValue: choices[option])!
+  }
+
+  mutating func number(_ option: ImportOption) -> Double {
+    used.insert(option)
+    return choices.number(option)
+  }
 
   /// Adds a layer, with tensors that are named as the layer names its parameters.
   mutating func add(_ layer: LayerSpec, _ parameters: [(name: String, shape: [Int], values: [Scalar])] = []) {
@@ -64,7 +85,7 @@ struct FlowMapping<Scalar: KernelScalar> {
   /// The shape of a tensor that must be there with so many axes, none of them empty or huge.
   func shape(_ name: String, axes: Int) throws(FileError) -> [Int] {
     guard let shape = dict.shape(name) else {
-      throw dict.source.malformed("tensor \(name)", "missing", "\(axes) axes")
+      throw dict.missing(name, "\(axes) axes")
     }
     guard shape.count == axes, shape.allSatisfy({ (1...8192).contains($0) }) else {
       throw dict.source.malformed(
@@ -77,9 +98,7 @@ struct FlowMapping<Scalar: KernelScalar> {
 
   /// `y = (x + b)·e^s` from a bias and a log-scale. The range of the pixels, where this is the first layer that sees
   /// them, is folded in: `(a·x + o + b)·e^s = (x + (o + b)/a)·e^(s + log a)`.
-  mutating func addActnorm(
-    bias: [Double], logScale: [Double], initialized: Bool, range: ImportChoices.PixelRange?
-  ) {
+  mutating func addActnorm(bias: [Double], logScale: [Double], range: ImportChoices.PixelRange?) {
     let (factor, offset) = (range?.factor ?? 1, range?.offset ?? 0)
     let c = bias.count
     add(
@@ -87,8 +106,18 @@ struct FlowMapping<Scalar: KernelScalar> {
       [
         ("bias", [c], bias.map { Scalar(($0 + offset) / factor) }),
         ("log_scale", [c], logScale.map { Scalar($0 + log(factor)) }),
-        ("initialized", [1], [initialized ? 1 : 0]),
+        ("initialized", [1], [1]),
       ])
+  }
+
+  /// Throws for an actnorm that has seen no data: its first batch would overwrite what is in the file.
+  func requireInitialized(_ flag: String) throws(FileError) {
+    guard let shape = dict.shape(flag) else { return }
+    guard try take(flag, shape).allSatisfy({ $0 != 0 }) else {
+      throw dict.source.malformed(
+        "flag \(flag)", "0 (the actnorm has seen no data: the model was saved before its first batch)",
+        "a trained model; or pass the model one batch in its own program and save it again")
+    }
   }
 
   /// A 1×1 convolution by its factors, `W = P(tril(L, −1) + I)(triu(U, 1) + diag(sign·e^s))·diag(columns)`; `columns` are

@@ -4,7 +4,7 @@ import AIPOKernels
 extension FlowMapping {
   /// GlowIP: a flat list of modules, of which the file names only the flow steps. The final level has one step, the
   /// others as many as stand between two gaps.
-  mutating func mapGlowIP(_ choices: ImportChoices) throws(FileError) {
+  mutating func mapGlowIP() throws(FileError) {
     let steps = try indices(prefix: "glow_modules.")
     guard let first = steps.first, let last = steps.last else { throw missing("glow_modules.") }
     guard first == 1 else {
@@ -22,11 +22,13 @@ extension FlowMapping {
         "levels of equally many steps and one step at the end")
     }
     try takeChannels(of: "glow_modules.1", squeezedIn: "glow_modules.1.actnorm.b")
+    let squeeze = choice(.squeeze, as: ImportChoices.Squeezing.self)
+    let range = choice(.range, as: ImportChoices.PixelRange.self)
     var c = channels
     for level in 0..<levels {
       let isLast = level == levels - 1
       let contiguous =
-        switch choices.squeeze {
+        switch squeeze {
         case .interleave: false
         case .contiguous: true
         case .contiguousExceptLast: !isLast
@@ -36,8 +38,7 @@ extension FlowMapping {
       for k in 1...(isLast ? 1 : count) {
         try addGlowIPStep(
           "glow_modules.\(level * (count + 2) + k).", channels: c,
-          bias: isLast ? choices.lastBias : choices.couplingBias,
-          range: level == 0 && k == 1 ? choices.range : nil)
+          bias: isLast ? .lastBias : .couplingBias, range: level == 0 && k == 1 ? range : nil)
       }
       if !isLast {
         add(.split)
@@ -47,20 +48,21 @@ extension FlowMapping {
   }
 
   private mutating func addGlowIPStep(
-    _ prefix: String, channels c: Int, bias: Double, range: ImportChoices.PixelRange?
+    _ prefix: String, channels c: Int, bias: ImportOption, range: ImportChoices.PixelRange?
   ) throws(FileError) {
     addActnorm(
       bias: try doubles(prefix + "actnorm.b", [1, c, 1, 1]),
-      logScale: try doubles(prefix + "actnorm.logs", [1, c, 1, 1]), initialized: true, range: range)
+      logScale: try doubles(prefix + "actnorm.logs", [1, c, 1, 1]), range: range)
     try addDense(prefix + "invconv.W", shape: [c, c, 1, 1])
     let net = prefix + "coupling.net."
     let names = NetNames(
       first: net + "conv1", middle: net + "conv2", last: net + "conv3",
       norms: [1, 2].map { (net + "actnorm\($0).b", net + "actnorm\($0).logs") }, shiftsFirst: true,
       headScale: (net + "logs", { [$0, 1, 1] }))
+    let isAdditive = try isAdditive(names, channels: c, mask: .secondHalf)
     try addCoupling(
       names, channels: c, mask: .secondHalf, layout: HeadLayout(order: .scaleShiftPairs), transform: .sigmoid,
-      order: .shiftLast, scaleBias: bias)
+      order: .shiftLast, scaleBias: isAdditive ? 0 : number(bias))
   }
 
   /// The numbers that stand behind a prefix in the names, sorted.

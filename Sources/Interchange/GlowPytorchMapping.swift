@@ -10,9 +10,10 @@ import AIPOKernels
 extension FlowMapping {
   /// glow-pytorch. A block's prior, mean and log-deviation of what leaves given what stays, is a coupling before the split:
   /// the split then puts aside standardised latents. In the last block it is a coupling that nothing conditions.
-  mutating func mapGlowPytorch(_ choices: ImportChoices) throws(FileError) {
+  mutating func mapGlowPytorch() throws(FileError) {
     let blocks = try run(prefix: "blocks.", atMost: 16)
     try takeChannels(of: "blocks.0", squeezedIn: "blocks.0.flows.0.actnorm.loc")
+    let range = choice(.range, as: ImportChoices.PixelRange.self)
     var c = channels
     for block in 0..<blocks {
       let prefix = "blocks.\(block)."
@@ -20,7 +21,7 @@ extension FlowMapping {
       c *= 4
       for k in 0..<(try run(prefix: prefix + "flows.", atMost: 1024)) {
         try addGlowPytorchStep(
-          prefix + "flows.\(k).", channels: c, range: block == 0 && k == 0 ? choices.range : nil)
+          prefix + "flows.\(k).", channels: c, range: block == 0 && k == 0 ? range : nil)
       }
       if block < blocks - 1 {
         try addPrior(prefix + "prior.", inputs: c / 2, latents: c / 2, mask: .firstHalf)
@@ -42,11 +43,10 @@ extension FlowMapping {
     }
     // y = scale·(x + loc): signs go to the matrix behind it.
     let signs: [Double]? = scale.contains { $0 < 0 } ? scale.map { $0 < 0 ? -1 : 1 } : nil
-    let flag = prefix + "actnorm.initialized"
-    let initialized = try dict.has(flag) ? take(flag, dict.shape(flag)!).first != 0 : true
+    try requireInitialized(prefix + "actnorm.initialized")
     addActnorm(
       bias: try doubles(prefix + "actnorm.loc", [1, c, 1, 1]), logScale: scale.map { log(abs($0)) },
-      initialized: initialized, range: range)
+      range: range)
     let invconv = prefix + "invconv."
     if dict.has(invconv + "weight") {
       try addDense(invconv + "weight", shape: [c, c, 1, 1], columns: signs)

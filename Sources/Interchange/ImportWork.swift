@@ -1,6 +1,12 @@
 import AIPOFlows
 import AIPOKernels
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
 /// An import under way: from a state dict to a model, with every setting that was needed.
 struct ImportWork {
   let dict: StateDict
@@ -14,199 +20,82 @@ struct ImportWork {
   struct Result {
     var model: FlowModel
     var settings: [ModelImport.Setting]
+    var warnings: [String]
     var statisticsSource: String
     var sizeIsOpen: Bool
   }
 
   func run<Scalar: KernelScalar>(_: Scalar.Type) throws -> Result {
-    var settings: [ModelImport.Setting] = []
-    var choices = try givenChoices(&settings)
-    if dialect == .normflows, given[.scaleMap] == nil { choices.scaleMap = isVector ? .exp : .sigmoid }
+    var search = try ImportSearch(self)
     // A first mapping tells what the file determines: classes, size.
-    var mapping: FlowMapping<Scalar> = try map(choices)
+    var mapping: FlowMapping<Scalar> = try map(search.choices)
     try dict.requireAllTaken(dialect.rawValue)
     let (size, sizeReason) = try imageSize(mapping)
     let shape = ImageShape(height: size.height, width: size.width, channels: mapping.channels)
+    if let images {
+      try requireShape(images, shape)
+      try search.settle(images) { choices in
+        let candidate: FlowMapping<Scalar> = try map(choices)
+        return .init(used: used(candidate), classes: candidate.classes) { count in
+          try meanLogProb(model(candidate, shape, choices), images, atMost: count, Scalar.self)
+        }
+      }
+      mapping = try map(search.choices)
+    }
+    var settings = search.settings(used: used(mapping))
     if let sizeReason {
       settings.append(.init(option: "size", value: "\(size.height)x\(size.width)", reason: sizeReason))
     }
-    let bits = try isVector ? 0 : given.number(.bits, 1...8) ?? (dialect == .glowPytorch ? 5 : 8)
-    if !isVector {
-      settings.append(
-        .init(option: "bits", value: "\(bits)", reason: given[.bits] == nil ? "assumed" : "given"))
-    }
-    let dequantization = Dequantization(bits: bits)
-    func model(_ mapping: FlowMapping<Scalar>) -> FlowModel {
-      FlowModel(
-        spec: FlowSpec(base: mapping.base, layers: mapping.layers), imageShape: shape,
-        dequantization: dequantization, tensors: mapping.tensors)
-    }
-    let open = openOptions(mapping)
-    for group in open {
-      guard let images else {
-        for option in group { settings.append(setting(option, choices, reason: "assumed")) }
-        continue
-      }
-      try requireShape(images, shape)
-      let current = choices
-      let (best, figures) = try settle(group, current, classes: mapping.classes) { candidate in
-        let candidateModel =
-          candidate == current ? model(mapping) : model(try map(candidate))
-        return try bitsPerDim(candidateModel, images, Scalar.self)
-      }
-      if best != choices {
-        choices = best
-        mapping = try map(choices)
-      }
-      for option in group {
-        settings.append(setting(option, choices, reason: "chosen by bits/dim: \(figures)"))
-      }
-    }
-    var result = model(mapping)
+    var result = model(mapping, shape, search.choices)
     let source = try fitStatistics(&result, Scalar.self)
     result.provenance = provenance(settings)
     return Result(
-      model: result, settings: settings, statisticsSource: source,
-      sizeIsOpen: mapping.size == nil && given[.size] == nil)
+      model: result, settings: settings,
+      warnings: try images.map { try improbable(result, $0, settings, Scalar.self) } ?? [],
+      statisticsSource: source, sizeIsOpen: mapping.size == nil && given[.size] == nil)
   }
 
   private func map<Scalar: KernelScalar>(
     _ choices: ImportChoices
   ) throws(FileError) -> FlowMapping<Scalar> {
-    var mapping = FlowMapping<Scalar>(dict)
+    var mapping = FlowMapping<Scalar>(dict, choices)
     switch dialect {
-    case .normflows where isVector: try mapping.mapNormflowsVectors(choices)
-    case .normflows: try mapping.mapNormflowsGlow(choices)
-    case .glowip: try mapping.mapGlowIP(choices)
-    case .glowPytorch: try mapping.mapGlowPytorch(choices)
+    case .normflows where isVector: try mapping.mapNormflowsVectors()
+    case .normflows: try mapping.mapNormflowsGlow()
+    case .glowip: try mapping.mapGlowIP()
+    case .glowPytorch: try mapping.mapGlowPytorch()
     }
     return mapping
   }
 
+  /// What the model depends on: vectors aren't dequantised.
+  private func used<Scalar>(_ mapping: FlowMapping<Scalar>) -> Set<ImportOption> {
+    isVector ? mapping.used : mapping.used.union([.bits])
+  }
+
+  private func model<Scalar: KernelScalar>(
+    _ mapping: FlowMapping<Scalar>, _ shape: ImageShape, _ choices: ImportChoices
+  ) -> FlowModel {
+    FlowModel(
+      spec: FlowSpec(base: mapping.base, layers: mapping.layers), imageShape: shape,
+      dequantization: Dequantization(bits: isVector ? 0 : Int(choices.number(.bits))),
+      tensors: mapping.tensors)
+  }
+
   private func provenance(_ settings: [ModelImport.Setting]) -> String {
-    let list = settings.filter { !$0.value.isEmpty }.map { "\($0.option)=\($0.value) (\($0.reason))" }
+    let list = settings.map { "\($0.option)=\($0.value) (\($0.reason))" }
     return "imported from a \(dialect.rawValue) checkpoint"
       + (list.isEmpty ? "" : "; " + list.joined(separator: ", "))
   }
 
-  // MARK: Settings
+  // MARK: Densities
 
-  /// What the user gave, and the dialect's defaults for the rest.
-  private func givenChoices(_ settings: inout [ModelImport.Setting]) throws(ImportError) -> ImportChoices {
-    var choices = ImportChoices()
-    if dialect != .normflows { choices.range = .centered }
-    if let text = given[.range] { choices.range = .init(rawValue: text)! }
-    if let text = given[.scaleMap] { choices.scaleMap = .init(rawValue: text)! }
-    if let text = given[.squeeze] { choices.squeeze = .init(rawValue: text)! }
-    choices.classIndex = try given.number(.class, 0...1_000_000) ?? 0
-    choices.lastBias = try given.number(.lastBias, 0...1) ?? 0
-    choices.couplingBias = try given.number(.couplingBias, 0...1000) ?? 0
-    for option: ImportOption in [.range, .scaleMap, .squeeze, .class, .lastBias, .couplingBias]
-    where given[option] != nil {
-      settings.append(setting(option, choices, reason: "given"))
-    }
-    if dialect == .glowip, given[.couplingBias] == nil {
-      settings.append(setting(.couplingBias, choices, reason: "assumed"))
-    }
-    if dialect != .normflows, given[.range] == nil {
-      settings.append(setting(.range, choices, reason: "as the dialect has it"))
-    }
-    return choices
-  }
-
-  private func setting(_ option: ImportOption, _ choices: ImportChoices, reason: String)
-    -> ModelImport.Setting
-  {
-    func text(_ value: Double) -> String { value == value.rounded() ? "\(Int(value))" : "\(value)" }
-    let value =
-      switch option {
-      case .range: choices.range.rawValue
-      case .scaleMap: choices.scaleMap.rawValue
-      case .class: "\(choices.classIndex)"
-      case .squeeze: choices.squeeze.rawValue
-      case .lastBias: text(choices.lastBias)
-      case .couplingBias: text(choices.couplingBias)
-      case .stateDict, .size, .bits, .draws: ""
-      }
-    return ModelImport.Setting(option: option.rawValue, value: value, reason: reason)
-  }
-
-  /// Options that neither the user nor the file has settled, in groups that are tried together.
-  private func openOptions<Scalar>(_ mapping: FlowMapping<Scalar>) -> [[ImportOption]] {
-    func open(_ options: [ImportOption]) -> [ImportOption] { options.filter { given[$0] == nil } }
-    let couplings = mapping.layers.contains { layer in
-      switch layer {
-      case .coupling(let coupling): coupling.transform != .additive
-      case .maskedAffine(let masked):
-        if case .joint = masked.nets { masked.transform != .additive } else { false }
-      default: false
-      }
-    }
-    var groups: [[ImportOption]] = []
-    switch dialect {
-    case .normflows where isVector: groups = [open(couplings ? [.scaleMap] : [])]
-    case .normflows:
-      groups = [
-        open((couplings ? [.scaleMap] : []) + [.range]), open(mapping.classes == nil ? [] : [.class]),
-      ]
-    case .glowip: groups = [open(couplings ? [.squeeze, .lastBias] : [.squeeze])]
-    case .glowPytorch: break
-    }
-    return groups.filter { !$0.isEmpty }
-  }
-
-  /// Tries all combinations of a group's values; gives the best and the figures of all.
-  private func settle(
-    _ group: [ImportOption], _ start: ImportChoices, classes: Int?,
-    _ measure: (ImportChoices) throws -> Double
-  ) throws -> (ImportChoices, String) {
-    var candidates = [start]
-    for option in group {
-      candidates = candidates.flatMap { choices -> [ImportChoices] in
-        var result: [ImportChoices] = []
-        func add(_ change: (inout ImportChoices) -> Void) {
-          var next = choices
-          change(&next)
-          result.append(next)
-        }
-        switch option {
-        case .scaleMap:
-          for map in [ImportChoices.ScaleMap.sigmoid, .exp, .inverse] { add { $0.scaleMap = map } }
-        case .range:
-          for range in [ImportChoices.PixelRange.unit, .centered, .symmetric] { add { $0.range = range } }
-        case .squeeze:
-          for squeeze in [ImportChoices.Squeezing.interleave, .contiguous, .contiguousExceptLast] {
-            add { $0.squeeze = squeeze }
-          }
-        case .lastBias: for bias in [0.0, 1] { add { $0.lastBias = bias } }
-        case .class: for index in 0..<min(classes ?? 1, 1000) { add { $0.classIndex = index } }
-        default: result = [choices]
-        }
-        return result
-      }
-    }
-    var best: (choices: ImportChoices, bits: Double)?
-    var figures: [String] = []
-    for candidate in candidates {
-      let bits = try measure(candidate)
-      let names = group.map { setting($0, candidate, reason: "").value }.joined(separator: " ")
-      figures.append(bits.isFinite ? "\(names) \((bits * 1000).rounded() / 1000)" : "\(names) not finite")
-      if bits.isFinite, bits < best?.bits ?? .infinity { best = (candidate, bits) }
-    }
-    guard let best else {
-      throw dict.source.malformed(
-        "bits/dim of the images", "not finite whatever \(group.map(\.rawValue).joined(separator: ", "))",
-        "a density for one of them")
-    }
-    return (best.choices, figures.joined(separator: ", "))
-  }
-
-  /// Mean bits/dim of evenly spaced images, their pixels in the middles of their bins.
-  private func bitsPerDim<Scalar: KernelScalar>(
-    _ model: FlowModel, _ images: TrainingImages, _: Scalar.Type
+  /// Mean log p in nats of evenly spaced images, their pixels in the middles of their bins.
+  private func meanLogProb<Scalar: KernelScalar>(
+    _ model: FlowModel, _ images: TrainingImages, atMost limit: Int = 64, _: Scalar.Type
   ) throws -> Double {
     let d = images.shape.count
-    let count = min(images.count, max(4, min(64, (1 << 18) / d)))
+    let count = min(images.count, limit, max(4, (1 << 18) / d))
     var x = try Tensor<Scalar>(shape: [count, images.shape.height, images.shape.width, images.shape.channels])
     x.withUnsafeMutableBufferPointer { out in
       for i in 0..<count {
@@ -217,9 +106,7 @@ struct ImportWork {
         }
       }
     }
-    let values = try evaluate(model, x)
-    let mean = values.reduce(0, +) / Double(count)
-    return model.dequantization.bitsPerDim(logProb: mean, dimensions: d)
+    return try evaluate(model, x).reduce(0, +) / Double(count)
   }
 
   private func evaluate<Scalar: KernelScalar>(_ model: FlowModel, _ x: Tensor<Scalar>) throws -> [Double] {
@@ -230,6 +117,39 @@ struct ImportWork {
 
   private func unusable(_ error: FlowError) -> FileError {
     dict.source.malformed("the flow", "unusable (\(error))", "parameters of an invertible map")
+  }
+
+  /// A warning where the simplest density explains the images better than the flow does: a uniform one pixels, a Gaussian
+  /// of independent values vectors.
+  private func improbable<Scalar: KernelScalar>(
+    _ model: FlowModel, _ images: TrainingImages, _ settings: [ModelImport.Setting], _: Scalar.Type
+  ) throws -> [String] {
+    let found = try meanLogProb(model, images, Scalar.self)
+    let simple = images.reals.isEmpty ? 0 : Self.gaussianLogProb(images)
+    guard !(found >= simple) else { return [] }
+    func text(_ value: Double) -> String { value.isFinite ? "\((value * 10).rounded() / 10)" : "not finite" }
+    let (what, other) =
+      images.reals.isEmpty ? ("images", "uniform noise") : ("points", "a Gaussian fitted to them")
+    let names = settings.filter { $0.isOpen }.map(\.option)
+    return [
+      "the \(what) are improbable under the model: their mean log p is \(text(found)) nats, that of \(other) "
+        + "\(text(simple)). Either they aren't like those it was trained on, or a setting is wrong"
+        + (names.isEmpty ? "" : "; give what you know by --option (\(names.joined(separator: ", ")))")
+    ]
+  }
+
+  /// The mean log-density of vectors under a Gaussian of their own means and deviations.
+  private static func gaussianLogProb(_ images: TrainingImages) -> Double {
+    let (n, d) = (images.count, images.shape.count)
+    guard n > 1 else { return -.infinity }
+    var sum = 0.0
+    for j in 0..<d {
+      let values = (0..<n).map { images.reals[$0 * d + j] }
+      let mean = values.reduce(0, +) / Double(n)
+      let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(n)
+      sum -= 0.5 * (log(2 * Double.pi * variance) + 1)
+    }
+    return sum
   }
 
   // MARK: Size
@@ -283,7 +203,7 @@ struct ImportWork {
     if let images {
       try requireShape(images, model.imageShape)
       // Settling has evaluated the flow; without it nothing has shown yet that it can be.
-      _ = try bitsPerDim(model, images.subset(0..<1), Scalar.self)
+      _ = try meanLogProb(model, images, atMost: 1, Scalar.self)
       fitted = (images, "\(images.count) images")
       model.requantization = Requantization.fit(
         images, indices: Array(0..<images.count), dequantization: model.dequantization)

@@ -92,6 +92,7 @@ struct Exporter<Scalar: KernelScalar> {
       case .squeeze(let form): "a squeeze of form \(form.rawValue)"
       case .split: "a split"
       case .logistic: "a logistic layer"
+      case .logit: "a logit of the pixels"
       case .repeated: "a repetition"
       }
     }

@@ -3,7 +3,7 @@ import AIPOKernels
 
 /// Reads another program's checkpoint as a model of ours.
 ///
-/// What the file doesn't determine is taken from the options; where they don't say, it is settled by bits/dim on the
+/// What the file doesn't determine is taken from the options; where they don't say, it is settled by the density of the
 /// images if there are any, and else assumed. Every such setting is part of the result.
 public struct ModelImport {
   /// One thing that the file left open, or that the user gave.
@@ -12,11 +12,17 @@ public struct ModelImport {
     public var value: String
     /// How it came about: given, assumed, told by the file, or chosen, with the figures.
     public var reason: String
+    /// Whether it was assumed, or chosen on images.
+    public var isOpen = false
   }
 
   public let dialect: Dialect
   public private(set) var model: FlowModel
   public private(set) var settings: [Setting] = []
+  /// Where the model's tensors were found in the file, and what else is in it.
+  public private(set) var notes: [String] = []
+  /// What looks wrong, a line each.
+  public private(set) var warnings: [String] = []
   /// What the Gaussian's mean and covariance were fitted to.
   public private(set) var statisticsSource = ""
   /// Whether the file leaves the images' size open, so that the model takes any that its squeezes divide.
@@ -57,15 +63,15 @@ public struct ModelImport {
     let isVector = dialect == .normflows && dict.shape("q0.loc")?.count == 2
     let work = ImportWork(
       dict: dict, dialect: dialect, given: given, images: try images?(isVector), isVector: isVector,
-      seed: seed,
-      pool: pool)
+      seed: seed, pool: pool)
     let result = try dict.isDouble ? work.run(Double.self) : work.run(Float.self)
     self.dialect = dialect
     model = result.model
     settings = result.settings
+    warnings = result.warnings
+    notes = dict.notes
     statisticsSource = result.statisticsSource
     sizeIsOpen = result.sizeIsOpen
-    for note in dict.notes { settings.append(Setting(option: "state-dict", value: "", reason: note)) }
   }
 }
 
@@ -84,10 +90,6 @@ struct ImportOptions {
         let names = ImportOption.allCases.map(\.rawValue).joined(separator: ", ")
         throw ImportError(description: "unknown option \(name), expected one of \(names)")
       }
-      if let allowed = option.values, !allowed.contains(value) {
-        throw ImportError(
-          description: "option \(name) is \(value), expected one of \(allowed.joined(separator: ", "))")
-      }
       values[option] = value
     }
   }
@@ -95,7 +97,7 @@ struct ImportOptions {
   subscript(option: ImportOption) -> String? { values[option] }
 
   func requireKnown(to dialect: Dialect) throws(ImportError) {
-    let known = dialect.options + [.draws]
+    let known = [.stateDict, .size, .draws] + dialect.openSettings.map(\.option)
     if let other = values.keys.filter({ !known.contains($0) }).map(\.rawValue).min() {
       throw ImportError(
         description: "the option \(other) means nothing in the dialect \(dialect.rawValue), expected one of "

@@ -18,6 +18,8 @@ struct NetNames {
   var shiftsFirst = false
   /// Whether the hidden convolutions have biases.
   var hasBiases = true
+  /// What hidden values below zero are multiplied by, as LeakyReLU has it.
+  var leakySlope = 0.0
   /// A log-scale behind the last convolution, `e^(3·scale)`.
   var headScale: (name: String, shape: (Int) -> [Int])?
 }
@@ -40,22 +42,28 @@ struct HeadLayout {
 }
 
 extension FlowMapping {
-  /// Adds a coupling of `channels` channels; whether it is additive is told by the outputs of its net.
-  mutating func addCoupling(
-    _ names: NetNames, channels: Int, mask: CouplingSpec.Mask, layout: HeadLayout,
-    transform: CouplingSpec.Transform, order: CouplingSpec.Order = .shiftFirst, scaleBias: Double = 0,
-    lastPadding: Double? = nil
-  ) throws(FileError) {
-    let conditioning = mask == .firstHalf ? channels / 2 : channels - channels / 2
-    let transformed = channels - conditioning
-    let hidden = try shape(names.first + ".weight", axes: 4)[0]
+  /// Whether a coupling only shifts, which the outputs of its net tell.
+  func isAdditive(_ names: NetNames, channels: Int, mask: CouplingSpec.Mask) throws(FileError) -> Bool {
+    let transformed = mask == .firstHalf ? channels - channels / 2 : channels / 2
     let count = try shape(names.last + ".weight", axes: 4)[0]
     guard count == transformed || count == 2 * transformed else {
       throw dict.source.malformed(
         "outputs of \(names.last)", "\(count)",
         "\(2 * transformed), or \(transformed) for an additive coupling")
     }
-    let additive = count == transformed
+    return count == transformed
+  }
+
+  /// Adds a coupling of `channels` channels.
+  mutating func addCoupling(
+    _ names: NetNames, channels: Int, mask: CouplingSpec.Mask, layout: HeadLayout,
+    transform: CouplingSpec.Transform, order: CouplingSpec.Order = .shiftFirst, scaleBias: Double = 0,
+    lastPadding: Double? = nil
+  ) throws(FileError) {
+    let conditioning = mask == .firstHalf ? channels / 2 : channels - channels / 2
+    let additive = try isAdditive(names, channels: channels, mask: mask)
+    let hidden = try shape(names.first + ".weight", axes: 4)[0]
+    let count = try shape(names.last + ".weight", axes: 4)[0]
     var factors = [Double](repeating: 1, count: count)
     if let scale = names.headScale {
       for (k, value) in try doubles(scale.name, scale.shape(count)).enumerated() {
@@ -70,22 +78,57 @@ extension FlowMapping {
     let first = try hiddenConvolution(names, names.first, 0, kernel: 3, inputs: conditioning, outputs: hidden)
     let second = try hiddenConvolution(names, names.middle, 1, kernel: 1, inputs: hidden, outputs: hidden)
     let bias = try doubles(names.last + ".bias", [count])
+    let slope = names.leakySlope
+    let width = slope == 0 ? hidden : 2 * hidden
     let net = NetSpec(
-      kind: .glow, hidden: hidden, activation: .relu, padding: 0, lastPadding: lastPadding)
+      kind: .glow, hidden: width, activation: .relu, padding: 0, lastPadding: lastPadding)
     add(
       .coupling(
         CouplingSpec(
           mask: mask, transform: additive ? .additive : transform, order: additive ? .shiftFirst : order,
           scaleBias: additive ? 0 : scaleBias, net: net)),
       [
-        ("net.0.weight", [3, 3, conditioning, hidden], first.weight), ("net.0.bias", [hidden], first.bias),
-        ("net.1.weight", [1, 1, hidden, hidden], second.weight), ("net.1.bias", [hidden], second.bias),
         (
-          "net.2.weight", [3, 3, hidden, count],
-          try convolution(names.last + ".weight", kernel: 3, inputs: hidden, outputs: outputs, of: count)
+          "net.0.weight", [3, 3, conditioning, width],
+          Self.doubled(first.weight, outputs: hidden, slope: slope)
+        ),
+        ("net.0.bias", [width], Self.doubled(first.bias, outputs: hidden, slope: slope)),
+        (
+          "net.1.weight", [1, 1, width, width],
+          Self.doubled(
+            Self.spread(second.weight, inputs: hidden, outputs: hidden, slope: slope), outputs: hidden,
+            slope: slope)
+        ),
+        ("net.1.bias", [width], Self.doubled(second.bias, outputs: hidden, slope: slope)),
+        (
+          "net.2.weight", [3, 3, width, count],
+          Self.spread(
+            try convolution(names.last + ".weight", kernel: 3, inputs: hidden, outputs: outputs, of: count),
+            inputs: hidden, outputs: count, slope: slope)
         ),
         ("net.2.bias", [count], outputs.map { Scalar(bias[$0.source] * $0.factor) }),
       ])
+  }
+
+  // MARK: LeakyReLU
+  //
+  // With slope a it is relu(u) − a·relu(−u): a hidden layer of twice the width with ReLU, exactly.
+
+  /// Weights or biases `[…, outputs]` of a layer that also gives its outputs' negatives, behind them.
+  static func doubled(_ values: [Scalar], outputs: Int, slope: Double) -> [Scalar] {
+    guard slope != 0 else { return values }
+    return stride(from: 0, to: values.count, by: outputs).flatMap { row in
+      values[row..<row + outputs] + values[row..<row + outputs].map { -$0 }
+    }
+  }
+
+  /// Weights `[taps, inputs, outputs]` of a layer whose inputs come doubled like this.
+  static func spread(_ weights: [Scalar], inputs: Int, outputs: Int, slope: Double) -> [Scalar] {
+    guard slope != 0 else { return weights }
+    let size = inputs * outputs
+    return stride(from: 0, to: weights.count, by: size).flatMap { tap in
+      weights[tap..<tap + size] + weights[tap..<tap + size].map { Scalar(-slope * Double($0)) }
+    }
   }
 
   /// Our order of a head's outputs: shifts first, then scales.

@@ -10,9 +10,15 @@ import AIPOKernels
 extension FlowMapping {
   /// normflows' `MultiscaleFlow` of `GlowBlock`s: level 0 is the deepest, and a level's blocks run backwards from images
   /// to latents.
-  mutating func mapNormflowsGlow(_ choices: ImportChoices) throws(FileError) {
+  mutating func mapNormflowsGlow() throws(FileError) {
     let levels = try run(prefix: "flows.", atMost: 16)
     try takeChannels(of: "flows.\(levels - 1)", squeezedIn: "flows.\(levels - 1).0.flows.2.s")
+    var range: ImportChoices.PixelRange?
+    if choice(.transform, as: ImportChoices.Transform.self) == .logit {
+      add(.logit(margin: number(.alpha)))
+    } else {
+      range = choice(.range)
+    }
     var c = channels
     var splits = [Int?](repeating: nil, count: levels)
     for level in (0..<levels).reversed() {
@@ -21,8 +27,8 @@ extension FlowMapping {
       let blocks = try run(prefix: "flows.\(level).", atMost: 1024)
       for k in (0..<blocks).reversed() {
         try addGlowBlock(
-          "flows.\(level).\(k).flows.", channels: c, choices,
-          range: level == levels - 1 && k == blocks - 1 ? choices.range : nil)
+          "flows.\(level).\(k).flows.", channels: c,
+          range: level == levels - 1 && k == blocks - 1 ? range : nil)
       }
       if level > 0 {
         splits[level] = count
@@ -30,11 +36,11 @@ extension FlowMapping {
         c /= 2
       }
     }
-    try addBases(splits: splits, choices)
+    try addBases(splits: splits)
   }
 
   private mutating func addGlowBlock(
-    _ prefix: String, channels c: Int, _ choices: ImportChoices, range: ImportChoices.PixelRange?
+    _ prefix: String, channels c: Int, range: ImportChoices.PixelRange?
   ) throws(FileError) {
     try addNormflowsActnorm(prefix + "2.", [1, c, 1, 1], range: range)
     let mixing = prefix + "1."
@@ -54,23 +60,29 @@ extension FlowMapping {
     if normalized {
       names.norms = [1, 4].map { ("\(net)\($0).actNorm.t", "\(net)\($0).actNorm.s") }
       names.hasBiases = false
-      for k in [1, 4] { dict.ignore("\(net)\(k).actNorm.data_dep_init_done") }
+      for k in [1, 4] { try requireInitialized("\(net)\(k).actNorm.data_dep_init_done") }
     }
-    try addCoupling(
-      names, channels: c, mask: .firstHalf, layout: choices.scaleMap.layout,
-      transform: choices.scaleMap.transform)
+    guard try shape(names.first + ".weight", axes: 4)[1] != c else {
+      throw dict.source.malformed(
+        "split_mode of \(prefix)", "checkerboard",
+        "channel or channel_inv, the only ones that can be imported")
+    }
+    names.leakySlope = number(.leaky)
+    let mask: CouplingSpec.Mask =
+      choice(.split, as: ImportChoices.Splitting.self) == .channel ? .firstHalf : .secondHalf
+    let additive = try isAdditive(names, channels: c, mask: mask)
+    let map: ImportChoices.ScaleMap = additive ? .sigmoid : choice(.scaleMap)
+    try addCoupling(names, channels: c, mask: mask, layout: map.layout, transform: map.transform)
   }
 
   /// `(x − t)·e^(−s)`
   private mutating func addNormflowsActnorm(
     _ prefix: String, _ shape: [Int], range: ImportChoices.PixelRange?
   ) throws(FileError) {
-    let flag = prefix + "data_dep_init_done"
-    let initialized = try dict.has(flag) ? take(flag, dict.shape(flag)!).first != 0 : true
+    try requireInitialized(prefix + "data_dep_init_done")
     addActnorm(
       bias: try doubles(prefix + "t", shape).map { -$0 },
-      logScale: try doubles(prefix + "s", shape).map { -$0 },
-      initialized: initialized, range: range)
+      logScale: try doubles(prefix + "s", shape).map { -$0 }, range: range)
   }
 
   // MARK: Bases
@@ -82,14 +94,14 @@ extension FlowMapping {
     case values(mean: [Double], logScale: [Double], height: Int, width: Int)
   }
 
-  private mutating func addBases(splits: [Int?], _ choices: ImportChoices) throws(FileError) {
+  private mutating func addBases(splits: [Int?]) throws(FileError) {
     let levels = splits.count
     var found: [Base] = []
     for level in 0..<levels {
       let squeezes = levels - level
       // Behind its squeeze a level has channels·2^(squeezes + 1); half of them leave, in level 0 all.
       let c = channels << (level == 0 ? squeezes + 1 : squeezes)
-      let base = try readBase("q0.\(level).", channels: c, choices)
+      let base = try readBase("q0.\(level).", channels: c)
       if case .values(_, _, let height, let width) = base {
         let image = (height: height << squeezes, width: width << squeezes)
         if let size, size != image {
@@ -118,9 +130,7 @@ extension FlowMapping {
     }
   }
 
-  private mutating func readBase(
-    _ prefix: String, channels c: Int, _ choices: ImportChoices
-  ) throws(FileError) -> Base {
+  private mutating func readBase(_ prefix: String, channels c: Int) throws(FileError) -> Base {
     let name = prefix + "loc"
     guard let shape = dict.shape(name) else {
       throw dict.source.malformed("tensor \(name)", "missing", "a base")
@@ -133,7 +143,7 @@ extension FlowMapping {
         var result = zip(value, logs).map { $0 * exp(3 * $1) }
         if let perClass = dict.shape(prefix + name + "_cc") {
           let all = try doubles(prefix + name + "_cc", [perClass.first ?? 0, c])
-          let chosen = try choose(perClass.first ?? 0, choices)
+          let chosen = try choose(perClass.first ?? 0)
           for k in 0..<c { result[k] += all[chosen * c + k] }
         }
         return result
@@ -149,7 +159,7 @@ extension FlowMapping {
     }
     let (height, width) = perClass ? (shape[1], shape[2]) : (shape[2], shape[3])
     let stride = perClass ? shape[3] : 1
-    let first = perClass ? try choose(shape[3], choices) : 0
+    let first = perClass ? try choose(shape[3]) : 0
     func values(_ name: String) throws(FileError) -> [Double] {
       let all = try doubles(prefix + name, shape)
       return (0..<height * width * c).map { k in
@@ -160,26 +170,34 @@ extension FlowMapping {
     return .values(mean: try values("loc"), logScale: try values("log_scale"), height: height, width: width)
   }
 
-  private mutating func choose(_ count: Int, _ choices: ImportChoices) throws(FileError) -> Int {
+  private mutating func choose(_ count: Int) throws(FileError) -> Int {
     if let classes, classes != count {
       throw dict.source.malformed("classes of a base", "\(count)", "\(classes) as the others")
     }
     classes = count
-    guard choices.classIndex < count else {
-      throw dict.source.malformed("option class", "\(choices.classIndex)", "0 to \(count - 1)")
-    }
-    return choices.classIndex
+    let index = Int(number(.class))
+    guard index < count else { throw dict.source.malformed("option class", "\(index)", "0 to \(count - 1)") }
+    return index
   }
 
   // MARK: Vectors
 
   /// normflows' `NormalizingFlow` on vectors: flows run 0, 1, … from latents to data, so ours run backwards.
-  mutating func mapNormflowsVectors(_ choices: ImportChoices) throws(FileError) {
+  mutating func mapNormflowsVectors() throws(FileError) {
     let d = try shape("q0.loc", axes: 2)[1]
     channels = d
     size = (1, 1)
     let found = try indices(prefix: "flows.")
     let last = found.last ?? -1
+    func addSwap(_ layers: inout FlowMapping) {
+      // Of an odd number the half that comes first from images on is the larger one.
+      let half = (d + 1) / 2
+      layers.add(.permutation(.given(Array(half..<d) + Array(0..<half))))
+    }
+    // Where nothing says that there is a swap, none is asked about.
+    let isOpen = found.count != last + 1 || found.count == 1 || choices.swaps == .every
+    let swaps: ImportChoices.Swaps = isOpen ? choice(.permutation) : .between
+    if swaps == .every, d > 1 { addSwap(&self) }
     for k in (0..<max(last + 1, 0)).reversed() {
       let prefix = "flows.\(k)."
       if dict.has(prefix + "b") {
@@ -189,19 +207,36 @@ extension FlowMapping {
       } else if dict.has(prefix + "s") {
         try addNormflowsActnorm(prefix, [1, d], range: nil)
       } else if dict.has(prefix + "flows.1.param_map.net.0.weight") {
-        try addCouplingBlock(prefix, dimensions: d, choices)
+        try addCouplingBlock(prefix, dimensions: d)
       } else if found.contains(k) {
         throw dict.source.malformed(
           "flows.\(k)", "of an unknown kind", "MaskedAffineFlow, AffineCouplingBlock, Permute or ActNorm")
-      } else {
-        // A swap has no tensors; of an odd number the half that comes first from images on is the larger one.
-        let half = (d + 1) / 2
-        add(.permutation(.given(Array(half..<d) + Array(0..<half))))
+      } else if swaps != .none {
+        addSwap(&self)
       }
     }
     base = .learnedGaussian
     addBase(
       mean: try doubles("q0.loc", [1, d]), logScale: try doubles("q0.log_scale", [1, d]), atSplit: nil)
+  }
+
+  /// What a vector flow's file tells of the swaps behind its last flow, by the list of its modules where it has one.
+  static func toldSwaps(_ dict: StateDict) -> (value: ImportChoices.Swaps, isCertain: Bool) {
+    func index(_ name: String) -> Int? {
+      let parts = name.split(separator: ".")
+      return parts.count > 1 && parts[0] == "flows" ? Int(parts[1]) : nil
+    }
+    let found = Set(dict.names.compactMap(index))
+    let last = found.max() ?? -1
+    if let modules = dict.modules, let end = modules.compactMap(index).max() {
+      // Two swaps are none.
+      return ((end - last) % 2 == 1 ? .every : .between, true)
+    }
+    let couplings = found.filter { dict.has("flows.\($0).flows.1.param_map.net.0.weight") }
+    let isPattern =
+      couplings.count > 1 && couplings.contains(last)
+      && couplings.allSatisfy { $0 == last || !found.contains($0 + 1) }
+    return (isPattern ? .every : .between, false)
   }
 
   private mutating func addPermutation(_ prefix: String, dimensions d: Int) throws(FileError) {
@@ -241,7 +276,7 @@ extension FlowMapping {
 
   /// z₂ = (x₂ − shift)·e^(−scale) and the like, the larger half of an odd number conditioning.
   private mutating func addCouplingBlock(
-    _ prefix: String, dimensions d: Int, _ choices: ImportChoices
+    _ prefix: String, dimensions d: Int
   ) throws(FileError) {
     let first = (d + 1) / 2
     let names = prefix + "flows.1.param_map.net."
@@ -250,9 +285,9 @@ extension FlowMapping {
       throw dict.source.malformed("outputs of \(names)", "\(count)", "\(2 * (d - first)), or half as many")
     }
     let additive = count == d - first
+    let map: ImportChoices.ScaleMap = additive ? .exp : choice(.scaleMap)
     let outputs = Self.head(
-      choices.scaleMap.layout, count: count, additive: additive, factors: [Double](repeating: 1, count: count)
-    )
+      map.layout, count: count, additive: additive, factors: [Double](repeating: 1, count: count))
     guard let net = try mlp(names, "net", inputs: Array(0..<first), of: first, outputs: outputs, count: count)
     else {
       throw dict.source.malformed("tensors of \(names)", "missing", "a net")
@@ -261,7 +296,7 @@ extension FlowMapping {
       .maskedAffine(
         MaskedAffineSpec(
           mask: .channels((0..<d).map { $0 < first }),
-          transform: additive ? .additive : choices.scaleMap.transform, nets: .joint(net.spec))),
+          transform: additive ? .additive : map.transform, nets: .joint(net.spec))),
       net.parameters)
   }
 
@@ -281,11 +316,17 @@ extension FlowMapping {
   }
 
   /// A net of the file with some of its inputs and outputs; nil where it has no tensors.
-  private func mlp(
+  private mutating func mlp(
     _ prefix: String, _ name: String, inputs: [Int], of inputCount: Int, outputs: [Output], count: Int
   ) throws(FileError) -> (spec: MLPSpec, parameters: [(name: String, shape: [Int], values: [Scalar])])? {
     let layers = try linears(prefix)
-    guard !layers.isEmpty else { return nil }
+    guard let final = layers.last else { return nil }
+    guard dict.modules?.contains("\(prefix)\(final + 1)") != true else {
+      throw dict.source.malformed(
+        "net \(prefix)", "one with an output function",
+        "an MLP without output_fn, the only ones that can be imported")
+    }
+    let slope = layers.count > 1 ? number(.leaky) : 0
     var hidden: [Int] = []
     var parameters: [(name: String, shape: [Int], values: [Scalar])] = []
     for (k, layer) in layers.enumerated() {
@@ -296,14 +337,21 @@ extension FlowMapping {
       let bias = try take("\(prefix)\(layer).bias", [out])
       let sources = k == 0 ? inputs : Array(0..<into)
       let targets = isLast ? outputs : Self.outputs(out)
-      let values = sources.flatMap { source in
+      var values = sources.flatMap { source in
         targets.map { Scalar(Double(weight[$0.source * into + source]) * $0.factor) }
       }
-      parameters.append(("\(name).\(k).weight", [sources.count, targets.count], values))
-      parameters.append(
-        ("\(name).\(k).bias", [targets.count], targets.map { Scalar(Double(bias[$0.source]) * $0.factor) }))
-      if !isLast { hidden.append(out) }
+      var biases = targets.map { Scalar(Double(bias[$0.source]) * $0.factor) }
+      let inputs = values.count / targets.count
+      if k > 0 { values = Self.spread(values, inputs: inputs, outputs: targets.count, slope: slope) }
+      if !isLast {
+        values = Self.doubled(values, outputs: targets.count, slope: slope)
+        biases = Self.doubled(biases, outputs: targets.count, slope: slope)
+        hidden.append(out)
+      }
+      parameters.append(("\(name).\(k).weight", [values.count / biases.count, biases.count], values))
+      parameters.append(("\(name).\(k).bias", [biases.count], biases))
     }
+    if slope != 0 { hidden = hidden.map { 2 * $0 } }
     return (MLPSpec(hidden: hidden, activation: .relu), parameters)
   }
 }

@@ -11,6 +11,8 @@ enum PickleValue {
   case global(PickleGlobal)
   case storage(TorchStorageReference)
   case tensor(TorchTensor)
+  /// What some class or function of another program would have made of it: never made, only named.
+  case opaque(String)
 
   var kind: String {
     switch self {
@@ -24,6 +26,7 @@ enum PickleValue {
     case .global(let global): global.rawValue
     case .storage: "a storage"
     case .tensor: "a tensor"
+    case .opaque(let name): "a value of \(name)"
     }
   }
 }
@@ -36,11 +39,12 @@ enum PickleContainer {
   case dictionary([(key: String, value: PickleValue)])
 }
 
-/// The only names that a pickle may ask for.
+/// The only names of a pickle that mean something here; what is made by any other is an opaque value.
 enum PickleGlobal: String {
   case orderedDictionary = "collections.OrderedDict"
   case rebuildTensor = "torch._utils._rebuild_tensor_v2"
   case rebuildParameter = "torch._utils._rebuild_parameter"
+  case rebuildParameterWithState = "torch._utils._rebuild_parameter_with_state"
   case float = "torch.FloatStorage"
   case double = "torch.DoubleStorage"
   case half = "torch.HalfStorage"
@@ -54,7 +58,7 @@ enum PickleGlobal: String {
 
   var element: TorchElement? {
     switch self {
-    case .orderedDictionary, .rebuildTensor, .rebuildParameter: nil
+    case .orderedDictionary, .rebuildTensor, .rebuildParameter, .rebuildParameterWithState: nil
     case .float: .float32
     case .double: .float64
     case .half: .float16

@@ -12,8 +12,12 @@ final class StateDict {
 
   let source: ByteSource
   private var places: [String: Place] = [:]
+  /// Names of values in the state dict that some other program's class would have to make, and the class.
+  private var opaque: [String: String] = [:]
   /// All names, sorted.
   private(set) var names: [String] = []
+  /// Names of all modules, those without tensors too, where the file has them: torch writes them as `_metadata`.
+  private(set) var modules: Set<String>?
   private var taken: Set<String> = []
   /// `F64` where a tensor is of that type.
   private(set) var isDouble = false
@@ -23,7 +27,10 @@ final class StateDict {
   /// The largest file that is read, and the most bytes that all tensors together may have.
   static let sizeLimit = 4 << 30
 
-  /// Tells a file's kind by its content. `key` is the path of the state dict in it, where there are several.
+  /// What to do in the program that wrote a file which can't be read here.
+  static let howToSave = "torch.save(model.state_dict(), \"weights.pt\")"
+
+  /// Tells a file's kind by its content. `key` names the model in it, where there are several.
   init(_ source: ByteSource, key: String? = nil) throws(FileError) {
     self.source = source
     let beginning = try source.bytes(0..<min(16, source.count))
@@ -32,26 +39,58 @@ final class StateDict {
     } else if TorchLegacy.isLegacy(beginning) {
       try addTorch(TorchLegacy.read(source), key: key)
     } else if beginning.count > 8, beginning[8] == UInt8(ascii: "{") {
-      try addSafetensors()
+      try addSafetensors(key: key)
     } else {
       throw source.malformed(
         "file", beginning.isEmpty ? "empty" : "of unknown format",
-        "safetensors, or a checkpoint of torch.save")
+        "safetensors or a checkpoint of torch (.pt, .pth, .ckpt); write one by \(Self.howToSave)")
     }
-    stripPrefix("module.")
     names = places.keys.sorted()
   }
 
-  private func addSafetensors() throws(FileError) {
+  /// The tensors of a file of torch.save as they are: all that its dictionary has, or the only one, without a name.
+  init(arraysOf object: TorchObject) throws(FileError) {
+    source = object.source
+    if case .tensor = object.root {
+      try place([("", object.root)], object)
+    } else {
+      try place(object.members(object.root) ?? [], object)
+    }
+    names = places.keys.sorted()
+  }
+
+  private func addSafetensors(key: String?) throws(FileError) {
     let index = try Safetensors.Index(source)
+    let found = [SavedModels.Dictionary(path: "", names: index.entries.map(\.name))]
+    let model = try SavedModels(found, in: source).choose(key: key, &notes)
     for entry in index.entries {
+      guard let name = model.names[entry.name] else { continue }
       isDouble = isDouble || entry.isDouble
-      places[entry.name] = .safetensors(entry)
+      places[name] = .safetensors(entry)
     }
   }
 
   private func addTorch(_ object: TorchObject, key: String?) throws(FileError) {
-    let members = try Self.choose(object, key: key, &notes)
+    let found = object.stateDicts()
+    guard !found.isEmpty else { throw object.withoutStateDict() }
+    let saved = found.map { SavedModels.Dictionary(path: $0.path, names: object.tensorNames($0.members)) }
+    let model = try SavedModels(saved, in: source).choose(key: key, &notes)
+    let chosen = found[model.dictionary]
+    modules = object.modules(of: chosen.place).map { Set($0.compactMap { model.inner($0) }) }
+    if !object.unpickler.opaqueNames.isEmpty {
+      notes.append("skipped unexecuted: \(object.unpickler.opaqueNames.prefix(8).joined(separator: ", "))")
+    }
+    var members: [(key: String, value: PickleValue)] = []
+    for (key, value) in chosen.members {
+      if case .opaque(let type) = value, let name = model.inner(key) { opaque[name] = type }
+      if let name = model.names[key] { members.append((name, value)) }
+    }
+    try place(members, object)
+  }
+
+  /// Finds the tensors' bytes in the file.
+  private func place(_ members: [(key: String, value: PickleValue)], _ object: TorchObject) throws(FileError)
+  {
     var references: [String: TorchStorageReference] = [:]
     var tensors: [(String, TorchTensor)] = []
     var names: Set<String> = []
@@ -89,37 +128,6 @@ final class StateDict {
     }
   }
 
-  private static func choose(
-    _ object: TorchObject, key: String?, _ notes: inout [String]
-  ) throws(FileError) -> [(key: String, value: PickleValue)] {
-    let found = object.stateDicts()
-    if let key {
-      guard let match = found.first(where: { $0.path == key }) else {
-        throw object.source.malformed(
-          "state dict \"\(key)\"", "not there",
-          "one of \(found.map { "\"\($0.path)\"" }.joined(separator: ", "))")
-      }
-      return match.members
-    }
-    guard let first = found.first else {
-      throw object.source.malformed("torch file", "without a dictionary of tensors", "a state dict")
-    }
-    guard found.count == 1 else {
-      throw object.source.malformed(
-        "torch file",
-        "with \(found.count) state dicts (\(found.prefix(8).map(\.path).joined(separator: ", ")))",
-        "one, or --option state-dict=KEY")
-    }
-    if !first.path.isEmpty { notes.append("the state dict is \"\(first.path)\" in the file") }
-    return first.members
-  }
-
-  private func stripPrefix(_ prefix: String) {
-    guard !places.isEmpty, places.keys.allSatisfy({ $0.hasPrefix(prefix) }) else { return }
-    places = Dictionary(
-      uniqueKeysWithValues: places.map { (String($0.key.dropFirst(prefix.count)), $0.value) })
-  }
-
   // MARK: Taking tensors
 
   func has(_ name: String) -> Bool { places[name] != nil }
@@ -132,12 +140,20 @@ final class StateDict {
     }
   }
 
+  /// Why a tensor can't be taken that must be there.
+  func missing(_ name: String, _ expected: String) -> FileError {
+    guard let type = opaque[name] else { return source.malformed("tensor \(name)", "missing", expected) }
+    return source.malformed(
+      "tensor \(name)", "a value of \(type), which isn't read", "a plain tensor; save it by \(Self.howToSave)"
+    )
+  }
+
   /// Reads a tensor as finite numbers. Throws `malformed` where it is missing, of another shape, or holds NaN or infinity.
   func take<Scalar: KernelScalar>(_ name: String, _ shape: [Int], as: Scalar.Type) throws(FileError)
     -> [Scalar]
   {
     guard let found = self.shape(name) else {
-      throw source.malformed("tensor \(name)", "missing", "shape \(shape)")
+      throw missing(name, "shape \(shape)")
     }
     guard found == shape else {
       throw source.malformed("shape of tensor \(name)", "\(found.prefix(8))", "\(shape)")
@@ -148,7 +164,8 @@ final class StateDict {
     return values.scalars(as: Scalar.self)
   }
 
-  private func read(_ name: String) throws(FileError) -> NamedTensor.Values {
+  /// Reads a tensor that is there, whatever its numbers are.
+  func read(_ name: String) throws(FileError) -> NamedTensor.Values {
     switch places[name]! {
     case .torch(let tensor, let bytes): try tensor.values(in: bytes, of: source)
     case .safetensors(let entry): try entry.values(from: source)

@@ -27,7 +27,8 @@ struct TorchObject {
     }
     let prefix = String(pickles[0].name.dropLast("data.pkl".count))
     if archive[prefix + "constants.pkl"] != nil {
-      throw source.malformed("torch file", "a TorchScript program", "a state dict written by torch.save")
+      throw source.malformed(
+        "torch file", "a TorchScript program", "a state dict: load it and \(StateDict.howToSave)")
     }
     if let order = archive[prefix + "byteorder"] {
       let text = String(decoding: try archive.bytes(order, limit: 64), as: UTF8.self)
@@ -53,32 +54,89 @@ struct TorchObject {
     return members
   }
 
-  /// Paths to all dictionaries that hold tensors alone, numbers and None among them allowed; at most four levels down,
-  /// each once, by its shortest path.
-  func stateDicts() -> [(path: String, members: [(key: String, value: PickleValue)])] {
-    var result: [(path: String, members: [(key: String, value: PickleValue)])] = []
-    var seen: Set<Int> = []
-    if case .container(let place) = root { seen.insert(place) }
-    var level: [(path: String, value: PickleValue)] = [("", root)]
+  /// A dictionary that holds tensors: where it is, as keys joined by points, and as a place in the arena.
+  typealias Found = (path: String, place: Int, members: [(key: String, value: PickleValue)])
+
+  func tensorNames(_ members: [(key: String, value: PickleValue)]) -> [String] {
+    members.compactMap { if case .tensor = $0.value { $0.key } else { nil } }
+  }
+
+  /// All dictionaries that may be a state dict: with tensors, and with no other dictionary inside unless the tensors have
+  /// names that a dialect knows. At most four levels down, each once, by its shortest path; not in optimisers' states.
+  func stateDicts() -> [Found] {
+    var result: [Found] = []
+    visit { path, place, members in
+      guard !Self.isOptimizer(members) else { return false }
+      let names = tensorNames(members)
+      guard !names.isEmpty,
+        !members.contains(where: { self.members($0.value) != nil })
+          || names.contains(where: { SavedModels.prefix(of: $0) != nil })
+      else { return true }
+      result.append((path, place, members))
+      return false
+    }
+    return result
+  }
+
+  /// Calls `body` for dictionaries, the outer ones first; it says whether to look inside.
+  private func visit(
+    _ body: (_ path: String, _ place: Int, _ members: [(key: String, value: PickleValue)]) -> Bool
+  ) {
+    guard case .container(let root) = root else { return }
+    var seen: Set<Int> = [root]
+    var level: [(path: String, place: Int)] = [("", root)]
+    var count = 0
     for _ in 0...4 {
-      var next: [(path: String, value: PickleValue)] = []
-      for (path, value) in level {
-        guard let members = members(value) else { continue }
-        let tensors = members.count { if case .tensor = $0.value { true } else { false } }
-        let inner = members.filter { self.members($0.value) != nil }
-        if tensors > 0, inner.isEmpty {
-          result.append((path, members))
-        } else {
-          for (key, value) in inner.prefix(1000) {
-            guard case .container(let place) = value, seen.insert(place).inserted else { continue }
-            next.append((path.isEmpty ? key : "\(path).\(key)", value))
-          }
+      var next: [(path: String, place: Int)] = []
+      for (path, place) in level {
+        guard let members = members(.container(place)), count < 1000 else { continue }
+        count += 1
+        guard body(path, place, members) else { continue }
+        for (key, value) in members.prefix(1000) {
+          guard case .container(let place) = value, self.members(value) != nil, seen.insert(place).inserted
+          else { continue }
+          next.append((path.isEmpty ? key : "\(path).\(key)", place))
         }
-        if result.count == 100 { return result }
       }
       level = next
     }
-    return result
+  }
+
+  /// `{"state": …, "param_groups": …}`, or what such a state has for a parameter.
+  private static func isOptimizer(_ members: [(key: String, value: PickleValue)]) -> Bool {
+    func has(_ key: String) -> Bool { members.contains { $0.key == key } }
+    return has("state") && has("param_groups") || has("exp_avg") || has("momentum_buffer")
+      || has("square_avg")
+  }
+
+  /// Why a file has no state dict, with the way out.
+  func withoutStateDict() -> FileError {
+    var optimizer: String?
+    visit { path, _, members in
+      if optimizer == nil, Self.isOptimizer(members) { optimizer = path }
+      return true
+    }
+    let remedy = "a model's state dict: \(StateDict.howToSave)"
+    if let optimizer {
+      let place = optimizer.isEmpty ? "" : " (\"\(optimizer)\")"
+      return source.malformed("torch file", "an optimiser's state, not a model's\(place)", remedy)
+    }
+    if case .tensor(let tensor) = root {
+      return source.malformed("torch file", "one tensor of shape \(tensor.shape.prefix(8))", remedy)
+    }
+    let names = unpickler.opaqueNames.prefix(4)
+    guard names.isEmpty else {
+      return source.malformed(
+        "torch file",
+        "without a dictionary of tensors; values of \(names.joined(separator: ", ")) are not made",
+        "\(remedy) in the program that wrote it")
+    }
+    return source.malformed("torch file", "without a dictionary of tensors", remedy)
+  }
+
+  /// Names of all modules of the state dict at a place, where they were saved with it.
+  func modules(of place: Int) -> [String]? {
+    unpickler.metadata[place].flatMap { members($0) }?.map(\.key)
   }
 
   // MARK: Storages

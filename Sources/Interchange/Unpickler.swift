@@ -1,5 +1,6 @@
-/// Reads a pickle without executing anything: a stack machine that knows the opcodes and names which a dictionary of
-/// tensors is made of, and refuses every other by name.
+/// Reads a pickle without executing anything: a stack machine that knows the names which a dictionary of tensors is made
+/// of. What other classes and functions would make is an opaque value, which has a name and nothing else: their
+/// arguments and states are dropped. Opcodes that torch doesn't write are refused.
 ///
 /// Nothing is allocated on a length's word: lengths are compared with the bytes that follow. Every value that is made
 /// costs at least one byte of input, and containers live in an arena, so that neither references to themselves nor
@@ -14,6 +15,11 @@ struct Unpickler {
   private var marks: [Int] = []
   private var memo: [Int: PickleValue] = [:]
   private(set) var arena: [PickleContainer] = []
+  /// The attribute `_metadata` of dictionaries, by their places: in a state dict the names of all modules.
+  private(set) var metadata: [Int: PickleValue] = [:]
+  /// Names of the classes and functions whose values are opaque, each once.
+  private(set) var opaqueNames: [String] = []
+  private static let mostOpaqueNames = 100
   /// Pairs that calls have made members of.
   private var pairCount = 0
 
@@ -56,7 +62,8 @@ struct Unpickler {
     case UInt8(ascii: "K"): stack.append(.int(try number(1)))
     case UInt8(ascii: "M"): stack.append(.int(try number(2)))
     case UInt8(ascii: "J"): stack.append(.int(Int(Int32(truncatingIfNeeded: try number(4)))))
-    case 0x8A: stack.append(try long(at))
+    case 0x8A: stack.append(try long(1))
+    case 0x8B: stack.append(try long(4))
     case UInt8(ascii: "G"): stack.append(.float(try double()))
     case UInt8(ascii: "X"): stack.append(.string(try text(4, at)))
     case 0x8C: stack.append(.string(try text(1, at)))
@@ -65,6 +72,7 @@ struct Unpickler {
     case UInt8(ascii: "T"): stack.append(.string(try text(4, at)))
     case UInt8(ascii: "C"): stack.append(try skippedBytes(1))
     case UInt8(ascii: "B"): stack.append(try skippedBytes(4))
+    case 0x8E, 0x96: stack.append(try skippedBytes(8))  // BINBYTES8, BYTEARRAY8
     case UInt8(ascii: "}"): push(.dictionary([]))
     case UInt8(ascii: "]"): push(.list([]))
     case UInt8(ascii: ")"): push(.tuple([]))
@@ -93,6 +101,15 @@ struct Unpickler {
     case UInt8(ascii: "u"):
       let items = try sinceMark(at)
       try set(items, at)
+    case 0x8F: stack.append(.opaque("set"))  // EMPTY_SET
+    case 0x90:  // ADDITEMS
+      _ = try sinceMark(at)
+      guard case .opaque? = stack.last else {
+        throw fault("target of ADDITEMS", stack.last?.kind ?? "nothing", "a set", at)
+      }
+    case 0x91:  // FROZENSET
+      _ = try sinceMark(at)
+      stack.append(.opaque("frozenset"))
     case UInt8(ascii: "0"): _ = try pop(at)
     case UInt8(ascii: "1"): _ = try sinceMark(at)
     case UInt8(ascii: "q"): try remember(try number(1), at)
@@ -112,22 +129,31 @@ struct Unpickler {
       let arguments = try pop(at)
       let function = try pop(at)
       try reduce(function, arguments, at)
+    case 0x81:  // NEWOBJ
+      let arguments = try pop(at)
+      try reduce(try pop(at), arguments, at)
+    case 0x92:  // NEWOBJ_EX: arguments by name as well, which no class has that we know
+      _ = try pop(at)
+      let arguments = try pop(at)
+      try reduce(try pop(at), arguments, at)
     case UInt8(ascii: "b"): try build(at)
     case UInt8(ascii: "Q"):
       let identifier = try pop(at)
-      stack.append(.storage(try storage(identifier, at)))
+      stack.append(try storage(identifier, at))
     default:
       let name = Self.otherOpcodes[code] ?? "0x\(String(code, radix: 16))"
-      throw fault("pickle opcode", name, "those that tensors are made of; nothing is executed", at)
+      throw fault(
+        "opcode", name,
+        "those that torch writes, as nothing is executed; save the state dict anew: \(StateDict.howToSave)",
+        at)
     }
   }
 
   /// Opcodes that are refused, for the message.
   private static let otherOpcodes: [UInt8: String] = [
-    0x81: "NEWOBJ", 0x92: "NEWOBJ_EX", 0x69: "INST", 0x6F: "OBJ", 0x50: "PERSID", 0x82: "EXT1", 0x83: "EXT2",
-    0x84: "EXT4", 0x8B: "LONG4", 0x8E: "BINBYTES8", 0x8F: "EMPTY_SET", 0x90: "ADDITEMS", 0x91: "FROZENSET",
-    0x96: "BYTEARRAY8", 0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER", 0x32: "DUP", 0x49: "INT", 0x4C: "LONG",
-    0x46: "FLOAT", 0x53: "STRING", 0x56: "UNICODE", 0x70: "PUT", 0x67: "GET",
+    0x69: "INST", 0x6F: "OBJ", 0x50: "PERSID", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4", 0x97: "NEXT_BUFFER",
+    0x98: "READONLY_BUFFER", 0x32: "DUP", 0x49: "INT", 0x4C: "LONG", 0x46: "FLOAT", 0x53: "STRING",
+    0x56: "UNICODE", 0x70: "PUT", 0x67: "GET",
   ]
 
   // MARK: Input
@@ -194,12 +220,10 @@ struct Unpickler {
     return text
   }
 
-  private mutating func long(_ at: Int) throws(PickleFault) -> PickleValue {
-    let digits = try take(try number(1))
+  private mutating func long(_ size: Int) throws(PickleFault) -> PickleValue {
+    let digits = try take(try length(size))
     if digits.elementsEqual(TorchLegacy.magicNumber) { return .string(TorchLegacy.magic) }
-    guard digits.count <= 8 else {
-      throw fault("integer", "one of \(digits.count) bytes", "at most 8", at)
-    }
+    guard digits.count <= 8 else { return .opaque("an integer of \(digits.count) bytes") }
     var value: UInt64 = 0
     for (k, byte) in digits.enumerated() { value |= UInt64(byte) << UInt64(8 * k) }
     if digits.count < 8, let last = digits.last, last >= 0x80 { value |= ~0 << UInt64(8 * digits.count) }
@@ -246,6 +270,7 @@ struct Unpickler {
   // MARK: Containers
 
   private mutating func append(_ items: [PickleValue], _ at: Int) throws(PickleFault) {
+    if case .opaque? = stack.last { return }
     guard case .container(let place)? = stack.last, case .list(var list) = arena[place] else {
       throw fault("target of an append", stack.last?.kind ?? "nothing", "a list", at)
     }
@@ -256,6 +281,7 @@ struct Unpickler {
   }
 
   private mutating func set(_ items: [PickleValue], _ at: Int) throws(PickleFault) {
+    if case .opaque? = stack.last { return }
     guard case .container(let place)? = stack.last, case .dictionary(var members) = arena[place] else {
       throw fault("target of an item", stack.last?.kind ?? "nothing", "a dictionary", at)
     }
@@ -263,15 +289,23 @@ struct Unpickler {
     try refuse(items, inside: place, at)
     arena[place] = .dictionary([])
     for k in stride(from: 0, to: items.count, by: 2) {
-      let key: String
-      switch items[k] {
-      case .string(let text): key = text
-      case .int(let value): key = String(value)
-      default: throw fault("key of a dictionary", items[k].kind, "a string or an integer", at)
-      }
-      members.append((key, items[k + 1]))
+      members.append((try key(items[k], at), items[k + 1]))
     }
     arena[place] = .dictionary(members)
+  }
+
+  /// A state dict's keys are strings; others are only told apart from these.
+  private func key(_ value: PickleValue, _ at: Int) throws(PickleFault) -> String {
+    switch value {
+    case .string(let text): return text
+    case .int(let value): return String(value)
+    case .container(let place):
+      guard case .tuple = arena[place] else {
+        throw fault("key of a dictionary", "a list or a dictionary", "a value that can be one", at)
+      }
+      return "(a tuple)"
+    default: return "(\(value.kind))"
+    }
   }
 
   private func refuse(_ items: [PickleValue], inside place: Int, _ at: Int) throws(PickleFault) {
@@ -291,15 +325,22 @@ struct Unpickler {
   // MARK: Names
 
   private mutating func global(_ module: String, _ name: String, _ at: Int) throws(PickleFault) {
-    guard let global = PickleGlobal(rawValue: "\(module).\(name)") else {
-      throw fault("global", "\(module).\(name)", "one that tensors need; nothing is executed", at)
+    let full = "\(module).\(name)"
+    if let global = PickleGlobal(rawValue: full) {
+      stack.append(.global(global))
+      return
     }
-    stack.append(.global(global))
+    if opaqueNames.count < Self.mostOpaqueNames, !opaqueNames.contains(full) { opaqueNames.append(full) }
+    stack.append(.opaque(full))
   }
 
   private mutating func reduce(
     _ function: PickleValue, _ arguments: PickleValue, _ at: Int
   ) throws(PickleFault) {
+    if case .opaque = function {
+      stack.append(function)
+      return
+    }
     guard case .global(let global) = function, let values = items(arguments) else {
       throw fault("call", "of \(function.kind)", "of one of the known names", at)
     }
@@ -321,25 +362,30 @@ struct Unpickler {
         }
         try set(pair, at)
       }
-    case .rebuildTensor: stack.append(.tensor(try tensor(values, at)))
-    case .rebuildParameter:
-      guard case .tensor(let tensor)? = values.first else {
-        throw fault("argument of _rebuild_parameter", values.first?.kind ?? "nothing", "a tensor", at)
+    case .rebuildTensor:
+      if case .opaque? = values.first {
+        stack.append(values[0])
+      } else {
+        stack.append(.tensor(try tensor(values, at)))
       }
-      stack.append(.tensor(tensor))
+    case .rebuildParameter, .rebuildParameterWithState:
+      switch values.first {
+      case .tensor?, .opaque?: stack.append(values[0])
+      case let other: throw fault("argument of \(global.rawValue)", other?.kind ?? "nothing", "a tensor", at)
+      }
     default: throw fault("call", "of \(global.rawValue)", "of a name that makes a tensor or a dictionary", at)
     }
   }
 
-  /// BUILD: only the attributes of an OrderedDict, `_metadata`, which nobody needs.
+  /// BUILD gives attributes: of a dictionary `_metadata` is kept, everything else is dropped.
   private mutating func build(_ at: Int) throws(PickleFault) {
     let state = try pop(at)
+    if case .opaque? = stack.last { return }
     guard case .container(let target)? = stack.last, case .dictionary = arena[target] else {
-      throw fault("BUILD", "on \(stack.last?.kind ?? "nothing")", "on an OrderedDict", at)
+      throw fault("target of BUILD", stack.last?.kind ?? "nothing", "an OrderedDict", at)
     }
-    guard case .container(let place) = state, case .dictionary(let members) = arena[place],
-      members.count <= 1, members.allSatisfy({ $0.key == "_metadata" })
-    else { throw fault("BUILD", "with other state than _metadata", "on an OrderedDict", at) }
+    guard case .container(let place) = state, case .dictionary(let members) = arena[place] else { return }
+    metadata[target] = members.last { $0.key == "_metadata" }?.value
   }
 
   // MARK: Tensors
@@ -347,7 +393,8 @@ struct Unpickler {
   private static let mostAxes = 16
 
   /// From `('storage', type, key, location, elements)`, of old files with a sixth member None.
-  private func storage(_ identifier: PickleValue, _ at: Int) throws(PickleFault) -> TorchStorageReference {
+  private func storage(_ identifier: PickleValue, _ at: Int) throws(PickleFault) -> PickleValue {
+    if let parts = items(identifier), parts.count > 1, case .opaque = parts[1] { return parts[1] }
     guard let parts = items(identifier), parts.count == 5 || parts.count == 6,
       case .string("storage") = parts[0], case .global(let type) = parts[1], let element = type.element,
       case .string(let key) = parts[2], case .string = parts[3], case .int(let count) = parts[4]
@@ -362,7 +409,7 @@ struct Unpickler {
     guard count >= 0, count <= Int.max / 16 else {
       throw fault("elements of storage \(key)", "\(count)", "0 to 2^59", at)
     }
-    return TorchStorageReference(key: key, element: element, count: count)
+    return .storage(TorchStorageReference(key: key, element: element, count: count))
   }
 
   /// From `(storage, offset, shape, strides, …)`; throws unless every element lies inside the storage.

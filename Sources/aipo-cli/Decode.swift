@@ -39,7 +39,7 @@ struct Decode: Verb {
   private func decode<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
     let d = prior.shape.count
-    var latents = try NPYFile.read(input, as: Scalar.self)
+    var latents = try ArrayFile.read(input, as: Scalar.self)
     let found = latents.shape
     if found.count == 1 { latents = latents.reshaped([1, found[0]]) }
     guard latents.shape.count == 2, latents.shape[0] > 0, latents.shape[1] == d else {

@@ -8,15 +8,21 @@ struct Import: Verb {
     abstract: "Turn another program's checkpoint into a model.",
     discussion: """
       Reads safetensors and what torch.save writes (the zip, and the stream of
-      before torch 1.6) without executing anything in it. What a file leaves
-      open is taken from --option, else settled by bits/dim on --images, else
-      assumed; what was chosen is printed and stored in the model. Options:
-      state-dict=KEY, size=HxW, bits=1...8, range=unit|centered|symmetric,
-      scale-map=sigmoid|exp|sigmoid-inv, class=K, squeeze=interleave|contiguous|
-      contiguous-except-last, last-bias=0|1, coupling-bias=B, draws=N.
+      before torch 1.6) without executing anything in it. Settings that a file
+      doesn't hold are taken from --option, else tried on --images, else assumed;
+      how each came about is printed and stored in the model.
 
       Example:
-        aipo import glow.pt --dialect glow-pytorch --images faces.npy --out faces.safetensors
+        aipo import glow.pt --images faces.npy --out faces.safetensors
+
+      Options of all dialects:
+        state-dict=KEY
+            which model, where the file holds several
+        size=HxW
+            of the images, where the file doesn't tell
+        draws=N
+            how many draws give the Gaussian where there are no images
+      \(Dialect.allCases.map(\.optionHelp).joined(separator: "\n"))
       """)
 
   @Argument(help: "The checkpoint: .safetensors, .pt, .pth.", completion: .file())
@@ -72,6 +78,7 @@ struct Import: Verb {
       threads: common.threadCount)
     var model = result.model
     try model.save(path: out.path)
+    for warning in result.warnings { common.warn(warning) }
     try report(result, model)
     return Interrupt.status ?? .done
   }
@@ -90,7 +97,8 @@ struct Import: Verb {
 
   private func report(_ result: ModelImport, _ model: FlowModel) throws {
     var rows = [("dialect", result.dialect.rawValue)]
-    rows += result.settings.map { ($0.option, $0.value.isEmpty ? $0.reason : "\($0.value) (\($0.reason))") }
+    rows += result.notes.map { ("found", $0) }
+    rows += result.settings.map { ($0.option, "\($0.value) (\($0.reason))") }
     rows.append(("images", "\(model.imageShape)"))
     rows.append(("parameters", "\(model.parameterCount) (\(model.dtypeName))"))
     rows.append(("mean and covariance", "fitted to \(result.statisticsSource)"))
@@ -110,6 +118,8 @@ struct Import: Verb {
               ])
             })
         ),
+        ("notes", .array(result.notes.map { .string($0) })),
+        ("warnings", .array(result.warnings.map { .string($0) })),
         (
           "imageShape",
           .array(
@@ -119,6 +129,21 @@ struct Import: Verb {
         ("statistics", .string(result.statisticsSource)), ("checksum", .string(model.checksum ?? "")),
         ("version", .string(ProgramVersion.number)), ("command", .string(Provenance.command)),
       ]))
+  }
+}
+
+extension Dialect {
+  /// What its files leave open, a line each.
+  fileprivate var optionHelp: String {
+    let lines = openSettings.map { setting in
+      let values =
+        switch setting.allowed {
+        case .words(let words): words.joined(separator: "|")
+        case .whole, .number: setting.allowed.text
+        }
+      return "  \(setting.option.rawValue)=\(values)\n      \(setting.meaning)"
+    }
+    return "Options of \(rawValue):\n" + lines.joined(separator: "\n")
   }
 }
 

@@ -65,14 +65,15 @@ def standard(z, mean, log_scale):
 
 
 def normflows_glow(channels=1, size=(8, 8), levels=2, steps=2, scale_map="sigmoid", use_lu=True,
-                   net_actnorm=False, scale=True, base="diag", classes=None):
+                   net_actnorm=False, scale=True, base="diag", classes=None, split_mode="channel", leaky=0.0,
+                   transform=None):
     h, w = size
     q0, merges, flows = [], [], []
     for i in range(levels):
         c = channels * 2 ** (levels + 1 - i)
         flows.append(
             [nf.flows.GlowBlock(c, HIDDEN, scale=scale, scale_map=scale_map, use_lu=use_lu,
-                                net_actnorm=net_actnorm, init_zeros=False) for _ in range(steps)]
+                                net_actnorm=net_actnorm, init_zeros=False, split_mode=split_mode, leaky=leaky) for _ in range(steps)]
             + [nf.flows.Squeeze()])
         if i > 0:
             merges.append(nf.flows.Merge())
@@ -85,7 +86,7 @@ def normflows_glow(channels=1, size=(8, 8), levels=2, steps=2, scale_map="sigmoi
             q0.append(nf.distributions.ClassCondDiagGaussian(shape, classes))
         else:
             q0.append(nf.distributions.GlowBase(shape, classes))
-    return nf.MultiscaleFlow(q0, flows, merges, class_cond=classes is not None)
+    return nf.MultiscaleFlow(q0, flows, merges, transform=transform, class_cond=classes is not None)
 
 
 def normflows_glow_results(model, x, label=None):
@@ -110,6 +111,11 @@ def normflows_glow_results(model, x, label=None):
 
 def normflows_vectors(kind):
     mlp = nf.nets.MLP
+    if kind == "readme":  # the library's README: a swap behind every coupling
+        flows = []
+        for _ in range(2):
+            flows += [nf.flows.AffineCouplingBlock(mlp([1, 6, 6, 2], leaky=0.1)), nf.flows.Permute(2, mode="swap")]
+        return nf.NormalizingFlow(nf.distributions.DiagGaussian(2), flows)
     if kind == "realnvp":  # the library's tutorial: masks in turn
         b = torch.tensor([1.0, 0.0])
         flows = []
@@ -228,6 +234,12 @@ CASES = {
         lambda: normflows_vectors("exp"), normflows_vectors_results, (3,)),
     "normflows-vector-sigmoid": ("normflows", {"scale-map": "sigmoid"}, "safetensors", torch.float64,
         lambda: normflows_vectors("sigmoid"), normflows_vectors_results, (3,)),
+    "normflows-logit-leaky": ("normflows", {"transform": "logit", "alpha": "0.02", "split": "channel-inv",
+        "leaky": "0.1"}, "zip", torch.float64,
+        lambda: normflows_glow(split_mode="channel_inv", leaky=0.1, transform=nf.transforms.Logit(0.02), net_actnorm=True),
+        normflows_glow_results, (1, 8, 8)),
+    "normflows-vector-readme": ("normflows", {"leaky": "0.1"}, "zip", torch.float64,
+        lambda: normflows_vectors("readme"), normflows_vectors_results, (2,)),
     "glowip-interleave": ("glowip", {"squeeze": "interleave", "last-bias": "0", "size": "8x8"}, "legacy",
         torch.float64, lambda: glowip(), glowip_results, (3, 8, 8)),
     "glowip-contiguous-but-last": ("glowip", {"squeeze": "contiguous-except-last", "last-bias": "1", "size": "8x8"},

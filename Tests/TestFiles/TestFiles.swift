@@ -3,6 +3,11 @@ import Foundation
 
 /// Puts together pickles, zips and checkpoints, right ones and wrong ones.
 package enum TestFiles {
+  /// A file of the folder Cases.
+  package static func casePath(_ name: String) -> String {
+    URL(filePath: #filePath).deletingLastPathComponent().appending(components: "Cases", name).path
+  }
+
   // MARK: Pickles
 
   package static func text(_ value: String) -> [UInt8] { [0x58] + word(value.utf8.count) + Array(value.utf8) }

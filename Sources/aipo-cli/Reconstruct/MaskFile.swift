@@ -44,7 +44,7 @@ struct MaskFile {
 
   private static func read(_ path: String) throws -> (shape: [Int], values: [Bool]) {
     guard try isPicture(path) else {
-      let array = try NPYFile.read(path, as: Double.self)
+      let array = try ArrayFile.read(path, as: Double.self)
       return (array.shape, array.elements.map { $0 != 0 })
     }
     let images = try AIPOImaging.ImageSet(path: path)

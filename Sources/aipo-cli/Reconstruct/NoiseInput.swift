@@ -200,7 +200,7 @@ struct NoiseInput {
 
   /// One row of deviations, or one an image.
   private static func deviations(_ path: String, values: Int, count: Int) throws -> [GaussianNoise] {
-    let array = try NPYFile.read(path, as: Double.self)
+    let array = try ArrayFile.read(path, as: Double.self)
     guard array.count == values || array.count == count * values && array.shape.first == count else {
       throw CommandFailure(
         .badData,
@@ -218,7 +218,7 @@ struct NoiseInput {
   }
 
   private static func covariance(_ path: String, values: Int) throws -> GaussianNoise {
-    let array = try NPYFile.read(path, as: Double.self)
+    let array = try ArrayFile.read(path, as: Double.self)
     guard array.shape == [values, values] else {
       throw CommandFailure(
         .badData, "\(path): the covariance has shape \(array.shape), expected [\(values), \(values)]")

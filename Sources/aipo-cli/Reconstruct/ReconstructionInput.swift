@@ -225,7 +225,7 @@ struct ReconstructionInput {
       return try DenseOperator.gaussian(
         measurements: options.measurements ?? 1, inputCount: shape.count, seed: seed)
     }
-    let array = try NPYFile.read(path, as: Double.self)
+    let array = try ArrayFile.read(path, as: Double.self)
     guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == shape.count else {
       throw CommandFailure(
         .badData,
@@ -266,7 +266,7 @@ struct ReconstructionInput {
         path: path, reading: options.reading, shape: shape, indices: options.indices)
       return .images(images, truth: try truth(count: images.images.count))
     }
-    var array = try NPYFile.read(path, as: Double.self)
+    var array = try ArrayFile.read(path, as: Double.self)
     let found = array.shape
     if found.count == 1 { array = array.reshaped([1, found[0]]) }
     guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == matrix.outputCount else {
