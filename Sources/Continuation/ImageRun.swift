@@ -186,6 +186,8 @@ struct ImageRun: Sendable {
       if let found, !isPresentBetter(than: found) {
         point = guess
         sample = found
+        progress = SolveProgress()
+        report(.predicted)
       }
       try beginSolve()
     case .refresh:

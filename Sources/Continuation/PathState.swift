@@ -4,6 +4,8 @@ import AIPOInverseProblems
 public enum PathEvent: String, Sendable, Codable {
   /// The start point, as evaluated.
   case start
+  /// The guess for the next place, as evaluated there; left out where the last solution is the better start.
+  case predicted
   /// A solve on the way met the stop rule.
   case solved
   /// A solve on the way used up its iterations, still descending.

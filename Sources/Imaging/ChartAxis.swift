@@ -9,6 +9,8 @@ struct ChartAxis {
   struct Tick {
     var value: Double
     var label: String
+    /// Of more weight than those between: a power of ten on a logarithmic axis.
+    var isMain = true
   }
 
   let scale: LineChart.Scale
@@ -28,7 +30,7 @@ struct ChartAxis {
       low -= margin
       high += margin
     }
-    if scale == .logarithmic { logarithmicTicks() } else { linearTicks(targetTicks, padded: padded) }
+    if scale == .logarithmic { logarithmicTicks(targetTicks) } else { linearTicks(targetTicks, padded: padded) }
   }
 
   /// Where a value lies between the ends, 0 to 1.
@@ -36,14 +38,34 @@ struct ChartAxis {
     ((scale == .logarithmic ? log10(value) : value) - low) / (high - low)
   }
 
+  /// The ticks whose labels, at these places on the drawing, leave each other room: the main ones before those between.
+  func labelled(_ extent: (Tick) -> ClosedRange<Double>) -> [Tick] {
+    var kept: [(tick: Tick, extent: ClosedRange<Double>)] = []
+    for tick in ticks.filter(\.isMain) + ticks.filter({ !$0.isMain }) {
+      let extent = extent(tick)
+      if !kept.contains(where: { $0.extent.overlaps(extent) }) { kept.append((tick, extent)) }
+    }
+    return kept.map(\.tick)
+  }
+
   private mutating func linearTicks(_ target: Int, padded: Bool) {
-    let rough = (high - low) / Double(target)
-    let power = pow(10, floor(log10(rough)))
-    let step = ([1.0, 2, 2.5, 5].first { $0 * power >= rough * 0.999 } ?? 10) * power
+    let step = Self.roundStep(low, high, target)
     if padded {
       low = floor(low / step + 1e-9) * step
       high = ceil(high / step - 1e-9) * step
     }
+    ticks = Self.roundTicks(low, high, step)
+  }
+
+  /// A round number of which about so many make the range.
+  private static func roundStep(_ low: Double, _ high: Double, _ target: Int) -> Double {
+    let rough = (high - low) / Double(target)
+    let power = pow(10, floor(log10(rough)))
+    return ([1.0, 2, 2.5, 5].first { $0 * power >= rough * 0.999 } ?? 10) * power
+  }
+
+  /// The multiples of a step.
+  private static func roundTicks(_ low: Double, _ high: Double, _ step: Double) -> [Tick] {
     var decimals = 0
     var scaled = step
     while decimals < 12, abs(scaled - scaled.rounded()) > 1e-6 * scaled {
@@ -53,14 +75,19 @@ struct ChartAxis {
     let first = Int(ceil(low / step - 1e-9))
     let last = Int(floor(high / step + 1e-9))
     let wide = max(abs(low), abs(high)) >= 1e7 || decimals > 6
-    ticks = (first...max(first, last)).map { k in
+    return (first...max(first, last)).map { k in
       let value = Double(k) * step
       return Tick(value: value, label: wide ? Markup.short(value) : Markup.fixed(value, decimals: decimals))
     }
   }
 
-  /// Decades; with 2 and 5 between where there are few.
-  private mutating func logarithmicTicks() {
+  /// Decades; with 2 and 5 between where there are few, and round numbers within one.
+  private mutating func logarithmicTicks(_ target: Int) {
+    if high - low < 0.7, low > -6, high < 7 {
+      let (low, high) = (pow(10, low), pow(10, high))
+      ticks = Self.roundTicks(low, high, Self.roundStep(low, high, target))
+      return
+    }
     let first = Int(floor(low))
     let last = Int(ceil(high))
     let every = max(1, (last - first + 5) / 6)
@@ -71,7 +98,9 @@ struct ChartAxis {
         let place = log10(value)
         guard place >= low - 1e-9, place <= high + 1e-9 else { continue }
         let label = abs(exponent) <= 3 ? Markup.short(value) : "10" + Markup.superscript(exponent)
-        if factor == 1 || abs(exponent) <= 3 { ticks.append(Tick(value: value, label: label)) }
+        if factor == 1 || abs(exponent) <= 3 {
+          ticks.append(Tick(value: value, label: label, isMain: factor == 1))
+        }
       }
     }
   }

@@ -9,17 +9,29 @@ public struct LineChart: Sendable {
     case linear, logarithmic
   }
 
+  /// What stands at a point of a curve.
+  public enum Mark: Sendable, CaseIterable {
+    case ring, dot, triangle, cross, plus, diamond, square
+  }
+
   /// One curve. `x` should not decrease; a nil `y` is a gap.
   public struct Series: Sendable {
     public var name: String
+    /// The method that it shows, which has a colour of its own; several curves of one method differ in their dashes.
+    public var method: String?
     public var x: [Double]
     public var y: [Double?]
+    /// One a point, or none at all: then the points of a short curve are dots.
+    public var marks: [Mark?]
 
-    public init(name: String, x: [Double], y: [Double?]) {
-      precondition(x.count == y.count, "as many x as y")
+    public init(name: String, method: String? = nil, x: [Double], y: [Double?], marks: [Mark?] = []) {
+      precondition(
+        x.count == y.count && (marks.isEmpty || marks.count == x.count), "as many x as y and marks")
       self.name = name
+      self.method = method
       self.x = x
       self.y = y
+      self.marks = marks
     }
   }
 
@@ -36,8 +48,8 @@ public struct LineChart: Sendable {
   public var mark: (x: Double, label: String)?
   /// Lets the first twelfth of the x axis leave the frame where it would squash the rest.
   public var cutsBeginning = false
-  /// The colour of the first curve.
-  var firstColour = 0
+  /// What is shown, in which units, and what to look for; stands below the chart in a report.
+  public var caption = ""
   /// Whether several curves are named in the drawing.
   public var hasLegend = true
 
@@ -55,7 +67,7 @@ public struct LineChart: Sendable {
 
   /// A file of its own that follows the reader's light or dark theme.
   public func svgDocument() -> String {
-    svg(style: "<style>\(Self.theme)\(Self.rules)</style>", box: [0, 0, width, height])
+    svg(style: "<style>\(Self.lightTheme)\(Self.darkTheme)\(Self.rules)</style>", box: [0, 0, width, height])
   }
 
   /// Writes `svgDocument`. Throws `unwritable`.
@@ -63,11 +75,17 @@ public struct LineChart: Sendable {
     try AtomicFile.write(svgDocument() + "\n", to: path)
   }
 
-  /// For inclusion in a page that defines `rules` and the variables of `theme`; flush with its column.
-  func svgFragment() -> String { svg(style: "", box: [12, 0, width - 12, height]) }
+  /// For inclusion in a page that defines `rules` and the variables of a theme; flush with its column, and with its
+  /// caption.
+  func htmlFigure() -> String {
+    let svg = svg(style: "", box: [12, 0, width - 12, height])
+    let text = caption.isEmpty ? "" : "<figcaption>\(Markup.escape(caption))</figcaption>"
+    return #"<figure class="plot">\#(svg)\#(text)</figure>"#
+  }
 
   private func svg(style: String, box: [Double]) -> String {
     let points = series.map(visiblePoints)
+    let styles = styles
     let all = points.flatMap { $0.compactMap { $0 } }
     var parts = [String]()
     parts.append(
@@ -78,7 +96,7 @@ public struct LineChart: Sendable {
     parts.append(text(title, x: 16, y: 24, class: "title"))
     var top = 36.0
     if series.count > 1, hasLegend {
-      let legend = legend(top: top + 12)
+      let legend = legend(styles, top: top + 12)
       parts.append(legend.svg)
       top = legend.bottom
     }
@@ -97,12 +115,12 @@ public struct LineChart: Sendable {
       if let mark, (0...1).contains(xAxis.share(mark.x)) { parts += markLine(mark, xAxis, frame) }
       // A drawing within the drawing cuts what leaves the frame.
       let inner = [
-        frame.left - 3, frame.top - 3, frame.right - frame.left + 6, frame.bottom - frame.top + 6,
+        frame.left - 5, frame.top - 5, frame.right - frame.left + 10, frame.bottom - frame.top + 10,
       ].map(Markup.coordinate)
       parts.append(
         #"<svg x="\#(inner[0])" y="\#(inner[1])" width="\#(inner[2])" height="\#(inner[3])" "#
           + #"viewBox="\#(inner.joined(separator: " "))">"#)
-      for (k, line) in points.enumerated() { parts.append(curve(line, k + firstColour, xAxis, yAxis, frame)) }
+      for (line, style) in zip(points, styles) { parts.append(curve(line, style, xAxis, yAxis, frame)) }
       parts.append("</svg>")
     }
     parts.append("</svg>")
@@ -118,6 +136,7 @@ public struct LineChart: Sendable {
 
   private struct Point {
     var x, y: Double
+    var mark: Mark?
   }
 
   /// The points that decide the range of y.
@@ -133,12 +152,15 @@ public struct LineChart: Sendable {
   /// Points that can be drawn, nil for a gap; where there are many, the least and the greatest of each
   /// stretch, so that spikes stay.
   private func visiblePoints(_ series: Series) -> [Point?] {
-    let points = zip(series.x, series.y).map { x, y -> Point? in
-      guard let y, abs(x) < 1e300, abs(y) < 1e300, xScale == .linear || x > 0, yScale == .linear || y > 0
+    let isShort = series.marks.isEmpty && series.x.count <= 24
+    let points = series.x.indices.map { k -> Point? in
+      let x = series.x[k]
+      guard let y = series.y[k], abs(x) < 1e300, abs(y) < 1e300, xScale == .linear || x > 0,
+        yScale == .linear || y > 0
       else {
         return nil
       }
-      return Point(x: x, y: y)
+      return Point(x: x, y: y, mark: series.marks.isEmpty ? (isShort ? .dot : nil) : series.marks[k])
     }
     let stretch = (points.count + 499) / 500
     if stretch < 3 { return points }
@@ -154,7 +176,12 @@ public struct LineChart: Sendable {
 
   private func axes(_ xAxis: ChartAxis, _ yAxis: ChartAxis, _ frame: Frame) -> [String] {
     var parts = [String]()
-    for tick in yAxis.ticks {
+    // Labels of 12 units' height and a little space.
+    let yTicks = yAxis.labelled { tick in
+      let y = frame.y(yAxis.share(tick.value))
+      return (y - 7)...(y + 7)
+    }
+    for tick in yTicks {
       let y = frame.y(yAxis.share(tick.value))
       parts.append(line(frame.left, y, frame.right, y, class: "grid"))
       parts.append(text(tick.label, x: frame.left - 8, y: y + 4, class: "tick end"))
@@ -163,12 +190,20 @@ public struct LineChart: Sendable {
     for tick in xAxis.ticks {
       let x = frame.x(xAxis.share(tick.value))
       parts.append(line(x, frame.bottom, x, frame.bottom + 4, class: "axis"))
-      // A label at the right end stays within the drawing.
-      let isLast = x + 3.4 * Double(tick.label.count) > width - 4
-      parts.append(
-        isLast
-          ? text(tick.label, x: width - 3, y: frame.bottom + 18, class: "tick end")
-          : text(tick.label, x: x, y: frame.bottom + 18, class: "tick middle"))
+    }
+    // A label at the right end stays within the drawing.
+    func place(_ tick: ChartAxis.Tick) -> (x: Double, isLast: Bool) {
+      let x = frame.x(xAxis.share(tick.value))
+      return x + 3.4 * Double(tick.label.count) > width - 4 ? (width - 3, true) : (x, false)
+    }
+    let xTicks = xAxis.labelled { tick in
+      let (x, isLast) = place(tick)
+      let length = 6.8 * Double(tick.label.count)
+      return (isLast ? x - length - 4 : x - length / 2 - 4)...(isLast ? x : x + length / 2 + 4)
+    }
+    for tick in xTicks {
+      let (x, isLast) = place(tick)
+      parts.append(text(tick.label, x: x, y: frame.bottom + 18, class: isLast ? "tick end" : "tick middle"))
     }
     parts.append(text(xLabel, x: frame.right, y: height - 8, class: "label end"))
     return parts
@@ -178,48 +213,48 @@ public struct LineChart: Sendable {
     let x = frame.x(axis.share(mark.x))
     let isRight = x > (frame.left + frame.right) / 2
     return [
-      line(x, frame.top, x, frame.bottom, class: "mark"),
-      text(mark.label, x: isRight ? x - 5 : x + 5, y: frame.top + 11, class: isRight ? "tick end" : "tick"),
+      line(x, frame.top - 4, x, frame.bottom, class: "mark"),
+      text(mark.label, x: isRight ? x + 3 : x - 3, y: frame.top - 8, class: isRight ? "tick end" : "tick"),
     ]
   }
 
-  private func curve(_ points: [Point?], _ index: Int, _ xAxis: ChartAxis, _ yAxis: ChartAxis, _ frame: Frame)
+  private func curve(
+    _ points: [Point?], _ style: String, _ xAxis: ChartAxis, _ yAxis: ChartAxis, _ frame: Frame
+  )
     -> String
   {
     var path = ""
-    var dots = ""
+    var marks = ""
     var inGap = true
-    let marks = points.count <= 24
     for point in points {
       guard let point else {
         inGap = true
         continue
       }
-      let x = Markup.coordinate(frame.x(xAxis.share(point.x)))
+      let x = frame.x(xAxis.share(point.x))
       // What leaves the frame needn't be drawn far away.
-      let y = Markup.coordinate(frame.y(min(max(yAxis.share(point.y), -9), 9)))
-      path += "\(inGap ? "M" : "L")\(x) \(y)"
-      if marks { dots += #"<circle cx="\#(x)" cy="\#(y)" r="2.6"/>"# }
+      let y = frame.y(min(max(yAxis.share(point.y), -9), 9))
+      path += "\(inGap ? "M" : "L")\(Markup.coordinate(x)) \(Markup.coordinate(y))"
+      if let mark = point.mark { marks += mark.svg(x: x, y: y) }
       inGap = false
     }
     let dense = points.count > 300 ? " dense" : ""
-    return #"<g class="\#(Self.style(index))\#(dense)"><path d="\#(path)"/>\#(dots)</g>"#
+    return #"<g class="\#(style)\#(dense)"><path class="line" d="\#(path)"/>\#(marks)</g>"#
   }
 
-  private func legend(top: Double) -> (svg: String, bottom: Double) {
+  private func legend(_ styles: [String], top: Double) -> (svg: String, bottom: Double) {
     var x = 16.0
     var y = top
     var parts = [String]()
-    for (k, series) in series.enumerated() {
-      let length = 26 + 7.2 * Double(series.name.count) + 18
+    for (series, style) in zip(series, styles) {
+      let length = 30 + 6.6 * Double(series.name.count) + 18
       if x + length > width, x > 16 {
         x = 16
         y += 18
       }
-      parts.append(
-        #"<g class="\#(Self.style(k))"><path d="M\#(Markup.coordinate(x)) \#(Markup.coordinate(y - 4))h18"/></g>"#
-      )
-      parts.append(text(series.name, x: x + 25, y: y, class: "key"))
+      let start = "M\(Markup.coordinate(x)) \(Markup.coordinate(y - 4))"
+      parts.append(#"<g class="\#(style)"><path class="line" d="\#(start)h24"/></g>"#)
+      parts.append(text(series.name, x: x + 30, y: y, class: "key"))
       x += length
     }
     return (parts.joined(separator: "\n"), y + 8)
@@ -235,21 +270,26 @@ public struct LineChart: Sendable {
     return #"<text class="\#(name)" \#(place)>\#(Markup.escape(content))</text>"#
   }
 
-  private static let colours = 6
-
-  /// Where there are more curves than colours, further ones are dashed.
-  private static func style(_ index: Int) -> String {
-    "series s\(index % colours)" + (index < colours ? "" : index < 2 * colours ? " dashed" : " dotted")
+  /// The classes of every curve: its colour, and a pattern of dashes where others before it have the colour too.
+  private var styles: [String] {
+    let names = series.map { $0.method ?? $0.name }
+    let known = series.contains { $0.method != nil } ? MethodColours.places(of: names) : [:]
+    let places = names.enumerated().map { known[$1] ?? $0 % MethodColours.table.count }
+    return places.enumerated().map { k, place in
+      let before = places[..<k].count { $0 == place }
+      return "series s\(place)" + (before > 0 ? " d\(before % Self.dashes.count)" : "")
+    }
   }
 
-  /// Colours of the light and the dark theme, as CSS variables.
-  static let theme = """
-    :root{--surface:#fff;--ink:#1d1c1a;--muted:#6a675f;--line:#e6e3dc;\
-    --s0:#1f66c7;--s1:#d4572a;--s2:#12866a;--s3:#8449c0;--s4:#bd3465;--s5:#87690f}
-    @media (prefers-color-scheme:dark){:root{--surface:#1b1d21;--ink:#ecebe7;--muted:#a09d95;--line:#32353b;\
-    --s0:#72adff;--s1:#ff9566;--s2:#51cda6;--s3:#c09bff;--s4:#ff86ae;--s5:#d8b956}}
+  /// Patterns of the curves of one colour; the first is a full line.
+  private static let dashes = ["none", "7 4", "1.5 4", "10 4 1.5 4", "16 5", "7 3 1.5 3 1.5 3"]
 
-    """
+  /// The colours of the light theme as CSS variables, and what the dark one changes.
+  static let lightTheme =
+    ":root{--surface:#fff;--ink:#1d1c1a;--muted:#6a675f;--line:#e6e3dc;\(MethodColours.variables(\.light))}\n"
+  static let darkTheme =
+    "@media (prefers-color-scheme:dark){:root{--surface:#1b1d21;--ink:#ecebe7;--muted:#a09d95;--line:#32353b;"
+    + "\(MethodColours.variables(\.dark))}}\n"
 
   /// How the parts of a chart look.
   static let rules = """
@@ -266,14 +306,33 @@ public struct LineChart: Sendable {
     .chart .grid{stroke:var(--line);stroke-width:1}
     .chart .axis{stroke:var(--muted);stroke-width:1}
     .chart .mark{stroke:var(--muted);stroke-width:1;stroke-dasharray:3 3}
-    .chart .series path{stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
-    .chart .dashed path{stroke-dasharray:6 4}
-    .chart .dotted path{stroke-dasharray:1 4}
-    .chart .dense path{stroke-width:1;opacity:.75}
+    .chart .line{stroke:var(--c);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+    .chart .dense .line{stroke-width:1;opacity:.75}
+    .chart .full{fill:var(--c)}
+    .chart .open{fill:var(--surface);stroke:var(--c);stroke-width:1.6}
 
     """
-    + (0..<colours).map {
-      ".chart .s\($0) path{stroke:var(--s\($0))}.chart .s\($0) circle{fill:var(--s\($0))}\n"
+    + MethodColours.table.indices.map { ".chart .s\($0){--c:var(--s\($0))}\n" }.joined()
+    + dashes.enumerated().dropFirst().map { ".chart .d\($0) .line{stroke-dasharray:\($1)}\n" }.joined()
+}
+
+extension LineChart.Mark {
+  /// The mark alone, in a group that has a colour.
+  func svg(x: Double, y: Double) -> String {
+    func path(_ name: String, _ steps: String) -> String {
+      #"<path class="\#(name)" d="M\#(Markup.coordinate(x)) \#(Markup.coordinate(y))\#(steps)"/>"#
     }
-    .joined()
+    func circle(_ name: String, _ radius: Double) -> String {
+      #"<circle class="\#(name)" cx="\#(Markup.coordinate(x))" cy="\#(Markup.coordinate(y))" r="\#(radius)"/>"#
+    }
+    return switch self {
+    case .dot: circle("full", 3)
+    case .ring: circle("open", 3.2)
+    case .triangle: path("full", "m0 -4.2l4 7h-8z")
+    case .cross: path("open", "m-3.4 -3.4l6.8 6.8m0 -6.8l-6.8 6.8")
+    case .plus: path("open", "m-4 0h8m-4 -4v8")
+    case .diamond: path("full", "m0 -4.4l4.4 4.4l-4.4 4.4l-4.4 -4.4z")
+    case .square: path("full", "m-3.4 -3.4h6.8v6.8h-6.8z")
+    }
+  }
 }

@@ -1,7 +1,8 @@
-/// The curves of one image: objective, its terms and PSNR against evaluations for every method, and against
-/// what a path runs along (t or λ) at the states that solve its problems.
+/// The curves of one image: what every method reached after how many evaluations, the states of a path with what
+/// happened at each, and the λ that were tried.
 struct PathCharts {
   private typealias Point = ReconstructionReport.PathPoint
+  private typealias Result = ReconstructionReport.Result
 
   private struct Line {
     var method: String
@@ -10,45 +11,42 @@ struct PathCharts {
     var lambda: Double
   }
 
+  /// Every result in order: with a path of two states at least, or with nothing but its PSNR, as one in closed form.
+  private let results: [Result]
   private let lines: [Line]
-  /// Methods without a path, as one in closed form, for comparison.
-  private let levels: [(method: String, psnr: Double)]
-  private let isAlone: Bool
 
   /// The results of an image.
   init(_ results: [ReconstructionReport.Result]) {
+    self.results = results
     lines = results.compactMap { result in
-      guard let path = result.path, path.points.count > 1 else { return nil }
+      guard let path = result.path, Set(path.points.map(\.evaluations)).count > 1 else { return nil }
       return Line(
         method: result.method, path: path, lambda: result.lambda ?? path.points[path.points.count - 1].lambda)
     }
-    levels = results.compactMap { result in
-      guard (result.path?.points.count ?? 0) < 2, let psnr = result.psnr else { return nil }
-      return (result.method, psnr)
-    }
-    isAlone = results.count == 1
   }
 
-  /// Empty where there is nothing to draw.
+  /// Empty where no method took a way of more than one state.
   var html: String {
     if lines.isEmpty { return "" }
     var parts = [String]()
-    if !isAlone {
-      let names = lines.map(\.method) + (hasPSNR ? levels.map(\.method) : [])
-      let keys = names.enumerated().map { k, name in
-        #"<span><i style="background:var(--s\#(k % 6))"></i>\#(Markup.escape(name))</span>"#
+    if results.count > 1 {
+      let names = results.map(\.method).filter { name in
+        hasPSNR && results.contains { $0.method == name && $0.psnr != nil }
+          || lines.contains { $0.method == name }
       }
+      let places = MethodColours.places(of: results.map(\.method))
+      let keys = names.map { #"<span>\#(ReportPage.swatch(places[$0] ?? 0))\#(Markup.escape($0))</span>"# }
       parts.append(#"<p class="legend">\#(keys.joined())</p>"#)
     }
+    parts.append(eventKeys)
     parts.append(group(evaluationCharts))
-    let hasPath = lines.contains { $0.path.parameterName != nil }
-    for (k, line) in lines.enumerated() where !hasPath || line.path.parameterName != nil {
+    for line in lines {
       if let name = line.path.parameterName {
-        let states = line.path.points.filter { $0.stage == .path }
-        parts.append(group(milestoneCharts(line, k, states, name, \.parameter, "along the path")))
+        let states = line.path.points.filter(\.isOnPath)
+        if Set(states.map(\.parameter)).count > 1 { parts.append(group(pathCharts(line, states, name))) }
       }
-      let trials = line.path.points.filter { $0.stage == .trial }.sorted { $0.lambda < $1.lambda }
-      parts.append(group(milestoneCharts(line, k, trials, "λ", \.lambda, "at every λ tried")))
+      let trials = line.path.points.filter { $0.event == .trial }.sorted { $0.lambda < $1.lambda }
+      if Set(trials.map(\.lambda)).count > 1 { parts.append(group(trialCharts(line, trials))) }
     }
     return parts.joined(separator: "\n")
   }
@@ -56,90 +54,152 @@ struct PathCharts {
   private var hasPSNR: Bool { lines.contains { $0.path.points.contains { $0.psnr != nil } } }
 
   private func group(_ charts: [LineChart]) -> String {
-    charts.isEmpty ? "" : #"<div class="charts">\#(charts.map { $0.svgFragment() }.joined())</div>"#
+    #"<div class="charts">\#(charts.map { $0.htmlFigure() }.joined())</div>"#
+  }
+
+  /// What the marks on the curves mean: those that this image has.
+  private var eventKeys: String {
+    let events = Set(lines.flatMap { $0.path.points.map(\.event) })
+    let keys = Point.Event.allCases.filter(events.contains).compactMap { event in
+      event.mark.map { mark in
+        """
+        <span><svg class="chart key" viewBox="0 0 12 12" aria-hidden="true"><g class="neutral">\
+        \(mark.svg(x: 6, y: 6))</g></svg>\(event.words)</span>
+        """
+      }
+    }
+    return keys.isEmpty ? "" : #"<p class="legend">\#(keys.joined())</p>"#
   }
 
   // MARK: Against evaluations
 
   private var evaluationCharts: [LineChart] {
     var charts = [
-      evaluations("What is minimised, at the final λ", "nats") { $0.recon + $1 * $0.reg },
-      evaluations("L recon", "nats") { point, _ in point.recon },
-      evaluations("L reg", "nats") { point, _ in point.reg },
+      evaluations(
+        "Objective", "nats",
+        "What is minimised, L recon + λ L reg, at the final λ all the way. Lower is better; it should end flat."
+      ) { point, lambda in point.reg.map { point.recon + lambda * $0 } },
+      evaluations(
+        "Misfit, L recon", "nats",
+        "How far the image is from the measurements. Lower is closer, but the lowest of all would fit their noise too."
+      ) { point, _ in point.recon },
+      evaluations(
+        "Implausibility, L reg", "nats",
+        "How unlike the training images it is, by the prior. Lower is more plausible."
+      ) { point, _ in point.reg },
     ]
     if hasPSNR {
-      var chart = evaluations("PSNR", "dB") { point, _ in point.psnr }
-      let x = chart.series.flatMap(\.x)
-      if let low = x.min(), let high = x.max() {
-        chart.series += levels.map {
-          LineChart.Series(name: $0.method, x: [low, high], y: [$0.psnr, $0.psnr])
-        }
-      }
-      charts.append(chart)
+      charts.append(
+        evaluations(
+          "PSNR", "dB", "How close the image is to the truth, which no method sees. Higher is better."
+        ) { point, _ in point.psnr })
     }
     return charts
   }
 
   private func evaluations(
-    _ title: String, _ unit: String, _ value: (Point, Double) -> Double?
+    _ title: String, _ unit: String, _ caption: String, _ value: (Point, Double) -> Double?
   ) -> LineChart {
-    let series = lines.map { line in
-      LineChart.Series(
-        name: line.method, x: line.path.points.map { Double($0.evaluations) },
-        y: line.path.points.map { value($0, line.lambda) })
-    }
-    var chart = Self.small(LineChart(title: title, xLabel: "evaluations", yLabel: unit, series: series))
-    chart.cutsBeginning = true
-    let ends = lines.compactMap { line -> (String, Point)? in
-      line.path.parameterName.flatMap { name -> (String, Point)? in
-        let end = line.path.points.last { $0.stage == .path }?.parameter
-        return line.path.points.first { $0.parameter == end }.map { (name, $0) }
+    let x = lines.flatMap { $0.path.points.map { Double($0.evaluations) } }
+    let series = results.compactMap { result -> LineChart.Series? in
+      guard let line = lines.first(where: { $0.method == result.method }) else {
+        guard unit == "dB", let psnr = result.psnr, let low = x.min(), let high = x.max() else { return nil }
+        return LineChart.Series(
+          name: result.method, method: result.method, x: [low, high], y: [psnr, psnr], marks: [nil, nil])
       }
+      return LineChart.Series(
+        name: line.method, method: line.method, x: line.path.points.map { Double($0.evaluations) },
+        y: line.path.points.map { value($0, line.lambda) }, marks: line.path.points.map(\.event.mark))
     }
-    let last = chart.series.compactMap(\.x.last).max() ?? 0
-    if ends.count == 1, Double(ends[0].1.evaluations) < last {
-      let (name, end) = ends[0]
-      chart.mark = (Double(end.evaluations), "\(name) = \(Markup.short(end.parameter))")
-    }
+    var chart = small(title, caption, "evaluations", unit, series)
+    chart.cutsBeginning = true
     return chart
   }
 
-  // MARK: Against t or λ
+  // MARK: Along the path, and at every λ tried
 
-  private func milestoneCharts(
-    _ line: Line, _ colour: Int, _ states: [Point], _ name: String, _ parameter: KeyPath<Point, Double>,
-    _ words: String
-  ) -> [LineChart] {
-    guard Set(states.map { $0[keyPath: parameter] }).count > 1 else { return [] }
-    let x = states.map { $0[keyPath: parameter] }
+  private func pathCharts(_ line: Line, _ states: [Point], _ name: String) -> [LineChart] {
+    let x = states.map(\.parameter)
     let isSpread = x.allSatisfy { $0 > 0 } && x.max()! >= 20 * x.min()!
-    func chart(_ title: String, _ unit: String, _ value: (Point) -> Double?) -> LineChart {
-      var chart = LineChart(
-        title: title, xLabel: name, yLabel: unit, xScale: isSpread ? .logarithmic : .linear,
-        series: [LineChart.Series(name: line.method, x: x, y: states.map(value))])
-      chart.firstColour = colour
-      if words != "along the path", line.lambda >= x.min()!, line.lambda <= x.max()! {
-        chart.mark = (line.lambda, "chosen")
-      }
-      return Self.small(chart)
-    }
-    let prefix = isAlone ? "" : "\(line.method): "
-    var charts = [
-      chart("\(isAlone ? "Objective" : prefix + "objective") \(words)", "nats") { $0.objective },
-      chart("\(prefix)L recon \(words)", "nats") { $0.recon },
-      chart("\(prefix)L reg \(words)", "nats") { $0.reg },
-    ]
-    if states.contains(where: { $0.psnr != nil }) {
-      charts.append(chart("\(prefix)PSNR \(words)", "dB") { $0.psnr })
-    }
-    return charts
+    return milestones(
+      line, states, x, "\(name) along the path", "on the path", isSpread,
+      objective:
+        "The path from the easy problem to the one asked. Every state is judged at its own weights, so only states at "
+        + "one \(name) can be compared.")
   }
 
-  private static func small(_ chart: LineChart) -> LineChart {
-    var chart = chart
+  private func trialCharts(_ line: Line, _ trials: [Point]) -> [LineChart] {
+    let x = trials.map(\.lambda)
+    return milestones(
+      line, trials, x, "λ", "at every λ tried", x.min()! > 0 && x.max()! >= 20 * x.min()!,
+      objective:
+        "What was minimised for every λ that was tried; the dashed line is the one chosen, without the truth."
+    ).map { chart in
+      var chart = chart
+      if line.lambda >= x.min()!, line.lambda <= x.max()! { chart.mark = (line.lambda, "chosen") }
+      return chart
+    }
+  }
+
+  private func milestones(
+    _ line: Line, _ states: [Point], _ x: [Double], _ xLabel: String, _ words: String, _ isSpread: Bool,
+    objective: String
+  ) -> [LineChart] {
+    func chart(_ title: String, _ unit: String, _ caption: String, _ value: (Point) -> Double?) -> LineChart {
+      let series = LineChart.Series(
+        name: line.method, method: line.method, x: x, y: states.map(value), marks: states.map(\.event.mark))
+      let name = lines.count > 1 ? "\(line.method): \(title)" : title.prefix(1).uppercased() + title.dropFirst()
+      var chart = small("\(name) \(words)", caption, xLabel, unit, [series])
+      if isSpread { chart.xScale = .logarithmic }
+      return chart
+    }
+    return [
+      chart("objective", "nats", objective, \.objective),
+      chart("misfit", "nats", "L recon, the distance from the measurements.", \.recon),
+      states.contains { $0.reg != nil }
+        ? chart("implausibility", "nats", "L reg, by the prior; none before the flow has a part.", \.reg)
+        : nil,
+      states.contains { $0.psnr != nil }
+        ? chart("PSNR", "dB", "The likeness to the truth, which no method sees.", \.psnr) : nil,
+    ].compactMap { $0 }
+  }
+
+  private func small(
+    _ title: String, _ caption: String, _ xLabel: String, _ unit: String, _ series: [LineChart.Series]
+  ) -> LineChart {
+    var chart = LineChart(title: title, xLabel: xLabel, yLabel: unit, series: series)
+    chart.caption = caption
     chart.width = 300
     chart.height = 205
     chart.hasLegend = false
     return chart
+  }
+}
+
+extension ReconstructionReport.PathPoint.Event {
+  var mark: LineChart.Mark? {
+    switch self {
+    case .start: .plus
+    case .predicted: .ring
+    case .solved: .dot
+    case .unfinished: .triangle
+    case .failed: .cross
+    case .trial: .diamond
+    case .finished: .square
+    case .step: nil
+    }
+  }
+
+  var words: String {
+    switch self {
+    case .start: "start"
+    case .predicted: "predicted"
+    case .solved: "corrected"
+    case .unfinished: "corrected as far as its iterations went"
+    case .failed: "given up, step halved"
+    case .trial: "a λ tried"
+    case .step: "step"
+    case .finished: "stopped"
+    }
   }
 }

@@ -11,10 +11,11 @@ extension ReconstructionReport {
     parts += ReportPage.closing(
       head,
       note: """
-        PSNR in dB and SSIM after clipping to [0, 1]; means of dB. Objective = L<sub>recon</sub> + λ \
-        L<sub>reg</sub> in nats, constants included: −log p(y | x) and −log p(x) under the prior, whatever the \
-        method. An evaluation is one value and gradient of the flow. The solver finds a local solution; a lower \
-        objective is better at the same λ.
+        PSNR (dB) and SSIM (1 at most) say how close a picture is to the truth, after clipping to [0, 1]; means of dB. \
+        The objective is L<sub>recon</sub> + λ L<sub>reg</sub> in nats, constants included: −log p(y | x), the misfit \
+        to the measurements, and λ times −log p(x), how unlike the training images it is; lower is better at the same \
+        λ. σ is the deviation of the noise that was supposed. An evaluation is one value and gradient of the flow, \
+        which is nearly all of the work. The solver finds a local solution.
         """)
     return parts.joined(separator: "\n")
   }
@@ -22,6 +23,12 @@ extension ReconstructionReport {
   private static func section(_ section: Section, _ index: Int) throws(FileError) -> String {
     let scale = ReportPicture.errorScale(section)
     var parts = ReportPage.sectionOpening(id: "s\(index)", title: section.title, caption: section.caption)
+    let places = MethodColours.places(of: section.methods)
+    let notes = section.methodNotes.map { note in
+      let swatch = places[note.name].map(ReportPage.swatch) ?? ""
+      return "<div><dt>\(swatch)\(Markup.escape(note.name))</dt><dd>\(Markup.escape(note.value))</dd></div>"
+    }
+    if !notes.isEmpty { parts.append(#"<dl class="methods">\#(notes.joined())</dl>"#) }
     if !section.rows.isEmpty { parts.append(summary(section)) }
     if section.methods.count > 1 {
       parts.append(try comparison(section, scale))
@@ -38,35 +45,44 @@ extension ReconstructionReport {
     struct Column {
       var name: String
       var decimals: Int
-      var value: (SummaryRow) -> Double?
-      var best: (([Double]) -> Double?)?
+      var value: (SummaryRow) -> Estimate?
+      /// Whether more is better.
+      var isRanked = false
     }
     let rows = section.rows
     let columns = [
-      Column(name: "PSNR, dB", decimals: 2, value: \.psnr, best: { $0.max() }),
-      Column(name: "SSIM", decimals: 3, value: \.ssim, best: { $0.max() }),
+      Column(name: "PSNR, dB", decimals: 2, value: \.psnr, isRanked: true),
+      Column(name: "SSIM", decimals: 3, value: \.ssim, isRanked: true),
       Column(name: "Objective, nats", decimals: 1, value: \.objective),
       Column(name: "Evaluations", decimals: 0, value: \.evaluations),
     ].filter { column in rows.contains { column.value($0) != nil } }
-    let several = rows.count > 1
-    let hasLambda = rows.contains { $0.lambdas.map { $0 != 1...1 } ?? false }
-    let head =
-      columns.map { "<th scope=\"col\">\($0.name)</th>" }.joined()
-      + (hasLambda ? #"<th scope="col">λ</th>"# : "")
-    let bars = PSNRBars(rows.compactMap(\.psnr))
+    let ranges = [("λ", \SummaryRow.lambdas), ("σ", \.sigmas), ("Flow’s share", \.flowShares)]
+      .filter { _, range in rows.contains { $0[keyPath: range] != nil } }
+    let most = rows.map(\.images).max() ?? 0
+    // Only rows of the same images are compared.
+    let compared = rows.filter { $0.images == most }
+    let head = (columns.map(\.name) + ranges.map { $0.0 }).map { #"<th scope="col">\#($0)</th>"# }.joined()
+    let places = MethodColours.places(of: section.methods)
+    let bars = PSNRBars(compared.compactMap(\.psnr?.mean))
     let body = rows.map { row in
+      let isCompared = row.images == most
       var cells = columns.map { column -> String in
         let value = column.value(row)
-        let best = several ? column.best?(rows.compactMap(column.value)) : nil
-        let mark = value != nil && value == best ? #" class="best""# : ""
-        return "<td\(mark)>\(Markup.fixed(value, decimals: column.decimals))</td>"
+        let values = compared.compactMap { column.value($0)?.mean }
+        let isBest = column.isRanked && isCompared && values.count > 1 && value?.mean == values.max()
+        return "<td\(isBest ? #" class="best""# : "")>\(words(value, column.decimals))</td>"
       }
-      if hasLambda { cells.append("<td>\(words(row.lambdas))</td>") }
-      if let bars { cells.append(bars.cell(row.psnr)) }
-      return #"<tr><th scope="row">\#(Markup.escape(row.method))</th>\#(cells.joined())</tr>"#
+      cells += ranges.map { "<td>\(words(row[keyPath: $0.1]))</td>" }
+      if let bars { cells.append(bars.cell(isCompared ? row.psnr?.mean : nil, place: places[row.method])) }
+      let swatch = places[row.method].map(ReportPage.swatch) ?? ""
+      let count = row.images < most ? " (\(row.images) of \(most) images)" : ""
+      return
+        #"<tr><th scope="row">\#(swatch)\#(Markup.escape(row.method))\#(count)</th>\#(cells.joined())</tr>"#
     }
-    let count = section.entries.count
-    let caption = count == 1 ? "" : "<caption>Mean over \(count) images</caption>"
+    let caption =
+      most < 2
+      ? ""
+      : "<caption>Means over \(most) images ± their standard errors. Bold: the best of the column.</caption>"
     return """
       <div class="scroll"><table>\(caption)<thead><tr><th scope="col">Method</th>\(head)\
       \(bars?.head ?? "")</tr></thead>
@@ -74,7 +90,14 @@ extension ReconstructionReport {
       """
   }
 
-  /// A range of λ in words.
+  private static func words(_ estimate: Estimate?, _ decimals: Int) -> String {
+    guard let estimate else { return "–" }
+    let mean = Markup.fixed(estimate.mean, decimals: decimals)
+    guard let error = estimate.standardError else { return mean }
+    return "\(mean) <small>± \(Markup.fixed(error, decimals: decimals))</small>"
+  }
+
+  /// A range in words.
   private static func words(_ range: ClosedRange<Double>?) -> String {
     guard let range else { return "–" }
     let (low, high) = (Markup.short(range.lowerBound), Markup.short(range.upperBound))
@@ -88,8 +111,7 @@ extension ReconstructionReport {
 
     /// Nil where there are no two to compare.
     init?(_ values: [Double]) {
-      let finite = values.filter(\.isFinite)
-      guard finite.count > 1, let high = finite.max(), let least = finite.min() else { return nil }
+      guard values.count > 1, let high = values.max(), let least = values.min() else { return nil }
       self.high = high
       low = (least - max(0.12 * (high - least), 0.5)).rounded(.down)
     }
@@ -98,11 +120,12 @@ extension ReconstructionReport {
       #"<th scope="col" class="bars">PSNR from \#(Markup.fixed(low, decimals: 0)) dB</th>"#
     }
 
-    func cell(_ value: Double?) -> String {
-      guard let value, value.isFinite else { return #"<td class="bars"></td>"# }
+    /// In the colour of a method's place.
+    func cell(_ value: Double?, place: Int?) -> String {
+      guard let value else { return #"<td class="bars"></td>"# }
       let share = Markup.fixed(100 * (value - low) / (high - low), decimals: 1)
-      let best = value == high ? " best" : ""
-      return #"<td class="bars\#(best)"><i style="width:\#(share)%"></i></td>"#
+      let colour = place.map { " c\($0)" } ?? ""
+      return #"<td class="bars\#(colour)"><i style="width:\#(share)%"></i></td>"#
     }
   }
 
@@ -116,16 +139,19 @@ extension ReconstructionReport {
     if entry.observed != nil || entry.observedNote != nil {
       figures.append(
         figure(
-          "Observed", try observed(entry), value: decibel(entry.psnrObserved), extra: note(entry)))
+          "Observed", try observed(entry), value: quality(entry.psnrObserved, entry.ssimObserved),
+          extra: note(entry)))
     }
     if let result = entry.results.first {
       let alt = "result for \(entry.source)"
-      figures.append(figure("Result", try picture(result.image, alt: alt), value: decibel(result.psnr)))
+      figures.append(
+        figure("Result", try picture(result.image, alt: alt), value: quality(result.psnr, result.ssim)))
       let map = try errorMap(entry, result, scale)
       if !map.isEmpty { figures.append(figure("Error", map, extra: scaleBar(scale, label: ""))) }
     }
     var parts = [#"<article class="card"><h3>\#(Markup.escape(entry.source))</h3>"#]
     parts.append(#"<div class="figures">\#(figures.joined())</div>"#)
+    parts.append(pictureCaption(hasTruth: entry.truth != nil))
     if let result = entry.results.first {
       parts.append(ReportPage.fields(facts(result), class: "facts"))
       parts.append(PathCharts([result]).html)
@@ -136,11 +162,15 @@ extension ReconstructionReport {
 
   private static func facts(_ result: Result) -> [Field] {
     var facts = [Field]()
-    if let value = result.ssim { facts.append(Field("SSIM", Markup.fixed(value, decimals: 3))) }
-    if let value = result.lambda { facts.append(Field("λ", Markup.short(value))) }
-    if let value = result.objective { facts.append(Field("Objective", Markup.fixed(value, decimals: 1))) }
-    if let value = result.recon { facts.append(Field("L recon", Markup.fixed(value, decimals: 1))) }
-    if let value = result.reg { facts.append(Field("L reg", Markup.fixed(value, decimals: 1))) }
+    func add(_ name: String, _ value: Double?, _ words: (Double) -> String) {
+      if let value { facts.append(Field(name, words(value))) }
+    }
+    add("λ", result.lambda, Markup.short)
+    add("σ", result.sigma, Markup.short)
+    add("Flow’s share", result.flowShare, Markup.short)
+    add("Objective, nats", result.objective) { Markup.fixed($0, decimals: 1) }
+    add("L recon, nats", result.recon) { Markup.fixed($0, decimals: 1) }
+    add("L reg, nats", result.reg) { Markup.fixed($0, decimals: 1) }
     if let value = result.evaluations { facts.append(Field("Evaluations", "\(value)")) }
     if let value = result.converged { facts.append(Field("Converged", ending(value, result.reason))) }
     return facts
@@ -154,11 +184,14 @@ extension ReconstructionReport {
 
   private static func comparison(_ section: Section, _ scale: Double) throws(FileError) -> String {
     let methods = section.methods
+    let places = MethodColours.places(of: methods)
     let hasTruth = section.entries.contains { $0.truth != nil }
     let hasObserved = section.entries.contains { $0.observed != nil || $0.observedNote != nil }
     let head =
       (hasTruth ? ["<b>Truth</b>"] : []) + (hasObserved ? ["<b>Observed</b>"] : [])
-      + methods.map { #"<b class="method">\#(Markup.escape($0))</b>"# }
+      + methods.map {
+        #"<b class="method">\#(ReportPage.swatch(places[$0] ?? 0))\#(Markup.escape($0))</b>"#
+      }
     let notes = Set(section.entries.compactMap { $0.observed == nil ? nil : $0.observedNote }).sorted()
     let isMasked = section.entries.contains { $0.observed?.elements.contains(where: \.isNaN) ?? false }
     var keys = [String]()
@@ -166,6 +199,7 @@ extension ReconstructionReport {
     if isMasked { keys.append(#"<span class="bar"><i class="missing"></i>missing pixel</span>"#) }
     if hasTruth { keys.append(scaleBar(scale)) }
     var parts = [String]()
+    parts.append(pictureCaption(hasTruth: hasTruth))
     if !keys.isEmpty { parts.append(#"<p class="keys">\#(keys.joined())</p>"#) }
     let columns =
       "--single:\((hasTruth ? 1 : 0) + (hasObserved ? 1 : 0));--double:\(methods.count);--columns:\(head.count)"
@@ -174,12 +208,13 @@ extension ReconstructionReport {
     parts.append(#"<div class="row head"><span></span>\#(head.joined())</div>"#)
     for entry in section.entries {
       parts.append(#"<div class="row">\#(rowLabel(entry.source))"#)
-      if hasTruth { parts.append(figure("", try picture(entry.truth, alt: "truth"))) }
+      if hasTruth { parts.append(figure("", try picture(entry.truth, alt: "truth, \(short(entry.source))"))) }
       if hasObserved { parts.append(figure("", try observed(entry), value: decibel(entry.psnrObserved))) }
       let best = entry.results.compactMap(\.psnr).max()
       for method in methods {
         let result = entry.results.first { $0.method == method }
-        let picture = try picture(result?.image, alt: method) + errorMap(entry, result, scale)
+        let alt = "\(method), \(short(entry.source))"
+        let picture = try picture(result?.image, alt: alt) + errorMap(entry, result, scale)
         let isBest = best != nil && result?.psnr == best
         parts.append(
           figure(
@@ -198,7 +233,7 @@ extension ReconstructionReport {
       let charts = PathCharts(entry.results).html
       guard !charts.isEmpty else { return nil }
       return
-        "<summary>The way to the solution, image \(Markup.escape(short(entry.source)))</summary>\(charts)"
+        "<summary>The way to the solution of \(Markup.escape(short(entry.source)))</summary>\(charts)"
     }
     return parts.enumerated().map { k, part in "<details\(k == 0 ? " open" : "")>\(part)</details>" }
       .joined(separator: "\n")
@@ -206,13 +241,16 @@ extension ReconstructionReport {
 
   /// A table of every image and method.
   private static func everyFigure(_ section: Section) -> String {
-    let columns = ["Image", "Method", "PSNR", "SSIM", "λ", "Objective", "L recon", "L reg", "Evaluations"]
+    let columns = [
+      "Image", "Method", "PSNR, dB", "SSIM", "λ", "σ", "Objective, nats", "L recon", "L reg", "Evaluations",
+    ]
     let head = columns.map { "<th scope=\"col\">\($0)</th>" }.joined()
     let body = section.entries.flatMap { entry in
       entry.results.enumerated().map { k, result in
         let cells = [
           Markup.fixed(result.psnr, decimals: 2), Markup.fixed(result.ssim, decimals: 3),
-          result.lambda.map(Markup.short) ?? "–", Markup.fixed(result.objective, decimals: 1),
+          result.lambda.map(Markup.short) ?? "–", result.sigma.map(Markup.short) ?? "–",
+          Markup.fixed(result.objective, decimals: 1),
           Markup.fixed(result.recon, decimals: 1), Markup.fixed(result.reg, decimals: 1),
           result.evaluations.map { "\($0)" } ?? "–",
         ].map { "<td>\($0)</td>" }.joined()
@@ -233,9 +271,15 @@ extension ReconstructionReport {
 
   // MARK: Parts
 
-  /// Of `file#42` the number alone: rows of one file needn't repeat its name.
-  private static func short(_ source: String) -> String {
-    source.lastIndex(of: "#").map { String(source[$0...]) } ?? source
+  /// What to look for.
+  private static func pictureCaption(hasTruth: Bool) -> String {
+    let text =
+      hasTruth
+      ? "What was measured, what came out, and how far that is from the truth: the brighter an error map, the larger the "
+        + "error. PSNR is below each picture; higher is closer to the truth."
+      : "What was measured and what came out. Without a truth nothing tells how right it is: a result may look "
+        + "better than it is."
+    return #"<p class="caption">\#(text)</p>"#
   }
 
   private static func weight(_ lambda: Double?) -> String {
@@ -256,6 +300,11 @@ extension ReconstructionReport {
     value.map { Markup.fixed($0, decimals: 2) + " dB" } ?? ""
   }
 
+  private static func quality(_ psnr: Double?, _ ssim: Double?) -> String {
+    [decibel(psnr), ssim.map { "SSIM " + Markup.fixed($0, decimals: 3) } ?? ""].filter { !$0.isEmpty }
+      .joined(separator: ", ")
+  }
+
   private static func picture(_ tensor: Tensor<Float>?, alt: String) throws(FileError) -> String {
     guard let tensor else { return #"<div class="none">–</div>"# }
     return try ReportPicture.image(tensor, alt: alt)
@@ -270,7 +319,8 @@ extension ReconstructionReport {
   private static func errorMap(_ entry: Entry, _ result: Result?, _ scale: Double) throws(FileError) -> String
   {
     guard let truth = entry.truth, let image = result?.image, image.shape == truth.shape else { return "" }
-    return try ReportPicture.errorMap(image, truth, scale: scale, alt: "error map")
+    return try ReportPicture.errorMap(
+      image, truth, scale: scale, alt: "error of \(result?.method ?? ""), \(short(entry.source))")
   }
 
   private static func figure(

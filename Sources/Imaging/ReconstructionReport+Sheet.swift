@@ -2,16 +2,16 @@ import AIPOKernels
 
 extension ReconstructionReport.Section {
   /// The section's pictures alone as a PNG: a column an image; truth and observation, where there are any,
-  /// and the methods in their order as rows. Every pixel becomes a square of `scale` pixels; a place without
-  /// a picture is light grey. Throws `unwritable`.
-  public func writeSheet(to path: String, scale: Int = 3) throws(FileError) {
-    var rows = [[Tensor<Float>?]]()
-    if entries.contains(where: { $0.truth != nil }) { rows.append(entries.map(\.truth)) }
-    if entries.contains(where: { $0.observed != nil }) { rows.append(entries.map(\.observed)) }
+  /// and the methods in their order as rows, named unless `isLabelled` is false. Every pixel becomes a square of
+  /// `scale` pixels; a place without a picture is light grey. Throws `unwritable`.
+  public func writeSheet(to path: String, scale: Int = 3, isLabelled: Bool = true) throws(FileError) {
+    var rows = [(label: String, images: [Tensor<Float>?])]()
+    if entries.contains(where: { $0.truth != nil }) { rows.append(("truth", entries.map(\.truth))) }
+    if entries.contains(where: { $0.observed != nil }) { rows.append(("observed", entries.map(\.observed))) }
     rows += methods.map { method in
-      entries.map { entry in entry.results.first { $0.method == method }?.image }
+      (method, entries.map { entry in entry.results.first { $0.method == method }?.image })
     }
-    let cells = rows.flatMap { $0 }
+    let cells = rows.flatMap(\.images)
     let height = cells.compactMap { $0?.shape[0] }.max() ?? 0
     let width = cells.compactMap { $0?.shape[1] }.max() ?? 0
     guard height > 0, width > 0 else {
@@ -30,9 +30,11 @@ extension ReconstructionReport.Section {
       }
       return image
     }
-    let shape = ImageShape(height: height, width: width, channels: 3)
+    let labels = ImageGrid.Labels(
+      above: entries.map { ReconstructionReport.short($0.source) }, left: rows.map(\.label), title: title)
     let grid = ImageGrid(
-      images: images, shape: shape, columns: entries.count, scale: scale, gap: 2 * scale)
+      images: images, shape: ImageShape(height: height, width: width, channels: 3), columns: entries.count,
+      scale: scale, gap: 2 * scale, labels: isLabelled ? labels : ImageGrid.Labels())
     try grid.write(to: path)
   }
 }

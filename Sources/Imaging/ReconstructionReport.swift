@@ -10,17 +10,29 @@ import AIPOKernels
 public struct ReconstructionReport: Sendable {
   /// A state on the way to a result.
   public struct PathPoint: Sendable {
-    /// What a state is a milestone of.
-    public enum Stage: Sendable {
-      /// The path: its problem at `parameter` is solved.
-      case path
-      /// The choice of λ: the problem at `lambda` is solved.
+    /// What happened at a state.
+    public enum Event: Sendable, CaseIterable {
+      /// Where the run began.
+      case start
+      /// The guess for the next solution on the path, where it was better than the last one.
+      case predicted
+      /// The problem at this place of the path was solved.
+      case solved
+      /// The corrector used up its iterations there.
+      case unfinished
+      /// The corrector couldn't descend there: the step was undone and halved.
+      case failed
+      /// The problem at a λ that was tried was solved.
       case trial
-      /// None: a step of a descent.
-      case descent
+      /// A step of the descent at the target.
+      case step
+      /// The end.
+      case finished
     }
 
-    public var stage: Stage
+    public var event: Event
+    /// Whether it belongs to the path, and so is drawn against `parameter`.
+    public var isOnPath: Bool
     public var evaluations: Int
     /// λ, t, or whatever the path runs along.
     public var parameter: Double
@@ -28,14 +40,16 @@ public struct ReconstructionReport: Sendable {
     /// What is minimised at this state, in nats.
     public var objective: Double
     public var recon: Double
-    public var reg: Double
+    /// Nil where a part of the prior has no weight and wasn't evaluated.
+    public var reg: Double?
     public var psnr: Double?
 
     public init(
-      stage: Stage, evaluations: Int, parameter: Double, lambda: Double, objective: Double, recon: Double,
-      reg: Double, psnr: Double? = nil
+      event: Event, isOnPath: Bool, evaluations: Int, parameter: Double, lambda: Double, objective: Double,
+      recon: Double, reg: Double?, psnr: Double? = nil
     ) {
-      self.stage = stage
+      self.event = event
+      self.isOnPath = isOnPath
       self.evaluations = evaluations
       self.parameter = parameter
       self.lambda = lambda
@@ -69,6 +83,10 @@ public struct ReconstructionReport: Sendable {
     public var recon: Double?
     public var reg: Double?
     public var lambda: Double?
+    /// Deviation of the noise that the result supposes.
+    public var sigma: Double?
+    /// The flow's share of what is minimised as the prior, the rest being a Gaussian's.
+    public var flowShare: Double?
     public var evaluations: Int?
     public var converged: Bool?
     /// Why the run ended, as a sentence without its full stop.
@@ -78,7 +96,8 @@ public struct ReconstructionReport: Sendable {
     public init(
       method: String, image: Tensor<Float>?, psnr: Double? = nil, ssim: Double? = nil,
       objective: Double? = nil, recon: Double? = nil, reg: Double? = nil, lambda: Double? = nil,
-      evaluations: Int? = nil, converged: Bool? = nil, reason: String? = nil, path: Path? = nil
+      sigma: Double? = nil, flowShare: Double? = nil, evaluations: Int? = nil, converged: Bool? = nil,
+      reason: String? = nil, path: Path? = nil
     ) {
       self.method = method
       self.image = image
@@ -88,6 +107,8 @@ public struct ReconstructionReport: Sendable {
       self.recon = recon
       self.reg = reg
       self.lambda = lambda
+      self.sigma = sigma
+      self.flowShare = flowShare
       self.evaluations = evaluations
       self.converged = converged
       self.reason = reason
@@ -103,60 +124,89 @@ public struct ReconstructionReport: Sendable {
     /// Says what the observation is where that isn't plain, as "A⁺y of 100 numbers"; stands in for a picture.
     public var observedNote: String?
     public var psnrObserved: Double?
+    public var ssimObserved: Double?
     public var results: [Result]
 
     public init(
       source: String, truth: Tensor<Float>? = nil, observed: Tensor<Float>? = nil,
-      observedNote: String? = nil, psnrObserved: Double? = nil, results: [Result]
+      observedNote: String? = nil, psnrObserved: Double? = nil, ssimObserved: Double? = nil, results: [Result]
     ) {
       self.source = source
       self.truth = truth
       self.observed = observed
       self.observedNote = observedNote
       self.psnrObserved = psnrObserved
+      self.ssimObserved = ssimObserved
       self.results = results
     }
   }
 
-  /// A row of a section's table of means.
+  /// A row of a section's table: means over images with their standard errors, of dB for PSNR, each over the images
+  /// that have the value; and the least and the greatest of what was chosen for an image.
   public struct SummaryRow: Sendable {
     public var method: String
-    public var psnr: Double?
-    public var ssim: Double?
-    public var objective: Double?
-    public var evaluations: Double?
-    /// The least and the greatest λ.
+    /// How many images it is of: rows of fewer images than others aren't compared with them.
+    public var images: Int
+    public var psnr: Estimate?
+    public var ssim: Estimate?
+    public var objective: Estimate?
+    public var evaluations: Estimate?
     public var lambdas: ClosedRange<Double>?
+    public var sigmas: ClosedRange<Double>?
+    public var flowShares: ClosedRange<Double>?
 
-    public init(
-      method: String, psnr: Double? = nil, ssim: Double? = nil, objective: Double? = nil,
-      evaluations: Double? = nil, lambdas: ClosedRange<Double>? = nil
-    ) {
-      self.lambdas = lambdas
-      self.method = method
-      self.psnr = psnr
-      self.ssim = ssim
-      self.objective = objective
-      self.evaluations = evaluations
+    /// Of what was observed.
+    public init(psnrObserved: [Double?], ssimObserved: [Double?]) {
+      self.init(method: "observed", results: [], count: psnrObserved.count)
+      psnr = Estimate(psnrObserved.map(Self.finite))
+      ssim = Estimate(ssimObserved.map(Self.finite))
     }
+
+    /// Of a method's results, whose pictures and paths aren't needed.
+    public init(method: String, results: [Result]) {
+      self.init(method: method, results: results, count: results.count)
+    }
+
+    private init(method: String, results: [Result], count: Int) {
+      func estimate(_ value: (Result) -> Double?) -> Estimate? {
+        Estimate(results.map { Self.finite(value($0)) })
+      }
+      func range(_ value: (Result) -> Double?) -> ClosedRange<Double>? {
+        let present = results.compactMap { Self.finite(value($0)) }
+        return present.min().map { $0...present.max()! }
+      }
+      self.method = method
+      images = count
+      psnr = estimate(\.psnr)
+      ssim = estimate(\.ssim)
+      objective = estimate(\.objective)
+      evaluations = estimate { $0.evaluations.map(Double.init) }
+      lambdas = range(\.lambda)
+      sigmas = range(\.sigma)
+      flowShares = range(\.flowShare)
+    }
+
+    private static func finite(_ value: Double?) -> Double? { value.flatMap { $0.isFinite ? $0 : nil } }
   }
 
   /// A task with its images.
   public struct Section: Sendable {
     public var title: String
     public var caption: String
+    /// The methods by name, and what each of them does.
+    public var methodNotes: [ReportHead.Field]
     public var settings: [ReportHead.Field]
     public var entries: [Entry]
-    /// The table of means; nil to take it from the entries (means over the images that have the value,
-    /// of dB for PSNR).
+    /// The table of means; nil to take it from the entries.
     public var summary: [SummaryRow]?
 
     public init(
-      title: String, caption: String = "", settings: [ReportHead.Field] = [], entries: [Entry],
-      summary: [SummaryRow]? = nil
+      title: String, caption: String = "", methodNotes: [ReportHead.Field] = [],
+      settings: [ReportHead.Field] = [], entries: [Entry], summary: [SummaryRow]? = nil
     ) {
       self.title = title
       self.caption = caption
+      self.methodNotes = methodNotes
       self.settings = settings
       self.entries = entries
       self.summary = summary
@@ -177,11 +227,10 @@ public struct ReconstructionReport: Sendable {
   }
 }
 
-extension ReconstructionReport.SummaryRow {
-  /// From the least to the greatest of what is there; nil where nothing is.
-  public static func range(_ values: [Double?]) -> ClosedRange<Double>? {
-    let present = values.compactMap { $0 }.filter(\.isFinite)
-    return present.min().map { $0...present.max()! }
+extension ReconstructionReport {
+  /// Of `file#42` the number alone: images of one file needn't repeat its name.
+  static func short(_ source: String) -> String {
+    source.lastIndex(of: "#").map { String(source[$0...]) } ?? source
   }
 }
 
@@ -197,23 +246,12 @@ extension ReconstructionReport.Section {
 
   var rows: [ReconstructionReport.SummaryRow] {
     if let summary { return summary }
-    func mean(_ values: [Double?]) -> Double? {
-      let present = values.compactMap { $0 }.filter(\.isFinite)
-      return present.isEmpty ? nil : present.reduce(0, +) / Double(present.count)
-    }
-    var rows = [ReconstructionReport.SummaryRow]()
-    if let psnr = mean(entries.map(\.psnrObserved)) {
-      rows.append(ReconstructionReport.SummaryRow(method: "observed", psnr: psnr))
-    }
-    for method in methods {
-      let results = entries.flatMap(\.results).filter { $0.method == method }
-      rows.append(
-        ReconstructionReport.SummaryRow(
-          method: method, psnr: mean(results.map(\.psnr)), ssim: mean(results.map(\.ssim)),
-          objective: mean(results.map(\.objective)),
-          evaluations: mean(results.map { $0.evaluations.map(Double.init) }),
-          lambdas: ReconstructionReport.SummaryRow.range(results.map(\.lambda))))
-    }
-    return rows
+    let observed = ReconstructionReport.SummaryRow(
+      psnrObserved: entries.map(\.psnrObserved), ssimObserved: entries.map(\.ssimObserved))
+    let results = entries.flatMap(\.results)
+    return (observed.psnr == nil ? [] : [observed])
+      + methods.map { method in
+        ReconstructionReport.SummaryRow(method: method, results: results.filter { $0.method == method })
+      }
   }
 }

@@ -17,11 +17,16 @@ public struct ReportHead: Sendable {
   public var command: String
   /// Models, checksums, seed, version …
   public var provenance: [Field]
+  /// What a reader must know before they trust the figures, a sentence each.
+  public var warnings: [String]
 
-  public init(title: String, subtitle: String = "", command: String, provenance: [Field]) {
+  public init(
+    title: String, subtitle: String = "", command: String, provenance: [Field], warnings: [String] = []
+  ) {
     self.title = title
     self.subtitle = subtitle
     self.command = command
     self.provenance = provenance
+    self.warnings = warnings
   }
 }

@@ -6,9 +6,11 @@ enum ReportPage {
     var parts = [
       "<!DOCTYPE html>",
       #"<html lang="en"><head><meta charset="utf-8">"#,
+      #"<meta http-equiv="Content-Security-Policy" content="\#(policy)">"#,
       #"<meta name="viewport" content="width=device-width, initial-scale=1">"#,
       #"<meta name="color-scheme" content="light dark">"#,
       "<title>\(title)</title>",
+      #"<style id="chart">\#(LineChart.lightTheme)\#(LineChart.rules)</style>"#,
       "<style>\(ReportStyle.css)</style></head><body><main>",
       "<header><h1>\(title)</h1>",
     ]
@@ -16,6 +18,10 @@ enum ReportPage {
     if links.count > 1 {
       let links = links.map { ##"<a href="#\##($0.id)">\##(Markup.escape($0.title))</a>"## }
       parts.append("<nav>\(links.joined())</nav>")
+    }
+    if !head.warnings.isEmpty {
+      let items = head.warnings.map { "<li>\(Markup.escape($0))</li>" }
+      parts.append(#"<aside class="warnings"><b>Warnings</b><ul>\#(items.joined())</ul></aside>"#)
     }
     return parts + ["</header>"]
   }
@@ -28,8 +34,18 @@ enum ReportPage {
   /// The footer, with `note` as HTML, and the end of the page.
   static func closing(_ head: ReportHead, note: String) -> [String] {
     ["<footer>"] + (head.command.isEmpty ? [] : [code(head.command)])
-      + [fields(head.provenance, class: "facts"), "<p>\(note)</p></footer>", "</main></body></html>\n"]
+      + [fields(head.provenance, class: "facts"), "<p>\(note)</p></footer>", "</main>"]
+      + ["<script>\(ReportScript.source)</script>", "</body></html>\n"]
   }
+
+  /// Nothing from elsewhere, and no script but the page's own.
+  private static let policy = """
+    default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-\(ReportScript.digest)'; \
+    base-uri 'none'; form-action 'none'
+    """
+
+  /// A mark of the colour at this place of `MethodColours`.
+  static func swatch(_ place: Int) -> String { #"<i class="swatch c\#(place)"></i>"# }
 
   static func code(_ text: String) -> String { "<pre><code>\(Markup.escape(text))</code></pre>" }
 

@@ -1,9 +1,9 @@
 /// The style sheet of a report.
 enum ReportStyle {
   static let css =
-    LineChart.theme + LineChart.rules + """
-      :root{color-scheme:light dark;--page:#f7f6f3;--good:#0f7a55;--goodback:#e3f2ea}
-      @media (prefers-color-scheme:dark){:root{--page:#131518;--good:#62d3a4;--goodback:#1d342a}}
+    LineChart.darkTheme + """
+      :root{color-scheme:light dark;--page:#f7f6f3;--good:#0f7a55;--warn:#b06a00}
+      @media (prefers-color-scheme:dark){:root{--page:#131518;--good:#62d3a4;--warn:#e0a030}}
       *{box-sizing:border-box}
       html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
       body{margin:0;background:var(--page);color:var(--ink);\
@@ -14,11 +14,16 @@ enum ReportStyle {
       h3{font-size:.95rem;font-weight:600;margin:0 0 .9rem;overflow-wrap:anywhere}
       .lead{font-size:1.12rem;color:var(--muted);max-width:44rem;margin:.7rem 0 0;text-wrap:pretty}
       .caption{color:var(--muted);max-width:46rem;margin:.5rem 0 0;text-wrap:pretty}
+      .scroll+.caption{margin-top:1.8rem}
       section{margin-top:4rem;padding-top:2rem;border-top:1px solid var(--line)}
       dl{display:flex;flex-wrap:wrap;gap:.7rem 1.9rem;margin:1.5rem 0 0}
       dt{font-size:.74rem;line-height:1.3;color:var(--muted);letter-spacing:.02em}
       dd{margin:.1rem 0 0;font-variant-numeric:tabular-nums;font-size:.94rem;line-height:1.35;overflow-wrap:anywhere}
       dl.settings,dl.facts{gap:.5rem 1.6rem}
+      dl.methods{display:block;max-width:52rem;margin-top:1.1rem}
+      dl.methods div{display:grid;grid-template-columns:7rem 1fr;gap:.6rem;margin-top:.3rem}
+      dl.methods dt{font-size:.9rem;color:var(--ink);font-weight:600;line-height:1.4}
+      dl.methods dd{margin:0;font-size:.9rem;line-height:1.4;color:var(--muted)}
       dl.settings dd,footer dd{font-size:.84rem}
       pre{margin:1.6rem 0 0;padding:.8rem 1rem;background:var(--surface);border:1px solid var(--line);\
       border-radius:8px;font:.82rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;\
@@ -33,10 +38,10 @@ enum ReportStyle {
       caption{text-align:left;color:var(--muted);font-size:.82rem;padding-bottom:.45rem}
       thead th{font-size:.78rem;font-weight:500;color:var(--muted);border-bottom:1px solid var(--muted);\
       white-space:nowrap}
-      th,td{padding:.42rem 0 .42rem 2.4rem;text-align:right}
+      th,td{padding:.42rem 0 .42rem clamp(.9rem,1.9vw,1.7rem);text-align:right}
       td{white-space:nowrap}
       tr>:first-child{padding-left:0;text-align:left}
-      tbody th{font-weight:500}
+      tbody th{font-weight:500;white-space:nowrap}
       tbody td,tbody th{border-bottom:1px solid var(--line)}
       td.best{font-weight:680;color:var(--good)}
       .card{margin-top:2rem;padding:1.4rem;background:var(--surface);border:1px solid var(--line);\
@@ -47,6 +52,27 @@ enum ReportStyle {
       img,.none{display:block;width:100%;height:auto;border-radius:4px;\
       box-shadow:0 0 0 1px var(--line)}
       img.small{image-rendering:pixelated}
+      [role=button]{cursor:zoom-in}
+      [role=button]:focus-visible,button:focus-visible,summary:focus-visible,a:focus-visible{\
+      outline:2px solid var(--s0);outline-offset:2px}
+      button{font:inherit;font-size:.76rem;line-height:1.2;padding:.25rem .6rem;border:1px solid var(--line);\
+      border-radius:6px;background:var(--surface);color:var(--ink);cursor:pointer}
+      button:hover{border-color:var(--muted)}
+      .zoom{border:1px solid var(--line);border-radius:12px;background:var(--surface);color:var(--ink);\
+      padding:1rem;max-width:97vw;max-height:97vh}
+      .zoom::backdrop{background:rgb(0 0 0/.6)}
+      .zoom .stage{display:grid;place-items:center}
+      .zoom img,.zoom svg{display:block;height:auto;max-width:100%}
+      .zoom p{margin:.7rem 0;font-size:.86rem;color:var(--muted);max-width:60rem}
+      .zoom .bar{display:flex;gap:.5rem;justify-content:flex-end}
+      .zoom .bar button{font-size:.9rem;padding:.4rem .8rem}
+      .tools{display:flex;gap:.35rem;margin-top:.35rem}
+      .warnings{margin-top:1.6rem;padding:.9rem 1.1rem;border:1px solid var(--warn);border-left-width:5px;\
+      border-radius:8px;background:var(--surface);max-width:52rem}
+      .warnings ul{margin:.35rem 0 0;padding-left:1.2rem}
+      .swatch{display:inline-block;width:.7rem;height:.7rem;border-radius:2px;margin-right:.45rem;\
+      background:var(--c)}
+      small{font-size:.82em;color:var(--muted);font-weight:400}
       .none{aspect-ratio:1;display:grid;place-content:center;text-align:center;padding:.4rem;\
       font-size:.8rem;line-height:1.3;color:var(--muted);background:var(--page)}
       figcaption{display:flex;flex-wrap:wrap;align-items:baseline;justify-content:space-between;gap:0 .6rem;\
@@ -59,13 +85,16 @@ enum ReportStyle {
       .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(13rem,100%),1fr));gap:1.1rem 1.3rem;\
       margin-top:1.2rem}
       .charts .ground{fill:none}
+      .plot figcaption{display:block;color:var(--muted);font-size:.8rem;margin-top:.3rem;max-width:24rem}
       .charts svg{display:block;width:100%;height:auto;max-width:26rem}
       details{margin-top:1.4rem}
       summary{cursor:pointer;font-size:.92rem;color:var(--muted)}
       .legend,.keys{display:flex;flex-wrap:wrap;gap:.2rem 1.4rem;margin:1.6rem 0 0;font-size:.82rem;color:var(--muted)}
       .legend{margin-top:1rem;color:var(--ink)}
       .legend span{display:inline-flex;align-items:center;gap:.45rem}
-      .legend i{width:1.3rem;height:.2rem;border-radius:1px}
+      .legend .swatch{margin:0}
+      .legend .key{width:.85rem;height:.85rem;overflow:visible}
+      .chart .neutral{--c:var(--muted)}
       .keys .bar{font-size:inherit}
       .grid{margin-top:1rem;--ratio:1fr}
       .pairs{--ratio:2fr}
@@ -81,8 +110,7 @@ enum ReportStyle {
       .best figcaption span{color:var(--good);font-weight:680}
       figcaption .minor,.best figcaption .minor{color:var(--muted);font-weight:400;font-size:.94em}
       .bars{min-width:12rem;text-align:left;width:100%}
-      .bars i{display:block;height:.6rem;min-width:2px;border-radius:2px;background:var(--muted);opacity:.45}
-      .bars.best i{background:var(--good);opacity:1}
+      .bars i{display:block;height:.6rem;min-width:2px;border-radius:2px;background:var(--c,var(--muted))}
       table:has(.bars){width:100%}
       .dense{font-size:.82rem}
       .dense th,.dense td{padding:.22rem 0 .22rem 1.3rem;border-bottom:0}
@@ -122,11 +150,11 @@ enum ReportStyle {
       }
       @media print{
       :root{--surface:#fff;--page:#fff;--ink:#111;--muted:#555;--line:#d5d2cb;--good:#0f6a4a;\
-      --s0:#1f66c7;--s1:#d4572a;--s2:#12866a;--s3:#8449c0;--s4:#bd3465;--s5:#87690f;color-scheme:light}
+      \(MethodColours.variables(\.light));color-scheme:light}
       @page{margin:14mm}
       body{font-size:10.5pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
       main{padding:0;max-width:none}
-      nav{display:none}
+      nav,.tools,.zoom{display:none}
       section{margin-top:1.6rem;padding-top:1rem}
       .card{padding:.8rem;margin-top:1rem}
       .card,.row,table,dl,.charts{break-inside:avoid}
@@ -139,4 +167,5 @@ enum ReportStyle {
       }
 
       """
+    + MethodColours.table.indices.map { ".c\($0){--c:var(--s\($0))}\n" }.joined()
 }

@@ -16,9 +16,11 @@ extension StudyReport {
 
   /// What the figures mean.
   private static let note = """
-    Mean ± standard error over the images. PSNR in dB and SSIM after clipping to [0, 1]; means of dB. Objective = \
-    L<sub>recon</sub> + λ L<sub>reg</sub> in nats, constants included. An evaluation is one value and gradient of \
-    the flow. Differences are paired: of the same images, of objectives at the same λ only.
+    Means ± standard errors over the images. Bold is the best of the same images: rows of other images aren’t compared. \
+    PSNR (dB) and SSIM (1 at most) say how close a picture is to the truth, after clipping to [0, 1]; means of dB. The \
+    objective is L<sub>recon</sub> + λ L<sub>reg</sub> in nats, constants included: the misfit to the measurements and \
+    λ times how unlike the training images the picture is. An evaluation is one value and gradient of the flow, which \
+    is nearly all of the work. Differences are paired: of the same images, of objectives at the same λ only.
     """
 
   private static func panel(_ panel: Panel) throws(FileError) -> String {
@@ -28,10 +30,15 @@ extension StudyReport {
     }
     parts += panel.tables.map(table)
     if !panel.charts.isEmpty {
-      let charts = panel.charts.map { $0.svgFragment() }
+      let charts = panel.charts.map { $0.htmlFigure() }
       parts.append(#"<div class="charts wide">\#(charts.joined())</div>"#)
     }
     if !panel.strips.isEmpty {
+      parts.append(
+        """
+        <p class="caption">The first images, one a column: what was measured and what each method made of it. Blue \
+        pixels are missing.</p>
+        """)
       let columns = panel.strips.map(\.images.count).max() ?? 1
       parts.append(#"<div class="strips" style="--columns:\#(columns)">"#)
       for strip in panel.strips { parts.append(try Self.strip(strip)) }
@@ -45,15 +52,19 @@ extension StudyReport {
   }
 
   private static func strip(_ strip: Strip) throws(FileError) -> String {
-    var parts = ["<b>\(Markup.escape(strip.label))</b>"]
-    for image in strip.images {
+    var parts = ["<b>\(swatch(strip.method))\(Markup.escape(strip.label))</b>"]
+    for (k, image) in strip.images.enumerated() {
       if let image {
-        parts.append(try ReportPicture.image(image, alt: strip.label))
+        parts.append(try ReportPicture.image(image, alt: "\(strip.label), column \(k + 1)"))
       } else {
         parts.append(#"<div class="none">–</div>"#)
       }
     }
     return #"<div class="strip">\#(parts.joined())</div>"#
+  }
+
+  private static func swatch(_ method: String?) -> String {
+    method.flatMap(MethodColours.place).map(ReportPage.swatch) ?? ""
   }
 
   private static func table(_ table: Table) -> String {
@@ -62,7 +73,7 @@ extension StudyReport {
     let body = table.rows.map { row in
       let cells = row.enumerated().map { column, cell in
         let text = Markup.escape(cell.text)
-        if column == 0 { return #"<th scope="row">\#(text)</th>"# }
+        if column == 0 { return #"<th scope="row">\#(swatch(cell.method))\#(text)</th>"# }
         return "<td\(cell.isBest ? #" class="best""# : "")>\(text)</td>"
       }
       return "<tr>\(cells.joined())</tr>"

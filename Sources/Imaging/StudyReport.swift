@@ -11,10 +11,13 @@ public struct StudyReport: Sendable {
       public var text: String
       /// The best of its kind.
       public var isBest: Bool
+      /// The method that the cell names, to show its colour.
+      public var method: String?
 
-      public init(_ text: String, isBest: Bool = false) {
+      public init(_ text: String, isBest: Bool = false, method: String? = nil) {
         self.text = text
         self.isBest = isBest
+        self.method = method
       }
     }
 
@@ -43,10 +46,13 @@ public struct StudyReport: Sendable {
   /// Pictures side by side, `[h, w, c]`, NaN drawn as a missing pixel.
   public struct Strip: Sendable {
     public var label: String
+    /// The method that made them, to show its colour.
+    public var method: String?
     public var images: [Tensor<Float>?]
 
-    public init(label: String, images: [Tensor<Float>?]) {
+    public init(label: String, method: String? = nil, images: [Tensor<Float>?]) {
       self.label = label
+      self.method = method
       self.images = images
     }
   }

@@ -11,7 +11,8 @@ struct Grid: Verb {
       the images of a folder, row by row.
 
       Example:
-        aipo grid denoised.png filled.png sensed.png --columns 3 --out figure.png
+        aipo grid denoised.png filled.png --columns 2 --out figure.png \\
+          --labels "with noise" "with a hole" --row-labels truth observed aipo
       """)
 
   @Argument(help: ArgumentHelp("Images, folders or arrays of images.", valueName: "images"))
@@ -27,6 +28,22 @@ struct Grid: Verb {
 
   @Option(parsing: .unconditional, help: ArgumentHelp("White pixels between images.", valueName: "n"))
   var gap = 2
+
+  @Option(
+    parsing: .upToNextOption,
+    help: ArgumentHelp(
+      "Words above the columns, or above every image where there are as many words as images. (default: none)",
+      valueName: "text"))
+  var labels: [String] = []
+
+  @Option(
+    parsing: .upToNextOption,
+    help: ArgumentHelp(
+      """
+      Words left of the rows, from top to bottom; twice as many stand two beside each row, and so on. A method's name \
+      gets the colour that reports give it. (default: none)
+      """, valueName: "text"))
+  var rowLabels: [String] = []
 
   @Option(help: ArgumentHelp("The picture, a .png.", valueName: "file"), completion: .file())
   var out: OutputPath
@@ -60,8 +77,16 @@ struct Grid: Verb {
     }
     let count = elements.count / shape.count
     try requireReasonableSize(count, shape)
+    let words = ImageGrid.Labels(above: labels, left: rowLabels)
+    let across = ImageGrid.columns(columns, of: count)
+    guard words.fit(images: count, columns: across) else {
+      throw CommandFailure(
+        .usage,
+        "\(labels.count) --labels and \(rowLabels.count) --row-labels for \(count) images in \(across) columns: expected "
+          + "a label for each column or each image, and a row label for each row or a multiple of that")
+    }
     let batch = try Tensor(shape: [count, shape.height, shape.width, shape.channels], elements: elements)
-    try ImageGrid(batch, columns: columns, scale: scale, gap: gap).write(to: out.path)
+    try ImageGrid(batch, columns: columns, scale: scale, gap: gap, labels: words).write(to: out.path)
     try common.print("\(count) images in \(out.path)")
     try common.printJSON(.object([("out", .string(out.path)), ("count", .int(count))]))
     return .done
@@ -70,7 +95,7 @@ struct Grid: Verb {
   /// Refuses a picture that would hardly fit in memory.
   private func requireReasonableSize(_ count: Int, _ shape: ImageShape) throws(CommandFailure) {
     let limit = 1e8
-    let across = Double(min(columns ?? Int(Double(count).squareRoot().rounded(.up)), count))
+    let across = Double(ImageGrid.columns(columns, of: count))
     let down = (Double(count) / across).rounded(.up)
     let pixels =
       across * Double(shape.width * scale + gap) * down * Double(shape.height * scale + gap)

@@ -20,8 +20,9 @@ struct ReportTests {
       parameterName: "λ",
       points: (1...12).map {
         Report.PathPoint(
-          stage: $0 < 9 ? .path : .descent, evaluations: 4 * $0, parameter: min(Double($0) / 8, 1), lambda: 1,
-          objective: -Double($0), recon: 1, reg: 2, psnr: Double($0) + 10)
+          event: $0 < 9 ? .solved : .step, isOnPath: $0 < 9, evaluations: 4 * $0,
+          parameter: min(Double($0) / 8, 1), lambda: 1, objective: -Double($0), recon: 1, reg: 2,
+          psnr: Double($0) + 10)
       })
     let entries = try (0..<2).map { k in
       Report.Entry(
@@ -44,7 +45,7 @@ struct ReportTests {
   /// subset of HTML that the report uses.
   private func checkNesting(_ html: String) {
     var open = [Substring]()
-    var rest = html[...]
+    var rest = withoutScript(html)[...]
     while let start = rest.firstIndex(of: "<") {
       rest = rest[rest.index(after: start)...]
       let end = rest.firstIndex(of: ">")!
@@ -61,15 +62,21 @@ struct ReportTests {
     #expect(open.isEmpty)
   }
 
+  private func withoutScript(_ html: String) -> String {
+    html.replacing("<script>\(ReportScript.source)</script>", with: "")
+  }
+
   @Test(arguments: [["aipo"], ["gaussian", "fixed", "aipo"]])
   func isSelfContainedAndWellFormed(methods: [String]) throws {
     let html = try report(methods: methods).html()
     checkNesting(html)
-    for word in ["http:", "https:", "url(", "@import", "<script", "<link", "file:"] {
-      let found = html.replacing("http://www.w3.org/2000/svg", with: "").contains(word)
+    for word in [
+      "http:", "https:", "url(", "@import", "<script", "<link", "file:", " onclick", "javascript:",
+    ] {
+      let found = withoutScript(html).replacing("http://www.w3.org/2000/svg", with: "").contains(word)
       #expect(!found, "\(word)")
     }
-    #expect(html.contains(methods.count == 1 ? "PSNR along the path" : "Every image in figures"))
+    #expect(html.contains(methods.count == 1 ? "PSNR on the path" : "Every image in figures"))
     #expect(html == (try report(methods: methods).html()))
   }
 
@@ -78,7 +85,8 @@ struct ReportTests {
     for methods in [[nasty], [nasty, "b"]] {
       let html = try report(methods: methods, text: nasty).html()
       checkNesting(html)
-      #expect(!html.contains("<script") && !html.contains("alert(\"") && !html.contains("\0"))
+      let rest = withoutScript(html)
+      #expect(!rest.contains("<script") && !rest.contains("alert(\"") && !rest.contains("\0"))
       #expect(html.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#39;x&#39;"))
     }
   }
@@ -86,11 +94,51 @@ struct ReportTests {
   @Test func meansAndTheBestOfThem() throws {
     let section = try report(methods: ["a", "b"]).sections[0]
     #expect(section.rows.map(\.method) == ["a", "b"])
-    #expect(section.rows.map(\.psnr) == [20.5, 21.5])
-    #expect(section.rows.map(\.evaluations) == [60, 60])
+    #expect(section.rows.map(\.psnr?.mean) == [20.5, 21.5])
+    #expect(section.rows.map(\.psnr?.standardError) == [0.5, 0.5])
+    #expect(section.rows.map(\.evaluations?.mean) == [60, 60])
     let html = try report(methods: ["a", "b"]).html()
-    #expect(html.contains(#"<td class="best">21.50</td>"#) && html.contains("<td>20.50</td>"))
-    #expect(html.contains(#"<td class="bars best"><i style="width:100.0%">"#))
+    #expect(html.contains(#"<td class="best">21.50 <small>± 0.50</small></td>"#))
+    #expect(html.contains(#"<td>20.50 <small>± 0.50</small></td>"#))
+    #expect(html.contains(#"<td class="bars c1"><i style="width:100.0%">"#))
+  }
+
+  /// A row of fewer images, as where a run was interrupted, may have the highest mean: it isn't the best.
+  @Test func rowsOfOtherImagesAreNotCompared() throws {
+    typealias Row = ReconstructionReport.SummaryRow
+    var report = try report(methods: ["a", "b"])
+    func results(_ method: String, _ psnr: [Double]) -> Row {
+      Row(
+        method: method,
+        results: psnr.map { ReconstructionReport.Result(method: method, image: nil, psnr: $0) })
+    }
+    report.sections[0].summary = [
+      Row(psnrObserved: [9, 11], ssimObserved: [0.25, 0.75]), results("a", [20, 22]), results("b", [30]),
+    ]
+    let html = try report.html()
+    #expect(html.contains(#"<td class="best">21.00"#) && html.contains("<td>30.00</td>"))
+    #expect(html.contains("b (1 of 2 images)"))
+    #expect(html.contains("<td>0.500 <small>± 0.250</small></td>"))
+  }
+
+  /// The browser runs the page's own script and nothing else: its hash is in the policy.
+  @Test func policyAllowsTheScriptAlone() throws {
+    let html = try report(methods: ["a"]).html()
+    let script = try #require(html.split(separator: "<script>").last?.split(separator: "</script>").first)
+    let hash = Data(SHA256.digest(Array(script.utf8))).base64EncodedString()
+    #expect(
+      html.contains("default-src 'none'; img-src data:;") && html.contains("script-src 'sha256-\(hash)';"))
+    #expect(html.split(separator: "<script>").count == 2 && !script.contains("<"))
+    #expect(SHA256.hexDigest(Array("abc".utf8)).hasPrefix("ba7816bf") && SHA256.digest([])[0] == 0xE3)
+  }
+
+  @Test func warningsComeFirst() throws {
+    var report = try report(methods: ["a"])
+    report.head.warnings = ["σ = 25 on pixels in [0, 1]: 25/255 <is> meant?"]
+    let html = try report.html()
+    checkNesting(html)
+    let warning = try #require(html.range(of: "25/255 &lt;is&gt; meant?"))
+    #expect(warning.lowerBound < html.range(of: "<section")!.lowerBound)
   }
 
   @Test func picturesInsideAreThePixels() throws {
@@ -115,7 +163,8 @@ struct ReportTests {
 
   @Test func sheetOfASection() throws {
     let folder = TemporaryFolder()
-    try report(methods: ["a", "b"]).sections[0].writeSheet(to: folder.file("s.png"), scale: 3)
+    try report(methods: ["a", "b"]).sections[0].writeSheet(
+      to: folder.file("s.png"), scale: 3, isLabelled: false)
     let set = try ImageSet(path: folder.file("s.png"))
     #expect(set.commonShape == ImageShape(height: 4 * 36 + 18, width: 2 * 30 + 6, channels: 3))
     let pixels = try set.bytes([0])
@@ -191,25 +240,109 @@ struct LineChartTests {
     #expect(chart.svgDocument().contains(">here &lt;<"))
   }
 
-  @Test func methodsShareTheirCharts() throws {
-    typealias Report = ReconstructionReport
-    func result(_ method: String, path name: String?, _ stage: Report.PathPoint.Stage) -> Report.Result {
-      let points = (0..<5).map {
-        Report.PathPoint(
-          stage: stage, evaluations: $0, parameter: Double($0) / 4, lambda: 1, objective: 5, recon: 2, reg: 3,
-          psnr: 20)
-      }
-      return Report.Result(
-        method: method, image: nil, psnr: 20, lambda: 1,
-        path: Report.Path(parameterName: name, points: points))
+  private typealias Report = ReconstructionReport
+
+  private func result(_ method: String, path name: String?, _ events: [Report.PathPoint.Event])
+    -> Report.Result
+  {
+    let points = events.enumerated().map { k, event in
+      Report.PathPoint(
+        event: event, isOnPath: name != nil && event != .step && event != .trial, evaluations: k,
+        parameter: Double(k) / 4, lambda: 1 + Double(k), objective: 5 - Double(k), recon: 2,
+        reg: k == 0 ? nil : 3, psnr: 20)
     }
+    return Report.Result(
+      method: method, image: nil, psnr: 20, lambda: 1,
+      path: Report.Path(parameterName: name, points: points))
+  }
+
+  @Test func methodsShareTheirCharts() throws {
     let exact = Report.Result(method: "gaussian", image: nil, psnr: 18)
-    let html = PathCharts([result("aipo", path: "t", .path), result("fixed", path: nil, .descent), exact])
-      .html
-    #expect(html.split(separator: "<svg xmlns").count - 1 == 8)
-    for name in ["aipo", "fixed", "gaussian"] { #expect(html.contains("</i>\(name)</span>")) }
-    #expect(html.contains("aipo: PSNR along the path") && !html.contains("fixed: PSNR along"))
-    #expect(PathCharts([exact]).html.isEmpty)
+    let html = PathCharts([
+      exact, result("fixed", path: nil, [.start, .step, .finished]),
+      result("aipo", path: "t", [.start, .solved, .finished]),
+    ]).html
+    #expect(html.split(separator: #"<figure class="plot">"#).count - 1 == 8)
+    #expect(html.contains("aipo: PSNR on the path") && !html.contains("fixed: PSNR on"))
+    // In the order of the results, each in the colour of its method.
+    let keys = html.split(separator: "</p>")[0].split(separator: "<span>").dropFirst()
+    let places = ["gaussian", "fixed", "aipo"].map { MethodColours.place(of: $0)! }
+    #expect(
+      Array(keys)
+        == zip(["gaussian", "fixed", "aipo"], places).map { name, place in
+          #"<i class="swatch c\#(place)"></i>\#(name)</span>"#[...]
+        })
+    let curves = html.split(separator: ">PSNR</text>")[1].split(separator: "</figure>")[0]
+      .split(separator: #"<g class="series "#).dropFirst().map { $0.prefix { $0 != "\"" } }
+    #expect(curves.map(String.init) == places.map { "s\($0)" })
+  }
+
+  /// Every state of a path is drawn, with what happened at it.
+  @Test func everyEventHasItsMark() throws {
+    let events = Report.PathPoint.Event.allCases
+    #expect(Set(events.compactMap(\.mark)).count == LineChart.Mark.allCases.count)
+    let html = PathCharts([result("aipo", path: "s", events)]).html
+    let legend = html.split(separator: "</p>")[0]
+    let objective = try #require(html.split(separator: ">Objective on the path</text>").last)
+      .split(separator: "</figure>")[0]
+    for event in events {
+      guard let mark = event.mark else { continue }
+      #expect(legend.contains("</svg>\(event.words)</span>"), "\(event)")
+      let shape = mark.svg(x: 0, y: 0)
+      let kind = shape.contains("<circle") ? shape.suffix(8) : shape.drop { $0 != "m" }.suffix(40)
+      #expect(objective.contains(kind) == (event != .trial), "\(event)")
+    }
+  }
+
+  /// A chart of a single state says nothing.
+  @Test func noPathNoChart() {
+    #expect(PathCharts([Report.Result(method: "gaussian", image: nil, psnr: 18)]).html.isEmpty)
+    #expect(PathCharts([result("aipo", path: "s", [.finished])]).html.isEmpty)
+    let one = PathCharts([result("aipo", path: "s", [.solved, .step, .trial])]).html
+    #expect(!one.contains("on the path") && !one.contains("every λ") && one.contains("Objective"))
+  }
+
+  @Test func curvesOfOneMethodDiffer() {
+    let names = ["aipo, from zero", "aipo, from a draw", "fixed", "aipo, from y"]
+    let series = names.map { name in
+      LineChart.Series(name: name, method: String(name.prefix { $0 != "," }), x: [0, 1], y: [0, 1])
+    }
+    let svg = LineChart(title: "", xLabel: "", yLabel: "", series: series).svgDocument()
+    let (aipo, fixed) = (MethodColours.place(of: "aipo")!, MethodColours.place(of: "fixed")!)
+    let styles = svg.split(separator: "<g class=\"").dropFirst().map { String($0.prefix { $0 != "\"" }) }
+    let expected = [
+      "series s\(aipo)", "series s\(aipo) d1", "series s\(fixed)", "series s\(aipo) d2",
+    ]
+    // The legend, and then the curves in its order.
+    #expect(styles == expected + expected)
+  }
+
+  /// No label of an axis covers another, however many ticks there are.
+  @Test func labelsLeaveEachOtherRoom() throws {
+    let ranges: [(Double, Double)] = [
+      (0.011, 0.99), (1, 200), (3, 5000), (1e-12, 1), (0.35, 0.7), (10_000, 10_003), (1e6, 9e6), (0, 1),
+    ]
+    for (low, high) in ranges {
+      for scale in [LineChart.Scale.linear, .logarithmic] where scale == .linear || low > 0 {
+        var chart = LineChart(
+          title: "", xLabel: "", yLabel: "", xScale: scale, yScale: scale,
+          series: [LineChart.Series(name: "", x: [low, high], y: [low, high])])
+        (chart.width, chart.height) = (300, 205)
+        let labels = chart.svgDocument().split(separator: "<text class=\"tick ").dropFirst().map { part in
+          let numbers = part.split(separator: "\"").prefix(5)
+          let length = 6.4 * Double(part.split(separator: ">")[1].prefix { $0 != "<" }.count)
+          let (x, y) = (Double(numbers[2])!, Double(numbers[4])!)
+          let left = part.hasPrefix("end") ? x - length : x - length / 2
+          return (x: left...(left + length), y: (y - 9)...(y + 2))
+        }
+        for (k, a) in labels.enumerated() {
+          for b in labels[..<k] {
+            #expect(!(a.x.overlaps(b.x) && a.y.overlaps(b.y)), "\(low) \(high) \(scale) \(a) \(b)")
+          }
+        }
+        #expect(labels.count >= 4)
+      }
+    }
   }
 
   @Test func ticksAreRound() {
@@ -218,6 +351,9 @@ struct LineChartTests {
     #expect(abs(axis.share(-2000)) < 1e-12 && abs(axis.share(-500) - 1) < 1e-12)
     let decades = ChartAxis(values: [1e-12, 1], scale: .logarithmic, targetTicks: 6, padded: false)
     #expect(decades.ticks.map(\.label) == ["10⁻¹²", "10⁻¹⁰", "10⁻⁸", "10⁻⁶", "10⁻⁴", "0.01", "1"])
+    let narrow = ChartAxis(values: [0.35, 0.7], scale: .logarithmic, targetTicks: 4, padded: false)
+    #expect(narrow.ticks.map(\.label) == ["0.4", "0.5", "0.6", "0.7"])
+    #expect(abs(narrow.share(0.5) - log(0.5 / 0.35) / log(2)) < 1e-12)
     let few = ChartAxis(values: [0.01, 1], scale: .logarithmic, targetTicks: 6, padded: false)
     #expect(few.ticks.map(\.label) == ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"])
   }

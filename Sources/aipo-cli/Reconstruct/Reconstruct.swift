@@ -60,7 +60,7 @@ struct Reconstruct: Verb {
       methods: methods, settings: settings(job.input, prior),
       writers: try ReconstructionWriters(
         paths: paths, shape: prior.shape, trace: output.trace, report: output.report,
-        sheet: output.sheet,
+        sheet: output.sheet, isSheetLabelled: output.sheetLabels,
         observation: try output.observation.map { try RowSink(rows: $0, rowShape: job.input.rowShape) }),
       common: common)
     Interrupt.whenOverdue { [weak run] isUrgent in if !isUrgent { _ = try? run?.finish() } }
@@ -135,10 +135,13 @@ struct ReconstructOutputOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       """
-      The pictures alone as a PNG: a column an image; truth, observation and every method as rows. \
-      (default: none)
+      The pictures alone as a PNG: a column an image; truth, observation and every method as rows, with their \
+      names. (default: none)
       """, valueName: "file"))
   var sheet: OutputPath?
+
+  @Flag(inversion: .prefixedNo, help: "Whether the sheet names its rows and columns.")
+  var sheetLabels = true
 
   @Option(
     help: ArgumentHelp("The states of every path, a JSON line each. (default: none)", valueName: "file"))

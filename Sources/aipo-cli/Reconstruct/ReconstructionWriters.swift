@@ -7,16 +7,18 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
   private let trace: Mutex<AtomicFile?>
   private let report: OutputPath?
   private let sheet: OutputPath?
+  private let isSheetLabelled: Bool
   private let observation: RowSink<Scalar>?
   private let builder = Mutex(ReportBuilder())
 
   init(
     paths: [OutputPath], shape: ImageShape, trace: OutputPath?, report: OutputPath?, sheet: OutputPath?,
-    observation: RowSink<Scalar>?
+    isSheetLabelled: Bool, observation: RowSink<Scalar>?
   ) throws {
     sinks = try paths.map { try RowSink(images: $0, shape: shape) }
     self.report = report
     self.sheet = sheet
+    self.isSheetLabelled = isSheetLabelled
     self.observation = observation
     self.trace = Mutex(try trace.map { try AtomicFile(path: $0.path) })
   }
@@ -63,7 +65,7 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
     if report != nil || sheet != nil {
       let content = builder.withLock { $0.report(settings: settings, methods: methods, figures: figures) }
       if let report { try content.write(to: report.path) }
-      if let sheet { try content.sections[0].writeSheet(to: sheet.path) }
+      if let sheet { try content.sections[0].writeSheet(to: sheet.path, isLabelled: isSheetLabelled) }
     }
     try trace.withLock { file in
       try file?.commit()

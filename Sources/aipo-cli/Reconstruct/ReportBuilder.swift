@@ -25,12 +25,11 @@ struct ReportBuilder {
         places[chunk.offset + k] = place
         entries.append(try Self.entry(k, chunk, figures))
       }
-      entries[place].results.append(
-        ReconstructionReport.Result(
-          method: method.rawValue, image: try result.image.converted(to: Float.self), psnr: figures.psnr,
-          ssim: figures.ssim, objective: figures.objective, recon: figures.recon, reg: figures.reg,
-          lambda: figures.lambda, evaluations: figures.evaluations, converged: figures.converged,
-          reason: Self.words(result.reason), path: Self.path(result, psnr: quality.psnr(image: k))))
+      var shown = figures.result(of: method)
+      shown.image = try result.image.converted(to: Float.self)
+      shown.reason = result.reason.explanation
+      shown.path = Self.path(result, psnr: quality.psnr(image: k))
+      entries[place].results.append(shown)
     }
   }
 
@@ -59,7 +58,7 @@ struct ReportBuilder {
     return images.withUnsafeBufferPointer { Array($0[(k * size)..<((k + 1) * size)]) }
   }
 
-  /// The states of a run at which the target's prior is known, thinned to what a chart can show.
+  /// The states of a run with what happened at each, the steps of the last descent thinned to what a chart can show.
   private static func path<Scalar>(_ result: ReconstructionResult<Scalar>, psnr: [Double?])
     -> ReconstructionReport.Path?
   {
@@ -70,54 +69,41 @@ struct ReportBuilder {
       case "noise", "curve": "s"
       default: nil
       }
-    let states = result.trace.enumerated().compactMap { k, state in
-      state.event == .failed ? nil : result.targetReg(at: state).map { (offset: k, element: state, reg: $0) }
-    }
+    let states = result.trace
     guard states.count > 1 else { return nil }
     // The path ends where its own λ is solved at s = 1: at the first trial of λ, or with the run.
-    let pathLambda = result.trace.first { $0.s >= 1 }?.weights.lambda
-    let end = states.last { $0.element.event == .finished }.map(\.offset)
-    let pathEnd = states.first { $0.element.event == .lambda }.map(\.offset) ?? end
-    func stages(_ k: Int, _ state: PathState) -> [ReconstructionReport.PathPoint.Stage] {
-      switch state.event {
-      case .start, .solved, .unfinished: name == nil ? [.descent] : [.path]
-      case .lambda: k == pathEnd && name != nil ? [.path, .trial] : [.trial]
-      case .finished: k == pathEnd && name != nil && state.weights.lambda == pathLambda ? [.path] : [.descent]
-      case .iterate, .failed: [.descent]
+    let pathLambda = states.first { $0.s >= 1 }?.weights.lambda
+    let pathEnd = states.firstIndex { $0.event == .lambda } ?? states.lastIndex { $0.event == .finished }
+    func isOnPath(_ k: Int) -> Bool {
+      switch states[k].event {
+      case .start, .predicted, .solved, .unfinished, .failed: name != nil
+      case .lambda: k == pathEnd && name != nil
+      case .finished: k == pathEnd && name != nil && states[k].weights.lambda == pathLambda
+      case .iterate: false
       }
     }
     let stride = (states.count + mostPoints - 1) / mostPoints
-    var points: [ReconstructionReport.PathPoint] = []
-    for (place, (k, state, reg)) in states.enumerated() {
-      let stages = stages(k, state)
-      guard place % stride == 0 || place == states.count - 1 || stages != [.descent] else { continue }
-      points += stages.map {
-        ReconstructionReport.PathPoint(
-          stage: $0, evaluations: state.evaluations,
-          parameter: name == "t" ? state.weights.t : name == "s" ? state.s : state.weights.lambda,
-          lambda: state.weights.lambda,
-          objective: state.objective, recon: state.recon, reg: reg,
-          psnr: psnr.indices.contains(k) ? psnr[k] : nil)
-      }
+    let points = states.indices.filter { states[$0].event != .iterate || $0 % stride == 0 }.map { k in
+      let state = states[k]
+      return ReconstructionReport.PathPoint(
+        event: event(state.event), isOnPath: isOnPath(k), evaluations: state.evaluations,
+        parameter: name == "t" ? state.weights.t : name == "s" ? state.s : state.weights.lambda,
+        lambda: state.weights.lambda, objective: state.objective, recon: state.recon,
+        reg: result.targetReg(at: state), psnr: psnr.indices.contains(k) ? psnr[k] : nil)
     }
     return ReconstructionReport.Path(parameterName: name, points: points)
   }
 
-  /// Why a run ended, for a reader.
-  private static func words(_ reason: PathStop) -> String {
-    switch reason {
-    case .gradient: "the gradient fell below the tolerance"
-    case .objective: "further steps no longer changed the objective"
-    case .resolution: "no lower objective can be told apart at this precision"
-    case .closedForm: "computed in closed form"
-    case .iterations: "the limit of its iterations was reached"
-    case .lineSearch: "the line search found no lower objective"
-    case .budget: "the budget of evaluations was used up while it still descended"
-    case .smallestStep: "the path could not go on at its smallest step"
-    case .noFiniteStart: "the prior has no finite density at the start"
-    case .cancelled: "it was interrupted"
-    case .notConvex: "the objective isn’t strongly convex along the path, as the theorem needs"
-    case .theoremBound: "the theorem asks for more evaluations than there may be"
+  private static func event(_ event: PathEvent) -> ReconstructionReport.PathPoint.Event {
+    switch event {
+    case .start: .start
+    case .predicted: .predicted
+    case .solved: .solved
+    case .unfinished: .unfinished
+    case .failed: .failed
+    case .iterate: .step
+    case .lambda: .trial
+    case .finished: .finished
     }
   }
 
@@ -125,73 +111,89 @@ struct ReportBuilder {
     -> ReconstructionReport
   {
     var rows: [ReconstructionReport.SummaryRow] = []
-    if let observed = mean(figures[0].map(\.psnrObserved)) {
-      rows.append(ReconstructionReport.SummaryRow(method: "observed", psnr: observed))
+    if figures[0].contains(where: { $0.psnrObserved != nil }) {
+      rows.append(
+        ReconstructionReport.SummaryRow(
+          psnrObserved: figures[0].map(\.psnrObserved), ssimObserved: figures[0].map { _ in nil }))
     }
     for (method, figures) in zip(methods, figures) {
       rows.append(
         ReconstructionReport.SummaryRow(
-          method: method.rawValue, psnr: mean(figures.map(\.psnr)), ssim: mean(figures.map(\.ssim)),
-          objective: mean(figures.map(\.objective)),
-          evaluations: mean(figures.map { Double($0.evaluations) }),
-          lambdas: ReconstructionReport.SummaryRow.range(figures.map(\.lambda))))
+          method: method.rawValue, results: figures.map { $0.result(of: method) }))
     }
     let total = figures.map(\.count).max() ?? 0
     let shown = entries.count < total ? " The first \(entries.count) are shown; the means count all." : ""
     return ReconstructionReport(
       ReportHead(
-        title: "Reconstruction with a flow prior",
-        subtitle: "\(total) image\(total == 1 ? "" : "s"), prior \(settings.prior).\(shown)",
+        title: "Images brought back with a learned prior",
+        subtitle: "\(total) image\(total == 1 ? "" : "s"), reconstructed from what was measured. The prior "
+          + "\(settings.prior) was learned from images of one kind and says how plausible an image is.\(shown)",
         command: Provenance.command,
         // The command has a place of its own.
         provenance: settings.provenance.filter { $0.0 != "command" }.map { ReportHead.Field($0, $1.text) }),
       sections: [
         ReconstructionReport.Section(
-          title: settings.title, caption: Self.caption(settings, methods, figures),
+          title: settings.title, caption: Self.caption(settings, figures),
+          methodNotes: zip(methods, figures).map {
+            ReportHead.Field($0.rawValue, Self.note($0, path: $1.first?.path))
+          },
           settings: settings.solver.map { ReportHead.Field($0, $1.text) }, entries: entries,
           summary: rows)
       ])
   }
 
-  /// What the methods are, and where λ comes from.
-  private static func caption(
-    _ settings: RunSettings, _ methods: [ReconstructionMethod], _ figures: [[ImageFigures]]
-  ) -> String {
-    var sentences = zip(methods, figures).map { method, figures in
-      switch method {
-      case .gaussian: "gaussian: the closed form under a Gaussian fitted to the training images."
-      case .latent:
-        "latent: descent over latents without the log-determinant; its objective is that of fixed."
-      case .restarts: "restarts: the lowest of several descents as fixed, from draws."
-      case .tv: "tv: least squares with total variation; its objective is that of fixed at its result."
-      case .lasso:
-        "lasso: least squares with a sparse cosine transform; its objective is that of fixed at its result."
-      case .fixed: "fixed: descent on the objective at its final weights from the start."
-      case .aipo:
-        switch figures.first?.path {
-        case "lambda": "aipo: follows the solution along λ, from the data alone to the weight asked for."
-        case "prior":
-          "aipo: follows the solution along t, from the Gaussian prior (t = 0) to the flow (t = 1)."
-        case "curve":
-          "aipo: follows the solution along a curve through λ and t, from the Gaussian prior (t = 0) to the flow "
-            + "(t = 1), to the λ asked for (s: 0 to 1)."
-        case "theorem": "aipo: follows the solution along λ by the steps that the theorem asks for."
-        default:
-          "aipo: starts from the Gaussian prior’s solution at a larger λ, as if the noise were stronger, and "
-            + "follows it with the flow to the λ asked for (s: 0 to 1)."
-        }
+  /// What a method does.
+  private static func note(_ method: ReconstructionMethod, path: String?) -> String {
+    switch method {
+    case .gaussian:
+      "The likeliest image where the prior is a Gaussian fitted to the training images: a formula, no search."
+    case .latent: "Descends over latents, without the log-determinant. Its objective is that of fixed."
+    case .restarts: "The lowest of several descents as fixed, each from a draw of the prior."
+    case .tv:
+      "Least squares with total variation: no learned prior. Its objective is that of fixed at its result."
+    case .lasso:
+      "Least squares with a sparse cosine transform: no learned prior. Its objective is that of fixed at its result."
+    case .fixed: "Descends on the objective as it is asked, with its final weights from the start."
+    case .aipo:
+      switch path {
+      case "lambda": "Follows the solution along λ, from the data alone to the weight asked for."
+      case "prior": "Follows the solution along t, from the Gaussian prior (t = 0) to the flow (t = 1)."
+      case "curve":
+        "Follows the solution along a curve through λ and t, from the Gaussian prior (t = 0) to the flow (t = 1), to the "
+          + "λ asked for (s: 0 to 1)."
+      case "theorem": "Follows the solution along λ by the steps that the theorem asks for."
+      default:
+        "Follows the solution from an easy problem to the one asked (s: 0 to 1): from the Gaussian prior at a larger λ, "
+          + "as if the noise were stronger, with the flow to the λ asked for."
       }
     }
+  }
+
+  /// Where λ and the prior's parts come from.
+  private static func caption(_ settings: RunSettings, _ figures: [[ImageFigures]]) -> String {
+    var sentences: [String] = []
     let lambdas = Set(figures.joined().filter { $0.reason != PathStop.closedForm.rawValue }.map(\.lambda))
     let isAuto = settings.solver.contains { $0.0 == "lambda" && $0.1.text == "auto" }
     if isAuto, !lambdas.isEmpty, lambdas != [1] {
-      sentences.append("The prior’s weight λ was chosen image by image without the truth.")
+      sentences.append("The prior’s weight λ was chosen image by image, without the truth.")
     }
     if let share = figures.joined().first?.flowShare, share < 1 {
       sentences.append(
-        "What is minimised has t of the flow’s −log p and 1 − t of the Gaussian’s as its prior, t = \(share), and so has "
-          + "every curve; the objective and L reg in the tables are the flow’s in full.")
+        "The flow has the share t = \(share) of the prior, a Gaussian the rest: that is what was minimised and what the "
+          + "curves show. Objective and L reg in the tables are the flow’s alone.")
     }
     return sentences.joined(separator: " ")
+  }
+}
+
+extension ImageFigures {
+  /// The figures as a report shows them, without picture and path.
+  fileprivate func result(of method: ReconstructionMethod) -> ReconstructionReport.Result {
+    let hasFlow = ![.gaussian, .tv, .lasso].contains(method)
+    return ReconstructionReport.Result(
+      method: method.rawValue, image: nil, psnr: psnr, ssim: ssim, objective: objective, recon: recon,
+      reg: reg,
+      lambda: lambda, sigma: sigma, flowShare: hasFlow ? flowShare : nil, evaluations: evaluations,
+      converged: converged)
   }
 }

@@ -11,11 +11,11 @@ struct StudyCharts {
   var charts: [LineChart] {
     var targets: [LineChart.Series] = []
     var qualities: [LineChart.Series] = []
-    var levels: [(label: String, psnr: Double)] = []
+    var levels: [(row: StudySummary.Row, psnr: Double)] = []
     for row in panel.rows {
       let solves = row.solves.filter { $0.course != nil && $0.target != nil }
       guard !solves.isEmpty else {
-        if let psnr = row.estimate(\.psnr)?.mean { levels.append((row.label, psnr)) }
+        if let psnr = row.estimate(\.psnr)?.mean { levels.append((row, psnr)) }
         continue
       }
       let best = panel.best(for: row)
@@ -27,28 +27,39 @@ struct StudyCharts {
       }
       targets.append(
         LineChart.Series(
-          name: row.label, x: target.x, y: target.y.map { $0.map { max($0, Self.resolution) } }))
+          name: row.label, method: row.method.rawValue, x: target.x,
+          y: target.y.map { $0.map { max($0, Self.resolution) } }))
       let quality = curve(solves) { solve, mark in
         StudyCourse.value(solve.course?.psnr ?? [], at: mark)
       }
       if quality.y.contains(where: { $0 != nil }) {
-        qualities.append(LineChart.Series(name: row.label, x: quality.x, y: quality.y))
+        qualities.append(
+          LineChart.Series(name: row.label, method: row.method.rawValue, x: quality.x, y: quality.y))
       }
     }
     guard !targets.isEmpty else { return [] }
     let x = targets.flatMap(\.x)
     if let low = x.min(), let high = x.max() {
-      qualities += levels.map { LineChart.Series(name: $0.label, x: [low, high], y: [$0.psnr, $0.psnr]) }
+      qualities += levels.map {
+        LineChart.Series(
+          name: $0.row.label, method: $0.row.method.rawValue, x: [low, high], y: [$0.psnr, $0.psnr],
+          marks: [nil, nil])
+      }
     }
-    var charts = [
-      LineChart(
-        title: "Objective above the best found", xLabel: "evaluations", yLabel: "nats", xScale: .logarithmic,
-        yScale: .logarithmic, series: targets)
-    ]
+    var gap = LineChart(
+      title: "Objective above the best found", xLabel: "evaluations", yLabel: "nats", xScale: .logarithmic,
+      yScale: .logarithmic, series: targets)
+    gap.caption =
+      "How far the objective is above the lowest that any variant found at the same weights, mean over the images. "
+      + "Lower, and further left, is better."
+    var charts = [gap]
     if !qualities.isEmpty {
-      charts.append(
-        LineChart(
-          title: "PSNR", xLabel: "evaluations", yLabel: "dB", xScale: .logarithmic, series: qualities))
+      var psnr = LineChart(
+        title: "PSNR", xLabel: "evaluations", yLabel: "dB", xScale: .logarithmic, series: qualities)
+      psnr.caption =
+        "How close the images are to the truth after so many evaluations, mean over the images. Higher, and further left, "
+        + "is better."
+      charts.append(psnr)
     }
     return charts.map { chart in
       var chart = chart

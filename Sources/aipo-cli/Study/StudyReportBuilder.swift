@@ -53,13 +53,17 @@ struct StudyReportBuilder {
     guard grid.panels.flatMap(\.rows).contains(where: { $0.estimate(\.psnr) != nil }) else { return [] }
     let leaders = grid.panels.map(\.leaders)
     let rows = labels.map { label in
-      [Cell(label)]
+      [Cell(label, method: grid.panels.flatMap(\.rows).first { $0.label == label }?.method.rawValue)]
         + zip(grid.panels, leaders).map { panel, leaders in
           guard let row = panel.rows.first(where: { $0.label == label }) else { return Cell("–") }
           return Cell(StudyText.estimate(row.estimate(\.psnr), 2), isBest: leaders.contains(label))
         }
     }
-    return [Table(caption: "PSNR, dB", columns: [""] + grid.panels.map(\.title), rows: rows)]
+    return [
+      Table(
+        caption: "PSNR, dB: mean ± standard error over the images. Bold is the best of the same images",
+        columns: [""] + grid.panels.map(\.title), rows: rows)
+    ]
   }
 
   /// The figures of one problem, with paired differences from its first variant.
@@ -76,7 +80,7 @@ struct StudyReportBuilder {
       let psnr = row.estimate(\.psnr)
       let converged = row.solves.count { $0.converged }
       rows.append([
-        Cell(row.label), Cell("\(row.solves.count)"),
+        Cell(row.label, method: row.method.rawValue), Cell("\(row.solves.count)"),
         Cell(StudyText.estimate(psnr, 2), isBest: leaders.contains(row.label)),
         Cell(k == 0 ? "–" : StudyText.difference(row.psnrDifference(from: first), 2, of: row.solves.count)),
         Cell(StudyText.estimate(row.estimate(\.ssim), 3)),
@@ -136,7 +140,11 @@ struct StudyReportBuilder {
       title: "How the solves ended",
       tables: [
         Table(columns: Self.endingColumns, rows: rows),
-        Table(columns: ["Reason", "Solves"], rows: ordered.map { [Cell($0.key), Cell("\($0.value)")] }),
+        Table(
+          columns: ["Reason", "Solves"],
+          rows: ordered.map { reason, count in
+            [Cell(PathStop(rawValue: reason)?.explanation ?? reason), Cell("\(count)")]
+          }),
       ])
   }
 
@@ -175,7 +183,8 @@ struct StudyReportBuilder {
       let solves = row.bySample
       strips.append(
         StudyReport.Strip(
-          label: row.label, images: samples.map { solves[$0]?.picture.flatMap { $0.tensor($0.image) } }))
+          label: row.label, method: row.method.rawValue,
+          images: samples.map { solves[$0]?.picture.flatMap { $0.tensor($0.image) } }))
     }
     return strips
   }

@@ -6,6 +6,7 @@ struct StudySummary {
   struct Row {
     var label: String
     var variant: [StudyOption]
+    var method: ReconstructionMethod
     var commands: [String]
     var solves: [StudySolve]
 
@@ -68,7 +69,8 @@ struct StudySummary {
       } else {
         panels[place].rows.append(
           Row(
-            label: labels[cell.variant] ?? "", variant: cell.variant, commands: [cell.commandLine],
+            label: labels[cell.variant] ?? "", variant: cell.variant, method: cell.method,
+            commands: [cell.commandLine],
             solves: solves))
       }
     }
@@ -133,13 +135,16 @@ extension StudySummary.Row {
 }
 
 extension StudySummary.Panel {
-  /// The labels of the rows with the highest PSNR, by paired differences from the first row's: rows may have other
-  /// samples.
+  /// The labels of the rows with the highest PSNR of those that have the same images: what most rows have. Rows of
+  /// other images aren't compared.
   var leaders: Set<String> {
-    guard rows.count > 1 else { return [] }
-    let gains = rows.map { $0.psnrDifference(from: rows[0])?.mean }
-    guard let most = gains.compactMap(\.self).max() else { return [] }
-    return Set(rows.indices.filter { gains[$0] == most }.map { rows[$0].label })
+    let samples = rows.map { row in Set(row.solves.filter { $0.psnr != nil }.map(\.sample)) }
+    let sizes = samples.map { set in samples.count { $0 == set } }
+    guard let most = sizes.max(), most > 1, let first = sizes.firstIndex(of: most), !samples[first].isEmpty
+    else { return [] }
+    let compared = rows.indices.filter { samples[$0] == samples[first] }.map { rows[$0] }
+    let best = compared.compactMap { $0.estimate(\.psnr)?.mean }.max()
+    return Set(compared.filter { $0.estimate(\.psnr)?.mean == best }.map(\.label))
   }
 
   /// The least target that any of the rows that share this row's densities found.

@@ -1,4 +1,4 @@
-/// SHA-256, by which a model file is named in reports: what `sha256sum` prints for it.
+/// SHA-256, by which a file is named in reports: what `sha256sum` prints for it.
 ///
 /// Source: FIPS 180-4.
 public struct SHA256: Sendable {
@@ -38,6 +38,18 @@ public struct SHA256: Sendable {
 
   /// 64 hexadecimal digits of all bytes so far.
   public func hexDigest() -> String {
+    digest().map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
+  }
+
+  /// The 32 bytes of a digest.
+  public static func digest(_ bytes: [UInt8]) -> [UInt8] {
+    var digest = SHA256()
+    digest.update(bytes)
+    return digest.digest()
+  }
+
+  /// 32 bytes, of all bytes so far.
+  public func digest() -> [UInt8] {
     var last = self
     var tail = rest
     tail.append(0x80)
@@ -45,10 +57,9 @@ public struct SHA256: Sendable {
     let bits = count * 8
     for k in (0..<8).reversed() { tail.append(UInt8(truncatingIfNeeded: bits >> UInt64(8 * k))) }
     last.absorb(tail)
-    return last.state.map { word in
-      let digits = String(word, radix: 16)
-      return String(repeating: "0", count: 8 - digits.count) + digits
-    }.joined()
+    return last.state.flatMap { word in
+      [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: word >> UInt32($0)) }
+    }
   }
 
   private mutating func absorb(_ blocks: [UInt8]) {

@@ -1,0 +1,19 @@
+extension PathStop {
+  /// Why a run ended, for a reader: a sentence without its capital and full stop.
+  public var explanation: String {
+    switch self {
+    case .gradient: "the gradient fell below the tolerance"
+    case .objective: "further steps no longer changed the objective"
+    case .resolution: "no lower objective can be told apart at this precision"
+    case .closedForm: "computed in closed form"
+    case .iterations: "the limit of its iterations was reached"
+    case .lineSearch: "the line search found no lower objective"
+    case .budget: "the budget of evaluations was used up while it still descended"
+    case .smallestStep: "the path could not go on at its smallest step"
+    case .noFiniteStart: "the prior has no finite density at the start"
+    case .cancelled: "it was interrupted"
+    case .notConvex: "the objective isn’t strongly convex along the path, as the theorem needs"
+    case .theoremBound: "the theorem asks for more evaluations than there may be"
+    }
+  }
+}
