@@ -30,7 +30,10 @@ struct ChartAxis {
       low -= margin
       high += margin
     }
-    if scale == .logarithmic { logarithmicTicks(targetTicks) } else { linearTicks(targetTicks, padded: padded) }
+    switch scale {
+    case .linear: linearTicks(targetTicks, padded: padded)
+    case .logarithmic: logarithmicTicks(targetTicks)
+    }
   }
 
   /// Where a value lies between the ends, 0 to 1.
@@ -97,10 +100,10 @@ struct ChartAxis {
         let value = factor * pow(10, Double(exponent))
         let place = log10(value)
         guard place >= low - 1e-9, place <= high + 1e-9 else { continue }
-        let label = abs(exponent) <= 3 ? Markup.short(value) : "10" + Markup.superscript(exponent)
-        if factor == 1 || abs(exponent) <= 3 {
-          ticks.append(Tick(value: value, label: label, isMain: factor == 1))
-        }
+        let label =
+          abs(exponent) <= 3
+          ? Markup.short(value) : (factor == 1 ? "" : "\(Int(factor))·") + "10" + Markup.superscript(exponent)
+        ticks.append(Tick(value: value, label: label, isMain: factor == 1))
       }
     }
   }

@@ -41,7 +41,7 @@ public struct LineChart: Sendable {
   public var xScale: Scale
   public var yScale: Scale
   public var series: [Series]
-  /// In the drawing's units; text is 12 of them high.
+  /// In the drawing's units; text is 12 of them high. The names of several curves add to the height.
   public var width = 520.0
   public var height = 300.0
   /// A thin upright line with a word, as where a path ends.
@@ -50,8 +50,6 @@ public struct LineChart: Sendable {
   public var cutsBeginning = false
   /// What is shown, in which units, and what to look for; stands below the chart in a report.
   public var caption = ""
-  /// Whether several curves are named in the drawing.
-  public var hasLegend = true
 
   public init(
     title: String, xLabel: String, yLabel: String, xScale: Scale = .linear, yScale: Scale = .linear,
@@ -67,7 +65,7 @@ public struct LineChart: Sendable {
 
   /// A file of its own that follows the reader's light or dark theme.
   public func svgDocument() -> String {
-    svg(style: "<style>\(Self.lightTheme)\(Self.darkTheme)\(Self.rules)</style>", box: [0, 0, width, height])
+    svg(style: "<style>\(Self.lightTheme)\(Self.darkTheme)\(Self.rules)</style>", left: 0)
   }
 
   /// Writes `svgDocument`. Throws `unwritable`.
@@ -78,28 +76,27 @@ public struct LineChart: Sendable {
   /// For inclusion in a page that defines `rules` and the variables of a theme; flush with its column, and with its
   /// caption.
   func htmlFigure() -> String {
-    let svg = svg(style: "", box: [12, 0, width - 12, height])
+    let svg = svg(style: "", left: 12)
     let text = caption.isEmpty ? "" : "<figcaption>\(Markup.escape(caption))</figcaption>"
     return #"<figure class="plot">\#(svg)\#(text)</figure>"#
   }
 
-  private func svg(style: String, box: [Double]) -> String {
+  private func svg(style: String, left: Double) -> String {
     let points = series.map(visiblePoints)
     let styles = styles
     let all = points.flatMap { $0.compactMap { $0 } }
+    let legend = series.count > 1 ? legend(styles, top: 48) : (svg: "", bottom: 36)
+    let top = legend.bottom
+    let height = height + top - 36
+    let box = [left, 0, width - left, height].map(Markup.coordinate).joined(separator: " ")
     var parts = [String]()
     parts.append(
-      #"<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="\#(box.map(Markup.coordinate).joined(separator: " "))" role="img" "#
+      #"<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="\#(box)" role="img" "#
         + #"aria-label="\#(Markup.escape(title))">\#(style)"#)
     parts.append(
       #"<rect class="ground" width="\#(Markup.coordinate(width))" height="\#(Markup.coordinate(height))"/>"#)
     parts.append(text(title, x: 16, y: 24, class: "title"))
-    var top = 36.0
-    if series.count > 1, hasLegend {
-      let legend = legend(styles, top: top + 12)
-      parts.append(legend.svg)
-      top = legend.bottom
-    }
+    if !legend.svg.isEmpty { parts.append(legend.svg) }
     if all.isEmpty {
       parts.append(text("no finite values", x: width / 2, y: (top + height) / 2, class: "label middle"))
     } else {
@@ -205,7 +202,7 @@ public struct LineChart: Sendable {
       let (x, isLast) = place(tick)
       parts.append(text(tick.label, x: x, y: frame.bottom + 18, class: isLast ? "tick end" : "tick middle"))
     }
-    parts.append(text(xLabel, x: frame.right, y: height - 8, class: "label end"))
+    parts.append(text(xLabel, x: frame.right, y: frame.bottom + 36, class: "label end"))
     return parts
   }
 

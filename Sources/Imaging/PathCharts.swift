@@ -29,15 +29,6 @@ struct PathCharts {
   var html: String {
     if lines.isEmpty { return "" }
     var parts = [String]()
-    if results.count > 1 {
-      let names = results.map(\.method).filter { name in
-        hasPSNR && results.contains { $0.method == name && $0.psnr != nil }
-          || lines.contains { $0.method == name }
-      }
-      let places = MethodColours.places(of: results.map(\.method))
-      let keys = names.map { #"<span>\#(ReportPage.swatch(places[$0] ?? 0))\#(Markup.escape($0))</span>"# }
-      parts.append(#"<p class="legend">\#(keys.joined())</p>"#)
-    }
     parts.append(eventKeys)
     parts.append(group(evaluationCharts))
     for line in lines {
@@ -148,7 +139,8 @@ struct PathCharts {
     func chart(_ title: String, _ unit: String, _ caption: String, _ value: (Point) -> Double?) -> LineChart {
       let series = LineChart.Series(
         name: line.method, method: line.method, x: x, y: states.map(value), marks: states.map(\.event.mark))
-      let name = lines.count > 1 ? "\(line.method): \(title)" : title.prefix(1).uppercased() + title.dropFirst()
+      let name =
+        lines.count > 1 ? "\(line.method): \(title)" : title.prefix(1).uppercased() + title.dropFirst()
       var chart = small("\(name) \(words)", caption, xLabel, unit, [series])
       if isSpread { chart.xScale = .logarithmic }
       return chart
@@ -171,7 +163,6 @@ struct PathCharts {
     chart.caption = caption
     chart.width = 300
     chart.height = 205
-    chart.hasLegend = false
     return chart
   }
 }

@@ -92,7 +92,6 @@ enum ReportStyle {
       .legend,.keys{display:flex;flex-wrap:wrap;gap:.2rem 1.4rem;margin:1.6rem 0 0;font-size:.82rem;color:var(--muted)}
       .legend{margin-top:1rem;color:var(--ink)}
       .legend span{display:inline-flex;align-items:center;gap:.45rem}
-      .legend .swatch{margin:0}
       .legend .key{width:.85rem;height:.85rem;overflow:visible}
       .chart .neutral{--c:var(--muted)}
       .keys .bar{font-size:inherit}
@@ -109,7 +108,7 @@ enum ReportStyle {
       .row figcaption{font-size:.82rem;justify-content:flex-start;min-height:1.1rem;margin-top:.3rem}
       .best figcaption span{color:var(--good);font-weight:680}
       figcaption .minor,.best figcaption .minor{color:var(--muted);font-weight:400;font-size:.94em}
-      .bars{min-width:12rem;text-align:left;width:100%}
+      .bars{min-width:7rem;text-align:left;width:100%}
       .bars i{display:block;height:.6rem;min-width:2px;border-radius:2px;background:var(--c,var(--muted))}
       table:has(.bars){width:100%}
       .dense{font-size:.82rem}

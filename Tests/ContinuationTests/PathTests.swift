@@ -44,6 +44,27 @@ import Testing
     }
   }
 
+  /// A guess is a state of its own where it is better than the last solution; the solve there descends from it.
+  @Test func guessesAreReported() throws {
+    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0.4, seed: 5)
+    let problem = try problem()
+    let objective = try PixelObjective(problem: problem, prior: prior, gaussian: nil)
+    let (states, _) = try solve(
+      objective, from: problem.observations,
+      path: LambdaPath(target: ObjectiveWeights(lambda: 1), start: 0.02), exact)
+    let guesses = states.indices.filter { states[$0].event == .predicted }
+    #expect(guesses.count > 10)
+    for k in guesses {
+      let guess = states[k]
+      let last = try #require(states[..<k].last { $0.event == .solved })
+      let solution = try #require(states[(k + 1)...].first { [.solved, .finished].contains($0.event) })
+      #expect(last.s < guess.s && solution.s == guess.s && solution.weights == guess.weights)
+      #expect(guess.point != last.point && guess.solveIterations == 0)
+      #expect(guess.objective <= last.recon + guess.weights.flow * last.flow!)
+      #expect(solution.objective <= guess.objective)
+    }
+  }
+
   /// Along t: R_flow − R_gauss doesn't increase and F + λR_gauss doesn't decrease.
   @Test func monotoneAlongThePrior() throws {
     let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0.4, seed: 5)

@@ -61,11 +61,7 @@ struct StudyCharts {
         + "is better."
       charts.append(psnr)
     }
-    return charts.map { chart in
-      var chart = chart
-      chart.height = 320 + 18 * Double(chart.series.count / 4)
-      return chart
-    }
+    return charts
   }
 
   /// The mean over the solves at every mark that all have reached, until the last of them has ended.
