@@ -44,7 +44,7 @@ extension FlowChecks {
     var results = Results()
     func keep(_ name: String, _ tensor: Tensor<Scalar>) {
       let values = tensor.elements.map { Double($0) }
-      let size = tensor.rowCount
+      let size = tensor.rowLength
       results.perImage[name] = (0..<tensor.shape[0]).map { Array(values[$0 * size..<($0 + 1) * size]) }
     }
     func keep(_ name: String, _ values: [Double]) { results.perImage[name] = values.map { [$0] } }

@@ -42,7 +42,7 @@ extension Flow {
     var kind = PassKind(
       atLatents: direction == .inverse, goesBack: true, parameterGradients: parameterGradients)
     if parameterGradients { kind.slab = PassKind.slab(count: count) }
-    let (kept, size) = chosenMemory.plan(
+    let (kept, size) = try chosenMemory.plan(
       count: count, unit: kind.slab, parameterGradients: parameterGradients
     ) {
       keptCount($0, parameterGradients: parameterGradients) * MemoryLayout<Scalar>.stride

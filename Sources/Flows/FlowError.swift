@@ -14,6 +14,8 @@ public enum FlowError: Error, Equatable, CustomStringConvertible {
   case tensorMismatch(name: String, reason: String)
   /// The density isn't finite at the image of this index.
   case notFinite(image: Int, value: Double)
+  /// `GradientMemory.upTo` allows less than the least part of a batch needs; both in bytes.
+  case gradientMemory(needed: Int, limit: Int)
 
   public var description: String {
     switch self {
@@ -24,6 +26,8 @@ public enum FlowError: Error, Equatable, CustomStringConvertible {
     case .tensorMismatch(let name, let reason): "the tensor \(name) \(reason)"
     case .notFinite(let image, let value):
       "the log-density of image \(image) is \(value), expected a finite value"
+    case .gradientMemory(let needed, let limit):
+      "a gradient needs \(needed) bytes for what it keeps on its way, and may take \(limit)"
     }
   }
 }

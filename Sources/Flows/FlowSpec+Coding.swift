@@ -278,12 +278,14 @@ extension FlowSpec: Codable {
     var spec: FlowSpec
 
     init(from decoder: any Decoder) throws {
-      let keys = try KnownKeys(decoder, ["levels", "steps", "hidden", "matrix", "transform", "activation"])
+      let keys = try KnownKeys(
+        decoder, ["levels", "steps", "hidden", "matrix", "transform", "scaleBias", "activation"])
       spec = .glow(
         levels: try Self.bounded(keys, "levels", 1...16), steps: try Self.bounded(keys, "steps", 1...1024),
         hidden: try Self.bounded(keys, "hidden", 1...FlowSpec.widthLimit),
         matrix: try keys.get("matrix", default: .plu),
         transform: try keys.get("transform", default: .sigmoid),
+        scaleBias: try keys.get("scaleBias", default: 0),
         activation: try keys.get("activation", default: .relu))
     }
 

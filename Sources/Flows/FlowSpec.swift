@@ -41,14 +41,21 @@ public struct FlowSpec: Hashable, Sendable {
 
   /// Glow: L levels of squeeze, K steps of (actnorm, 1×1 convolution, affine coupling), split; the last without split.
   ///
+  /// Without a `scaleBias` a sigmoid's scale may come close to 0. Then the inverse, which divides by it, throws draws of a
+  /// young or overfitted flow out of all bounds, since what a coupling blows up drives the next ones' scales further
+  /// down. With a bias b a coupling's inverse multiplies by 1/b at most; 0.1 bounds draws and costs no likelihood.
+  ///
   /// Source: D. P. Kingma, P. Dhariwal, *Glow*, NeurIPS 2018.
   public static func glow(
     levels: Int, steps: Int, hidden: Int, base: Base = .gaussian, matrix: MatrixForm = .plu,
-    transform: CouplingSpec.Transform = .sigmoid, activation: NetSpec.Activation = .relu
+    transform: CouplingSpec.Transform = .sigmoid, scaleBias: Double = 0,
+    activation: NetSpec.Activation = .relu
   ) -> FlowSpec {
     let net = NetSpec(kind: .glow, hidden: hidden, activation: activation)
     let step: [LayerSpec] = [
-      .actnorm, .conv1x1(matrix), .coupling(CouplingSpec(mask: .firstHalf, transform: transform, net: net)),
+      .actnorm, .conv1x1(matrix),
+      .coupling(
+        CouplingSpec(mask: .firstHalf, transform: transform, scaleBias: scaleBias, net: net)),
     ]
     var layers: [LayerSpec] = []
     for level in 0..<max(levels, 0) {

@@ -1,7 +1,8 @@
 /// How much a gradient keeps on its way to the latents or the images, for its way back.
 ///
 /// What is kept saves the way back from computing the couplings' nets again, and from recomputing inputs that outputs no
-/// longer tell. Every amount gives an image the same bits but `flat`, which agrees to rounding where it works.
+/// longer tell. Every amount gives an image the same bits but `flat`, which agrees to rounding where it works. None turns
+/// into `flat` by itself.
 public enum GradientMemory: Sendable, Hashable {
   /// Nothing: each layer recomputes its input from its output, and memory doesn't grow with depth. Where a coupling
   /// scales a value down below the rounding of its neighbours, which happens far from the data, what is recomputed is
@@ -10,11 +11,12 @@ public enum GradientMemory: Sendable, Hashable {
   /// Everything, of the whole batch.
   case kept
   /// Everything, or the couplings' inputs alone (their nets are then computed again), a part of the batch at a time, so
-  /// that what is kept takes at most so many bytes; `flat` where that of one image, or for parameter gradients of an
-  /// eighth of the batch, takes more.
+  /// that what is kept takes at most so many bytes. Where the inputs of one image, or for parameter gradients of an
+  /// eighth of the batch, take more, the gradient throws `FlowError.gradientMemory`.
   case upTo(bytes: Int)
-  /// Up to 256 MB, or 2 GB for parameter gradients, which keep the nets' outputs as well, and for which every part of a
-  /// batch reads and writes all parameters' sums.
+  /// Parts of up to 256 MB, or 2 GB for parameter gradients, which keep the nets' outputs as well, and for which every
+  /// part of a batch reads and writes all parameters' sums. Where the least part takes more, it keeps what
+  /// takes the fewest bytes and is exact; the gradient throws `TensorError.outOfMemory` where they can't be had.
   case automatic
 
   /// What a pass keeps; each case includes the ones before it.
@@ -28,7 +30,7 @@ public enum GradientMemory: Sendable, Hashable {
   }
 
   /// What to keep, and of how many of `count` images at a time, a multiple of `unit` unless it is all.
-  func plan(count: Int, unit: Int, parameterGradients: Bool, bytes: (Kept) -> Int) -> (
+  func plan(count: Int, unit: Int, parameterGradients: Bool, bytes: (Kept) -> Int) throws(FlowError) -> (
     kept: Kept, images: Int
   ) {
     let limit: Int
@@ -42,7 +44,9 @@ public enum GradientMemory: Sendable, Hashable {
       let units = limit / max(1, unit * bytes(kept))
       if units > 0 { return (kept, min(units * unit, max(count, 1))) }
     }
-    return (.nothing, max(count, 1))
+    let least = bytes(.nets) < bytes(.inputs) ? Kept.nets : .inputs
+    if case .upTo = self { throw .gradientMemory(needed: unit * bytes(least), limit: limit) }
+    return (least, min(unit, max(count, 1)))
   }
 }
 

@@ -34,7 +34,7 @@ public final class ImageOutput<Scalar: KernelScalar> {
 
   /// Appends a batch `[k, h, w, c]`.
   public func append(_ batch: Tensor<Scalar>) throws(FileError) {
-    precondition(batch.shape.count == 4 && batch.rowCount == imageShape.count || batch.shape[0] == 0)
+    precondition(batch.shape.count == 4 && batch.rowLength == imageShape.count || batch.shape[0] == 0)
     switch target {
     case .array(let writer): try writer.append(batch.reshaped([batch.shape[0]] + Self.rowShape(imageShape)))
     case .png: pixels += PixelValue.images(batch)
@@ -90,7 +90,7 @@ public enum ImageOutputFormat: Sendable {
 extension PixelValue {
   /// Each image of a batch as 8-bit values.
   static func images<Scalar: KernelScalar>(_ batch: Tensor<Scalar>) -> [[UInt8]] {
-    let size = batch.rowCount
+    let size = batch.rowLength
     return batch.withUnsafeBufferPointer { buffer in
       (0..<(batch.shape.first ?? 0)).map { k in (0..<size).map { byte(Double(buffer[k * size + $0])) } }
     }

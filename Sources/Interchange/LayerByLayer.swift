@@ -76,7 +76,7 @@ struct LayerByLayer<Scalar: KernelScalar> {
       values = try flow(k).decode(try Self.join(leaving[k], values)).images
       values = values.reshaped([indices.count, shapes[k].count])
     }
-    precondition(values.rowCount == d || indices.isEmpty)
+    precondition(values.rowLength == d || indices.isEmpty)
     let shape = model.imageShape
     return values.reshaped([indices.count, shape.height, shape.width, shape.channels])
   }

@@ -185,7 +185,7 @@ public struct GaussianPrior<Scalar: KernelScalar>: ImagePrior {
   public func evaluateWithGradient(_ x: Tensor<Scalar>) throws
     -> (logProb: [Double], gradient: Tensor<Scalar>)
   {
-    guard x.rowCount == imageShape.count || x.count == 0 else {
+    guard x.rowLength == imageShape.count || x.count == 0 else {
       throw TensorError.shapeMismatch(
         what: "image batch", found: x.shape,
         expected: [x.shape.first ?? 0, imageShape.height, imageShape.width, imageShape.channels])

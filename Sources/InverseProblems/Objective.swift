@@ -152,7 +152,7 @@ func pack<S: KernelScalar>(_ rows: [[Double]], shape: [Int], as type: S.Type = S
 /// The rows of a tensor as doubles.
 func unpack<S: KernelScalar>(_ tensor: Tensor<S>) -> [[Double]] {
   let n = tensor.shape.first ?? 0
-  let size = tensor.rowCount
+  let size = tensor.rowLength
   return tensor.withUnsafeBufferPointer { values in
     (0..<n).map { i in (0..<size).map { Double(values[i * size + $0]) } }
   }

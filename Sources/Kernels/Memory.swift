@@ -74,7 +74,7 @@ public struct Memory<Element: KernelScalar>: @unchecked Sendable {
 
   /// Copies the rows of a tensor in `range` of its first axis.
   public func copy(from tensor: Tensor<Element>, rows range: Range<Int>) {
-    let size = tensor.rowCount
+    let size = tensor.rowLength
     precondition(count == range.count * size && range.upperBound <= tensor.shape[0])
     tensor.withUnsafeBufferPointer {
       if count > 0 { base.update(from: $0.baseAddress! + range.lowerBound * size, count: count) }

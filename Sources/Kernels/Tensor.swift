@@ -104,7 +104,7 @@ public struct Tensor<Element: KernelScalar>: Sendable {
   public var count: Int { storage.count }
 
   /// Elements behind one index of the first axis.
-  public var rowCount: Int { shape.isEmpty || shape[0] == 0 ? 0 : count / shape[0] }
+  public var rowLength: Int { shape.isEmpty || shape[0] == 0 ? 0 : count / shape[0] }
 
   /// The elements in row-major order.
   public var elements: [Element] { Array(UnsafeBufferPointer(start: storage.base, count: count)) }
@@ -132,7 +132,7 @@ public struct Tensor<Element: KernelScalar>: Sendable {
   /// The images at `indices` along the first axis, in that order.
   public func rows(_ indices: some Collection<Int>) throws(TensorError) -> Tensor {
     var result = try Tensor(shape: [indices.count] + shape.dropFirst())
-    let size = rowCount
+    let size = rowLength
     result.withUnsafeMutableBufferPointer { out in
       for (k, i) in indices.enumerated() where size > 0 {
         precondition(i >= 0 && i < shape[0])
@@ -140,6 +140,22 @@ public struct Tensor<Element: KernelScalar>: Sendable {
       }
     }
     return result
+  }
+
+  /// The rows along the first axis that hold finite numbers alone.
+  public var finiteRows: [Int] {
+    let size = rowLength
+    return withUnsafeBufferPointer { values in
+      (0..<(shape.first ?? 0)).filter { i in values[i * size..<(i + 1) * size].allSatisfy(\.isFinite) }
+    }
+  }
+
+  /// Sets all elements of rows along the first axis.
+  public mutating func fill(rows: some Sequence<Int>, with value: Element) {
+    let size = rowLength
+    withUnsafeMutableBufferPointer { values in
+      for i in rows { values[i * size..<(i + 1) * size].update(repeating: value) }
+    }
   }
 
   /// Converts every element to another precision.

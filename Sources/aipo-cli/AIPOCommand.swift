@@ -31,7 +31,7 @@ struct AIPOCommand: ParsableCommand {
     version: ProgramVersion.description,
     subcommands: [
       Info.self, Train.self, Sample.self, Encode.self, Decode.self, LogProb.self, Reconstruct.self,
-      Import.self, Export.self, Study.self, Density.self, Grid.self, Bench.self,
+      Import.self, Export.self, Measure.self, Study.self, Density.self, Grid.self, Bench.self,
     ])
 
   static func main() {

@@ -7,7 +7,9 @@ struct Decode: Verb {
     abstract: "Turn latents into images.",
     discussion: """
       The inverse of encode: a latent of zeros gives the image in the middle of the
-      base density, random ones give draws.
+      base density, random ones give draws. A latent without a finite image is named
+      and costs the others nothing: its row of an NPY is NaN, a PNG leaves it out,
+      and the exit code is 75.
 
       Example:
         aipo decode latents.npy --out images.npy
@@ -51,19 +53,26 @@ struct Decode: Verb {
     let total = latents.shape[0]
     let progress = ProgressLine("decode", total: total, unit: "images", options: common)
     let batch = batchSize(prior.shape)
+    var unusable = UnusableRows("have no finite image")
     var logDet: [Double] = []
     while logDet.count < total, !Interrupt.requested {
       let start = logDet.count
-      let (images, determinants) = try prior.flow.decode(try latents.rows(start..<min(start + batch, total)))
-      try requireFinite(images, "the image of latent", first: start)
-      try sink.append(images)
+      var (images, determinants) = try prior.flow.decode(
+        try latents.rows(start..<min(start + batch, total)))
+      let finite = images.finiteRows
+      let notFinite = Set(determinants.indices).subtracting(finite).sorted()
+      unusable.add(notFinite.map { "\(input)#\(start + $0)" })
+      images.fill(rows: notFinite, with: .nan)
+      try sink.append(ImageOutputFormat(path: out.path) == .png ? images.rows(finite) : images)
       logDet += determinants
       progress.update(Double(logDet.count))
     }
     try sink.finish()
     progress.finish()
+    let advices = common.warn(about: [unusable], of: logDet.count)
     try common.printRows(
-      "\(logDet.count) images in \(out.path)", out: out, logDet: logDet, model: prior.source)
-    return Interrupt.status ?? .done
+      "\(logDet.count - unusable.names.count) images in \(out.path)", out: out, logDet: logDet, advices,
+      model: prior.source)
+    return Interrupt.status ?? (unusable.isEmpty ? .done : .noResult)
   }
 }

@@ -40,6 +40,10 @@ struct Encode: Verb {
       a row come level by level, the finest first: what each split puts aside,
       then what the last level leaves, each in h, w, c order.
 
+      An image without finite latents is named, its row is NaN, and the exit code
+      is 75. One that doesn't come back from its latents within rounding is named
+      too. Either costs the other images nothing.
+
       Example:
         aipo encode images.npy --out latents.npy
       """)
@@ -70,21 +74,39 @@ struct Encode: Verb {
     Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
     let progress = ProgressLine("encode", total: input.count, unit: "images", options: common)
     let batch = batchSize(prior.shape)
+    var unusable = UnusableRows("have no finite latents")
+    var inexact = UnusableRows("don't come back from their latents")
+    var unlike: [Advice] = []
+    let figures = prior.model.figures
     var logDet: [Double] = []
     while logDet.count < input.count, !Interrupt.requested {
       let start = logDet.count
       let range = start..<min(start + batch, input.count)
       let x: Tensor<Scalar> = try images.read(input, range, dequantization: prior.dequantization)
-      let (latents, determinants) = try prior.flow.encode(x)
-      try requireFinite(latents, "the latents of image", first: start)
+      var (latents, determinants) = try prior.flow.encode(x)
+      let finite = Set(latents.finiteRows)
+      let notFinite = (0..<range.count).filter { !finite.contains($0) }
+      let lost = try prior.flow.rowsThatDontComeBack(images: x, latents: latents).filter(finite.contains)
+      func name(_ k: Int) -> String { input.images.name(of: input.indices[start + k]) }
+      unusable.add(notFinite.map(name))
+      inexact.add(lost.map(name))
+      latents.fill(rows: notFinite, with: .nan)
+      if figures.bitsLimit != nil, !images.raw, !prior.dequantization.isNone {
+        unlike += try ExpectedBits.measure(
+          prior.flow, x, indices: Array(input.indices[range]), dequantization: prior.dequantization, draws: 1,
+          seed: common.seed
+        ).enumerated().compactMap { figures.advice(bitsPerDim: $1.bitsPerDim, of: name($0)) }
+      }
       try sink.append(latents)
       logDet += determinants
       progress.update(Double(logDet.count))
     }
     try sink.finish()
     progress.finish()
+    let advices = common.warn(about: [unusable, inexact], of: logDet.count, and: unlike)
     try common.printRows(
-      "latents of \(logDet.count) images in \(out.path)", out: out, logDet: logDet, model: prior.source)
-    return Interrupt.status ?? .done
+      "latents of \(logDet.count) images in \(out.path)", out: out, logDet: logDet, advices,
+      model: prior.source)
+    return Interrupt.status ?? (unusable.isEmpty ? .done : .noResult)
   }
 }

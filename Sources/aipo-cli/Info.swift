@@ -45,6 +45,8 @@ struct Info: Verb {
     if let images = model.figures.trainingImages { add("training images", "\(images)") }
     if let value = model.figures.validation { add("validation", figure(value)) }
     if let value = model.figures.test { add("test", figure(value)) }
+    if let bits = model.figures.trainingBits { add("their bits/dim", text(bits)) }
+    if let bits = model.figures.validationBits { add("bits/dim, kept back", text(bits)) }
     add("provenance", model.provenance)
     add("licence", model.licence)
     add("checksum", "sha256 \(source.checksum)")
@@ -95,20 +97,38 @@ struct Info: Verb {
     ])
   }
 
+  static func text(_ value: BitsDistribution) -> String {
+    "median \(fixed(value[0.5], 2)), from \(fixed(value[0], 2)) to \(fixed(value[1], 2)) bits/dim, "
+      + "999 of 1000 below \(fixed(value.limit, 2)) (\(value.images) measured)"
+  }
+
+  private static func members(_ value: BitsDistribution?) -> JSONValue {
+    guard let value else { return .null }
+    return .object([
+      ("images", .int(value.images)), ("levels", .array(BitsDistribution.levels.map { .number($0) })),
+      ("bitsPerDim", .array(value.quantiles.map { .number($0) })),
+    ])
+  }
+
+  static func members(_ value: Evaluation) -> [(String, JSONValue)] {
+    [
+      ("bitsPerDim", .number(value.bitsPerDim)), ("standardError", .optional(value.standardError)),
+      ("images", .int(value.images)),
+    ]
+  }
+
   /// The figures of a model, nothing left out.
   static func figures(_ figures: ModelFigures) -> [(String, JSONValue)] {
     func count(_ value: Int?) -> JSONValue { value.map { .int($0) } ?? .null }
     func evaluation(_ value: Evaluation?) -> JSONValue {
       guard let value else { return .null }
-      return .object([
-        ("bitsPerDim", .number(value.bitsPerDim)), ("standardError", .optional(value.standardError)),
-        ("images", .int(value.images)),
-      ])
+      return .object(members(value))
     }
     return [
       ("steps", count(figures.steps)), ("imagesSeen", count(figures.imagesSeen)),
       ("rollbacks", count(figures.rollbacks)), ("trainingImages", count(figures.trainingImages)),
       ("validation", evaluation(figures.validation)), ("test", evaluation(figures.test)),
+      ("trainingBits", members(figures.trainingBits)), ("validationBits", members(figures.validationBits)),
     ]
   }
 }

@@ -57,14 +57,16 @@ func batchSize(_ shape: ImageShape, limit: Int = 64) -> Int {
 }
 
 extension CommonOptions {
-  /// Tells what `encode` or `decode` wrote, in words or as JSON with the log-determinants.
-  func printRows(_ text: String, out: OutputPath, logDet: [Double], model: ModelSource) throws {
+  /// Gives what `encode` or `decode` wrote, in words or as JSON with the log-determinants.
+  func printRows(_ text: String, out: OutputPath, logDet: [Double], _ advices: AdviceList, model: ModelSource)
+    throws
+  {
     try print(text)
     try printJSON(
       .object(
         [
           ("out", .string(out.path)), ("count", .int(logDet.count)),
-          ("logDet", .array(logDet.map { .number($0) })),
+          ("logDet", .array(logDet.map { .number($0) })), ("warnings", .warnings(advices)),
         ] + Provenance.members(model: model, common: self)))
   }
 }

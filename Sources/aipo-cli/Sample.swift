@@ -8,7 +8,7 @@ struct Sample: Verb {
     discussion: """
       Draw i depends on the seed and i alone. Latents are drawn with the
       temperature as their deviation. Draws that aren't finite are left out,
-      with a warning, unless most are.
+      with a warning, unless most are: then nothing is written.
 
       Example:
         aipo sample --count 64 --temperature 0.8 --out samples.png
@@ -48,6 +48,11 @@ struct Sample: Verb {
     }
   }
 
+  private var remedy: String {
+    "aren't finite: the model was trained too little, or on too few images; train it further, or draw with "
+      + "--temperature \(temperature > 0.75 ? "0.7" : fixed(temperature * 0.7, 2))"
+  }
+
   private func draw<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
     let sink = try RowSink<Scalar>(images: out, shape: prior.shape)
@@ -61,45 +66,36 @@ struct Sample: Verb {
       let size = min(batch, count - done)
       let images = try prior.flow.sample(
         indices: first..<first + size, temperature: temperature, seed: common.seed)
-      let finite = (0..<size).filter { row in
-        images.withUnsafeBufferPointer {
-          $0[row * images.rowCount..<(row + 1) * images.rowCount].allSatisfy(\.isFinite)
-        }
-      }
+      let finite = images.finiteRows
       leftOut += (0..<size).filter { !finite.contains($0) }.map { first + $0 }
       done += finite.count
-      if leftOut.count > max(done, 16) { try requireFinite(images, "sample", first: first) }
+      guard leftOut.count <= max(done, 16) else {
+        throw CommandFailure(.badData, "\(leftOut.count) of \(done + leftOut.count) draws \(remedy)")
+      }
       try sink.append(images.rows(finite))
       progress.update(Double(done))
     }
     try sink.finish()
     progress.finish()
+    var advices = AdviceList()
     if !leftOut.isEmpty {
+      let drawn = done + leftOut.count
       let numbers =
         leftOut.prefix(8).map(String.init).joined(separator: ", ") + (leftOut.count > 8 ? " …" : "")
-      common.warn("left out what isn't finite of \(done + leftOut.count) draws: \(numbers)")
+      let advice = Advice(
+        "draws aren't finite",
+        "left out \(leftOut.count) of \(drawn) draws (\(fixed(100 * Double(leftOut.count) / Double(drawn), 0)) %: "
+          + "\(numbers)), which \(remedy)")
+      common.warn(advices.add([advice]))
     }
     try common.print("\(done) samples in \(out.path)")
     try common.printJSON(
       .object(
         [
           ("out", .string(out.path)), ("count", .int(done)), ("leftOut", .int(leftOut.count)),
-          ("temperature", .number(temperature)),
+          ("temperature", .number(temperature)), ("warnings", .warnings(advices)),
         ]
           + Provenance.members(model: prior.source, common: common)))
     return Interrupt.status ?? .done
   }
-}
-
-/// Throws for the first image of a batch that holds a value which isn't finite.
-func requireFinite<Scalar: KernelScalar>(_ batch: Tensor<Scalar>, _ what: String, first: Int)
-  throws(CommandFailure)
-{
-  let size = max(batch.rowCount, 1)
-  let bad = batch.withUnsafeBufferPointer { $0.firstIndex { !$0.isFinite } }
-  guard let bad else { return }
-  throw CommandFailure(
-    .badData,
-    "the model gives \(batch[flat: bad]) at position \(bad % size) of \(what) \(first + bad / size), "
-      + "expected a finite number")
 }

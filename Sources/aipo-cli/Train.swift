@@ -162,7 +162,7 @@ struct Train: Verb {
     if result.flow == nil {
       result.flow =
         result.dequantization.isNone
-        ? .vector(couplings: 8, hidden: [64, 64]) : .glow(levels: 2, steps: 8, hidden: 64)
+        ? .vector(couplings: 8, hidden: [64, 64]) : .glow(levels: 2, steps: 8, hidden: 64, scaleBias: 0.1)
     }
     if let previous { try result.requireSameRun(as: previous) }
     return result

@@ -1,7 +1,8 @@
 import AIPOFlowTesting
-import AIPOFlows
 import AIPOKernels
 import Testing
+
+@testable import AIPOFlows
 
 /// Inputs recomputed on the way back, or kept.
 @Suite struct GradientMemoryTests {
@@ -114,9 +115,12 @@ import Testing
     #expect(there.images == here.images && there.logDet == here.logDet && there.gradient == here.gradient)
     // An eighth of the batch is one image.
     var (first, second): ([Float], [Float]) = ([], [])
-    #expect(
-      try whole.trainingGradient(x, gradient: &first) == parted.trainingGradient(x, gradient: &second))
-    if limit.bytes > 5000 { #expect(first == second) }
+    let nats = try whole.trainingGradient(x, gradient: &first)
+    if limit.bytes > 5000 {
+      #expect(try parted.trainingGradient(x, gradient: &second) == nats && first == second)
+    } else {
+      #expect(throws: FlowError.self) { try parted.trainingGradient(x, gradient: &second) }
+    }
   }
 
   /// The gradient on the way agrees with the one from the image.
@@ -136,18 +140,37 @@ import Testing
     }
   }
 
-  @Test func tooLittleForOneImageIsFlat() throws {
+  /// Nothing turns into `flat` by itself, whose gradient differs: what doesn't fit is refused, with the bytes.
+  @Test func tooLittleForOneImageIsRefused() throws {
     let flow = try glow()
     let x: Tensor<Float> = try normal([3, 8, 8, 3], seed: 2)
-    flow.gradientMemory = .upTo(bytes: 100)
-    let found = try flow.evaluateWithGradient(x).gradient
-    flow.gradientMemory = .flat
-    #expect(try flow.evaluateWithGradient(x).gradient == found)
-    flow.gradientMemory = .automatic
-    let kept = try flow.evaluateWithGradient(x).gradient
     flow.gradientMemory = .kept
+    let kept = try flow.evaluateWithGradient(x).gradient
+    flow.gradientMemory = .upTo(bytes: 100)
+    var needed = 0
+    do {
+      _ = try flow.evaluateWithGradient(x)
+    } catch FlowError.gradientMemory(let bytes, limit: 100) { needed = bytes }
+    #expect(needed > 100)
+    // That much is enough, and one byte less isn't.
+    flow.gradientMemory = .upTo(bytes: needed)
     #expect(try flow.evaluateWithGradient(x).gradient == kept)
-    #expect(kept != found)
+    flow.gradientMemory = .upTo(bytes: needed - 1)
+    #expect(throws: FlowError.gradientMemory(needed: needed, limit: needed - 1)) {
+      try flow.evaluateWithGradient(x)
+    }
+    flow.gradientMemory = .flat
+    #expect(try flow.evaluateWithGradient(x).gradient != kept)
+  }
+
+  /// The least part of a batch keeps its couplings' inputs, however many bytes that takes.
+  @Test func automaticNeverKeepsNothing() throws {
+    for (parameterGradients, unit) in [(false, 1), (true, 4)] {
+      let plan = try GradientMemory.automatic.plan(
+        count: 32, unit: unit, parameterGradients: parameterGradients
+      ) { $0 == .nets ? 1 << 34 : 1 << 32 }
+      #expect(plan.kept == .inputs && plan.images == unit)
+    }
   }
 
   // MARK: A scale that underflows

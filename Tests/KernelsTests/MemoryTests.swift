@@ -35,7 +35,7 @@ import Testing
     #expect(try a.rows([Int]()).shape == [0, 2])
     #expect(try a.converted(to: Float.self).elements == [0, 1, 2, 3, 4, 0.1 as Float])
     #expect(try Tensor<Float>(shape: []).count == 1)
-    #expect(a.rowCount == 2)
+    #expect(a.rowLength == 2)
   }
 
   @Test func tensorErrors() {

@@ -31,10 +31,10 @@ package enum JSONText {
     return value == value.rounded() && abs(value) < 1e15 ? String(Int(value)) : value.description
   }
 
-  /// About six significant digits, for a line that people read.
-  static func rounded(_ value: Double) -> String {
+  /// About so many significant digits, for a line that people read.
+  static func rounded(_ value: Double, digits: Int = 6) -> String {
     guard value.isFinite, value != 0 else { return value.description }
-    let scale = pow(10, 5 - floor(log10(abs(value))))
+    let scale = pow(10, Double(digits - 1) - floor(log10(abs(value))))
     guard scale.isFinite, scale > 0 else { return value.description }
     return number((value * scale).rounded() / scale)
   }

@@ -11,6 +11,9 @@ public struct ModelFigures: Codable, Sendable, Hashable {
   public var validation: Evaluation?
   /// Bits/dim on the test images.
   public var test: Evaluation?
+  /// How bits/dim are distributed over the images trained on, and over those kept back.
+  public var trainingBits: BitsDistribution?
+  public var validationBits: BitsDistribution?
 
   public init(
     steps: Int? = nil, imagesSeen: Int? = nil, rollbacks: Int? = nil, trainingImages: Int? = nil,

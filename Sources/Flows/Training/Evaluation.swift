@@ -3,7 +3,7 @@ import AIPOKernels
 /// Mean bits/dim over a set of images.
 public struct Evaluation: Sendable, Hashable, Codable {
   public var bitsPerDim: Double
-  /// The standard error of the mean over the images; nil where there is one only.
+  /// The standard error of the mean over the images; nil of one image, which has none.
   public var standardError: Double?
   public var images: Int
 
@@ -11,6 +11,22 @@ public struct Evaluation: Sendable, Hashable, Codable {
     self.bitsPerDim = bitsPerDim
     self.standardError = standardError
     self.images = images
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    let images = try container.decode(Int.self, forKey: .images)
+    let error = try container.decodeIfPresent(Double.self, forKey: .standardError)
+    // Earlier versions wrote 0 for one image.
+    self.init(
+      bitsPerDim: try container.decode(Double.self, forKey: .bitsPerDim),
+      standardError: images > 1 ? error : nil, images: images)
+  }
+
+  /// The mean over images with these bits/dim, one or more.
+  public init(of bitsPerDim: [Double]) {
+    guard let mean = Estimate(bitsPerDim) else { preconditionFailure("the mean of no image") }
+    self.init(bitsPerDim: mean.mean, standardError: mean.standardError, images: mean.count)
   }
 
   /// Measures a density. Image i is dequantised once, with noise keyed by (seed, i) for its index i in
@@ -46,8 +62,7 @@ public struct Evaluation: Sendable, Hashable, Codable {
         values.append(dequantization.bitsPerDim(logProb: logProb, dimensions: d))
       }
     }
-    guard let mean = Estimate(means(values, images)) else { preconditionFailure("there is an image") }
-    return Evaluation(bitsPerDim: mean.mean, standardError: mean.standardError, images: mean.count)
+    return Evaluation(of: means(values, images))
   }
 
   /// Patches that are measured of all pictures together.

@@ -90,13 +90,15 @@ public struct FlowTraining: Sendable {
     model.figures.imagesSeen = config.steps * config.batch
     model.figures.rollbacks = trainer.rollbacks
     model.figures.validation = trainer.validation
-    if let test {
-      do {
+    do {
+      try model.figures.measureDistributions(
+        of: flow, on: images, split, dequantization: config.dequantization, isCancelled: isCancelled)
+      if let test {
         model.figures.test = try Evaluation.measure(
           flow, on: test, dequantization: config.dequantization, batch: config.batch,
           isCancelled: isCancelled)
-      } catch is CancellationError { return .cancelled(step: trainer.step) }
-    }
+      }
+    } catch is CancellationError { return .cancelled(step: trainer.step) }
     try model.save(path: Self.modelPath(in: folder))
     return .finished(model)
   }

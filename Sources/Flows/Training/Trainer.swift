@@ -260,6 +260,11 @@ public struct TrainingSplit: Sendable, Equatable {
   public let training: [Int]
   public let validation: [Int]
 
+  init(training: [Int], validation: [Int]) {
+    self.training = training
+    self.validation = validation
+  }
+
   /// Draws the validation images by the seed. Throws `nothingToTrainOn`, `constantData`, `dequantization`.
   public init(images: TrainingImages, config: TrainingConfig) throws(TrainingError) {
     let kept = config.validation.images.count(of: images.count)

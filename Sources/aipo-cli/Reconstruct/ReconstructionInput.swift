@@ -134,7 +134,7 @@ struct ReconstructionInput {
       rows = split(observed).enumerated().map { k, y in linear(k).apply(y) }
       truth = try known?.read(range)
     case .rows(let all, _, _, let known):
-      let width = all.rowCount
+      let width = all.rowLength
       rows = indices.map { i in all.withUnsafeBufferPointer { Array($0[(i * width)..<((i + 1) * width)]) } }
       truth = try known?.read(range)
     }
@@ -166,7 +166,7 @@ struct ReconstructionInput {
   }
 
   private func split(_ images: Tensor<Double>) -> [[Double]] {
-    let size = images.rowCount
+    let size = images.rowLength
     return images.withUnsafeBufferPointer { values in
       (0..<images.shape[0]).map { Array(values[($0 * size)..<(($0 + 1) * size)]) }
     }

@@ -54,7 +54,7 @@ struct ReportBuilder {
   }
 
   private static func row(_ images: Tensor<Double>, _ k: Int) -> [Double] {
-    let size = images.rowCount
+    let size = images.rowLength
     return images.withUnsafeBufferPointer { Array($0[(k * size)..<((k + 1) * size)]) }
   }
 

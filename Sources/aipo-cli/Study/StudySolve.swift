@@ -152,7 +152,7 @@ struct StudyPicture: Codable {
   init<Scalar: KernelScalar>(_ result: ReconstructionResult<Scalar>, chunk: ReconstructionInput.Chunk) {
     let row = result.index
     func bytes(_ batch: Tensor<Double>) -> Data {
-      let size = batch.rowCount
+      let size = batch.rowLength
       return batch.withUnsafeBufferPointer { values in
         Data(values[(row * size)..<((row + 1) * size)].map(PixelValue.byte))
       }
