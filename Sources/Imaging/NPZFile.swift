@@ -43,6 +43,10 @@ public enum NPZFile {
       throw .malformed(path: file.path, what: "zip file", found: "in a pipe", expected: "a regular file")
     }
     let archive = try ZipArchive(source)
+    guard !archive.entries.contains(where: { $0.name.hasSuffix("data.pkl") }) else {
+      throw source.malformed(
+        "file", "one of torch.save", "an NPY array; save it from Python: numpy.save('x.npy', tensor.numpy())")
+    }
     guard archive.entries.count == 1 else {
       let names = archive.entries.prefix(8).map(name).joined(separator: ", ")
       throw source.malformed("NPZ file", "of \(archive.entries.count) arrays (\(names))", "one array")

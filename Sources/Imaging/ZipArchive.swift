@@ -156,7 +156,9 @@ private struct ZipDirectory {
       bytes.u32(k) == 0x0605_4B50 && k + Self.endSize + bytes.u16(k + 20) == bytes.count
     }
     guard let at else {
-      throw source.malformed("zip file", "without an end record", "a whole zip file (truncated?)")
+      throw source.malformed(
+        "zip file", "without an end record",
+        "a whole zip file; this one is cut off, so copy or download it again")
     }
     count = bytes.u16(at + 10)
     size = bytes.u32(at + 12)

@@ -172,7 +172,8 @@ struct TorchObject {
         let bytes = reference.count * reference.element.size
         guard bytes <= source.count - position - 8 else {
           throw source.malformed(
-            "storage \(key) at byte \(position)", "cut off", "\(bytes) bytes (truncated file?)")
+            "storage \(key) at byte \(position)", "cut off",
+            "\(bytes) bytes; the file is cut off, so copy or download it again")
         }
         guard result.updateValue(.range(position + 8..<position + 8 + bytes), forKey: key) == nil else {
           throw source.malformed("storage \(key)", "there twice", "one of each key")

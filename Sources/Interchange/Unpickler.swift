@@ -170,7 +170,8 @@ struct Unpickler {
   private mutating func byte() throws(PickleFault) -> UInt8 {
     guard position < bytes.endIndex else {
       throw PickleFault(
-        what: "pickle", found: "cut off after \(bytes.count) bytes", expected: "a STOP at its end")
+        what: "pickle", found: "cut off after \(bytes.count) bytes",
+        expected: "a whole file; copy or download it again")
     }
     defer { position += 1 }
     return bytes[position]

@@ -55,6 +55,13 @@ import Testing
     #expect(
       try run("02-normflows-plain.pt", "--option", "leaky=2").fails(64, saying: "leaky is 2, expected 0 to 1")
     )
+    let torch = TestFiles.casePath("16-operator.pt")
+    for arguments in [["info", torch], ["sample", "--model", torch, "--out", "x.npy"]] {
+      let result = try Program.run(arguments, in: folder)
+      #expect(result.fails(65, saying: "a checkpoint of torch", "aipo import"), "\(result.error)")
+    }
+    let asImages = try Fixture.shared.get().run(["logprob", torch], in: folder)
+    #expect(asImages.fails(65, saying: "one of torch.save", "numpy.save"), "\(asImages.error)")
     #expect(try folder.names.isEmpty)
   }
 

@@ -18,6 +18,8 @@ extension BadFile {
     Self("empty", [], "0 bytes"),
     Self("seven bytes", [1, 0, 0, 0, 0, 0, 0], "7 bytes"),
     Self(
+      "a checkpoint of torch", TestFiles.checkpoint([], [:]), "aipo import"),
+    Self(
       "header longer than the file", raw(Array("{}".utf8), data: 0).dropLast().map { $0 }, "header length"),
     Self("header of 2^63 bytes", [0, 0, 0, 0, 0, 0, 0, 0x80] + Array("{}".utf8), "at most"),
     Self("header of all ones", [UInt8](repeating: 0xFF, count: 64), "at most"),

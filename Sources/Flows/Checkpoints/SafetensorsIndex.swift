@@ -14,15 +14,24 @@ extension Safetensors {
       guard source.count >= 8 else {
         throw source.malformed("file size", "\(source.count) bytes", "a safetensors file of at least 8 bytes")
       }
+      // A zip, or the pickle stream of before.
+      let beginning = try source.bytes(0..<4)
+      guard beginning != [0x50, 0x4B, 3, 4], beginning.prefix(3) != [0x80, 2, 0x8A] else {
+        throw source.malformed(
+          "file", "a checkpoint of torch",
+          "a model of aipo; make one of it by aipo import FILE --out model.safetensors")
+      }
       var length: UInt64 = 0
       for (k, byte) in try source.bytes(0..<8).enumerated() { length |= UInt64(byte) << UInt64(8 * k) }
       guard length <= UInt64(headerLimit) else {
         throw source.malformed(
-          "header length", "\(length) bytes", "at most \(headerLimit) (is it safetensors?)")
+          "header length", "\(length) bytes",
+          "at most \(headerLimit); this isn't a safetensors file, or not a whole one")
       }
       guard Int(length) <= source.count - 8 else {
         throw source.malformed(
-          "header length", "\(length) bytes", "at most the \(source.count - 8) that follow")
+          "header length", "\(length) bytes",
+          "at most the \(source.count - 8) that follow; the file is cut off, so copy or download it again")
       }
       let start = 8 + Int(length)
       let bytes = try source.bytes(8..<start)
