@@ -95,9 +95,9 @@ private struct Layout {
     channels = labels.isEmpty ? shape.channels : 3
     above = labels.above.map { LabelFont.lines($0, width: shape.width * scale, most: 3) }
     let widest = labels.left.map { LabelFont.width($0) }.max() ?? 0
-    margin = widest > 0 ? min(widest, Self.widestLabel) + Self.barSpace : 0
+    margin = widest > 0 ? 4 + min(widest, Self.widestLabel) + Self.barSpace : 0
     let lines = above.map(\.count).max() ?? 0
-    band = lines > 0 ? lines * LabelFont.lineHeight + 4 : 0
+    band = lines > 0 ? lines * LabelFont.lineHeight + 6 : 0
     head = labels.title.isEmpty ? 0 : LabelFont.lineHeight + 6
     titleWidth = min(LabelFont.width(labels.title), 400)
   }

@@ -50,7 +50,7 @@ struct ImageGridTests {
   @Test func aLabelForEveryImage() throws {
     let labels = ImageGrid.Labels(above: ["1", "2", "3", "a long label that takes three lines and more"])
     let named = grid(4, columns: 2, labels)
-    let band = 3 * LabelFont.lineHeight + 4
+    let band = 3 * LabelFont.lineHeight + 6
     #expect(named.shape == ImageShape(height: 2 * band + 84, width: 124, channels: 3))
     #expect(box(named) { $0.max()! < 100 }?.y.upperBound ?? 0 > 40 + band)
     #expect(labels.fit(images: 4, columns: 2) && !labels.fit(images: 6, columns: 3))
