@@ -8,7 +8,7 @@ struct Grid: Verb {
     abstract: "Lay out images side by side in one PNG.",
     discussion: """
       Takes images of one size, as the sheets of several reconstructions or
-      the images of a folder, row by row.
+      the images of a folder, row by row. --resize brings others to one size.
 
       Example:
         aipo grid denoised.png filled.png --columns 2 --out figure.png \\
@@ -48,6 +48,7 @@ struct Grid: Verb {
   @Option(help: ArgumentHelp("The picture, a .png.", valueName: "file"), completion: .file())
   var out: OutputPath
 
+  @OptionGroup var reading: ReadingOptions
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
@@ -64,13 +65,15 @@ struct Grid: Verb {
     var elements: [Float] = []
     var shape: ImageShape?
     for path in images {
-      let set = try AIPOImaging.ImageSet(path: path)
-      let found = try set.shape(of: 0..<set.count)
+      let set = try AIPOImaging.ImageSet(path: path, layout: reading.layout)
+      let found = try set.shape(of: 0..<set.count, transform: reading.transform)
+      let advice = try set.advice + set.advice(0..<set.count, transform: reading.transform)
+      common.warn(advice.map(\.description))
       if let shape, found != shape {
         throw CommandFailure(.badData, "\(path): images are \(found), expected \(shape) like those before")
       }
       shape = found
-      elements += try set.read(0..<set.count, as: Float.self).elements
+      elements += try set.read(0..<set.count, as: Float.self, transform: reading.transform).elements
     }
     guard let shape, !elements.isEmpty else {
       throw CommandFailure(.badData, "there are no images to lay out")
