@@ -15,10 +15,14 @@ struct InputImageOptions: ParsableArguments {
   @OptionGroup var reading: ReadingOptions
 
   /// Opens the images in a model's shape, and warns of what stands out about them.
-  func open(_ shape: ImageShape, common: CommonOptions) throws -> ModelImages {
-    let images = try ModelImages(path: input, reading: reading, shape: shape)
-    common.warn(try images.advice().map(\.description))
-    return images
+  func open<Scalar: KernelScalar>(
+    for prior: Prior<Scalar>, common: CommonOptions
+  ) throws -> (images: ModelImages, advices: AdviceList) {
+    let images = try ModelImages(path: input, reading: reading, shape: prior.shape)
+    var advices = AdviceList()
+    // Real numbers have no scale that they must be on.
+    common.warn(advices.add(prior.dequantization.isNone ? images.images.advice : try images.advice()))
+    return (images, advices)
   }
 
   /// Reads some of them as the density takes them.
@@ -69,7 +73,7 @@ struct Encode: Verb {
 
   private func encode<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
-    let input = try images.open(prior.shape, common: common)
+    let (input, reading) = try images.open(for: prior, common: common)
     let sink = try RowSink<Scalar>(rows: out, rowShape: [prior.shape.count])
     Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
     let progress = ProgressLine("encode", total: input.count, unit: "images", options: common)
@@ -103,7 +107,7 @@ struct Encode: Verb {
     }
     try sink.finish()
     progress.finish()
-    let advices = common.warn(about: [unusable, inexact], of: logDet.count, and: unlike)
+    let advices = common.warn(about: [unusable, inexact], of: logDet.count, and: unlike, after: reading)
     try common.printRows(
       "latents of \(logDet.count) images in \(out.path)", out: out, logDet: logDet, advices,
       model: prior.source)

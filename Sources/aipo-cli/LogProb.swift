@@ -61,7 +61,7 @@ struct LogProb: Verb {
 
   private func evaluate<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
-    let input = try images.open(prior.shape, common: common)
+    let (input, reading) = try images.open(for: prior, common: common)
     let progress = ProgressLine("logprob", total: input.count, unit: "images", options: common)
     let batch = batchSize(prior.shape)
     let isDrawn = !images.raw && !prior.dequantization.isNone
@@ -85,18 +85,18 @@ struct LogProb: Verb {
       progress.update(Double(rows.count))
     }
     progress.finish()
-    return try report(rows, isDrawn: isDrawn, prior.model.figures, prior.source)
+    return try report(rows, isDrawn: isDrawn, prior.model.figures, prior.source, after: reading)
   }
 
-  private func report(_ rows: [Row], isDrawn: Bool, _ figures: ModelFigures, _ source: ModelSource) throws
-    -> ExitStatus
-  {
+  private func report(
+    _ rows: [Row], isDrawn: Bool, _ figures: ModelFigures, _ source: ModelSource, after reading: AdviceList
+  ) throws -> ExitStatus {
     var unusable = UnusableRows("have no finite log-density")
     unusable.add(rows.filter { !$0.isFinite }.map(\.name))
     let finite = rows.filter(\.isFinite)
     let unlike =
       images.raw ? [] : finite.compactMap { figures.advice(bitsPerDim: $0.bitsPerDim, of: $0.name) }
-    let advices = common.warn(about: [unusable], of: rows.count, and: unlike)
+    let advices = common.warn(about: [unusable], of: rows.count, and: unlike, after: reading)
     let mean = finite.isEmpty ? nil : Evaluation(of: finite.map(\.bitsPerDim))
     try common.print(table(rows, finite, mean, isDrawn: isDrawn))
     try common.printJSON(

@@ -26,8 +26,11 @@ struct UnusableRows {
 
 extension CommonOptions {
   /// Warns of unusable rows, a line for each kind that there is, and of what else there is to say.
-  func warn(about kinds: [UnusableRows], of total: Int, and others: [Advice] = []) -> AdviceList {
-    var advices = AdviceList()
+  func warn(
+    about kinds: [UnusableRows], of total: Int, and others: [Advice] = [],
+    after earlier: AdviceList = AdviceList()
+  ) -> AdviceList {
+    var advices = earlier
     warn(advices.add(kinds.compactMap { $0.advice(of: total, precision: precision) } + others))
     return advices
   }

@@ -42,6 +42,8 @@ import Testing
       TestNPY.bytes(shape: [2, 8, 8], floats: pixels.map { Float(Double($0) / 255) }), to: "1.npy")
     let (_, warnings) = try logprob(["255.npy"])
     #expect(warnings.count == 1 && warnings[0].contains("--range 0:255"), "\(warnings)")
+    let json = try fixture.run(["logprob", "--json", "255.npy"], in: folder).json
+    #expect((json["warnings"] as? [String])?.first?.contains("--range 0:255") == true)
     let scaled = try logprob(["255.npy", "--range", "0:255"])
     let right = try logprob(["1.npy"])
     #expect(scaled.errors.isEmpty && right.errors.isEmpty)
