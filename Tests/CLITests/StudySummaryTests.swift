@@ -8,7 +8,8 @@ import Testing
   @Test func targetsOfOtherTipsAreNotCompared() {
     func row(_ options: [String: String]) -> StudySummary.Row {
       StudySummary.Row(
-        label: "", variant: options.map { StudyOption(name: $0.key, value: $0.value) }, commands: [],
+        label: "", variant: options.map { StudyOption(name: $0.key, value: $0.value) }, method: .aipo,
+        commands: [],
         solves: [])
     }
     let sharp = row(["noise": "laplace", "tip": "0.01", "method": "aipo"])
