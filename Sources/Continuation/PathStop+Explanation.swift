@@ -16,4 +16,22 @@ extension PathStop {
     case .theoremBound: "the theorem asks for more evaluations than there may be"
     }
   }
+
+  /// The reason for a table's cell, after whether it converged.
+  public var words: String {
+    switch self {
+    case .gradient: "its gradient vanished"
+    case .objective: "it no longer improved"
+    case .resolution: "at the limit of precision"
+    case .lineSearch: "found no way down"
+    case .budget: "evaluations used up"
+    case .smallestStep: "the path ended early"
+    case .noFiniteStart: "no density at the start"
+    case .closedForm: "closed form"
+    case .iterations: "iterations used up"
+    case .cancelled: "interrupted"
+    case .notConvex: "not convex on the path"
+    case .theoremBound: "the theorem needs more"
+    }
+  }
 }

@@ -14,6 +14,8 @@ public struct ReconstructionResult<Scalar: KernelScalar>: Sendable {
   public let reg: Double?
   /// R_gauss, the Gaussian's −log p in full; nil where the target has no part of it.
   public let gaussian: Double?
+  /// How far the image is from the observation in units of what the noise leads to expect, `NoiseModel.misfit`.
+  public let misfit: Double
   public let lambda: Double
   /// t at the target.
   public let flowShare: Double

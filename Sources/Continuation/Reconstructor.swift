@@ -253,8 +253,9 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     throws -> ReconstructionResult<Scalar>
   {
     let shape = problem.imageShape
+    let pixels = problem.pixels(x)
     let image = try Tensor<Scalar>(
-      shape: [shape.height, shape.width, shape.channels], elements: problem.pixels(x).map { Scalar($0) })
+      shape: [shape.height, shape.width, shape.channels], elements: pixels.map { Scalar($0) })
     let recon = try outcome.sample?.recon ?? problem.recon(x, image: outcome.image).value
     let weights = ObjectiveWeights(lambda: outcome.weights.lambda, t: flowShare(of: outcome.image))
     // A solution of a target that isn't finite is none, whichever term it is.
@@ -264,7 +265,8 @@ public struct Reconstructor<Scalar: KernelScalar>: Sendable {
     return ReconstructionResult(
       index: outcome.image, image: image, objective: reg.map { recon + weights.lambda * $0 },
       recon: recon, reg: reg, gaussian: isFinite && weights.t < 1 ? outcome.sample?.gaussian : nil,
-      lambda: weights.lambda, flowShare: weights.t, evaluations: outcome.evaluations,
+      misfit: problem.misfit(pixels, image: outcome.image), lambda: weights.lambda, flowShare: weights.t,
+      evaluations: outcome.evaluations,
       iterations: outcome.iterations, seconds: outcome.seconds,
       converged: reg != nil && outcome.stop.isConverged, reason: outcome.stop, path: path, trace: trace)
   }

@@ -128,6 +128,11 @@ public struct InverseProblem: Sendable {
     return x.indices.map { gradient[$0] * requantization.slope(x[$0]) }
   }
 
+  /// How far an image v is from its observation in units of what the noise leads to expect, `NoiseModel.misfit`.
+  public func misfit(_ pixels: [Double], image: Int) -> Double {
+    noise(image).misfit(observations[image], prediction: forwardOperator(image).apply(pixels))
+  }
+
   /// `L_recon(x) = −log p(y | f(h(x)))` of an image in nats, and its gradient.
   public func recon(_ x: [Double], image: Int) throws(ProblemError) -> (value: Double, gradient: [Double]) {
     let (value, gradient) = try recon(pixels: pixels(x), image: image)

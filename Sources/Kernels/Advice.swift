@@ -1,3 +1,9 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
 /// What looks like a user's mistake, though work can go on: one line that says what was found and what to do.
 /// Whatever takes a user's data returns such; the command prints them.
 public struct Advice: Hashable, Sendable, Codable, CustomStringConvertible {
@@ -15,6 +21,35 @@ public struct Advice: Hashable, Sendable, Codable, CustomStringConvertible {
   }
 
   public var description: String { subject.map { "\($0): \(text)" } ?? text }
+}
+
+extension Advice {
+  /// A number for a sentence: three digits, or all of an integer, thousands with commas. 0.098 for 0.09804, 4,020 for
+  /// 4019.7.
+  public static func number(_ value: Double) -> String {
+    guard value.isFinite, value != 0 else { return value == 0 ? "0" : "\(value)" }
+    let magnitude = value.magnitude
+    let exponent = Int(log10(magnitude).rounded(.down))
+    guard (-5...14).contains(exponent) else { return "\(value)" }
+    // In units of the last digit that is shown: an integer.
+    let places = magnitude == magnitude.rounded() ? 0 : 2 - exponent
+    let scaled = (magnitude * pow(10, Double(places))).rounded()
+    var digits = String(Int64(scaled))
+    if places < 0 { digits += String(repeating: "0", count: -places) }
+    var fraction = Substring("")
+    if places > 0 {
+      digits = String(repeating: "0", count: max(places + 1 - digits.count, 0)) + digits
+      fraction = digits.suffix(places)
+      digits.removeLast(places)
+      while fraction.last == "0" { fraction.removeLast() }
+    }
+    var whole = ""
+    for (k, digit) in digits.reversed().enumerated() {
+      if k > 0, k % 3 == 0 { whole = "," + whole }
+      whole = String(digit) + whole
+    }
+    return (value < 0 ? "−" : "") + whole + (fraction.isEmpty ? "" : "." + fraction)
+  }
 }
 
 /// The advices of a run, a line for each finding however many images it is about.

@@ -8,8 +8,10 @@ struct ModelImages {
   let shape: ImageShape
 
   /// Opens images and checks that those at `indices` come in the model's shape; the error says what may help.
+  /// `isMeasured`: resizing changes the noise of an observation, so that the error doesn't offer it.
   init(
-    path: String, reading: ReadingOptions, shape: ImageShape, indices: IndexSelection? = nil
+    path: String, reading: ReadingOptions, shape: ImageShape, indices: IndexSelection? = nil,
+    isMeasured: Bool = false
   ) throws {
     images = try AIPOImaging.ImageSet(path: path, plane: .init(for: shape), layout: reading.layout)
     transform = reading.transform
@@ -22,7 +24,7 @@ struct ModelImages {
         remedies.append("--layout chw")
       } else {
         if found.height != shape.height || found.width != shape.width {
-          remedies.append("--resize \(shape.height)x\(shape.width)")
+          if !isMeasured { remedies.append("--resize \(shape.height)x\(shape.width)") }
           if found.height >= shape.height, found.width >= shape.width {
             remedies.append("--crop \(shape.height)x\(shape.width)")
           }

@@ -21,6 +21,16 @@ import Testing
       ])
   }
 
+  @Test(
+    arguments: [
+      (25, "25"), (0.09803921568627451, "0.098"), (4019.7, "4,020"), (-0.5, "−0.5"), (65535, "65,535"),
+      (1_234_567.8, "1,230,000"), (1.0 / 3, "0.333"), (999.7, "1,000"), (0.0999999, "0.1"), (0, "0"),
+      (12.345, "12.3"), (1e-7, "1e-07"), (.infinity, "inf"),
+    ] as [(Double, String)])
+  func numbersForSentences(_ value: Double, _ text: String) {
+    #expect(Advice.number(value) == text)
+  }
+
   @Test func aNameCannotBreakTheLine() {
     #expect(Advice("x", of: "a\nb", "c\u{1B}[31m").description == "a\\u{a}b: c\\u{1b}[31m")
   }

@@ -58,6 +58,10 @@ public struct FlowNoise<Scalar: KernelScalar>: NoiseModel {
 
   public func matched(_ y: [Double]) -> GaussianNoise { gaussian }
 
+  public func misfit(_ y: [Double], prediction: [Double]) -> Double {
+    gaussian.misfit(y, prediction: prediction)
+  }
+
   public func restricted(to positions: [Int]) throws(ProblemError) -> any NoiseModel {
     guard positions == Array(0..<flow.imageShape.count) else {
       throw .unsupportedNoise(

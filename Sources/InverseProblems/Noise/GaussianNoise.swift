@@ -93,6 +93,25 @@ public struct GaussianNoise: NoiseModel {
     }
   }
 
+  public var scale: Double? { sigma }
+
+  /// `√(rᵀ Σ⁻¹ r / m)` with r = y − μ − f(x); 0 without measurements.
+  public func misfit(_ y: [Double], prediction: [Double]) -> Double {
+    guard !y.isEmpty else { return 0 }
+    let residual =
+      mean.isEmpty
+      ? adding(y, prediction, scaledBy: -1)
+      : adding(adding(y, prediction, scaledBy: -1), mean, scaledBy: -1)
+    let square: Double =
+      switch covariance {
+      case .isotropic(let variance): dot(residual, residual) / variance
+      case .diagonal(let variances):
+        residual.indices.reduce(0.0) { $0 + residual[$1] * residual[$1] / variances[$1] }
+      case .dense(_, let factor): dot(residual, factor.solve(residual))
+      }
+    return (square / Double(y.count)).squareRoot()
+  }
+
   public func sample(prediction: [Double], random: inout Philox) -> [Double] {
     let noise = coloured(prediction.map { _ in random.normal() })
     let center = mean.isEmpty ? prediction : adding(prediction, mean, scaledBy: 1)

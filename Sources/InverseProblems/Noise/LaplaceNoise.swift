@@ -21,7 +21,7 @@ import AIPOKernels
 public struct LaplaceNoise: IndependentNoise {
   public let sigma: Double
   /// b and δ.
-  private let scale: Double
+  private let b: Double
   private let tip: Double
   private let logNormalizer: Double
 
@@ -32,23 +32,23 @@ public struct LaplaceNoise: IndependentNoise {
     _ = try GaussianNoise(sigma: sigma)
     try requireParameter("the tip's radius", ratio, in: Self.tipRange)
     self.sigma = sigma
-    scale = sigma / 2.0.squareRoot()
-    tip = ratio * scale
+    b = sigma / 2.0.squareRoot()
+    tip = ratio * b
     // Z/b: both tails, and the normal piece between them.
     let middle = (2 * Double.pi * ratio).squareRoot() * erf((ratio / 2).squareRoot()) * exp(-ratio / 2)
-    logNormalizer = log(scale) + log(2 * exp(-ratio) + middle)
+    logNormalizer = log(b) + log(2 * exp(-ratio) + middle)
   }
 
   public func negativeLogLikelihood(_ y: Double, prediction: Double) -> (value: Double, derivative: Double) {
     let r = prediction - y
     guard r.magnitude < tip else {
-      return (r.magnitude / scale + logNormalizer, (r < 0 ? -1 : 1) / scale)
+      return (r.magnitude / b + logNormalizer, (r < 0 ? -1 : 1) / b)
     }
-    return (r * r / (2 * tip * scale) + tip / (2 * scale) + logNormalizer, r / (tip * scale))
+    return (r * r / (2 * tip * b) + tip / (2 * b) + logNormalizer, r / (tip * b))
   }
 
   public func sample(prediction: Double, random: inout Philox) -> Double {
-    let r = -scale * log(1 - random.uniform())
+    let r = -b * log(1 - random.uniform())
     return prediction + (random.next() & 1 == 0 ? r : -r)
   }
 
@@ -56,10 +56,18 @@ public struct LaplaceNoise: IndependentNoise {
     GaussianNoise(checked: .isotropic(variance: sigma * sigma))
   }
 
+  public var scale: Double? { sigma }
+
+  /// The mean of |y − f(x)| over b, its expectation.
+  public func misfit(_ y: [Double], prediction: [Double]) -> Double {
+    guard !y.isEmpty else { return 0 }
+    return y.indices.reduce(0.0) { $0 + (y[$1] - prediction[$1]).magnitude } / (b * Double(y.count))
+  }
+
   public var hasBoundedScore: Bool { true }
 
   /// By the Fisher information 1/b².
   public func curvature(_ y: [Double]) -> GaussianNoise {
-    GaussianNoise(checked: .isotropic(variance: scale * scale))
+    GaussianNoise(checked: .isotropic(variance: b * b))
   }
 }

@@ -24,6 +24,15 @@ public enum NoiseEstimate {
   /// Median of |x| for x of N(0, 1).
   private static let median = 0.674489750196082
 
+  /// Of an estimate, whoever made it, at its floor.
+  public static func advice(_ sigma: Double, name: String) -> Advice? {
+    guard sigma <= 1.5 * floor else { return nil }
+    return Advice(
+      "noNoise", of: name,
+      "no noise was found, as in a constant picture or one without noise, so that σ is that of rounding, "
+        + "\(Advice.number(sigma)), and the result repeats the observation")
+  }
+
   /// σ of the finite values of one image in h, w, c order, at least `floor`. Throws `shapeMismatch` where they
   /// aren't an image of this shape or it is too small.
   public static func sigma(_ pixels: [Double], shape: ImageShape) throws(ProblemError) -> Double {

@@ -26,6 +26,14 @@ public protocol NoiseModel: Sendable {
   /// Whether the score `∂(−log p)/∂f` of a measurement is bounded, however far off it is.
   var hasBoundedScore: Bool { get }
 
+  /// σ, where the law has one.
+  var scale: Double? { get }
+
+  /// How much larger `y − prediction` is than the law leads to expect: about 1 where the prediction is what was
+  /// measured, below 1 where it follows y closer. An average over the measurements, of which those that a law
+  /// takes for outliers don't count.
+  func misfit(_ y: [Double], prediction: [Double]) -> Double
+
   /// The law of the measurements at these positions alone.
   func restricted(to positions: [Int]) throws(ProblemError) -> any NoiseModel
 
@@ -37,6 +45,13 @@ extension NoiseModel {
   public func curvature(_ y: [Double]) -> GaussianNoise { matched(y) }
   public var dependsOnSignal: Bool { false }
   public var hasBoundedScore: Bool { false }
+  public var scale: Double? { nil }
+
+  /// By the Gaussian noise of the same covariance.
+  public func misfit(_ y: [Double], prediction: [Double]) -> Double {
+    matched(y).misfit(y, prediction: prediction)
+  }
+
   public func restricted(to positions: [Int]) throws(ProblemError) -> any NoiseModel { self }
   public func check(_ y: [Double]) throws(ProblemError) {}
 

@@ -54,6 +54,18 @@ public struct OutlierNoise: IndependentNoise {
     return draw < share / 2 ? range.lowerBound : range.upperBound
   }
 
+  public var scale: Double? { sigma }
+
+  /// Root mean square of the residuals over σ without the largest, which are as many as outliers may be: their
+  /// expected number and three deviations of it. 0 where none is left.
+  public func misfit(_ y: [Double], prediction: [Double]) -> Double {
+    let squares = y.indices.map { pow((y[$0] - prediction[$0]) / sigma, 2) }.sorted()
+    let count = Double(squares.count)
+    let outliers = (share * count + 3 * (share * (1 - share) * count).squareRoot()).rounded(.up)
+    let inliers = squares.prefix(max(squares.count - Int(outliers), 0))
+    return inliers.isEmpty ? 0 : (inliers.reduce(0, +) / Double(inliers.count)).squareRoot()
+  }
+
   /// An outlier is off by (b − a)²/3 in the mean square, where f(x) is anywhere in the range.
   public func matched(_ y: [Double]) -> GaussianNoise {
     GaussianNoise(checked: .isotropic(variance: (1 - share) * sigma * sigma + share * width * width / 3))

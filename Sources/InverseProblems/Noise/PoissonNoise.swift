@@ -95,6 +95,18 @@ public struct PoissonNoise: IndependentNoise {
     return count / peak + (sigma > 0 ? sigma * random.normal() : 0)
   }
 
+  public var scale: Double? { sigma > 0 ? sigma : nil }
+
+  /// The root of the mean of `(y − f)²/(f/P + 1/P² + σ²)`, with 1/P² for the counts of which the darkest are few.
+  public func misfit(_ y: [Double], prediction: [Double]) -> Double {
+    guard !y.isEmpty else { return 0 }
+    let sum = y.indices.reduce(0.0) { sum, i in
+      let variance = (peak * max(prediction[i], 0) + 1) / (peak * peak) + sigma * sigma
+      return sum + pow(y[i] - prediction[i], 2) / variance
+    }
+    return (sum / Double(y.count)).squareRoot()
+  }
+
   /// A measurement's variance is f/P + σ²; f is taken as (k + 1)/P, its mean given the count alone.
   public func matched(_ y: [Double]) -> GaussianNoise {
     GaussianNoise(

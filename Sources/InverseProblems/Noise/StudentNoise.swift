@@ -46,6 +46,27 @@ public struct StudentNoise: IndependentNoise {
     return GaussianNoise(checked: .isotropic(variance: ratio * sigma * sigma))
   }
 
+  public var scale: Double? { sigma }
+
+  /// The scale s that is most probable for the residuals, over σ: the root of `mean((ν+1) r²/(νs² + r²)) = 1`; 0
+  /// where most residuals are.
+  public func misfit(_ y: [Double], prediction: [Double]) -> Double {
+    let nu = degreesOfFreedom
+    let squares = y.indices.map { min(pow((y[$0] - prediction[$0]) / sigma, 2), 1e300) }
+    /// Falls in s.
+    func excess(_ logScale: Double) -> Double {
+      let variance = exp(2 * logScale)
+      return squares.reduce(0.0) { $0 + (nu + 1) * $1 / (nu * variance + $1) } - Double(squares.count)
+    }
+    var (low, high) = (-20.0, 350.0)
+    guard excess(low) > 0 else { return 0 }
+    for _ in 0..<40 {
+      let middle = (low + high) / 2
+      if excess(middle) > 0 { low = middle } else { high = middle }
+    }
+    return exp(low)
+  }
+
   public var hasBoundedScore: Bool { true }
 
   /// By the Fisher information (ν+1)/((ν+3)σ²).

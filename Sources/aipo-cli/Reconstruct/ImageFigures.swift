@@ -6,6 +6,7 @@ struct ImageFigures: Sendable {
   let psnr: Double?
   let ssim: Double?
   let psnrObserved: Double?
+  let ssimObserved: Double?
   let rmse: Double?
   let objective: Double?
   let recon: Double
@@ -19,11 +20,13 @@ struct ImageFigures: Sendable {
   let iterations: Int
   let seconds: Double
   let converged: Bool
-  let reason: String
+  let reason: PathStop
   /// The path that was taken.
   let path: String
   /// Deviation of the noise that the solution supposes.
   let sigma: Double
+  /// How far the result is from the observation in units of what the noise leads to expect.
+  let misfit: Double
 
   /// Of the results for (some of) a chunk, with `images` theirs as one batch.
   static func of<Scalar: KernelScalar>(
@@ -35,30 +38,33 @@ struct ImageFigures: Sendable {
     let psnr = try truth.map { try ImageMetrics.psnr(images, truth: $0) }
     let ssim = try truth.map { try ImageMetrics.ssim(images, truth: $0) }
     let before = try truth.map { try ImageMetrics.psnr(observed, truth: $0) }
+    let similarity = try truth.map { try ImageMetrics.ssim(observed, truth: $0) }
     let rmse = try truth.map { try ImageMetrics.rmse(images, truth: $0) }
     return results.enumerated().map { k, result in
       ImageFigures(
         source: chunk.names[result.index], psnr: psnr?[k], ssim: ssim?[k], psnrObserved: before?[k],
-        rmse: rmse?[k], objective: result.objective, recon: result.recon, reg: result.reg,
+        ssimObserved: similarity?[k], rmse: rmse?[k], objective: result.objective, recon: result.recon,
+        reg: result.reg,
         gaussian: result.gaussian, target: result.target,
         lambda: result.lambda, flowShare: result.flowShare,
         evaluations: result.evaluations + chunk.sigmaEvaluations[result.index],
         iterations: result.iterations, seconds: result.seconds,
-        converged: result.converged, reason: result.reason.rawValue, path: result.path,
-        sigma: chunk.sigmas[result.index])
+        converged: result.converged, reason: result.reason, path: result.path,
+        sigma: chunk.sigmas[result.index], misfit: result.misfit)
     }
   }
 
   var json: JSONValue {
     .object([
       ("source", .string(source)), ("psnr", .optional(psnr)), ("ssim", .optional(ssim)),
-      ("psnrObserved", .optional(psnrObserved)), ("rmse", .optional(rmse)),
+      ("psnrObserved", .optional(psnrObserved)), ("ssimObserved", .optional(ssimObserved)),
+      ("rmse", .optional(rmse)),
       ("objective", .optional(objective)),
       ("recon", .number(recon)), ("reg", .optional(reg)), ("lambda", .number(lambda)),
       ("flowShare", .number(flowShare)), ("gaussian", .optional(gaussian)), ("target", .optional(target)),
       ("evaluations", .int(evaluations)), ("iterations", .int(iterations)), ("seconds", .number(seconds)),
-      ("converged", .bool(converged)), ("reason", .string(reason)),
-      ("sigma", .number(sigma)),
+      ("converged", .bool(converged)), ("reason", .string(reason.rawValue)),
+      ("sigma", .number(sigma)), ("misfit", .number(misfit)),
     ])
   }
 }

@@ -151,7 +151,9 @@ struct NoiseInput {
     if let path = options.noiseCovariance { members.append(("noiseCovariance", .string(path))) }
     switch options.noise {
     case .student: members.append(("nu", .number(options.nu ?? NoiseOptions.defaults.nu)))
-    case .poisson: members.append(("peak", .number(options.peak ?? NoiseOptions.defaults.peak)))
+    case .poisson:
+      members.append(("peak", .number(options.peak ?? NoiseOptions.defaults.peak)))
+      if options.counts { members.append(("counts", .bool(true))) }
     case .outliers: members.append(("outliers", .number(options.outliers ?? NoiseOptions.defaults.outliers)))
     case .flow: members.append(("noiseChecksum", .string(checksum ?? "")))
     case .laplace: members.append(("tip", .number(options.tip ?? NoiseOptions.defaults.tip)))

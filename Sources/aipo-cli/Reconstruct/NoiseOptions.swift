@@ -60,8 +60,9 @@ struct NoiseOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       """
-      The law of the noise: gaussian, laplace, student, poisson (counts), outliers (a share of the \
-      measurements lost), or flow:FILE, a flow trained on noise. (default: gaussian)
+      The law of the noise: gaussian, laplace, student, poisson (the observation is counts over --peak, so that \
+      white is 1; with --counts it is the counts), outliers (a share of the measurements lost), or flow:FILE, a \
+      flow trained on noise. (default: gaussian)
       """, valueName: "model"), completion: NoiseChoice.defaultCompletionKind)
   var noise: NoiseChoice = .gaussian
 
@@ -101,6 +102,12 @@ struct NoiseOptions: ParsableArguments {
     help: ArgumentHelp("Mean count of a white pixel under poisson noise. (default: 30)", valueName: "n"))
   var peak: Double?
 
+  @Flag(
+    help: ArgumentHelp(
+      "The observation holds the counts themselves under poisson noise, 0, 1, 2, …: they are divided by --peak."
+    ))
+  var counts = false
+
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
@@ -109,6 +116,9 @@ struct NoiseOptions: ParsableArguments {
       that they lie between (for sense: the least and the greatest measurement). (default: 0.1)
       """, valueName: "share"))
   var outliers: Double?
+
+  /// What observed values are divided by.
+  var countScale: Double { counts ? peak ?? Self.defaults.peak : 1 }
 
   static let defaults = (tip: 1.0, nu: 3.0, peak: 30.0, outliers: 0.1)
 
@@ -124,6 +134,7 @@ struct NoiseOptions: ParsableArguments {
     ] where value != nil && noise != own {
       throw ValidationError("\(flag) goes with --noise \(own)")
     }
+    if counts, noise != .poisson { throw ValidationError("--counts goes with --noise poisson") }
     try Self.require("--tip", tip, in: LaplaceNoise.tipRange)
     try Self.require("--nu", nu, in: StudentNoise.degreesRange)
     try Self.require("--peak", peak, in: PoissonNoise.peakRange)

@@ -63,6 +63,7 @@ struct Reconstruct: Verb {
         sheet: output.sheet, isSheetLabelled: output.sheetLabels,
         observation: try output.observation.map { try RowSink(rows: $0, rowShape: job.input.rowShape) }),
       common: common)
+    run.advise(job.input.advices)
     Interrupt.whenOverdue { [weak run] isUrgent in if !isUrgent { _ = try? run?.finish() } }
 
     let progress = ProgressLine(
@@ -70,6 +71,7 @@ struct Reconstruct: Verb {
     var done = 0
     for places in job.chunks(of: 0..<job.count) where !Interrupt.requested {
       let chunk = try job.chunk(places)
+      run.advise(chunk.advices)
       for (k, method) in methods.enumerated() where !Interrupt.requested {
         let before = done
         let quality = PathQuality(chunk)
@@ -99,6 +101,15 @@ struct Reconstruct: Verb {
       members.append(("mask", .string(mask.description)))
       title = "Inpainting, \(mask.words)"
     }
+    if let threshold = observation.maskThreshold { members.append(("maskThreshold", .number(threshold))) }
+    var remarks: [String] = []
+    if let hidden = input.hiddenShare {
+      members.append(("hidden", .number(hidden)))
+      remarks.append("The mask hides \(StudyText.number(100 * hidden, 1)) % of the values.")
+    }
+    if output.isEmpty {
+      remarks.append("Nothing was kept: --out result.png keeps the images, --report report.html shows them.")
+    }
     title += input.noise.words
     members += [
       ("path", .string(solver.path.description)), ("lambda", .string(solver.lambda.description)),
@@ -115,7 +126,7 @@ struct Reconstruct: Verb {
     }
     return RunSettings(
       task: observation.task.rawValue, title: title, prior: prior.source.name, seed: common.seed,
-      solver: members, provenance: Provenance.members(model: prior.source, common: common))
+      solver: members, provenance: Provenance.members(model: prior.source, common: common), remarks: remarks)
   }
 }
 
@@ -155,6 +166,9 @@ struct ReconstructOutputOptions: ParsableArguments {
       the noisy data for another run. (default: none)
       """, valueName: "file"))
   var observation: OutputPath?
+
+  /// Whether no picture of the results is kept.
+  var isEmpty: Bool { out == nil && report == nil && sheet == nil }
 
   func validate() throws {
     try out?.requireImageSuffix("--out")

@@ -154,13 +154,36 @@ struct ObservationOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "What inpaint misses: center:10, box:y,x,h,w, random:0.5 (a share), or an image that is zero there.",
+      """
+      What inpaint misses: center:10, box:y,x,h,w, random:0.5 (a share), or an image that is zero there. An image \
+      of the observation's size is cropped and resized with it; one of the model's size is taken as it is.
+      """,
       valueName: "mask"), completion: .file(), transform: { try MaskChoice(parsing: $0) })
   var mask: MaskChoice?
 
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      """
+      For a mask of more than two values, as a JPEG has: pixels are observed from this share of its greatest \
+      value on. (default: such a mask is refused)
+      """, valueName: "share"))
+  var maskThreshold: Double?
+
   @OptionGroup var reading: ReadingOptions
 
+  /// How the observation is read where it is images: counts of any type over the peak.
+  var measuredReading: ReadingOptions {
+    var reading = reading
+    guard noise.counts else { return reading }
+    // Of exactly all values of a type would mean pixels, with (v + ½)/256.
+    let isType = noise.countScale == 255 || noise.countScale == 65535
+    reading.range = ValueRange(low: 0, high: isType ? noise.countScale.nextUp : noise.countScale)
+    return reading
+  }
+
   func validate() throws {
+    if noise.counts, reading.range != nil { throw ValidationError("--counts and --range exclude each other") }
     switch (observation, simulate) {
     case (nil, nil): throw ValidationError("one of --observation and --simulate is needed")
     case (.some, .some): throw ValidationError("--observation and --simulate exclude each other")
@@ -168,6 +191,15 @@ struct ObservationOptions: ParsableArguments {
     }
     if simulate != nil, truth != nil {
       throw ValidationError("--simulate takes its images as truth, so --truth can't be given")
+    }
+    if noise.counts, observation == nil { throw ValidationError("--counts goes with --observation") }
+    if let maskThreshold {
+      guard case .file = mask else {
+        throw ValidationError("--mask-threshold goes with a --mask from a file")
+      }
+      guard maskThreshold > 0, maskThreshold <= 1 else {
+        throw ValidationError("--mask-threshold is \(maskThreshold), expected a share above 0, at most 1")
+      }
     }
     try noise.validate(task: task, operatorFile: operatorFile)
     if let measurements, measurements < 1 || measurements > 1 << 20 {

@@ -23,6 +23,8 @@ struct ReconstructionInput {
     var masks: [[Bool]]?
     /// Whether the observation is a picture by itself.
     var isPicture: Bool
+    /// What looks like a mistake about these images.
+    var advices: [Advice]
   }
 
   let options: ObservationOptions
@@ -32,6 +34,8 @@ struct ReconstructionInput {
   let noise: NoiseInput
   /// m, or nil where it differs from image to image.
   let measurements: Int?
+  /// What looks like a mistake about the images as a whole.
+  private(set) var advices: [Advice] = []
 
   private let source: Source
   private let model: Model
@@ -49,7 +53,7 @@ struct ReconstructionInput {
     case identity
     case dense(DenseOperator)
     case pattern(MaskPattern)
-    case mask(MaskFile)
+    case mask(MaskImages)
   }
 
   /// Opens and checks everything that the flags name. Throws before any work is done.
@@ -68,7 +72,11 @@ struct ReconstructionInput {
       switch options.mask {
       case .pattern(let pattern): .pattern(pattern)
       case .file(let path):
-        .mask(try MaskFile(path: path, shape: shape, sourceCount: Self.sourceCount(source)))
+        .mask(
+          try MaskImages(
+            path: path, shape: shape, stored: Self.storedShape(source), transform: options.reading.transform,
+            count: Self.sourceCount(source), threshold: options.maskThreshold,
+            readArray: { try ArrayFile.read($0) }))
       case nil: model
       }
     switch self.model {
@@ -95,6 +103,71 @@ struct ReconstructionInput {
     if options.noise.noise == .poisson, case .dense(let matrix) = self.model {
       try Self.requireNonNegative(matrix, path: options.operatorFile ?? "")
     }
+    advices = try readingAdvices() + maskAdvices + resizeAdvices
+  }
+
+  /// The share of all values that a mask hides; nil where there is no mask.
+  var hiddenShare: Double? {
+    guard let masks = masks(identities(0..<count).indices) else { return nil }
+    let hidden = masks.reduce(0) { $0 + $1.count { !$0 } }
+    return Double(hidden) / Double(masks.count * shape.count)
+  }
+
+  /// Of what images were read from.
+  private func readingAdvices() throws -> [Advice] {
+    switch source {
+    case .simulated(let images): return try images.advice()
+    case .images(let images, let truth):
+      // Floats are looked at with their noise, see `chunk`.
+      let own = images.images.isEightBit && !options.noise.counts ? try images.advice() : images.images.advice
+      return own + (truth?.images.advice ?? [])
+    case .rows(_, _, _, let truth): return truth?.images.advice ?? []
+    }
+  }
+
+  private var maskAdvices: [Advice] {
+    guard let choice = options.mask else { return [] }
+    switch hiddenShare {
+    case 0: return [Advice("mask", of: choice.description, "the mask hides nothing: this is --task denoise")]
+    case 1:
+      return [
+        Advice(
+          "mask", of: choice.description,
+          "the mask hides everything, so the result is what the prior alone makes most probable; zero is what hides "
+            + "a pixel")
+      ]
+    default: return []
+    }
+  }
+
+  /// Of observations that were measured at another size.
+  private var resizeAdvices: [Advice] {
+    guard case .images(let images, _) = source, let size = options.reading.resize else { return [] }
+    let crop = ImageTransform(crop: options.reading.crop)
+    guard
+      let index = images.indices.first(where: { index in
+        let shape = crop.shape(of: images.images.shape(of: index))
+        return shape?.height != size.height || shape?.width != size.width
+      })
+    else { return [] }
+    let name = images.images.name(of: index)
+    var advices: [Advice] = []
+    if options.noise.sigma != .one(.auto) {
+      advices.append(
+        Advice(
+          "resize", of: name,
+          "the observation was resized from \(images.images.shape(of: index)), which averages its noise away: the "
+            + "noise is no longer what it is said to be; --crop keeps it, --sigma auto estimates what is left"
+        ))
+    }
+    if case .mask(let mask) = model, !mask.followsImages {
+      advices.append(
+        Advice(
+          "resizedMask", of: name,
+          "resizing mixed hidden pixels into observed ones, as the mask has the final size: a mask of the "
+            + "observation's own size is resized with it"))
+    }
+    return advices
   }
 
   /// The shape of one observation.
@@ -135,7 +208,10 @@ struct ReconstructionInput {
       truth = try known?.read(range)
     case .rows(let all, _, _, let known):
       let width = all.rowLength
-      rows = indices.map { i in all.withUnsafeBufferPointer { Array($0[(i * width)..<((i + 1) * width)]) } }
+      let scale = options.noise.countScale
+      rows = indices.map { i in
+        all.withUnsafeBufferPointer { $0[(i * width)..<((i + 1) * width)].map { $0 / scale } }
+      }
       truth = try known?.read(range)
     }
     try Self.requireFinite(rows, names)
@@ -147,6 +223,11 @@ struct ReconstructionInput {
     }
     let problem = try InverseProblem(
       operators: operators, noises: noises, observations: rows, imageShape: shape)
+    let truths = isSimulated ? nil : truth.map(split)
+    let advices = rows.indices.flatMap { k in
+      problem.advices(
+        ofObservation: k, name: names[k], isEstimated: options.noise.sigma == .one(.auto), truth: truths?[k])
+    }
     let back = try rows.indices.map { k in try linear(k).pseudoInverse(rows[k]) }
     return Chunk(
       offset: range.lowerBound, names: names, indices: indices, problem: problem,
@@ -154,8 +235,10 @@ struct ReconstructionInput {
       sigmaEvaluations: rows.map { _ in 0 }, truth: truth,
       observed: try Tensor(
         shape: [rows.count, shape.height, shape.width, shape.channels], elements: Array(back.joined())),
-      masks: masks(indices), isPicture: options.task != .sense)
+      masks: masks(indices), isPicture: options.task != .sense, advices: advices)
   }
+
+  private var isSimulated: Bool { options.simulate != nil }
 
   private static func requireFinite(_ rows: [[Double]], _ names: [String]) throws(CommandFailure) {
     for (name, row) in zip(names, rows) {
@@ -254,7 +337,7 @@ struct ReconstructionInput {
     func truth(count: Int) throws -> ModelImages? {
       guard let file = options.truth else { return nil }
       let images = try ModelImages(
-        path: file, reading: options.reading, shape: shape, indices: options.indices)
+        path: file, reading: options.reading, shape: shape, indices: options.indices, isMeasured: true)
       guard images.images.count == count else {
         throw CommandFailure(
           .badData, "\(file): holds \(images.images.count) images, expected \(count) as '\(path)'")
@@ -263,7 +346,8 @@ struct ReconstructionInput {
     }
     guard case .dense(let matrix) = model else {
       let images = try ModelImages(
-        path: path, reading: options.reading, shape: shape, indices: options.indices)
+        path: path, reading: options.measuredReading, shape: shape, indices: options.indices, isMeasured: true
+      )
       return .images(images, truth: try truth(count: images.images.count))
     }
     var array = try ArrayFile.read(path, as: Double.self)
@@ -279,6 +363,14 @@ struct ReconstructionInput {
     let indices = try options.indices?.indices(count: count, source: path) ?? Array(0..<count)
     let name = path.split(separator: "/").last.map(String.init) ?? path
     return .rows(array, name: name, indices: indices, truth: try truth(count: count))
+  }
+
+  /// The shape in which all images are stored; nil where they differ or there are none.
+  private static func storedShape(_ source: Source) -> ImageShape? {
+    switch source {
+    case .simulated(let images), .images(let images, _): images.images.commonShape
+    case .rows: nil
+    }
   }
 
   private static func sourceCount(_ source: Source) -> Int {

@@ -22,12 +22,19 @@ struct ReconstructionJob<Scalar: KernelScalar> {
   /// Least budget out of which σ is estimated with the flow.
   private static var leastBudget: Int { 400 }
 
-  /// The images of a chunk as they are observed. Where σ is to be estimated and the flow is at work anyway,
-  /// it betters the estimate from the pixels alone.
+  /// The images of a chunk as they are observed.
   func chunk(_ places: Range<Int>) throws -> ReconstructionInput.Chunk {
     var chunk = try input.chunk(places)
     chunk.problem.requantization = prior.model.requantization
     guard input.options.noise.sigma == .one(.auto) else { return chunk }
+    chunk = try estimatingSigma(chunk)
+    chunk.advices += zip(chunk.sigmas, chunk.names).compactMap { NoiseEstimate.advice($0, name: $1) }
+    return chunk
+  }
+
+  /// Where the flow is at work anyway, it betters the estimate from the pixels alone.
+  private func estimatingSigma(_ chunk: ReconstructionInput.Chunk) throws -> ReconstructionInput.Chunk {
+    var chunk = chunk
     if input.options.task != .denoise {
       let first = try chunk.names.indices.map { try guess(chunk, $0) }
       chunk.problem = try chunk.problem.replacing(noises: first.map { try GaussianNoise(sigma: $0) })
@@ -74,6 +81,18 @@ struct ReconstructionJob<Scalar: KernelScalar> {
     let observer = ReconstructionObserver<Scalar>(
       onStates: onStates, onProgress: onProgress, isCancelled: { Interrupt.requested })
     return try reconstructor(method, chunk).run(observer).filter { $0.reason != .cancelled }
+  }
+}
+
+extension ReconstructionInput.Chunk {
+  /// What looks like a mistake, seen from the results, of images about which nothing was found before.
+  func advices<Scalar: KernelScalar>(_ results: [ReconstructionResult<Scalar>]) -> [Advice] {
+    results.compactMap { result in
+      let name = names[result.index]
+      guard result.objective != nil, !advices.contains(where: { $0.subject == name }) else { return nil }
+      return problem.advice(
+        ofSolution: result.image.elements.map { Double($0) }, image: result.index, name: name)
+    }
   }
 }
 

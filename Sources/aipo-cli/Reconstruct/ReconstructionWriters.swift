@@ -57,13 +57,17 @@ final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
     }
   }
 
-  func finish(settings: RunSettings, methods: [ReconstructionMethod], figures: [[ImageFigures]]) throws {
+  func finish(
+    settings: RunSettings, methods: [ReconstructionMethod], figures: [[ImageFigures]], advices: AdviceList
+  ) throws {
     // Where nothing was finished, what an earlier run left stays.
     guard figures.contains(where: { !$0.isEmpty }) else { return trace.withLock { $0 = nil } }
     for (k, sink) in sinks.enumerated() where !figures[k].isEmpty { try sink.finish() }
     try observation?.finish()
     if report != nil || sheet != nil {
-      let content = builder.withLock { $0.report(settings: settings, methods: methods, figures: figures) }
+      let content = builder.withLock {
+        $0.report(settings: settings, methods: methods, figures: figures, advices: advices)
+      }
       if let report { try content.write(to: report.path) }
       if let sheet { try content.sections[0].writeSheet(to: sheet.path, isLabelled: isSheetLabelled) }
     }

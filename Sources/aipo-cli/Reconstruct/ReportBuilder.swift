@@ -50,7 +50,8 @@ struct ReportBuilder {
     return ReconstructionReport.Entry(
       source: chunk.names[k],
       truth: try chunk.truth.map { try Tensor(shape: shape, elements: row($0, k).map { Float($0) }) },
-      observed: observed, observedNote: note, psnrObserved: figures.psnrObserved, results: [])
+      observed: observed, observedNote: note, psnrObserved: figures.psnrObserved,
+      ssimObserved: figures.ssimObserved, results: [])
   }
 
   private static func row(_ images: Tensor<Double>, _ k: Int) -> [Double] {
@@ -107,14 +108,14 @@ struct ReportBuilder {
     }
   }
 
-  func report(settings: RunSettings, methods: [ReconstructionMethod], figures: [[ImageFigures]])
-    -> ReconstructionReport
-  {
+  func report(
+    settings: RunSettings, methods: [ReconstructionMethod], figures: [[ImageFigures]], advices: AdviceList
+  ) -> ReconstructionReport {
     var rows: [ReconstructionReport.SummaryRow] = []
     if figures[0].contains(where: { $0.psnrObserved != nil }) {
       rows.append(
         ReconstructionReport.SummaryRow(
-          psnrObserved: figures[0].map(\.psnrObserved), ssimObserved: figures[0].map { _ in nil }))
+          psnrObserved: figures[0].map(\.psnrObserved), ssimObserved: figures[0].map(\.ssimObserved)))
     }
     for (method, figures) in zip(methods, figures) {
       rows.append(
@@ -130,7 +131,8 @@ struct ReportBuilder {
           + "\(settings.prior) was learned from images of one kind and says how plausible an image is.\(shown)",
         command: Provenance.command,
         // The command has a place of its own.
-        provenance: settings.provenance.filter { $0.0 != "command" }.map { ReportHead.Field($0, $1.text) }),
+        provenance: settings.provenance.filter { $0.0 != "command" }.map { ReportHead.Field($0, $1.text) },
+        warnings: advices.lines),
       sections: [
         ReconstructionReport.Section(
           title: settings.title, caption: Self.caption(settings, figures),
@@ -172,7 +174,7 @@ struct ReportBuilder {
   /// Where λ and the prior's parts come from.
   private static func caption(_ settings: RunSettings, _ figures: [[ImageFigures]]) -> String {
     var sentences: [String] = []
-    let lambdas = Set(figures.joined().filter { $0.reason != PathStop.closedForm.rawValue }.map(\.lambda))
+    let lambdas = Set(figures.joined().filter { $0.reason != .closedForm }.map(\.lambda))
     let isAuto = settings.solver.contains { $0.0 == "lambda" && $0.1.text == "auto" }
     if isAuto, !lambdas.isEmpty, lambdas != [1] {
       sentences.append("The prior’s weight λ was chosen image by image, without the truth.")

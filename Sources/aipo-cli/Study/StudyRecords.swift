@@ -66,7 +66,10 @@ struct StudyRecords {
           "solves",
           .object([("asked", .int(total)), ("done", .int(solves.count))] + Self.tally(Array(solves)))
         ),
-      ] + provenance + [("grids", .array(zip(summary.grids, firstCells).map(grid)))])
+      ] + provenance + [
+        ("grids", .array(zip(summary.grids, firstCells).map(grid))),
+        ("warnings", .warnings(summary.advices)),
+      ])
   }
 
   /// The number of each grid's first cell.

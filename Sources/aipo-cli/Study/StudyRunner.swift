@@ -66,6 +66,7 @@ struct StudyRunner {
     var done = total - left.reduce(0) { $0 + $1.places.count }
     let progress = ProgressLine("study", total: total, unit: "solves", options: common)
     progress.begin(at: Double(done))
+    var advices = AdviceList()
     for part in left where !Interrupt.requested {
       let cell = cells[part.cell]
       func solve<Scalar: KernelScalar>(_: Scalar.Type) throws -> [StudySolve] {
@@ -86,6 +87,7 @@ struct StudyRunner {
       } catch {
         throw Self.failure(error, cell, number: part.cell)
       }
+      common.warn(advices.add(solves.flatMap { $0.advices ?? [] }))
       guard solves.count == part.places.count else { break }
       try folder.write(solves, cell: part.cell, part: part.number)
       done += solves.count
@@ -112,9 +114,14 @@ struct StudyRunner {
         onProgress: { observe(Double(before + $0.finished), describe($0, cell.method)) })
       guard !results.isEmpty else { continue }
       let figures = try ImageFigures.of(results, images: try stack(results), chunk: chunk)
+      let advices = chunk.advices + chunk.advices(results)
       for (result, figures) in zip(results, figures) {
         var solve = StudySolve(
           figures, source: source, index: chunk.indices[result.index], seed: job.input.seed)
+        let name = chunk.names[result.index]
+        let own =
+          job.input.advices + advices.filter { $0.subject == nil || $0.subject == name }
+        if !own.isEmpty { solve.advices = own }
         if !isDrawn {
           solve.course = StudyCourse(result, psnr: quality.psnr(image: result.index))
           if range.lowerBound + result.index < Self.pictures {

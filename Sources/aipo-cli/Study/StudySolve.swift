@@ -39,6 +39,8 @@ struct StudySolve: Codable {
   var iterations: Int
   var converged: Bool
   var reason: String
+  /// What looks like a mistake about this image.
+  var advices: [Advice]?
   var course: StudyCourse?
   var picture: StudyPicture?
 
@@ -58,7 +60,7 @@ struct StudySolve: Codable {
     evaluations = figures.evaluations
     iterations = figures.iterations
     converged = figures.converged
-    reason = figures.reason
+    reason = figures.reason.rawValue
   }
 
   var weightedSample: WeightedSample {

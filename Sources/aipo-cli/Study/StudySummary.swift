@@ -35,6 +35,8 @@ struct StudySummary {
   }
 
   let grids: [Grid]
+  /// What looks like mistakes, of all solves.
+  private(set) var advices = AdviceList()
 
   /// `results` are the solves of every cell, in the plan's order.
   init(_ plan: StudyPlan<Reconstruct>, results: [[StudySolve]]) {
@@ -49,6 +51,7 @@ struct StudySummary {
           solves: zip(grid.cells, own).flatMap { cell, solves in solves.map { (cell.options, $0) } }))
     }
     self.grids = grids
+    for solve in results.joined() { _ = advices.add(solve.advices ?? []) }
   }
 
   private static func panels(_ grid: StudyGrid, _ results: [[StudySolve]]) -> [Panel] {

@@ -1,0 +1,112 @@
+import AIPOKernels
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// What looks wrong with observations, their noise and what was made of them. Every check compares by
+/// `NoiseModel.misfit`, whatever the law, against a bound that right use stays far below.
+extension InverseProblem {
+  /// Of values beyond [0, 1]: they are farther from it than from their noiseless ones, so the misfit of right use
+  /// is at most about 1.
+  static let rangeBound = 2.0
+  /// Of a truth, which misses by the noise alone: noise may be called weaker than it is, not that much.
+  static let truthBound = 5.0
+  /// Of a solution: what follows the observation misses by about 1; a prior's weight, a descent that was cut short
+  /// or weak noise make it more.
+  static let solutionBound = 20.0
+  /// Root mean square of what is beyond [0, 1] in a solution.
+  static let beyondBound = 0.5
+
+  /// Whether the measurements are pixels.
+  private func isPicture(_ image: Int) -> Bool {
+    guard !imageShape.isVector, case .selection(_, let scale) = linearOperator(image)?.form else {
+      return false
+    }
+    return scale.allSatisfy { $0 == 1 }
+  }
+
+  /// Before anything is solved.
+  ///
+  /// - Parameters:
+  ///   - name: the image's.
+  ///   - isEstimated: nobody said what σ is.
+  ///   - truth: the true image as somebody gave it.
+  public func advices(
+    ofObservation image: Int, name: String, isEstimated: Bool = false, truth: [Double]? = nil
+  ) -> [Advice] {
+    let y = observations[image]
+    guard !y.isEmpty else { return [] }
+    // What is on another scale misses the truth, too.
+    let own = rangeAdvice(y, image, name) ?? truth.flatMap { truthAdvice($0, image, name) }
+    return [own, isEstimated ? nil : scaleAdvice(y, image)].compactMap(\.self)
+  }
+
+  /// Of pixels outside [0, 1] by more than the noise explains.
+  private func rangeAdvice(_ y: [Double], _ image: Int, _ name: String) -> Advice? {
+    guard isPicture(image), let least = y.min(), let greatest = y.max() else { return nil }
+    let noise = noise(image)
+    let misfit = noise.misfit(y, prediction: y.map { min(max($0, 0), 1) })
+    guard misfit > Self.rangeBound else { return nil }
+    let found =
+      "the observation's values go from \(Advice.number(least)) to \(Advice.number(greatest)), by more beyond [0, 1] than "
+    if noise is PoissonNoise {
+      return Advice(
+        "range", of: name, found + "counting explains: y is the count over the peak; --counts takes counts")
+    }
+    let remedy =
+      greatest > 1.5 || least < -0.5
+      ? "another scale is told by --range, as --range 0:255, stronger noise by --sigma"
+      : "stronger noise is told by --sigma"
+    return Advice("range", of: name, found + "the noise explains: \(remedy)")
+  }
+
+  /// Of a deviation that leaves nothing of an image.
+  private func scaleAdvice(_ y: [Double], _ image: Int) -> Advice? {
+    guard let sigma = noise(image).scale, sigma >= 1 else { return nil }
+    if isPicture(image) {
+      return Advice(
+        "sigma",
+        "σ = \(Advice.number(sigma)) on pixels in [0, 1]: "
+          + (sigma <= 255
+            ? "did you mean \(Advice.number(sigma))/255 = \(Advice.number(sigma / 255))?"
+            : "such noise leaves nothing of an image"))
+    }
+    let size = (dot(y, y) / Double(y.count)).squareRoot()
+    guard !imageShape.isVector, sigma > size else { return nil }
+    return Advice(
+      "sigma",
+      "σ = \(Advice.number(sigma)) is more than the measurements themselves, whose root mean square is \(Advice.number(size)): it is "
+        + "on their scale, with pixels in [0, 1]")
+  }
+
+  /// Of the true image as it was given, which should miss the observation by the noise alone.
+  private func truthAdvice(_ pixels: [Double], _ image: Int, _ name: String) -> Advice? {
+    let misfit = misfit(pixels, image: image)
+    guard misfit > Self.truthBound else { return nil }
+    return Advice(
+      "truth", of: name,
+      "the truth misses the observation by \(Advice.number(misfit)) σ: is it the same picture on the same scale, and the noise "
+        + "as weak as it is said to be?")
+  }
+
+  /// Of the image that was found: it should follow the observation, and be on [0, 1].
+  public func advice(ofSolution pixels: [Double], image: Int, name: String) -> Advice? {
+    let misfit = misfit(pixels, image: image)
+    if misfit > Self.solutionBound {
+      return Advice(
+        "residual", of: name,
+        "the result misses the observation by \(Advice.number(misfit)) σ: is the observation on the [0, 1] scale, and "
+          + "the noise as weak as it is said to be?")
+    }
+    guard !imageShape.isVector, let least = pixels.min(), let greatest = pixels.max() else { return nil }
+    let beyond = pixels.reduce(0.0) { $0 + pow($1 - min(max($1, 0), 1), 2) } / Double(pixels.count)
+    guard beyond.squareRoot() > Self.beyondBound else { return nil }
+    return Advice(
+      "residual", of: name,
+      "the result's values go from \(Advice.number(least)) to \(Advice.number(greatest)): is the observation on the "
+        + "[0, 1] scale?")
+  }
+}
