@@ -16,7 +16,7 @@ extension InverseProblem {
   static let truthBound = 5.0
   /// Of a solution: what follows the observation misses by about 1; a prior's weight, a descent that was cut short
   /// or weak noise make it more.
-  static let solutionBound = 20.0
+  static let solutionBound = 10.0
   /// Root mean square of what is beyond [0, 1] in a solution.
   static let beyondBound = 0.5
 

@@ -32,7 +32,10 @@ struct ModelImages {
         if found.channels == 3, shape.channels == 1 { remedies.append("--grey") }
         if found.channels == 1, shape.channels == 3 { remedies.append("--colour") }
       }
-      let remedy = remedies.isEmpty ? "" : "; \(remedies.joined(separator: " or ")) may help"
+      var remedy = remedies.isEmpty ? "" : "; \(remedies.joined(separator: " or ")) may help"
+      if remedies.isEmpty, isMeasured {
+        remedy = "; resizing would change its noise, so it needs a prior of its size"
+      }
       throw CommandFailure(
         .badData, "\(path): images are \(found), expected \(shape) for this model\(remedy)")
     }
