@@ -27,7 +27,7 @@ struct StudyReportBuilder {
           case .array(let items): items.map { ReportHead.Field(name, $0.text) }
           default: [ReportHead.Field(name, value.text)]
           }
-        }),
+        }, warnings: summary.advices.lines),
       sections: summary.grids.filter { !$0.solves.isEmpty }.map(section) + [endings(total: done)])
   }
 
