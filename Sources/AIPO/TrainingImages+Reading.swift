@@ -2,11 +2,12 @@ extension TrainingImages {
   /// Reads images for a training: whole ones, which must have one shape, or, with `patch`, pictures of any sizes
   /// that are at least as large. Real numbers are read as they are, everything else as 8-bit pixels.
   ///
-  /// `progress` is told of each picture that is read. Throws `FileError` for what can't be read or doesn't fit,
+  /// `accept` is shown the shape before anything is read, which may take long, and may throw; `progress` is told of
+  /// each picture that is read. Throws `FileError` for what can't be read or doesn't fit,
   /// `TensorError` where memory is short.
   public init(
     reading set: ImageSet, indices: some Collection<Int>, transform: ImageTransform, patch: PixelSize? = nil,
-    areReal: Bool, progress: (Int) throws -> Void = { _ in }
+    areReal: Bool, accept: (ImageShape) throws -> Void = { _ in }, progress: (Int) throws -> Void = { _ in }
   ) throws {
     let sizes: [ImageShape]
     if let patch {
@@ -14,6 +15,9 @@ extension TrainingImages {
     } else {
       sizes = Array(repeating: try set.shape(of: indices, transform: transform), count: indices.count)
     }
+    var shape = sizes.first ?? ImageShape(height: 0, width: 0, channels: 0)
+    if let patch { (shape.height, shape.width) = (patch.height, patch.width) }
+    try accept(shape)
     let count = sizes.reduce(0) { $0 + $1.count }
     try MemoryLimit.require(areReal ? count * MemoryLayout<Double>.size : count, for: set.path)
     // Before the first is read: all together tell best what scale they are on.
@@ -29,8 +33,6 @@ extension TrainingImages {
       }
       try progress(k + 1)
     }
-    var shape = sizes.first ?? ImageShape(height: 0, width: 0, channels: 0)
-    if let patch { (shape.height, shape.width) = (patch.height, patch.width) }
     self =
       areReal
       ? try TrainingImages(patch: shape, of: sizes, reals: reals)

@@ -248,9 +248,13 @@ public struct FlowSpec: Hashable, Sendable {
 
   /// Which image sizes fit, in words.
   public var acceptedSizes: String {
+    sideDivisor == 1 ? "any height and width" : "height and width divisible by \(sideDivisor)"
+  }
+
+  /// What height and width must be divisible by: two for each squeeze.
+  var sideDivisor: Int {
     let squeezes = ((try? flattened()) ?? []).count { if case .squeeze = $0 { true } else { false } }
-    let divisor = 1 << min(squeezes, 30)
-    return divisor == 1 ? "any height and width" : "height and width divisible by \(divisor)"
+    return 1 << min(squeezes, 30)
   }
 }
 

@@ -186,7 +186,8 @@ struct Train: Verb {
     defer { progress.finish() }
     let images = try TrainingImages(
       reading: set, indices: 0..<set.count, transform: transform, patch: PixelSize(config.patch),
-      areReal: isReal, progress: { progress.update(Double($0)) })
+      areReal: isReal, accept: { shape in try accept(shape, config) },
+      progress: { progress.update(Double($0)) })
     common.remark("\(what): \(set.count) images, \(images.shape)")
     common.warn(set.advice.map(\.description))
     if !isReal {
@@ -194,6 +195,11 @@ struct Train: Verb {
       common.warn(advice.map(\.description))
     }
     return images
+  }
+
+  private func accept(_ shape: ImageShape, _ config: TrainingConfig) throws {
+    guard let spec = config.flow else { return }
+    try FlowTraining.require(spec, takes: shape, isPatch: !config.patch.isEmpty)
   }
 
   private func train<Scalar: KernelScalar>(
@@ -242,6 +248,7 @@ struct Train: Verb {
       lines.append("\(name): \(Info.figure(value))")
     }
     lines += nextSteps(model, path: Provenance.quoted(path))
+    common.warn(model.trainingAdvice.map(\.description))
     try common.print(lines.joined(separator: "\n"))
     try common.printJSON(
       .object(

@@ -54,8 +54,12 @@ struct TrainingMonitor {
       validation == 0
         ? "training on all \(training) \(things); none is kept back to validate on"
         : "training on \(training), validating on \(validation) of \(training + validation) \(things)")
+    common.warn(start.advice.map(\.description))
     guard start.step > 0 else { return }
-    try common.print("going on from step \(start.step) to \(start.steps)")
+    try common.print(
+      start.step < start.steps
+        ? "going on from step \(start.step) to \(start.steps)"
+        : "all \(start.steps) steps are made; a larger --steps goes on")
     if start.hasOtherRates {
       try common.print(
         "the learning rate is \(fixed(start.rate, 6)) from here, as in a run of \(start.steps) steps; "

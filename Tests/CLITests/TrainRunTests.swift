@@ -1,3 +1,4 @@
+import AIPOTestFiles
 import Foundation
 import Testing
 
@@ -178,6 +179,37 @@ import Testing
     #expect(used.status == 0 && folder.exists("clean.png"), "\(used.error)")
   }
 
+  /// What can be wrong with images or rate, each in one line with what to do.
+  @Test func whatCannotBeTrainedOnSaysTheRemedy() throws {
+    let uneven = TestIDX.bytes(count: 40, side: 9) { image, y, x in UInt8((image * 7 + y * 31 + x) % 256) }
+    try folder.write(uneven, to: "nine.idx")
+    let size = try train(["--data", "nine.idx", "--config", "run.yaml", "--out", "run"])
+    #expect(
+      size.fails(65, saying: "divisible by 2, found images of 9x9x1", "--resize 10x10"), "\(size.error)")
+    let tiny = try train(["--data", "images.idx", "--out", "run", "--resize", "2x2", "--steps", "1"])
+    #expect(tiny.fails(65, saying: "divisible by 4, found images of 2x2x1", "--resize 4x4"), "\(tiny.error)")
+    let patch = try train(begin + ["--out", "run", "--patch", "7x6"])
+    #expect(patch.fails(65, saying: "found images of 7x6x1", "--patch 8x6"), "\(patch.error)")
+    #expect(!folder.exists("run"))
+    let few = try Program.run(
+      ["train", "--data", Cases.path("18-twenty-pictures"), "--steps", "1", "--batch", "2", "--out", "few"],
+      in: folder)
+    #expect(few.status == 0 && few.output.hasPrefix("training on 18, validating on 2 of 20"), "\(few.output)")
+    #expect(few.errorLines.count == 1 && few.error.contains("18 images are little"), "\(few.error)")
+    try folder.write(
+      Fixture.yaml + "clip: 0\nguard: {attempts: 3}\n", to: "wild.yaml")
+    let wild = try train(["--data", "images.idx", "--config", "wild.yaml", "--out", "wild", "--rate", "10"])
+    #expect(wild.status == 65, "\(wild.error)")
+    let last = try #require(wild.errorLines.last)
+    #expect(last.contains("training diverged at step") && last.contains("lower rate (--rate"), "\(last)")
+  }
+
+  @Test func aYAMLFromWindowsReads() throws {
+    let result = try train(["--data", "images.idx", "--config", Cases.path("14-bom.yaml"), "--out", "run"])
+    #expect(result.status == 0, "\(result.error)")
+    #expect(result.output.hasPrefix("training on 40, validating on 8 of 48"), "\(result.output)")
+  }
+
   /// Another data set's test images, name and licence don't come along.
   @Test func otherImagesAreNotCalledAsTheConfigsOwn() throws {
     let yaml = String(decoding: try folder.read("run.yaml"), as: UTF8.self)
@@ -194,7 +226,7 @@ import Testing
   }
 
   /// Every shipped recipe runs on pictures that lie there, by its name.
-  @Test(arguments: ["grey-28", "grey-64"])
+  @Test(arguments: ["grey-28", "grey-64", "colour-32", "colour-64", "patches"])
   func shippedRecipesRun(recipe: String) throws {
     try FileManager.default.createDirectory(atPath: folder["pictures"], withIntermediateDirectories: true)
     try folder.write(

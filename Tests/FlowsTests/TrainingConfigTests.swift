@@ -135,6 +135,57 @@ import Testing
     #expect(!found.description.contains("\n"))
   }
 
+  /// What somebody gets wrong, and what they read.
+  static let told: [(yaml: String, text: String)] = [
+    ("stepz: 5", "line 1: stepz: found an unknown key, expected one of"),
+    ("stepz: 5", "; did you mean steps?"),
+    ("seed: 1\nlog_every: 3", "; did you mean log-every?"),
+    ("flip: true", "; did you mean augmentation.flip?"),
+    (
+      "validation: {evry: 3}",
+      "line 1: validation.evry: found an unknown key, expected one of every, images; did you mean validation.every?"
+    ),
+    ("frobnicate: 3", "steps, validation, warmup"),
+    ("validation: 0.1", "line 1: validation: found \"0.1\", expected keys and values: images, every"),
+    (
+      "validation:\n  images: most",
+      "line 2: validation.images: found most, expected a number of images, a share"
+    ),
+    ("patch: big", "line 1: patch: found big, expected HxW, as 32x32, or none"),
+    (
+      "flow:\n  glow: {levels: 2, stepz: 3, hidden: 4}",
+      "line 2: flow.glow.stepz: found an unknown key, expected one of levels, steps, hidden, matrix"
+    ),
+    ("flow:\n  layers: [actnorm, actnrm]", "found the unknown layer actnrm, expected one of actnorm,"),
+    ("flow:\n  layers: [actnorm, actnrm]", "; did you mean actnorm?"),
+    (
+      "flow:\n  layers:\n    - coupling: {net: {hidden: 3, activation: rleu}}",
+      "line 3: flow.layers.0.coupling.net.activation: found \"rleu\", expected one of relu, "
+    ),
+    ("about: {name: a: b}", "line 1: found"),
+    ("seed: 1\nname: x: y", "line 2: found a second \": \", expected"),
+    ("seed: [1", "found a list that isn't closed, expected well-formed YAML, here ',' or ']'"),
+    ("seed: 1\n\trate: 2", "line 2: found"), ("seed: \"1", "found a quote that isn't closed"),
+    ("seed: 1\nseed: 2", "found the key seed twice, expected well-formed YAML, here every key once"),
+  ]
+
+  @Test(arguments: 0..<told.count) func errorsAreSentences(k: Int) throws {
+    let (yaml, text) = Self.told[k]
+    let error = #expect(throws: ConfigError.self) { try TrainingConfig(yaml: yaml, path: "c.yaml") }
+    let found = try #require(error).description
+    #expect(found.hasPrefix("c.yaml: line ") && found.contains(text), "\(found)")
+  }
+
+  @Test func theNearestNameIsOneThatCouldBeMeant() {
+    let names = ["steps", "batch", "rate", "log-every", "checkpoint-every", "clip"]
+    for (word, nearest) in [
+      ("stesp", "steps"), ("Batch", "batch"), ("log_every", "log-every"), ("rates", "rate"), ("lcip", "clip"),
+      ("checkpointevery", "checkpoint-every"), ("x", nil), ("frobnicate", nil), ("", nil),
+    ] as [(String, String?)] {
+      #expect(NearestName.of(word, in: names) == nearest, "\(word)")
+    }
+  }
+
   @Test func flagsAreCheckedAsTheFileIs() throws {
     var config = TrainingConfig()
     try config.set("steps", to: "12", flag: "--steps")

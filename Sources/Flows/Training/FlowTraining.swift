@@ -64,10 +64,13 @@ public struct FlowTraining: Sendable {
     if let test, test.shape != images.shape {
       throw TrainingError.imageShape(found: "\(test.shape)", expected: "\(images.shape)")
     }
+    try Self.require(spec, takes: images.shape, isPatch: !config.patch.isEmpty)
     let flow = try Flow<Scalar>(
       spec: spec, imageShape: images.shape, seed: config.seed, pool: ThreadPool(threads: threads))
     let split = try TrainingSplit(images: images, config: config)
-    var model = try description(split)
+    // Of larger pictures, the statistics are those of as many patches as tell a covariance.
+    let patches = images.subset(split.training).fixedPatches(atMost: 8192, seed: config.seed)
+    var model = try description(split, patches)
     let previous = resume ? try Self.settings(in: folder) : nil
     let trainer = try Trainer(
       flow: flow, images: images, config: config, folder: folder, resume: resume,
@@ -81,7 +84,8 @@ public struct FlowTraining: Sendable {
         TrainingStart(
           step: trainer.step, steps: config.steps, split: split, shape: images.shape,
           isPatched: !config.patch.isEmpty, hasOtherRates: hasOtherRates,
-          rate: config.rate.rate(step: trainer.step, steps: config.steps))))
+          rate: config.rate.rate(step: trainer.step, steps: config.steps),
+          advice: TrainingAdvice.few(patches.count))))
     guard case .finished = try trainer.run(observe: observe, isCancelled: isCancelled) else {
       return .cancelled(step: trainer.step)
     }
@@ -104,9 +108,7 @@ public struct FlowTraining: Sendable {
   }
 
   /// The model but for its flow.
-  private func description(_ split: TrainingSplit) throws -> FlowModel {
-    // Of larger pictures, the statistics are those of as many patches as tell a covariance.
-    let patches = images.subset(split.training).fixedPatches(atMost: 8192, seed: config.seed)
+  private func description(_ split: TrainingSplit, _ patches: TrainingImages) throws -> FlowModel {
     let all = Array(0..<patches.count)
     var model = FlowModel(
       spec: spec, imageShape: images.shape, dequantization: config.dequantization, tensors: [],

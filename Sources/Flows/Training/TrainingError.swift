@@ -2,6 +2,8 @@
 public enum TrainingError: Error, Equatable, CustomStringConvertible {
   /// The data has fewer images than are needed.
   case tooFewImages(found: Int, needed: Int, purpose: String)
+  /// Images of a size that the flow can't halve as often as it has to.
+  case size(found: String, accepted: String, remedy: String)
   /// All images are kept back for validation.
   case nothingToTrainOn(images: Int, kept: Int)
   /// A picture is smaller than the patches to cut out of it, or has other channels.
@@ -31,6 +33,8 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .tooFewImages(let found, let needed, let purpose):
       "\(found) images are too few for \(purpose), which needs \(needed)"
+    case .size(let found, let accepted, let remedy):
+      "the flow takes \(accepted), found images of \(found): give \(remedy), or a flow of fewer levels"
     case .nothingToTrainOn(let images, let kept):
       "\(kept) of \(images) images are to be kept back for validation, which leaves none to train on;"
         + " keep back fewer (--validation \(images / 10))"
@@ -52,7 +56,7 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case .imageShape(let found, let expected): "images are \(found), expected \(expected)"
     case .diverged(let step, let attempts, let reason):
       "training diverged at step \(step): \(attempts) steps in a row were rolled back (\(reason));"
-        + " a lower rate or clip may help"
+        + " begin anew in another folder with a lower rate (--rate, a third of what it was) or clip"
     case .stepsMade(let made, let asked):
       "the run has made \(made) steps, found steps \(asked); it goes on with more, or with those it began with"
     case .resumed("data", let found, let expected):

@@ -31,4 +31,6 @@ public struct TrainingStart: Sendable, Equatable {
   public var hasOtherRates: Bool
   /// The rate of the next step.
   public var rate: Double
+  /// What looks like a mistake.
+  public var advice: [Advice]
 }
