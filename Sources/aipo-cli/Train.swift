@@ -231,8 +231,8 @@ struct Train: Verb {
     progress.finish()
     try monitor.drawLoss()
     switch outcome {
-    case .cancelled(let step):
-      try stop.tell(step: step)
+    case .cancelled:
+      try stop.tell(step: resumePoint.savedStep)
       return Interrupt.status ?? .interrupted
     case .finished(let model):
       try report(model, folder)

@@ -9,6 +9,8 @@ final class TrainingGaussian<Scalar: KernelScalar>: TrainableFlow {
   var parameters: [Scalar]
   /// Calls of `trainingGradient` that give NaN, counted from 0.
   var failing: Set<Int> = []
+  /// Parameters that it says no density can be made of.
+  var refused: [Scalar]?
   private(set) var calls = 0
 
   init(_ shape: ImageShape) {
@@ -16,7 +18,10 @@ final class TrainingGaussian<Scalar: KernelScalar>: TrainableFlow {
     parameters = Array(repeating: 0, count: 2 * shape.count)
   }
 
-  func setParameters(_ values: [Scalar]) throws { parameters = values }
+  func setParameters(_ values: [Scalar]) throws {
+    if values == refused { throw FlowError.unusableParameters(name: "mean", reason: "is refused") }
+    parameters = values
+  }
 
   var parameterCount: Int { parameters.count }
   private var d: Int { imageShape.count }

@@ -183,6 +183,37 @@ import Testing
     #expect(try finish(trainer, folder).parameters == expected.parameters)
   }
 
+  /// The next step undoes an update that gave no density; a checkpoint that is due before doesn't end the run for it.
+  @Test func unusableParametersAtACheckpointAreUndone() throws {
+    var seen: [[Float]] = []
+    func finish(checkpointEvery: Int, refused: [Float]?, averageDecay: Double = 0.9) throws -> [Float] {
+      let folder = TrainingFolder()
+      var config = config
+      config.checkpointEvery = checkpointEvery
+      config.averageDecay = averageDecay
+      config.validation.images = .count(0)
+      config.samples.every = 0
+      let flow = TrainingGaussian<Float>(shape)
+      flow.refused = refused
+      let trainer = try Trainer(
+        flow: flow, images: trainingImages(50, shape), config: config, folder: folder.path, resume: false)
+      _ = try trainer.run { if refused == nil, case .step = $0 { seen.append(flow.parameters) } }
+      #expect(trainer.rollbacks == (refused == nil ? 0 : 1))
+      return flow.parameters
+    }
+    _ = try finish(checkpointEvery: 100, refused: nil)
+    // Those that the 21st step starts from.
+    let refused = seen[20]
+    #expect(
+      try finish(checkpointEvery: 1, refused: refused) == finish(checkpointEvery: 100, refused: refused))
+    // Where they are the result, no later step can mend it.
+    let last = try finish(checkpointEvery: 100, refused: nil, averageDecay: 0)
+    let reason = "the parameter mean is unusable: is refused"
+    #expect(throws: TrainingError.unusable(step: 60, reason: reason)) {
+      try finish(checkpointEvery: 100, refused: last, averageDecay: 0)
+    }
+  }
+
   @Test func resumingWithOtherSettingsOrDataSaysWhich() throws {
     let folder = TrainingFolder()
     let images = trainingImages(50, shape)

@@ -109,7 +109,7 @@ public final class Trainer<Flow: TrainableFlow> {
   /// Makes the remaining steps. Events are told in order on the caller's thread; `isCancelled` is asked
   /// between steps and between batches of a measurement, and a cancelled run leaves a checkpoint.
   ///
-  /// Throws `diverged` after too many roll-backs in a row, `FileError` where the log or a checkpoint can't
+  /// Throws `diverged` after too many roll-backs in a row, `unusable`, `FileError` where the log or a checkpoint can't
   /// be written, and what the flow or `observe` throws; the last checkpoint stays good.
   public func run(
     observe: (TrainingEvent<Scalar>) throws -> Void = { _ in }, isCancelled: () -> Bool = { false }
@@ -129,7 +129,7 @@ public final class Trainer<Flow: TrainableFlow> {
       let last = progress.step == config.steps
       if !progress.measuring, progress.step % config.checkpointEvery == 0 || last { try checkpoint(observe) }
     }
-    try flow.setParameters(current.result)
+    try takeResult()
     return .finished
   }
 
@@ -139,7 +139,7 @@ public final class Trainer<Flow: TrainableFlow> {
   ) throws {
     let step = progress.step
     func isDue(_ every: Int) -> Bool { every > 0 && (step % every == 0 || step == config.steps) }
-    try flow.setParameters(current.result)
+    try takeResult()
     var result: Evaluation?
     if let validationSet, isDue(config.validation.every) {
       result = try Evaluation.measure(
@@ -234,8 +234,20 @@ public final class Trainer<Flow: TrainableFlow> {
     progress.closeWindow()
   }
 
+  /// Throws `unusable` where no density can be made of what is the result so far.
+  private func takeResult() throws {
+    do { try flow.setParameters(current.result) } catch let error as FlowError {
+      guard case .unusableParameters = error else { throw error }
+      throw TrainingError.unusable(step: progress.step, reason: "\(error)")
+    }
+  }
+
+  /// Where the last update gave parameters that are unusable, which the next step undoes, the checkpoint before stays.
   private func checkpoint(_ observe: (TrainingEvent<Scalar>) throws -> Void) throws {
-    try flow.setParameters(current.parameters)
+    do { try flow.setParameters(current.parameters) } catch let error as FlowError {
+      guard case .unusableParameters = error else { throw error }
+      return
+    }
     try log.sync()
     let state = state()
     resumePoint?.keep(state, path: Self.checkpointPath(in: folder))

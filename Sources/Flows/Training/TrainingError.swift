@@ -22,6 +22,8 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
   case imageShape(found: String, expected: String)
   /// So many steps in a row were rolled back.
   case diverged(step: Int, attempts: Int, reason: String)
+  /// After so many steps the averaged parameters make no density.
+  case unusable(step: Int, reason: String)
   /// A run is resumed to end before the steps that it has made.
   case stepsMade(Int, asked: Int)
   /// A run is resumed with other settings or data than it was started with.
@@ -55,8 +57,9 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
       "image \(image) holds \(value) at position \(position), expected a finite number"
     case .imageShape(let found, let expected): "images are \(found), expected \(expected)"
     case .diverged(let step, let attempts, let reason):
-      "training diverged at step \(step): \(attempts) steps in a row were rolled back (\(reason));"
-        + " begin anew in another folder with a lower rate (--rate, a third of what it was) or clip"
+      "training diverged at step \(step): \(attempts) steps in a row were rolled back (\(reason)); \(Self.slower)"
+    case .unusable(let step, let reason):
+      "training diverged at step \(step): \(reason); \(Self.slower)"
     case .stepsMade(let made, let asked):
       "the run has made \(made) steps, found steps \(asked); it goes on with more, or with those it began with"
     case .resumed("data", let found, let expected):
@@ -69,4 +72,7 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
       "the log-density of image \(image) is \(value), expected a finite number"
     }
   }
+
+  private static let slower =
+    "begin anew in another folder with a lower rate (--rate, a third of what it was) or clip"
 }
