@@ -33,7 +33,7 @@ enum ModelLocator {
   }
 
   /// The shipped recipes of `train`, in `recipes/` beside the shipped priors.
-  static let recipeNames = "grey-28, grey-64, colour-32, colour-64, patches, points"
+  static let recipeNames = "grey-28, grey-64, colour-32, colour-64, patches, patches-quick, points"
 
   /// The file of a recipe: the path itself, or of a bare name that no file has, the shipped one.
   static func recipe(named name: String) throws(CommandFailure) -> String {
