@@ -237,21 +237,22 @@ struct SolverOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       """
-      aipo (along the path), fixed (λ at its target from the start), gaussian (closed form with the \
-      Gaussian prior at λ = 1), latent (over latents, without the log-determinant), restarts (the best of \
-      several fixed from draws), tv (total variation) or lasso (sparse cosine transform); several with commas \
-      are compared.
+      aipo follows the path. To compare with: fixed (the same objective, without a path), gaussian (a Gaussian \
+      prior at λ = 1, in closed form), restarts (the best of several fixed, from draws), latent (over latents, \
+      without the log-determinant), tv (total variation), lasso (sparse cosine transform). Several with commas \
+      are run on the same data.
       """, valueName: "method"))
   var method = MethodList([.aipo])
 
   @Option(
     help: ArgumentHelp(
       """
-      What aipo follows: lambda (0 to its target), prior (from the Gaussian prior to the flow), noise (as if \
-      it were first stronger than it is), theorem (lambda by gradient descent, with the steps that the theorem \
-      asks for; with --precision float64, a smooth flow and a full-rank operator), auto (noise, or lambda \
-      where the model has no Gaussian), or curve:λ,t/λ,t/…/1,1: straight between corners, a leg a step, with λ \
-      and t as multiples of their targets, t being 0 for the Gaussian prior alone. noise is curve:3,0/3,1/1,1. (default: auto)
+      What changes along the path of aipo. lambda: the weight of the prior, from 0. prior: the prior, from a \
+      Gaussian to the flow. noise: both, as if the noise were first stronger than it is. auto: noise, or lambda \
+      where the model has no Gaussian. theorem: lambda by gradient descent in the theorem's own steps, which \
+      needs --precision float64, a smooth flow and a full-rank operator. curve:λ,t/λ,t/…/1,1: straight lines \
+      between corners, in multiples of the targets of λ and t; t = 0 is the Gaussian prior. noise is \
+      curve:3,0/3,1/1,1. (default: auto)
       """, valueName: "path"), completion: .list(PathChoice.named.map(\.name) + ["curve:"]),
     transform: { try PathChoice(parsing: $0) })
   var path: PathChoice = .auto
@@ -259,7 +260,8 @@ struct SolverOptions: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Weight of the prior; 1 is the most probable image. auto chooses it without the truth.",
+      "Weight of the prior. 1 gives the most probable image; less keeps more of the observation. auto chooses it "
+        + "without the truth.",
       valueName: "l"))
   var lambda: NumberOrAuto = .auto
 
@@ -267,9 +269,10 @@ struct SolverOptions: ParsableArguments {
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      t at the target: the prior is t of the flow's -log p and 1 - t of the Gaussian's. 1 is the flow alone; \
-      auto is \(ReconstructionOptions.usualFlowShare) with --lambda auto and a model that holds a Gaussian, \
-      \(ReconstructionOptions.flowShareOfMissing) where pixels are missing, else 1.
+      Share t of the flow in the prior, which is t of the flow's -log p and 1 - t of the Gaussian's. 1 is the \
+      flow alone. auto: \(ReconstructionOptions.usualFlowShare), or \
+      \(ReconstructionOptions.flowShareOfMissing) where pixels are missing; 1 where --lambda is a number or \
+      the model holds no Gaussian.
       """, valueName: "t"))
   var flowShare: NumberOrAuto = .auto
 
@@ -277,35 +280,35 @@ struct SolverOptions: ParsableArguments {
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      Descents of restarts, from draws (--init prior or random), or of latent, from draws; they share \
-      --max-evaluations, and the lowest is kept. (default: 8 for restarts, one from ε = 0 for latent)
+      Descents of restarts and latent, each from another draw; they share --max-evaluations, and the one with \
+      the lowest objective is kept. (default: 8 for restarts; for latent one, from ε = 0)
       """, valueName: "n"))
   var restarts: Int?
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Weight of the penalty of tv and lasso, in nats; auto takes the least estimated risk.", valueName: "w"))
+      "Weight of the penalty of tv and lasso, in nats; auto chooses it without the truth.", valueName: "w"))
   var penalty: NumberOrAuto = .auto
 
-  @Option(help: ArgumentHelp("Work on pixels or on latents.", valueName: "space"))
+  @Option(help: ArgumentHelp("Search over pixels (x) or over latents (z).", valueName: "space"))
   var space: SolutionSpace = .x
 
-  @Option(help: ArgumentHelp("Minimiser at every step.", valueName: "name"))
+  @Option(help: ArgumentHelp("How each step is minimised.", valueName: "name"))
   var corrector: CorrectorChoice = .lbfgs
 
   @Option(
     help: ArgumentHelp(
       """
-      Guess for the next solution along a path: none (the last one), secant, or tangent, by Hessian-vector \
-      products of two evaluations each.
+      The guess for the next solution along a path: the last one (none), along the line through the last two \
+      (secant), or along the tangent, which costs Hessian-vector products of two evaluations each.
       """, valueName: "name"))
   var predictor: PredictorChoice = .secant
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Random probes of the flow’s curvature, an evaluation each; 0: it is guessed.",
+      "Random probes of the flow’s curvature, for steps of the right length; an evaluation each. 0: none.",
       valueName: "n"))
   var probes = CurvatureProbes().count
 
@@ -313,8 +316,9 @@ struct SolverOptions: ParsableArguments {
     name: .customLong("init"),
     help: ArgumentHelp(
       """
-      Where the first corrector starts: observed (A⁺y), zero (G(0)), random (uniform pixels), prior (a \
-      draw) or gaussian. (default: observed for a full-rank operator, else gaussian)
+      Where the descent starts: at the observation (A⁺y), zero (the flow's image of zero), random (uniform \
+      pixels), prior (a draw), or gaussian (the solution under the Gaussian prior). With --path noise or prior \
+      it makes no difference. (default: observed for a full-rank operator, else gaussian)
       """, valueName: "start"))
   var start: StartChoice?
 
@@ -322,7 +326,7 @@ struct SolverOptions: ParsableArguments {
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      Gradient at the final λ that counts as converged, relative to the start.
+      The descent has converged when the gradient is this part of what it was at the start.
       """, valueName: "t"))
   var tolerance = ToleranceRule().tolerance
 
@@ -330,15 +334,15 @@ struct SolverOptions: ParsableArguments {
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      Nats by which the objective changes over \(ToleranceRule().window) accepted steps when less counts as \
-      converged, too; 0: none does.
+      The descent has converged, too, when \(ToleranceRule().window) steps change the objective by less than \
+      this, in nats; 0: never by that.
       """, valueName: "nats"))
   var epsilon = ToleranceRule().epsilon
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Budget of an image: values with gradient of the flow term; a Hessian-vector product counts 2.",
+      "Evaluations of the flow (value and gradient) that an image may take; a Hessian-vector product counts 2.",
       valueName: "n"))
   var maxEvaluations = ReconstructionOptions().maximumEvaluations
 
