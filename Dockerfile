@@ -2,13 +2,13 @@
 #   docker build -t aipo . && docker run --rm -v "$PWD:/data" -w /data aipo reconstruct --task denoise …
 # scripts/clean-container runs the same steps in a chroot where there is no container engine.
 FROM debian:bookworm AS build
-ARG SWIFT=6.3.1
+ARG SWIFT_RELEASE=6.3.1
 RUN apt-get update && apt-get install -y --no-install-recommends \
       binutils ca-certificates curl g++ git libc6-dev libcurl4 libncurses6 libsqlite3-0 libxml2 make pkg-config python3 \
       libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev zlib1g-dev
 # A toolchain that lies in /opt/swift already is taken.
 RUN test -x /opt/swift/usr/bin/swift || { mkdir -p /opt/swift && curl -fsSL \
-      "https://download.swift.org/swift-$SWIFT-release/debian12/swift-$SWIFT-RELEASE/swift-$SWIFT-RELEASE-debian12.tar.gz" \
+      "https://download.swift.org/swift-$SWIFT_RELEASE-release/debian12/swift-$SWIFT_RELEASE-RELEASE/swift-$SWIFT_RELEASE-RELEASE-debian12.tar.gz" \
       | tar xz -C /opt/swift --strip-components 1; }
 ENV PATH=/opt/swift/usr/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 WORKDIR /src
