@@ -70,6 +70,9 @@ public struct AdviceList: Sendable {
     return Array(lines[known...])
   }
 
+  /// Whether something was found that advices of this kind are about.
+  public func contains(_ kind: String) -> Bool { entries.contains { $0.first.kind == kind } }
+
   /// One a finding, in the order in which they came.
   public var lines: [String] {
     entries.map { first, subjects in

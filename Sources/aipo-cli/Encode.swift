@@ -107,7 +107,10 @@ struct Encode: Verb {
     }
     try sink.finish()
     progress.finish()
-    let advices = common.warn(about: [unusable, inexact], of: logDet.count, and: unlike, after: reading)
+    // Images on another scale are unlike all others, but that is told.
+    let advices = common.warn(
+      about: [unusable, inexact], of: logDet.count, and: reading.contains("range") ? [] : unlike,
+      after: reading)
     try common.printRows(
       "latents of \(logDet.count) images in \(out.path)", out: out, logDet: logDet, advices,
       model: prior.source)

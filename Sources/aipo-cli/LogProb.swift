@@ -96,7 +96,10 @@ struct LogProb: Verb {
     let finite = rows.filter(\.isFinite)
     let unlike =
       images.raw ? [] : finite.compactMap { figures.advice(bitsPerDim: $0.bitsPerDim, of: $0.name) }
-    let advices = common.warn(about: [unusable], of: rows.count, and: unlike, after: reading)
+    // Images on another scale are unlike all others, but that is told.
+    let advices = common.warn(
+      about: [unusable], of: rows.count, and: reading.contains("range") ? [] : unlike,
+      after: reading)
     let mean = finite.isEmpty ? nil : Evaluation(of: finite.map(\.bitsPerDim))
     try common.print(table(rows, finite, mean, isDrawn: isDrawn))
     try common.printJSON(
