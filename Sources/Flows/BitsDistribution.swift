@@ -45,8 +45,9 @@ public struct BitsDistribution: Sendable, Hashable, Codable {
     return quantiles[k]
   }
 
-  /// The bits/dim that one image in a thousand exceeds.
-  public var limit: Double { self[0.999] }
+  /// The bits/dim that one image in a thousand exceeds. Fewer images than a thousand don't show it: then it is the
+  /// greatest, and half as far again from the median.
+  public var limit: Double { images >= 1000 ? self[0.999] : self[1] + (self[1] - self[0.5]) / 2 }
 
   /// Measures images, of larger pictures fixed patches, each dequantised once by noise that is keyed by its place. Those
   /// whose density isn't finite are left out; nil where none is left.
@@ -121,8 +122,8 @@ extension ModelFigures {
     guard let limit = bitsLimit, bitsPerDim > limit else { return nil }
     return Advice(
       "unlike the training images", of: subject,
-      "\(JSONText.rounded(bitsPerDim, digits: 3)) bits/dim, where 999 of 1000 images of the kind that the model was "
-        + "trained on have less than \(JSONText.rounded(limit, digits: 3)): it is unlike them, and this prior misleads; "
-        + "use one that was trained on such images")
+      "\(JSONText.rounded(bitsPerDim, digits: 3)) bits/dim, where images of the kind that the model was trained on have "
+        + "less than \(JSONText.rounded(limit, digits: 3)): it is unlike them, and this prior misleads; use one that was "
+        + "trained on such images")
   }
 }

@@ -98,8 +98,8 @@ struct Info: Verb {
   }
 
   static func text(_ value: BitsDistribution) -> String {
-    "median \(fixed(value[0.5], 2)), from \(fixed(value[0], 2)) to \(fixed(value[1], 2)) bits/dim, "
-      + "999 of 1000 below \(fixed(value.limit, 2)) (\(value.images) measured)"
+    "median \(fixed(value[0.5], 2)), from \(fixed(value[0], 2)) to \(fixed(value[1], 2)), rarely above "
+      + "\(fixed(value.limit, 2)) (\(counted(value.images, "image")) measured)"
   }
 
   private static func members(_ value: BitsDistribution?) -> JSONValue {

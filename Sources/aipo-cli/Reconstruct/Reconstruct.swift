@@ -81,6 +81,7 @@ struct Reconstruct: Verb {
           onStates: { if isTraced { quality.observe($0) } },
           onProgress: { progress.update(Double(before + $0.finished), describe($0, method)) })
         try run.add(results, of: k, chunk: chunk, quality: quality)
+        run.advise(try job.unlikeness(of: results, by: method, chunk))
         done += chunk.indices.count
         progress.update(Double(done))
       }

@@ -82,6 +82,19 @@ struct ReconstructionJob<Scalar: KernelScalar> {
       onStates: onStates, onProgress: onProgress, isCancelled: { Interrupt.requested })
     return try reconstructor(method, chunk).run(observer).filter { $0.reason != .cancelled }
   }
+
+  /// What says that the pictures are unlike the prior's, of those that nothing else was said about. Other methods than
+  /// `aipo` may end anywhere.
+  func unlikeness(
+    of results: [ReconstructionResult<Scalar>], by method: ReconstructionMethod,
+    _ chunk: ReconstructionInput.Chunk
+  ) throws -> [Advice] {
+    guard method == .aipo else { return [] }
+    let known = Set((chunk.advices + chunk.advices(results)).compactMap(\.subject))
+    return try prior.model.unlikeness(
+      of: results.filter { !known.contains(chunk.names[$0.index]) }, of: chunk.problem, under: prior.flow,
+      sources: chunk.indices, names: chunk.names, seed: input.seed)
+  }
 }
 
 extension ReconstructionInput.Chunk {
