@@ -110,7 +110,9 @@ import Testing
     try folder.write(many, to: "many.idx")
     let running = try Program.Running(
       [
+        // Quiet, since these images are unlike the model's.
         "reconstruct", "--task", "denoise", "--simulate", "many.idx", "--model", fixture.model, "--json",
+        "--quiet",
         "--out", "x.npy",
       ], in: folder)
     usleep(2_000_000)
