@@ -152,8 +152,6 @@ typedef struct ck_affine {
   void ck_squeeze_##S(int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *x, T *z); \
   void ck_unsqueeze_##S(int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *z,      \
                         T *x);                                                                        \
-  /* y[k] = x[index[k]] */                                                                            \
-  void ck_gather_##S(int64_t count, const int32_t *index, const T *x, T *y);                          \
   /* y[p, 0..<c] = x[p, 0..<c] */                                                                     \
   void ck_copy_channels_##S(int64_t pixels, int32_t c, const T *x, int64_t xs, T *y, int64_t ys);     \
   /* y = x where (i + j) mod 2 = parity, else 0; dense. add != 0: y += that. */                       \

@@ -381,10 +381,6 @@ static void NAME(unsqueeze)(int32_t h, int32_t w, int32_t c, int64_t row0, int64
     }
 }
 
-static void NAME(gather)(int64_t count, const int32_t *index, const T *x, T *y) {
-  for (int64_t k = 0; k < count; k++) y[k] = x[index[k]];
-}
-
 static void NAME(copy_channels)(int64_t pixels, int32_t c, const T *x, int64_t xs, T *y, int64_t ys) {
   NAME(move)((int32_t)pixels, c, x, xs, y, ys);
 }

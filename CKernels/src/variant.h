@@ -48,7 +48,6 @@
     (h, w, c, row0, row1, x, z))                                                                      \
   X(void, unsqueeze, (int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *z, T *x), \
     (h, w, c, row0, row1, z, x))                                                                      \
-  X(void, gather, (int64_t count, const int32_t *index, const T *x, T *y), (count, index, x, y))      \
   X(void, copy_channels, (int64_t pixels, int32_t c, const T *x, int64_t xs, T *y, int64_t ys),       \
     (pixels, c, x, xs, y, ys))                                                                        \
   X(void, checkerboard,                                                                               \

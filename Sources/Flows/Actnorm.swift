@@ -6,6 +6,15 @@ import AIPOKernels
   import Darwin
 #endif
 
+/// An actnorm in a flow as data.
+struct ActnormKind: LayerKind {
+  static let name = "actnorm"
+
+  func makeLayer<Scalar: KernelScalar>(
+    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+  ) -> any FlowLayer<Scalar> { Actnorm<Scalar>(channels: input.channels) }
+}
+
 /// A scale and a shift per channel: `y = (x + b)·e^s`, log-det `h·w·Σs`.
 ///
 /// Data-dependent initialisation gives the first batch zero mean and unit variance a channel.
@@ -15,9 +24,10 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   let logScale: LayerParameter<Scalar>
   private let initialized: LayerParameter<Scalar>
   private let dataDependent: Bool
-  private var pixels = 0
   /// Sums for the gradients of bias and log-scale, and of the log-determinant's cotangent.
-  private var sums: Storage<Double>!
+  private var sums: Storage<Double>?
+  /// Pixels of the images whose gradients are summed.
+  private var pixels = 0
 
   /// Without `dataDependent` it starts as the identity.
   public init(channels: Int, dataDependent: Bool = true) {
@@ -33,14 +43,12 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     dataDependent ? [bias, logScale, initialized] : [bias, logScale]
   }
 
-  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int {
-    parameterGradients ? pixels * bias.count : 0
+  func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int {
+    parameterGradients ? input.count : 0
   }
 
-  public func configure(input: ImageShape) throws -> ImageShape {
+  public func output(for input: ImageShape) -> ImageShape {
     precondition(input.channels == bias.count)
-    pixels = input.height * input.width
-    sums = try Storage(count: 2 * bias.count + 1)
     return input
   }
 
@@ -94,6 +102,7 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
         values[range.lowerBound * c..<range.upperBound * c], direction, bias: bias.values,
         logScale: logScale.values)
     }
+    let pixels = values.count / (c * max(pass.count, 1))
     pass.addLogDet((direction == .inverse ? -1 : 1) * Double(pixels) * logScaleSum)
   }
 
@@ -113,21 +122,29 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       }
       return
     }
+    let sums = sums!.memory
     Kernel.actnormVJP(
       values, cotangent: cotangent, direction, bias: bias.values, logScale: logScale.values,
-      biasGradient: sums.memory[0..<c], logScaleGradient: sums.memory[c..<2 * c])
+      biasGradient: sums[0..<c], logScaleGradient: sums[c..<2 * c])
     for i in 0..<pass.count {
-      sums.memory[2 * c] += (direction == .inverse ? -1 : 1) * pass.logDetCotangent[i]
+      sums[2 * c] += (direction == .inverse ? -1 : 1) * pass.logDetCotangent[i]
     }
   }
 
-  func startGradient() { sums.memory.fill(0) }
+  func startGradient(input: ImageShape) throws {
+    pixels = input.count / bias.count
+    // Only training needs them.
+    let sums = try self.sums ?? Storage(count: 2 * bias.count + 1)
+    self.sums = sums
+    sums.memory.fill(0)
+  }
 
   func finishGradient() {
     let c = bias.count
+    let sums = sums!.memory
     for k in 0..<c {
-      bias.gradient[k] += Scalar(sums.memory[k])
-      logScale.gradient[k] += Scalar(sums.memory[c + k] + Double(pixels) * sums.memory[2 * c])
+      bias.gradient[k] += Scalar(sums[k])
+      logScale.gradient[k] += Scalar(sums[c + k] + Double(pixels) * sums[2 * c])
     }
   }
 }

@@ -14,6 +14,18 @@ public enum MatrixForm: String, Codable, Sendable, CaseIterable {
   case dense
 }
 
+/// An invertible 1×1 convolution in a flow as data.
+struct Conv1x1Kind: LayerKind {
+  static let name = "conv1x1"
+  var form: MatrixForm
+
+  func multiplyAdds(for input: ImageShape) -> Int { input.channels * input.channels }
+
+  func makeLayer<Scalar: KernelScalar>(
+    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+  ) throws -> any FlowLayer<Scalar> { try Conv1x1<Scalar>(channels: input.channels, form: form) }
+}
+
 /// An invertible 1×1 convolution, `y = Wx` per pixel, log-det `h·w·log|det W|`.
 ///
 /// W⁻¹ and log|det W| are computed once per change of the parameters. W starts as a random rotation. An actnorm before
@@ -22,8 +34,6 @@ public enum MatrixForm: String, Codable, Sendable, CaseIterable {
 public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private let form: MatrixForm
   private let c: Int
-  private var pixels = 0
-  private var shape = ImageShape(height: 0, width: 0, channels: 0)
 
   private let weight: LayerParameter<Scalar>
   private let lower: LayerParameter<Scalar>
@@ -40,13 +50,15 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   /// log|det A|
   private var logAbsDet = 0.0
   /// y = Ax + Ab and x = A⁻¹y − b as convolutions; their adjoints are Aᵀ and A⁻ᵀ.
-  private var multiply: Convolution<Scalar>?
-  private var divide: Convolution<Scalar>?
+  private let multiply: ConvolutionWeights<Scalar>
+  private let divide: ConvolutionWeights<Scalar>
   private let multiplyBias: Storage<Scalar>
   private let divideBias: Storage<Scalar>
   /// Weights on their way to a convolution.
   private let scratchMatrix: Storage<Scalar>
   private var sums: GradientSums?
+  /// Pixels of the images whose gradients are summed.
+  private var pixels = 0
 
   /// L and U with their diagonals.
   private struct Triangles {
@@ -80,6 +92,8 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     scratchMatrix = try Storage(count: c * c)
     multiplyBias = try Storage(count: c)
     divideBias = try Storage(count: c)
+    multiply = try ConvolutionWeights(inChannels: c, outChannels: c, kernel: 1)
+    divide = try ConvolutionWeights(inChannels: c, outChannels: c, kernel: 1)
     (matrix, inverseMatrix) = (try SquareMatrix(size: c), try SquareMatrix(size: c))
     let factors = { (random: inout Philox) in Factors(rotation: Self.rotation(c, &random), size: c) }
     weight = LayerParameter("weight", shape: [c, c]) { Self.rotation(c, &$0) }
@@ -103,20 +117,20 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     self.actnorm = actnorm
   }
 
-  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int {
-    parameterGradients ? pixels * c : 0
+  func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int {
+    parameterGradients ? input.count : 0
+  }
+
+  func scratchCount(input: ImageShape, _ work: FlowWork) -> Int {
+    let product = multiply.on(height: 1, width: input.width)
+    let sums = work.parameterGradients ? 8 * (c * c + c + 16) : 0
+    return work.threads * (product.workspaceCount + product.gradientWorkspaceCount + 64) + sums
   }
 
   public func initialize(_ pass: FlowPass<Scalar>) throws { try actnorm?.initialize(pass) }
 
-  public func configure(input: ImageShape) throws -> ImageShape {
+  public func output(for input: ImageShape) -> ImageShape {
     precondition(input.channels == c)
-    shape = input
-    pixels = input.height * input.width
-    multiply = try Convolution(
-      height: input.height, width: input.width, inChannels: c, outChannels: c, kernel: 1)
-    divide = try Convolution(
-      height: input.height, width: input.width, inChannels: c, outChannels: c, kernel: 1)
     return input
   }
 
@@ -153,11 +167,11 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       multiplyBias.memory[i] = Scalar(shift)
       divideBias.memory[i] = Scalar(-shifts[i])
     }
-    multiply!.pack(scratchMatrix.memory)
+    multiply.pack(scratchMatrix.memory)
     for i in 0..<c {
       for j in 0..<c { scratchMatrix.memory[j * c + i] = Scalar(inverseMatrix[i, j] / scales[i]) }
     }
-    divide!.pack(scratchMatrix.memory)
+    divide.pack(scratchMatrix.memory)
   }
 
   private func fill(_ triangles: Triangles) {
@@ -193,9 +207,10 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   // MARK: Passes
 
   private func apply(
-    _ convolution: Convolution<Scalar>, bias: Storage<Scalar>, _ pass: FlowPass<Scalar>
+    _ weights: ConvolutionWeights<Scalar>, bias: Storage<Scalar>, _ pass: FlowPass<Scalar>
   ) throws {
-    try pass.rewriteValues(to: shape) { from, to in
+    let convolution = weights.on(height: pass.shape.height, width: pass.shape.width)
+    try pass.rewriteValues(to: pass.shape) { from, to in
       try forRows(pass, convolution) { rows, scratch in
         convolution.forward(
           rows: rows, x: from, stride: c, bias: bias.memory, epilogue: [], y: to, stride: c, scratch: scratch)
@@ -203,8 +218,9 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     }
   }
 
-  private func applyAdjoint(_ convolution: Convolution<Scalar>, _ pass: FlowPass<Scalar>) throws {
-    try pass.rewriteCotangent(to: shape) { from, to in
+  private func applyAdjoint(_ weights: ConvolutionWeights<Scalar>, _ pass: FlowPass<Scalar>) throws {
+    let convolution = weights.on(height: pass.shape.height, width: pass.shape.width)
+    try pass.rewriteCotangent { from, to in
       try forRows(pass, convolution) { rows, scratch in
         convolution.adjoint(
           rows: rows, cotangent: from, stride: c, epilogue: [], mask: nil, into: to, stride: c,
@@ -217,27 +233,26 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     _ pass: FlowPass<Scalar>, _ convolution: Convolution<Scalar>,
     _ body: (_ rows: Range<Int>, _ scratch: Memory<Scalar>) -> Void
   ) throws {
-    try pass.pool.split(pass.rows, minimum: max(1, ConvNet<Scalar>.RowRunner.least / (shape.width * c * c))) {
-      rows, worker in
-      try pass.workspaces[worker].scope {
-        body(rows, try pass.workspaces[worker].take(convolution.workspaceCount))
-      }
+    let scratch = convolution.workspaceCount
+    let least = ConvNet<Scalar>.RowRunner.least / (pass.shape.width * c * c)
+    try pass.pool.split(pass.rows, minimum: max(1, least)) { rows, worker in
+      try pass.workspaces[worker].scope { body(rows, try pass.workspaces[worker].take(scratch)) }
     }
   }
 
   @_specialize(where Scalar == Float)
   @_specialize(where Scalar == Double)
   public func forward(_ pass: FlowPass<Scalar>) throws {
-    try apply(multiply!, bias: multiplyBias, pass)
-    pass.addLogDet(Double(pixels) * logAbsDet)
+    try apply(multiply, bias: multiplyBias, pass)
+    pass.addLogDet(Double(pass.shape.height * pass.shape.width) * logAbsDet)
     if pass.kept != .nothing, pass.wantsParameterGradients { try pass.keep(pass.values) }
   }
 
   @_specialize(where Scalar == Float)
   @_specialize(where Scalar == Double)
   public func inverse(_ pass: FlowPass<Scalar>) throws {
-    try apply(divide!, bias: divideBias, pass)
-    pass.addLogDet(-Double(pixels) * logAbsDet)
+    try apply(divide, bias: divideBias, pass)
+    pass.addLogDet(-Double(pass.shape.height * pass.shape.width) * logAbsDet)
   }
 
   @_specialize(where Scalar == Float)
@@ -246,28 +261,29 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     if pass.wantsParameterGradients {
       try accumulateGradient(pass, y: pass.carriesValues ? pass.values : pass.recall(), direction: 1)
     }
-    if pass.carriesValues { try apply(divide!, bias: divideBias, pass) }
-    try applyAdjoint(multiply!, pass)
+    if pass.carriesValues { try apply(divide, bias: divideBias, pass) }
+    try applyAdjoint(multiply, pass)
   }
 
   @_specialize(where Scalar == Float)
   @_specialize(where Scalar == Double)
   public func inverseVJP(_ pass: FlowPass<Scalar>) throws {
-    if pass.carriesValues { try apply(multiply!, bias: multiplyBias, pass) }
-    try applyAdjoint(divide!, pass)
+    if pass.carriesValues { try apply(multiply, bias: multiplyBias, pass) }
+    try applyAdjoint(divide, pass)
     if pass.wantsParameterGradients { try accumulateGradient(pass, y: pass.values, direction: -1) }
   }
 
   /// Sums over y and its cotangent ȳ: that of the output of the forward direction (+), or what the inverse's way back
   /// gives to its input (−).
   private func accumulateGradient(_ pass: FlowPass<Scalar>, y: Memory<Scalar>, direction: Double) throws {
-    let height = shape.height
+    let height = pass.shape.height
+    let convolution = multiply.on(height: height, width: pass.shape.width)
     let cotangent = pass.cotangent
     let (c, outer, vector) = (c, sums!.outer.elements, sums!.vector.memory)
     try pass.accumulate(size: c * c + c) { images, partial, worker in
       try pass.workspaces[worker].scope {
-        let scratch = try pass.workspaces[worker].take(multiply!.workspaceCount)
-        multiply!.accumulateGradient(
+        let scratch = try pass.workspaces[worker].take(convolution.gradientWorkspaceCount)
+        convolution.accumulateGradient(
           rows: images.lowerBound * height..<images.upperBound * height, x: y, stride: c,
           cotangent: cotangent, stride: c, weights: partial[0..<c * c], bias: partial[c * c..<c * c + c],
           scratch: scratch)
@@ -279,7 +295,8 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     for i in 0..<pass.count { vector[c] += direction * pass.logDetCotangent[i] }
   }
 
-  func startGradient() throws {
+  func startGradient(input: ImageShape) throws {
+    pixels = input.height * input.width
     if sums == nil {
       let new = try GradientSums(channels: c)
       if form == .plu { fill(new.triangles) }

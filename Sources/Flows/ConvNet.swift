@@ -80,47 +80,46 @@ public struct NetSpec: Codable, Hashable, Sendable {
 /// at zero, so that a fresh coupling is the identity up to a constant scale.
 final class ConvNet<Scalar: KernelScalar> {
   private struct Stage {
-    var convolution: Convolution<Scalar>
+    var weights: ConvolutionWeights<Scalar>
     var weight: LayerParameter<Scalar>
     var bias: LayerParameter<Scalar>
     /// Adds the output of the stage before the last one.
     var skips: Bool
     var isLast: Bool
-    /// Values an image in the outputs of the stages before it, and in its own.
+    /// Channels of the outputs of the stages before it, and bytes that their masks take a pixel.
     var offset: Int
-    var size: Int
-    /// Multiplications a row.
-    var work: Int
-    /// The same as offset and size for the bytes of its outputs' mask.
     var maskOffset: Int
-    var maskSize: Int
+    /// Rows beside a strip that the later stages' windows reach, and those of the stages up to this one.
+    var reach: Int
+    var backReach: Int
+
+    var channels: Int { weights.outChannels }
+    var maskBytes: Int { Mask.bytes(channels: channels) }
   }
 
   private let stages: [Stage]
   private let activation: NetSpec.Activation
   let parameters: [LayerParameter<Scalar>]
-  let height: Int
-  let width: Int
   let outChannels: Int
-  /// Values an image in the outputs of all hidden stages.
-  let hiddenCount: Int
+  /// Channels of the outputs of all hidden stages.
+  let hiddenChannels: Int
   private let maskBytes: Int
+  /// Rows beside a strip on which the way back needs the cotangents of the hidden stages, and their outputs.
+  private let cotangentReach: Int
+  private let recomputedReach: Int
 
-  init(_ spec: NetSpec, height: Int, width: Int, inChannels: Int, outChannels: Int) throws {
+  init(_ spec: NetSpec, inChannels: Int, outChannels: Int) throws {
     activation = spec.activation
-    self.height = height
-    self.width = width
     self.outChannels = outChannels
     let plan = spec.convolutions(inChannels: inChannels, outChannels: outChannels)
     var stages: [Stage] = []
-    var (offset, maskOffset) = (0, 0)
+    var (offset, maskOffset, backReach) = (0, 0, 0)
     for (k, step) in plan.enumerated() {
-      let convolution = try Convolution<Scalar>(
-        height: height, width: width, inChannels: step.inChannels, outChannels: step.outChannels,
-        kernel: step.kernel,
-        padding: Scalar(k == plan.count - 1 ? spec.lastPadding ?? spec.padding : spec.padding))
       let isLast = k == plan.count - 1
-      let count = convolution.weightCount
+      let weights = try ConvolutionWeights<Scalar>(
+        inChannels: step.inChannels, outChannels: step.outChannels, kernel: step.kernel,
+        padding: Scalar(isLast ? spec.lastPadding ?? spec.padding : spec.padding))
+      let count = weights.weightCount
       // He et al. 2015 for the hidden layers; half of it where a residual is added.
       let deviation =
         (2 / Double(step.kernel * step.kernel * step.inChannels)).squareRoot() * (step.skips ? 0.5 : 1)
@@ -130,23 +129,39 @@ final class ConvNet<Scalar: KernelScalar> {
       let bias = LayerParameter<Scalar>("net.\(k).bias", shape: [step.outChannels]) { _ in
         [Double](repeating: 0, count: step.outChannels)
       }
-      let pixels = isLast ? 0 : height * width
+      backReach += step.kernel / 2
       let stage = Stage(
-        convolution: convolution, weight: weight, bias: bias, skips: step.skips, isLast: isLast,
-        offset: offset, size: pixels * step.outChannels, work: width * count, maskOffset: maskOffset,
-        maskSize: pixels * Mask.bytes(channels: step.outChannels))
+        weights: weights, weight: weight, bias: bias, skips: step.skips, isLast: isLast, offset: offset,
+        maskOffset: maskOffset, reach: plan[(k + 1)...].reduce(0) { $0 + $1.kernel / 2 },
+        backReach: backReach)
       stages.append(stage)
-      offset += stage.size
-      maskOffset += stage.maskSize
+      if !isLast {
+        offset += stage.channels
+        maskOffset += stage.maskBytes
+      }
     }
     self.stages = stages
-    hiddenCount = offset
+    hiddenChannels = offset
     maskBytes = maskOffset
+    let last = stages.count > 1 ? stages[stages.count - 2] : nil
+    cotangentReach = last?.backReach ?? 0
+    // The last hidden stage reaches as far as its cotangent, those before it by their windows farther.
+    recomputedReach = cotangentReach - (last?.reach ?? 0)
     parameters = stages.flatMap { [$0.weight, $0.bias] }
   }
 
   func refresh() {
-    for stage in stages { stage.convolution.pack(stage.weight.values) }
+    for stage in stages { stage.weights.pack(stage.weight.values) }
+  }
+
+  /// The most elements of scratch memory that a convolution of `forward` and `vjp` needs.
+  func workspaceCount(width: Int) -> Int {
+    stages.reduce(0) { max($0, $1.weights.on(height: 1, width: width).workspaceCount) }
+  }
+
+  /// The same for `accumulateGradient`.
+  func gradientWorkspaceCount(width: Int) -> Int {
+    stages.reduce(0) { max($0, $1.weights.on(height: 1, width: width).gradientWorkspaceCount) }
   }
 
   /// Runs row-wise work: whole on this thread, or split over the pool with a barrier after each.
@@ -161,12 +176,14 @@ final class ConvNet<Scalar: KernelScalar> {
     static var least: Int { 1 << 21 }
 
     /// `work`: multiplications a row.
-    func run(_ rows: Int, work: Int, scratch: Int, _ body: (Range<Int>, Memory<Scalar>) -> Void) throws {
+    func run(_ rows: Range<Int>, work: Int, scratch: Int, _ body: (Range<Int>, Memory<Scalar>) -> Void) throws
+    {
       guard let pool else {
-        try workspaces[worker].scope { body(0..<rows, try workspaces[worker].take(scratch)) }
+        try workspaces[worker].scope { body(rows, try workspaces[worker].take(scratch)) }
         return
       }
-      try pool.split(rows, minimum: max(1, Self.least / max(1, work))) { range, worker in
+      try pool.split(rows.count, minimum: max(1, Self.least / max(1, work))) { range, worker in
+        let range = rows.lowerBound + range.lowerBound..<rows.lowerBound + range.upperBound
         try workspaces[worker].scope { body(range, try workspaces[worker].take(scratch)) }
       }
     }
@@ -174,68 +191,99 @@ final class ConvNet<Scalar: KernelScalar> {
 
   // MARK: Arrays of all hidden stages
 
-  /// An array for every hidden stage over `total` images, one after the other, of which a call concerns `images`.
+  /// An array for every hidden stage over the same rows of the batch, one after the other.
   struct Hidden {
     let memory: Memory<Scalar>
-    let total: Int
-    let images: Range<Int>
-
-    /// The same arrays for fewer images, counted from the first of `images`.
-    subscript(range: Range<Int>) -> Hidden {
-      let first = images.lowerBound
-      return Hidden(
-        memory: memory, total: total, images: first + range.lowerBound..<first + range.upperBound)
-    }
+    let rows: Range<Int>
   }
+
+  /// Values that an array of outputs, or of cotangents, takes for so many pixels.
+  func hiddenCount(pixels: Int) -> Int { pixels * hiddenChannels }
 
   /// Values for what the derivatives of hidden activations need: a bit a ReLU, or the input of a smooth activation.
-  func derivativeCount(images: Int) -> Int {
+  func derivativeCount(pixels: Int) -> Int {
     let perScalar = MemoryLayout<Scalar>.stride
-    return activation == .relu ? (images * maskBytes + perScalar - 1) / perScalar : images * hiddenCount
+    return activation == .relu ? (pixels * maskBytes + perScalar - 1) / perScalar : pixels * hiddenChannels
   }
 
-  /// A stage's outputs, inputs of its activations, or their cotangents.
-  private func values(_ hidden: Hidden, _ stage: Stage) -> Memory<Scalar> {
-    let start = hidden.total * stage.offset + hidden.images.lowerBound * stage.size
-    return hidden.memory[start..<start + hidden.images.count * stage.size]
+  /// Values a pixel that a way back takes which recomputes what the net computed: outputs, derivatives and cotangents.
+  var recomputedChannels: Int { 2 * hiddenChannels + derivativeCount(pixels: 1) }
+
+  /// Room for what the way back over a strip recomputes: derivatives; and what its cotangents take.
+  func takeDerivatives(_ strip: Strip, _ workspace: Workspace<Scalar>) throws -> Hidden {
+    let rows = strip.reaching(recomputedReach + (stages.first?.reach ?? 0))
+    return Hidden(
+      memory: try workspace.take(derivativeCount(pixels: rows.count * strip.width)), rows: rows)
   }
 
-  private func mask(_ hidden: Hidden, _ stage: Stage) -> Mask {
-    let start = hidden.total * stage.maskOffset + hidden.images.lowerBound * stage.maskSize
-    return Mask(hidden.memory)[start..<start + hidden.images.count * stage.maskSize]
+  func takeCotangents(_ strip: Strip, _ workspace: Workspace<Scalar>) throws -> Hidden {
+    let rows = strip.reaching(cotangentReach)
+    return Hidden(memory: try workspace.take(hiddenCount(pixels: rows.count * strip.width)), rows: rows)
+  }
+
+  /// The most rows beside a strip that any array of hidden stages has, above and below.
+  var margin: Int { max(recomputedReach, 0) + (stages.first?.reach ?? 0) }
+
+  /// A stage's outputs, inputs of its activations, or their cotangents, by the batch's rows.
+  private func values(_ hidden: Hidden, _ stage: Stage, width: Int) -> Memory<Scalar> {
+    let start = hidden.rows.count * width * stage.offset
+    let size = width * stage.channels
+    return hidden.memory[start..<start + hidden.rows.count * size].numbered(
+      from: hidden.rows.lowerBound * size)
+  }
+
+  private func mask(_ hidden: Hidden, _ stage: Stage, width: Int) -> Mask {
+    let start = hidden.rows.count * width * stage.maskOffset
+    let size = width * stage.maskBytes
+    return Mask(hidden.memory)[start..<start + hidden.rows.count * size].numbered(
+      from: hidden.rows.lowerBound * size)
   }
 
   // MARK: There and back
 
-  /// The net's output for `images` images, whose input begins at x with the given pixel stride, into `head` (dense).
-  /// What the way back needs is left in `derivatives` and `outputs`, where they are given.
+  /// The net's output for a strip of images, whose batch begins at x with the given pixel stride, into `head` (dense).
+  /// Without a head the hidden stages alone, on the rows that the way back needs. What that needs is left in
+  /// `derivatives` and `outputs`, where they are given.
   func forward(
-    images: Int, x: Memory<Scalar>, stride: Int, head: Memory<Scalar>, derivatives: Hidden?,
+    _ strip: Strip, x: Memory<Scalar>, stride: Int, head: Memory<Scalar>?, derivatives: Hidden?,
     outputs: Hidden?, workspace: Workspace<Scalar>, runner: RowRunner
   ) throws {
-    let rows = images * height
+    let width = strip.width
+    let further = head == nil ? recomputedReach : 0
     try workspace.scope {
+      let window = strip.reaching(further + stages[0].reach)
       let outputs =
         try outputs
-        ?? Hidden(memory: workspace.take(images * hiddenCount), total: images, images: 0..<images)
+        ?? Hidden(memory: workspace.take(hiddenCount(pixels: window.count * width)), rows: window)
       for (k, stage) in stages.enumerated() {
-        let convolution = stage.convolution
-        let c = convolution.outChannels
-        let source = k == 0 ? x : values(outputs, stages[k - 1])
+        let result: Memory<Scalar>
+        if !stage.isLast {
+          result = values(outputs, stage, width: width)
+        } else if let head {
+          result = head
+        } else {
+          return
+        }
+        let convolution = stage.weights.on(height: strip.height, width: width)
+        let c = stage.channels
+        let source = k == 0 ? x : values(outputs, stages[k - 1], width: width)
         let sourceStride = k == 0 ? stride : convolution.inChannels
-        let result = stage.isLast ? head[0..<rows * width * c] : values(outputs, stage)
+        let skipped = stage.skips ? values(outputs, stages[k - 2], width: width) : nil
         var target = result
         var epilogue: Convolution<Scalar>.Epilogue = stage.skips ? .add : []
         var written: Mask?
         let smooth = activation == .silu && !stage.isLast
-        if smooth, let derivatives { target = values(derivatives, stage) }
+        if smooth, let derivatives { target = values(derivatives, stage, width: width) }
         if activation == .relu, !stage.isLast {
           epilogue.insert(.relu)
-          written = derivatives.map { mask($0, stage) }
+          written = derivatives.map { mask($0, stage, width: width) }
         }
-        try runner.run(rows, work: stage.work, scratch: convolution.workspaceCount) { range, scratch in
+        try runner.run(
+          strip.reaching(further + stage.reach), work: width * convolution.weightCount,
+          scratch: convolution.workspaceCount
+        ) { range, scratch in
           let part = range.lowerBound * width * c..<range.upperBound * width * c
-          if stage.skips { target[part].copy(from: values(outputs, stages[k - 2])[part]) }
+          if let skipped { target[part].copy(from: skipped[part]) }
           convolution.forward(
             rows: range, x: source, stride: sourceStride, bias: stage.bias.values, epilogue: epilogue,
             mask: written, y: target, stride: c, scratch: scratch)
@@ -245,19 +293,20 @@ final class ConvNet<Scalar: KernelScalar> {
     }
   }
 
-  /// Back from the head's cotangent: adds the input's cotangent to `xCotangent`; `cotangents` gets those of the hidden
-  /// stages before their activation.
+  /// Back over a strip from the head's cotangent: adds the input's cotangent to `xCotangent`; `cotangents` gets those of
+  /// the hidden stages before their activation.
   func vjp(
-    derivatives: Hidden, headCotangent: Memory<Scalar>, xCotangent: Memory<Scalar>, xCotangentStride: Int,
-    cotangents: Hidden, runner: RowRunner
+    _ strip: Strip, derivatives: Hidden, headCotangent: Memory<Scalar>, xCotangent: Memory<Scalar>,
+    xCotangentStride: Int, cotangents: Hidden, runner: RowRunner
   ) throws {
-    let rows = derivatives.images.count * height
+    let width = strip.width
     for k in stages.indices.reversed() {
       let stage = stages[k]
-      let convolution = stage.convolution
-      let cotangent = stage.isLast ? headCotangent : values(cotangents, stage)
+      let convolution = stage.weights.on(height: strip.height, width: width)
+      let (work, scratch) = (width * convolution.weightCount, convolution.workspaceCount)
+      let cotangent = stage.isLast ? headCotangent : values(cotangents, stage, width: width)
       if k == 0 {
-        try runner.run(rows, work: stage.work, scratch: convolution.workspaceCount) { range, scratch in
+        try runner.run(strip.rows, work: work, scratch: scratch) { range, scratch in
           convolution.adjoint(
             rows: range, cotangent: cotangent, stride: convolution.outChannels, epilogue: .add, mask: nil,
             into: xCotangent, stride: xCotangentStride, scratch: scratch)
@@ -266,46 +315,48 @@ final class ConvNet<Scalar: KernelScalar> {
       }
       let before = stages[k - 1]
       let c = convolution.inChannels
-      let next = values(cotangents, before)
+      let next = values(cotangents, before, width: width)
       // What a later stage that skips adds to the cotangent of this output.
-      let skipped = k + 1 < stages.count && stages[k + 1].skips ? values(cotangents, stages[k + 1]) : nil
+      let skipped =
+        k + 1 < stages.count && stages[k + 1].skips ? values(cotangents, stages[k + 1], width: width) : nil
       var epilogue: Convolution<Scalar>.Epilogue = skipped == nil ? [] : .add
       if activation == .relu { epilogue.insert(.gate) }
-      let read = activation == .relu ? mask(derivatives, before) : nil
-      try runner.run(rows, work: stage.work, scratch: convolution.workspaceCount) { range, scratch in
+      let read = activation == .relu ? mask(derivatives, before, width: width) : nil
+      let inputs = activation == .silu ? values(derivatives, before, width: width) : nil
+      try runner.run(strip.reaching(before.backReach), work: work, scratch: scratch) { range, scratch in
         let part = range.lowerBound * width * c..<range.upperBound * width * c
         if let skipped { next[part].copy(from: skipped[part]) }
         convolution.adjoint(
           rows: range, cotangent: cotangent, stride: convolution.outChannels, epilogue: epilogue, mask: read,
           into: next, stride: c, scratch: scratch)
-        if activation == .silu { Kernel.siluVJP(values(derivatives, before)[part], cotangent: next[part]) }
+        if let inputs { Kernel.siluVJP(inputs[part], cotangent: next[part]) }
       }
     }
   }
 
-  /// Adds the parameters' gradients from dense x, outputs and cotangents, `slab` images at a time in their order.
+  /// Adds the parameters' gradients over whole images from dense x, outputs and cotangents, `slab` images at a time in
+  /// their order.
   func accumulateGradient(
-    slab: Int, x: Memory<Scalar>, outputs: Hidden, cotangents: Hidden, headCotangent: Memory<Scalar>,
-    pool: ThreadPool, workspaces: [Workspace<Scalar>]
+    rows: Range<Int>, height: Int, width: Int, slab: Int, x: Memory<Scalar>, outputs: Hidden,
+    cotangents: Hidden, headCotangent: Memory<Scalar>, pool: ThreadPool, workspaces: [Workspace<Scalar>]
   ) throws {
-    let count = cotangents.images.count
-    let tasks = stages.reduce(0) { $0 + $1.convolution.gradientParts }
-    let work = count * height * stages.reduce(0) { $0 + $1.work }
+    let tasks = stages.reduce(0) { $0 + $1.weights.gradientParts }
+    let work = rows.count * width * stages.reduce(0) { $0 + $1.weights.weightCount }
     try pool.run(tasks, isSmall: work < 2 * RowRunner.least) { task, worker in
       var (k, part) = (0, task)
-      while part >= stages[k].convolution.gradientParts {
-        part -= stages[k].convolution.gradientParts
+      while part >= stages[k].weights.gradientParts {
+        part -= stages[k].weights.gradientParts
         k += 1
       }
       let stage = stages[k]
-      let convolution = stage.convolution
-      let source = k == 0 ? x : values(outputs, stages[k - 1])
-      let cotangent = stage.isLast ? headCotangent : values(cotangents, stage)
+      let convolution = stage.weights.on(height: height, width: width)
+      let source = k == 0 ? x : values(outputs, stages[k - 1], width: width)
+      let cotangent = stage.isLast ? headCotangent : values(cotangents, stage, width: width)
       try workspaces[worker].scope {
-        let scratch = try workspaces[worker].take(convolution.workspaceCount)
-        for start in Swift.stride(from: 0, to: count, by: slab) {
+        let scratch = try workspaces[worker].take(convolution.gradientWorkspaceCount)
+        for start in Swift.stride(from: rows.lowerBound, to: rows.upperBound, by: slab * height) {
           convolution.accumulateGradient(
-            parts: part..<part + 1, rows: start * height..<min(start + slab, count) * height, x: source,
+            parts: part..<part + 1, rows: start..<min(start + slab * height, rows.upperBound), x: source,
             stride: convolution.inChannels, cotangent: cotangent, stride: convolution.outChannels,
             weights: stage.weight.gradient, bias: stage.bias.gradient, scratch: scratch)
         }

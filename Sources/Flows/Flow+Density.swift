@@ -26,20 +26,16 @@ extension Flow: LatentPrior {
     try check(latents: latents)
     try check(latents, logDet.count, of: x)
     let d = dimension
-    try lock.withLock {
-      try latents.withMemory { latents in
-        try logDet.withUnsafeMutableBufferPointer { logDet in
-          try share(0..<x.shape[0]) { pass, images in
-            try begin(pass, count: images.count, PassKind())
-            pass.values.copy(from: x, rows: images)
-            try go(.forward, pass)
-            gather(
-              pass.latents, count: pass.count, into: latents[images.lowerBound * d..<images.upperBound * d])
-            for (k, i) in images.enumerated() { logDet[i] = pass.logDet[k] }
-          }
+    try latents.withMemory { latents in
+      try logDet.withUnsafeMutableBufferPointer { logDet in
+        try there(.forward, count: x.shape[0]) { pass, images in
+          pass.values.copy(from: x, rows: images)
+        } finish: { pass, images in
+          gather(
+            pass.latents, count: pass.count, into: latents[images.lowerBound * d..<images.upperBound * d])
+          for (k, i) in images.enumerated() { logDet[i] = pass.logDet[k] }
         }
       }
-      settle()
     }
   }
 
@@ -59,19 +55,36 @@ extension Flow: LatentPrior {
     try check(images)
     try check(images, logDet.count, of: latents)
     let d = dimension
-    try lock.withLock {
-      try images.withMemory { values in
-        try logDet.withUnsafeMutableBufferPointer { logDet in
-          try share(0..<latents.shape[0]) { pass, images in
-            try begin(pass, count: images.count, PassKind(atLatents: true))
-            scatter(latents, rows: images, into: pass.latents)
-            try go(.inverse, pass)
-            values[images.lowerBound * d..<images.upperBound * d].copy(from: pass.values)
-            for (k, i) in images.enumerated() { logDet[i] = pass.logDet[k] }
+    try images.withMemory { values in
+      try logDet.withUnsafeMutableBufferPointer { logDet in
+        try there(.inverse, count: latents.shape[0]) { pass, images in
+          scatter(latents, rows: images, into: pass.latents)
+        } finish: { pass, images in
+          values[images.lowerBound * d..<images.upperBound * d].copy(from: pass.values)
+          for (k, i) in images.enumerated() { logDet[i] = pass.logDet[k] }
+        }
+      }
+    }
+  }
+
+  /// Passes through all layers; `start` sets what a pass begins with, `finish` takes what it ends with.
+  private func there(
+    _ direction: Kernel<Scalar>.Direction, count: Int,
+    _ start: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void,
+    finish: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
+  ) throws {
+    let plan = try plan(.value, count: count)
+    try net.using {
+      try withScratch { scratch in
+        try forParts(count, plan) { part in
+          try share(part, scratch, plan) { pass, images in
+            try begin(pass, count: images.count, plan, atLatents: direction == .inverse)
+            try start(pass, images)
+            try go(direction, pass)
+            try finish(pass, images)
           }
         }
       }
-      settle()
     }
   }
 
@@ -83,34 +96,37 @@ extension Flow: LatentPrior {
     let count = latents.shape[0]
     try result.resize(count: count, imageShape)
     let d = dimension
-    try lock.withLock {
-      try forParts(count: count, through: .inverse, parameterGradients: false) { part, kind in
-        try result.images.withMemory { values in
-          try result.logDet.withUnsafeMutableBufferPointer { logDet in
-            try share(part) { pass, images in
-              try begin(pass, count: images.count, kind)
-              scatter(latents, rows: images, into: pass.latents)
-              try go(.inverse, pass)
-              values[images.lowerBound * d..<images.upperBound * d].copy(from: pass.values)
-              for (k, i) in images.enumerated() { logDet[i] = pass.logDet[k] }
+    let plan = try plan(.gradient, count: count)
+    try net.using {
+      try withScratch { scratch in
+        try forParts(count, plan) { part in
+          try result.images.withMemory { values in
+            try result.logDet.withUnsafeMutableBufferPointer { logDet in
+              try share(part, scratch, plan) { pass, images in
+                try begin(pass, count: images.count, plan, atLatents: true)
+                scatter(latents, rows: images, into: pass.latents)
+                try go(.inverse, pass)
+                values[images.lowerBound * d..<images.upperBound * d].copy(from: pass.values)
+                for (k, i) in images.enumerated() { logDet[i] = pass.logDet[k] }
+              }
             }
           }
-        }
-        try cotangents(&result, part)
-        let (imageCotangent, logDetCotangent) = (result.imageCotangent, result.logDetCotangent)
-        guard imageCotangent.shape == result.images.shape, logDetCotangent.count == count else {
-          throw FlowError.shapeMismatch(
-            what: "cotangents", found: imageCotangent.shape, expected: result.images.shape)
-        }
-        try result.gradient.withMemory { gradient in
-          try share(part) { pass, images in
-            pass.turnBack()
-            pass.cotangent.copy(from: imageCotangent, rows: images)
-            for (k, i) in images.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
-            try goBack(.inverse, pass)
-            gather(
-              pass.latentCotangents, count: pass.count,
-              into: gradient[images.lowerBound * d..<images.upperBound * d])
+          try cotangents(&result, part)
+          let (imageCotangent, logDetCotangent) = (result.imageCotangent, result.logDetCotangent)
+          guard imageCotangent.shape == result.images.shape, logDetCotangent.count == count else {
+            throw FlowError.shapeMismatch(
+              what: "cotangents", found: imageCotangent.shape, expected: result.images.shape)
+          }
+          try result.gradient.withMemory { gradient in
+            try share(part, scratch, plan) { pass, images in
+              pass.turnBack()
+              pass.cotangent.copy(from: imageCotangent, rows: images)
+              for (k, i) in images.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
+              try goBack(.inverse, pass)
+              gather(
+                pass.latentCotangents, count: pass.count,
+                into: gradient[images.lowerBound * d..<images.upperBound * d])
+            }
           }
         }
       }
@@ -154,22 +170,23 @@ extension Flow: LatentPrior {
     try check(imageCotangent)
     try check(imageCotangent, logDetCotangent.count, of: images)
     let count = images.shape[0]
-    let parameterGradients = parameterGradient != nil
-    let slab = PassKind.slab(count: count)
-    let kind = PassKind(goesBack: true, parameterGradients: parameterGradients, slab: slab)
-    try lock.withLock {
-      try withGradient(in: parameterGradient) {
-        try share(0..<count, parameterGradients: parameterGradients) { pass, part in
-          try begin(pass, count: part.count, kind)
-          pass.values.copy(from: images, rows: part)
-          pass.turnBack()
-          pass.cotangent.copy(from: imageCotangent, rows: part)
-          for (k, i) in part.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
-          try goBack(.inverse, pass)
-          try body(pass, part)
+    let gradient = parameterGradient.map { Memory($0) }
+    // There is no way there that could have kept anything.
+    let plan = try plan(gradient == nil ? .gradient : .parameterGradient, count: count, memory: .flat)
+    try using(gradient) {
+      try withScratch { scratch in
+        try forParts(count, plan) { together in
+          try share(together, scratch, plan) { pass, part in
+            try begin(pass, count: part.count, plan)
+            pass.values.copy(from: images, rows: part)
+            pass.turnBack()
+            pass.cotangent.copy(from: imageCotangent, rows: part)
+            for (k, i) in part.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
+            try goBack(.inverse, pass, fresh: part.lowerBound == 0 ? gradient : nil)
+            try body(pass, part)
+          }
         }
       }
-      settle()
     }
   }
 
@@ -201,23 +218,30 @@ extension Flow: LatentPrior {
     _ turn: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void,
     finish: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
   ) throws {
-    let parameterGradients = parameterGradient != nil
-    try lock.withLock {
-      try withGradient(in: parameterGradient) {
-        try forParts(count: x.shape[0], through: .forward, parameterGradients: parameterGradients) {
-          part, kind in
-          try share(part, parameterGradients: parameterGradients) { pass, images in
-            try begin(pass, count: images.count, kind)
+    let count = x.shape[0]
+    let gradient = parameterGradient.map { Memory($0) }
+    let plan = try plan(gradient == nil ? .gradient : .parameterGradient, count: count)
+    try using(gradient) {
+      try withScratch { scratch in
+        try forParts(count, plan) { part in
+          try share(part, scratch, plan) { pass, images in
+            try begin(pass, count: images.count, plan)
             pass.values.copy(from: x, rows: images)
             try go(.forward, pass)
             pass.turnBack()
             try turn(pass, images)
-            try goBack(.forward, pass)
+            try goBack(.forward, pass, fresh: images.lowerBound == 0 ? gradient : nil)
             try finish(pass, images)
           }
         }
       }
     }
+  }
+
+  /// Runs `body`, which takes the parameters' gradients into `gradient` if there is one.
+  private func using(_ gradient: Memory<Scalar>?, _ body: () throws -> Void) throws {
+    guard let gradient else { return try net.using(body) }
+    try net.withGradient(in: gradient, route, pool: pool, body)
   }
 
   // MARK: Density
@@ -232,16 +256,12 @@ extension Flow: LatentPrior {
   public func evaluate(_ x: Tensor<Scalar>, logProb: inout [Double]) throws {
     try check(x)
     try check(x, logProb.count, of: x)
-    try lock.withLock {
-      try logProb.withUnsafeMutableBufferPointer { logProb in
-        try share(0..<x.shape[0]) { pass, images in
-          try begin(pass, count: images.count, PassKind())
-          pass.values.copy(from: x, rows: images)
-          try go(.forward, pass)
-          eachLogProb(pass) { k, value in logProb[images.lowerBound + k] = value }
-        }
+    try logProb.withUnsafeMutableBufferPointer { logProb in
+      try there(.forward, count: x.shape[0]) { pass, images in
+        pass.values.copy(from: x, rows: images)
+      } finish: { pass, images in
+        eachLogProb(pass) { k, value in logProb[images.lowerBound + k] = value }
       }
-      settle()
     }
   }
 
@@ -320,7 +340,7 @@ extension Flow: LatentPrior {
     for i in 0..<pass.count {
       var sum = pass.logDet[i]
       var offset = 0
-      for size in latentSizes {
+      for size in route.latentSizes {
         let start = pass.count * offset + i * size
         sum += baseLogProb(pass.latents[start..<start + size])
         offset += size

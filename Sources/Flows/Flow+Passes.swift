@@ -2,19 +2,16 @@ import AIPOKernels
 
 /// A batch's way through the layers, there and back.
 extension Flow {
-  /// What a pass is for.
-  struct PassKind {
-    var atLatents = false
-    var goesBack = false
-    var parameterGradients = false
-    var kept = GradientMemory.Kept.nothing
-    /// Values an image that are kept.
-    var keptCount = 0
-    var slab = 1
-
-    /// Images of a batch whose parameter gradients are summed before they are added to the others'. At most eight such
-    /// slabs, so that the sum's order depends on the batch alone.
-    static func slab(count: Int) -> Int { max(1, (count + 7) / 8) }
+  /// Calls `body` for parts of a batch, one after the other, as the plan says.
+  func forParts(
+    _ count: Int, _ plan: FlowPlan, _ body: (_ images: Range<Int>) throws -> Void
+  ) throws {
+    var start = 0
+    repeat {
+      let end = min(start + plan.imagesAtOnce, count)
+      try body(start..<end)
+      start = end
+    } while start < count
   }
 
   /// Runs `body` on passes that together hold the images: one on each thread with its share of them, or one on all
@@ -22,89 +19,51 @@ extension Flow {
   ///
   /// Work on parameter gradients is always one pass.
   func share(
-    _ images: Range<Int>, parameterGradients: Bool = false,
+    _ images: Range<Int>, _ scratch: FlowScratch<Scalar>, _ plan: FlowPlan,
     _ body: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
   ) throws {
     let count = images.count
-    let shares = lanes.count
-    guard !parameterGradients, shares > 0, count >= shares else { return try body(whole, images) }
-    try pool.run(shares) { k, _ in
-      let (start, end) = (count * k / shares, count * (k + 1) / shares)
+    let lanes = scratch.lanes
+    guard plan.purpose != .parameterGradient, !lanes.isEmpty, count >= lanes.count else {
+      return try body(scratch.whole, images)
+    }
+    try pool.run(lanes.count) { k, _ in
+      let (start, end) = (count * k / lanes.count, count * (k + 1) / lanes.count)
       try body(lanes[k], images.lowerBound + start..<images.lowerBound + end)
     }
   }
 
-  /// Calls `body` for parts of a batch that a gradient takes one after the other.
-  func forParts(
-    count: Int, through direction: Kernel<Scalar>.Direction, parameterGradients: Bool,
-    _ body: (_ images: Range<Int>, _ kind: PassKind) throws -> Void
-  ) throws {
-    var kind = PassKind(
-      atLatents: direction == .inverse, goesBack: true, parameterGradients: parameterGradients)
-    if parameterGradients { kind.slab = PassKind.slab(count: count) }
-    let (kept, size) = try chosenMemory.plan(
-      count: count, unit: kind.slab, parameterGradients: parameterGradients
-    ) {
-      keptCount($0, parameterGradients: parameterGradients) * MemoryLayout<Scalar>.stride
-    }
-    kind.kept = kept
-    kind.keptCount = keptCount(kept, parameterGradients: parameterGradients)
-    var start = 0
-    repeat {
-      try body(start..<min(start + size, count), kind)
-      start += size
-    } while start < count
-    settle()
-  }
-
-  /// Values of one image that a pass keeps.
-  private func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int {
-    var count = 0
-    for step in steps {
-      // No layer's output is larger than the image.
-      count +=
-        step.keeping?.keptCount(kept, parameterGradients: parameterGradients) ?? dimension
-    }
-    return count
-  }
-
-  func settle() {
-    whole.settle()
-    for lane in lanes { lane.settle() }
-  }
-
-  func begin(_ pass: FlowPass<Scalar>, count: Int, _ kind: PassKind) throws {
+  func begin(_ pass: FlowPass<Scalar>, count: Int, _ plan: FlowPlan, atLatents: Bool = false) throws {
     try pass.begin(
-      count: count, shape: imageShape, height: tallest, atLatents: kind.atLatents, goesBack: kind.goesBack,
-      parameterGradients: kind.parameterGradients, kept: kind.kept,
-      keptCount: kind.keptCount, slab: kind.slab)
+      count: count, from: route.first, to: route.last, height: route.tallest, atLatents: atLatents, plan: plan
+    )
   }
 
   /// Through all layers; the pass holds the values (or the latents) and then the latents (or the values).
   func go(_ direction: Kernel<Scalar>.Direction, _ pass: FlowPass<Scalar>) throws {
     switch direction {
-    case .forward: for step in steps { try pass.through(step, .forward) }
-    case .inverse: for step in steps.reversed() { try pass.through(step, .inverse) }
+    case .forward: for step in net.steps { try pass.through(step, .forward) }
+    case .inverse: for step in net.steps.reversed() { try pass.through(step, .inverse) }
     }
   }
 
-  /// Back through all layers that `go` went through, or that would have led to the values that the pass holds.
-  func goBack(_ direction: Kernel<Scalar>.Direction, _ pass: FlowPass<Scalar>) throws {
-    let fresh = freshGradient
-    func back(_ step: Step) throws {
+  /// Back through all layers that `go` went through, or that would have led to the values that the pass holds. Each
+  /// step's part of `fresh` is zeroed when the way comes to it, rather than all at once, so that its sums are made in
+  /// the cache.
+  func goBack(
+    _ direction: Kernel<Scalar>.Direction, _ pass: FlowPass<Scalar>, fresh: Memory<Scalar>? = nil
+  ) throws {
+    func back(_ step: FlowNet<Scalar>.Step) throws {
       if let fresh {
-        // Zeroed here rather than for all steps at once, so that the sums are made in the cache.
-        let values = part(of: fresh, step)
+        let values = net.part(of: fresh, step)
         try pool.split(values.count, minimum: 1 << 16) { range, _ in values[range].fill(0) }
       }
       try pass.back(through: step, direction)
     }
     switch direction {
-    case .forward: for step in steps.reversed() { try back(step) }
-    case .inverse: for step in steps { try back(step) }
+    case .forward: for step in net.steps.reversed() { try back(step) }
+    case .inverse: for step in net.steps { try back(step) }
     }
-    // There is one only where this pass alone is under way.
-    if fresh != nil { freshGradient = nil }
   }
 
   // MARK: Latents
@@ -128,7 +87,7 @@ extension Flow {
 
   private func eachLatentRun(count: Int, _ body: (_ byLevel: Range<Int>, _ byImage: Range<Int>) -> Void) {
     var offset = 0
-    for size in latentSizes {
+    for size in route.latentSizes {
       for i in 0..<count {
         let byLevel = count * offset + i * size
         let byImage = i * dimension + offset
@@ -141,7 +100,7 @@ extension Flow {
 
 extension FlowPass {
   /// Through a layer, keeping its output if it doesn't keep by itself what its way back needs.
-  fileprivate func through(_ step: Flow<Scalar>.Step, _ direction: Kernel<Scalar>.Direction) throws {
+  fileprivate func through(_ step: FlowNet<Scalar>.Step, _ direction: Kernel<Scalar>.Direction) throws {
     switch direction {
     case .forward: try step.layer.forward(self)
     case .inverse: try step.layer.inverse(self)
@@ -149,7 +108,7 @@ extension FlowPass {
     if kept != .nothing, step.keeping == nil { try keep(values) }
   }
 
-  fileprivate func back(through step: Flow<Scalar>.Step, _ direction: Kernel<Scalar>.Direction) throws {
+  fileprivate func back(through step: FlowNet<Scalar>.Step, _ direction: Kernel<Scalar>.Direction) throws {
     if kept != .nothing, step.keeping == nil { values.copy(from: recall()) }
     switch direction {
     case .forward: try step.layer.forwardVJP(self)

@@ -12,10 +12,11 @@ public enum FlowError: Error, Equatable, CustomStringConvertible {
   case unusableParameters(name: String, reason: String)
   /// A checkpoint's tensor is missing, unknown or of another shape.
   case tensorMismatch(name: String, reason: String)
+  /// Images of this shape take more memory than is allowed; `fits` is the largest shape of the same proportions that
+  /// doesn't.
+  case tooLarge(ImageShape, purpose: FlowPlan.Purpose, bytes: Int, limit: Int, fits: ImageShape?)
   /// The density isn't finite at the image of this index.
   case notFinite(image: Int, value: Double)
-  /// `GradientMemory.upTo` allows less than the least part of a batch needs; both in bytes.
-  case gradientMemory(needed: Int, limit: Int)
 
   public var description: String {
     switch self {
@@ -24,10 +25,14 @@ public enum FlowError: Error, Equatable, CustomStringConvertible {
     case .shapeMismatch(let what, let found, let expected): "\(what) has shape \(found), expected \(expected)"
     case .unusableParameters(let name, let reason): "the parameter \(name) is unusable: \(reason)"
     case .tensorMismatch(let name, let reason): "the tensor \(name) \(reason)"
+    case .tooLarge(let shape, let purpose, let bytes, let limit, let fits):
+      "a \(purpose.rawValue) of the flow at \(shape) takes \(Self.megabytes(bytes)) of memory, and "
+        + "\(Self.megabytes(limit)) are allowed; "
+        + (fits.map { "up to \($0.height)x\($0.width) fits" } ?? "no size fits")
     case .notFinite(let image, let value):
       "the log-density of image \(image) is \(value), expected a finite value"
-    case .gradientMemory(let needed, let limit):
-      "a gradient needs \(needed) bytes for what it keeps on its way, and may take \(limit)"
     }
   }
+
+  private static func megabytes(_ bytes: Int) -> String { "\((bytes + 1 << 20 - 1) >> 20) MiB" }
 }

@@ -2,21 +2,24 @@ import AIPOKernels
 
 /// One invertible layer of a flow. `forward` goes from images to latents (x → z), `inverse` from latents to images.
 ///
-/// A layer works in place on the batch that a `FlowPass` holds, adds its log-determinant per image, and can go
+/// A layer has numbers but no size: the images' height and width are those of the pass. It works in place on the batch
+/// that a `FlowPass` holds, adds its log-determinant per image, and can go
 /// *back*: from its output and the output's cotangent it recomputes its input and the input's cotangent, so that
 /// nothing need be kept from the way there and memory doesn't grow with depth. Where memory allows
 /// (`Flow.gradientMemory`) the output that it meets on the way back is the one that it gave, kept by the flow.
 ///
 /// With cotangents ȳ of the output and ℓ̄ of the log-determinant, `x̄ = Jᵀȳ + ℓ̄ ∇ₓ log|det J|`; parameter
-/// gradients are accumulated, and only if the pass wants them.
+/// gradients are accumulated, and only if the pass wants them. Several passes may go through a layer at once, each on a
+/// thread of its own; only those that want parameter gradients, `initialize` and `refresh` are alone.
 public protocol FlowLayer<Scalar>: AnyObject {
   associatedtype Scalar: KernelScalar
 
-  /// The layer's numbers, in a fixed order. Their memory is bound by the flow after `configure`.
+  /// The layer's numbers, in a fixed order. Their memory is bound by the flow.
   var parameters: [LayerParameter<Scalar>] { get }
 
-  /// Fixes the size of the images; called once, first. Returns the shape after the layer.
-  func configure(input: ImageShape) throws -> ImageShape
+  /// The shape of an image after the layer; by default that before it. Throws `FlowError.unsupportedShape` where the
+  /// layer doesn't accept the image.
+  func output(for input: ImageShape) throws -> ImageShape
 
   /// The parameters have changed: recompute what depends on them.
   func refresh() throws
@@ -36,6 +39,7 @@ public protocol FlowLayer<Scalar>: AnyObject {
 
 extension FlowLayer {
   public var parameters: [LayerParameter<Scalar>] { [] }
+  public func output(for input: ImageShape) throws -> ImageShape { input }
   public func refresh() throws {}
   public func initialize(_ pass: FlowPass<Scalar>) throws {}
 }

@@ -34,6 +34,9 @@ public final class FlowPass<Scalar: KernelScalar> {
   /// on the batch alone, not on threads or on the parts that it is taken in.
   private(set) var slab = 1
 
+  /// Values that a net's activations may take on a thread, where an image's rows can go through it a part at a time.
+  private(set) var stripCount = 0
+
   private var isBack = false
   private var buffer: Memory<Scalar>
   private var spare: Memory<Scalar>
@@ -58,24 +61,26 @@ public final class FlowPass<Scalar: KernelScalar> {
     (latents, latentCotangents) = (none, none)
   }
 
-  /// Begins a pass of `count` images, none of whose shapes on the way has more rows than `height`: at the images, or
-  /// `atLatents`. About `keptCount` values an image will be kept.
+  /// Begins a pass of `count` images at the first or, `atLatents`, the last of the shapes on their way, none of which has
+  /// more rows than `height`.
   func begin(
-    count: Int, shape: ImageShape, height: Int, atLatents: Bool = false, goesBack: Bool = false,
-    parameterGradients: Bool = false, kept: GradientMemory.Kept = .nothing, keptCount: Int = 0, slab: Int = 1
+    count: Int, from first: ImageShape, to last: ImageShape, height: Int, atLatents: Bool, plan: FlowPlan
   ) throws(TensorError) {
+    let goesBack = plan.purpose != .value
     self.count = count
-    self.shape = shape
-    self.kept = kept
-    self.slab = slab
-    wantsParameterGradients = parameterGradients
+    shape = atLatents ? last : first
+    kept = plan.kept
+    slab = plan.slab
+    stripCount = plan.stripCount
+    wantsParameterGradients = plan.purpose == .parameterGradient
     isBack = false
     for workspace in workspaces { workspace.reset() }
     tape.reset()
     // A little more, since arrays begin at multiples of 64 bytes.
-    if kept != .nothing { try tape.reserve(count * keptCount + 4096) }
+    if kept != .nothing { try tape.reserve(count * plan.keptCount + FlowPlan.tapeMargin) }
     records.removeAll(keepingCapacity: true)
-    let size = count * shape.count
+    try workspaces[0].reserve(plan.scratchCount)
+    let size = count * first.count
     buffer = try workspaces[0].take(size)
     spare = try workspaces[0].take(size)
     latents = try workspaces[0].take(size)
@@ -87,7 +92,7 @@ public final class FlowPass<Scalar: KernelScalar> {
     let numbers = count * (2 + height)
     if doubles.memory.count < numbers { doubles = try Storage(count: numbers) }
     doubles.memory[0..<2 * count].fill(0)
-    emitted = atLatents ? shape.count : 0
+    emitted = atLatents ? first.count : 0
   }
 
   /// Turns round: from here the cotangent is carried, whose values at the images or the latents have been set.
@@ -96,10 +101,9 @@ public final class FlowPass<Scalar: KernelScalar> {
     cotangentShape = shape
   }
 
-  /// Bytes of scratch memory that are held.
+  /// Bytes that are held, beside the workspaces.
   var bytes: Int {
-    (workspaces[0].capacity + tape.capacity) * MemoryLayout<Scalar>.stride
-      + doubles.memory.count * MemoryLayout<Double>.stride
+    tape.capacity * MemoryLayout<Scalar>.stride + doubles.memory.count * MemoryLayout<Double>.stride
   }
 
   /// Gives scratch memory that lies in pieces back, to take it in one piece next time.
@@ -190,10 +194,9 @@ public final class FlowPass<Scalar: KernelScalar> {
     return (latents[range], isBack ? latentCotangents[range] : nil)
   }
 
-  /// The memory of values and cotangent under a new shape, for the layer that fills it first.
-  func fillValues(shape newShape: ImageShape) -> (values: Memory<Scalar>, cotangent: Memory<Scalar>?) {
-    shape = newShape
-    if isBack { cotangentShape = newShape }
+  /// The memory of values and cotangent under the current shape, for the layer that fills it first.
+  func fillValues() -> (values: Memory<Scalar>, cotangent: Memory<Scalar>?) {
+    if isBack { cotangentShape = shape }
     return (values, isBack ? cotangent : nil)
   }
 

@@ -98,7 +98,7 @@ extension MaskedAffineSpec.Mask: Codable {
   }
 }
 
-extension MaskedAffineSpec: Codable {
+extension MaskedAffineSpec {
   public init(from decoder: any Decoder) throws {
     let keys = try KnownKeys(decoder, ["mask", "transform", "net", "shift", "scale"])
     let separate = keys.has("shift") || keys.has("scale")
@@ -131,7 +131,7 @@ extension MaskedAffineSpec: Codable {
   }
 }
 
-extension ChannelOrder: Codable {
+extension ChannelOrder {
   /// `swap`, `reverse`, or the order as a list.
   public init(from decoder: any Decoder) throws {
     let container = try decoder.singleValueContainer()
@@ -158,6 +158,24 @@ extension ChannelOrder: Codable {
   }
 }
 
+extension Conv1x1Kind {
+  init(from decoder: any Decoder) throws {
+    form = try KnownKeys(decoder, ["form"]).get("form", default: .plu)
+  }
+}
+
+extension LogitKind {
+  init(from decoder: any Decoder) throws {
+    margin = try KnownKeys(decoder, ["margin"]).get("margin", default: 0.05)
+  }
+}
+
+extension SqueezeKind {
+  init(from decoder: any Decoder) throws {
+    form = try KnownKeys(decoder, ["form"]).get("form", default: .interleaved)
+  }
+}
+
 extension LayerSpec: Codable {
   private struct Repeat: Codable {
     var times: Int
@@ -175,37 +193,8 @@ extension LayerSpec: Codable {
     }
   }
 
-  private struct Matrix: Codable {
-    var form: MatrixForm
-
-    init(form: MatrixForm) { self.form = form }
-
-    init(from decoder: any Decoder) throws {
-      form = try KnownKeys(decoder, ["form"]).get("form", default: .plu)
-    }
-  }
-
-  private struct Margin: Codable {
-    var margin: Double
-
-    init(margin: Double) { self.margin = margin }
-
-    init(from decoder: any Decoder) throws {
-      margin = try KnownKeys(decoder, ["margin"]).get("margin", default: 0.05)
-    }
-  }
-
-  private struct Squeezing: Codable {
-    var form: SqueezeForm
-
-    init(form: SqueezeForm) { self.form = form }
-
-    init(from decoder: any Decoder) throws {
-      form = try KnownKeys(decoder, ["form"]).get("form", default: .interleaved)
-    }
-  }
-
-  private static let names = [
+  /// The library's layers.
+  static let names = [
     "actnorm", "conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "split", "logistic",
     "logit", "repeat",
   ]
@@ -221,29 +210,40 @@ extension LayerSpec: Codable {
       case "logistic": self = .logistic
       case "logit": self = .logit(margin: 0.05)
       default:
+        let isKnown = LayerRegistry.kind(named: name) != nil
+        let all = (Self.names + LayerRegistry.names).joined(separator: ", ")
         throw DecodingError.dataCorrupted(
           .init(
             codingPath: decoder.codingPath,
-            debugDescription: "unknown layer \(name), expected one of \(Self.names.joined(separator: ", "))"))
+            debugDescription: isKnown
+              ? "\(name) is written with its options, as {\(name): {}} where it has none"
+              : "unknown layer \(name), expected one of \(all)"))
       }
       return
     }
     let keys = try KnownKeys(
-      decoder, ["conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "logit", "repeat"])
+      decoder,
+      ["conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "logit", "repeat"]
+        + LayerRegistry.names)
     guard keys.container.allKeys.count == 1, let key = keys.container.allKeys.first else {
       throw DecodingError.dataCorrupted(
         .init(codingPath: decoder.codingPath, debugDescription: "a layer is one name with its options"))
     }
     switch key.stringValue {
-    case "conv1x1": self = .conv1x1(try keys.get("conv1x1", Matrix.self).form)
+    case "conv1x1": self = .conv1x1(try keys.get("conv1x1", Conv1x1Kind.self).form)
     case "coupling": self = .coupling(try keys.get("coupling"))
     case "masked-affine": self = .maskedAffine(try keys.get("masked-affine"))
     case "permutation": self = .permutation(try keys.get("permutation"))
-    case "logit": self = .logit(margin: try keys.get("logit", Margin.self).margin)
-    case "squeeze": self = .squeeze(try keys.get("squeeze", Squeezing.self).form)
-    default:
+    case "logit": self = .logit(margin: try keys.get("logit", LogitKind.self).margin)
+    case "squeeze": self = .squeeze(try keys.get("squeeze", SqueezeKind.self).form)
+    case "repeat":
       let inner = try keys.get("repeat", Repeat.self)
       self = .repeated(inner.times, inner.layers)
+    case let name:
+      guard let kind = LayerRegistry.kind(named: name) else {
+        preconditionFailure("\(name) was registered a moment ago")
+      }
+      self = .own(OwnLayerKind(try keys.container.decode(kind, forKey: key)))
     }
   }
 
@@ -259,16 +259,17 @@ extension LayerSpec: Codable {
     switch self {
     case .actnorm: try plain("actnorm")
     case .squeeze(.interleaved): try plain("squeeze")
-    case .squeeze(let form): try keyed("squeeze", Squeezing(form: form))
+    case .squeeze(let form): try keyed("squeeze", SqueezeKind(form: form))
     case .split: try plain("split")
     case .logistic: try plain("logistic")
-    case .logit(let margin): try keyed("logit", Margin(margin: margin))
+    case .logit(let margin): try keyed("logit", LogitKind(margin: margin))
     case .conv1x1(.plu): try plain("conv1x1")
-    case .conv1x1(let form): try keyed("conv1x1", Matrix(form: form))
+    case .conv1x1(let form): try keyed("conv1x1", Conv1x1Kind(form: form))
     case .coupling(let coupling): try keyed("coupling", coupling)
     case .maskedAffine(let masked): try keyed("masked-affine", masked)
     case .permutation(let order): try keyed("permutation", order)
     case .repeated(let times, let layers): try keyed("repeat", Repeat(times: times, layers: layers))
+    case .own(let own): try keyed(type(of: own.kind).name, own.kind)
     }
   }
 }

@@ -141,66 +141,11 @@ public struct FlowSpec: Hashable, Sendable {
           throw .invalidSpec("more than \(layerLimit) layers")
         }
         if !once.isEmpty { for _ in 0..<times { result += once } }
-      case .coupling(let coupling):
-        guard (1...widthLimit).contains(coupling.net.hidden) else {
-          throw .invalidSpec("coupling: hidden is \(coupling.net.hidden), expected 1 to \(widthLimit)")
-        }
-        guard (0...64).contains(coupling.net.blocks) else {
-          throw .invalidSpec("coupling: blocks is \(coupling.net.blocks), expected 0 to 64")
-        }
-        guard coupling.net.padding.isFinite, coupling.net.lastPadding?.isFinite ?? true else {
-          throw .invalidSpec("coupling: padding is not finite")
-        }
-        try check(coupling)
+      default:
+        try layer.kind?.check()
         result.append(layer)
-      case .maskedAffine(let masked):
-        try check(masked)
-        result.append(layer)
-      case .logit(let margin):
-        guard (0..<0.5).contains(margin) else {
-          throw .invalidSpec("logit: margin is \(margin), expected at least 0 and below 0.5")
-        }
-        result.append(layer)
-      case .permutation(.given(let order)):
-        guard order.sorted() == Array(0..<order.count) else {
-          throw .invalidSpec("permutation: the order is no permutation of 0..<\(order.count)")
-        }
-        result.append(layer)
-      default: result.append(layer)
       }
       guard result.count <= layerLimit else { throw .invalidSpec("more than \(layerLimit) layers") }
-    }
-  }
-
-  private static func check(_ coupling: CouplingSpec) throws(FlowError) {
-    guard (0...1e3).contains(coupling.scaleBias), coupling.scaleBias == 0 || coupling.transform == .sigmoid
-    else {
-      throw .invalidSpec(
-        "coupling: scaleBias is \(coupling.scaleBias), expected 0 to 1000 with transform sigmoid, else 0")
-    }
-    guard coupling.order == .shiftFirst || [.sigmoid, .inverseSigmoid].contains(coupling.transform) else {
-      throw .invalidSpec("coupling: order shift-last goes with the transforms sigmoid and inverse-sigmoid")
-    }
-  }
-
-  private static func check(_ masked: MaskedAffineSpec) throws(FlowError) {
-    let nets: [MLPSpec]
-    switch masked.nets {
-    case .joint(let net): nets = [net]
-    case .separate(let shift, let scale):
-      nets = [shift, scale].compactMap(\.self)
-      guard !nets.isEmpty else { throw .invalidSpec("masked-affine: there is neither a shift nor a scale") }
-      guard scale == nil || masked.transform != .additive else {
-        throw .invalidSpec("masked-affine: an additive transform has no scale")
-      }
-    }
-    for net in nets {
-      guard net.hidden.count <= 64 else {
-        throw .invalidSpec("masked-affine: \(net.hidden.count) hidden layers, expected 64 at most")
-      }
-      if let width = net.hidden.first(where: { !(1...widthLimit).contains($0) }) {
-        throw .invalidSpec("masked-affine: hidden is \(width), expected 1 to \(widthLimit)")
-      }
     }
   }
 
@@ -216,45 +161,52 @@ public struct FlowSpec: Hashable, Sendable {
     var shapes = [image]
     var shape = image
     for layer in try flattened() {
-      switch layer {
-      case .squeeze:
-        guard shape.height % 2 == 0, shape.width % 2 == 0 else {
-          throw .unsupportedShape(image, reason: acceptedSizes)
-        }
-        guard shape.channels <= Self.widthLimit / 4 else {
-          throw .unsupportedShape(image, reason: "a squeeze would make more than \(Self.widthLimit) channels")
-        }
-        shape = ImageShape(height: shape.height / 2, width: shape.width / 2, channels: shape.channels * 4)
-      case .split:
-        guard shape.channels % 2 == 0 else {
-          throw .unsupportedShape(
-            image, reason: "a split meets \(shape.channels) channels, expected an even number")
-        }
-        shape.channels /= 2
-      case .coupling(let coupling):
-        if [.firstHalf, .secondHalf].contains(coupling.mask), shape.channels < 2 {
-          throw .unsupportedShape(
-            image,
-            reason: "a coupling of channels meets a single channel; squeeze first or use a checkerboard")
-        }
-      case .maskedAffine(let masked): _ = try masked.conditioning(shape)
-      case .permutation(let order): _ = try order.indices(for: shape)
-      default: break
+      guard let kind = layer.kind else { preconditionFailure("the layers are flattened") }
+      guard shape.height % kind.divisor == 0, shape.width % kind.divisor == 0 else {
+        throw .unsupportedShape(image, reason: acceptedSizes)
+      }
+      do {
+        shape = try kind.output(for: shape)
+      } catch {
+        guard case .unsupportedShape(_, let reason) = error else { throw error }
+        throw .unsupportedShape(image, reason: reason)
       }
       shapes.append(shape)
     }
     return shapes
   }
 
-  /// Which image sizes fit, in words.
-  public var acceptedSizes: String {
+  /// Why a flow of this kind is for images of the one size that it was trained on; nil where it isn't.
+  public var reasonForOneSize: String? {
+    if base == .diagonalGaussian { return "its base density has a mean and a scale for every value" }
+    let layers = (try? flattened()) ?? []
+    return layers.contains(.squeeze(.contiguous)) ? "its contiguous squeeze joins places far apart" : nil
+  }
+
+  /// Throws `unsupportedShape` where a flow that was trained on images of one shape doesn't accept another.
+  func check(_ image: ImageShape, trainedOn trained: ImageShape) throws(FlowError) {
+    guard image.channels == trained.channels else {
+      throw .unsupportedShape(image, reason: "it is for images of \(trained.channels) channels")
+    }
+    _ = try shapes(from: image)
+    if image != trained, let reason = reasonForOneSize {
+      throw .unsupportedShape(image, reason: "\(reason); \(trained) alone fits")
+    }
+  }
+
+  /// Which image sizes a flow accepts that was trained on images of this shape, in words.
+  public func acceptedSizes(trainedOn image: ImageShape) -> String {
+    reasonForOneSize.map { "\(image.height)x\(image.width) alone: \($0)" } ?? acceptedSizes
+  }
+
+  /// Which image sizes the layers accept, in words.
+  var acceptedSizes: String {
     sideDivisor == 1 ? "any height and width" : "height and width divisible by \(sideDivisor)"
   }
 
   /// What height and width must be divisible by: two for each squeeze.
   var sideDivisor: Int {
-    let squeezes = ((try? flattened()) ?? []).count { if case .squeeze = $0 { true } else { false } }
-    return 1 << min(squeezes, 30)
+    ((try? flattened()) ?? []).reduce(1) { min($0 * ($1.kind?.divisor ?? 1), 1 << 30) }
   }
 }
 
@@ -271,17 +223,28 @@ public indirect enum LayerSpec: Hashable, Sendable {
   /// y = log(u/(1 − u)) with u = α + (1 − 2α)·x, for pixels on [0, 1]; α is the margin.
   case logit(margin: Double)
   case repeated(Int, [LayerSpec])
+  /// One of one's own.
+  case own(OwnLayerKind)
+
+  /// What the layer is; nil for a repetition.
+  public var kind: (any LayerKind)? {
+    switch self {
+    case .actnorm: ActnormKind()
+    case .conv1x1(let form): Conv1x1Kind(form: form)
+    case .coupling(let coupling): coupling
+    case .maskedAffine(let masked): masked
+    case .permutation(let order): order
+    case .squeeze(let form): SqueezeKind(form: form)
+    case .split: SplitKind()
+    case .logistic: LogisticKind()
+    case .logit(let margin): LogitKind(margin: margin)
+    case .repeated: nil
+    case .own(let own): own.kind
+    }
+  }
 
   var isSmooth: Bool {
-    switch self {
-    case .coupling(let coupling): coupling.net.isSmooth
-    case .maskedAffine(let coupling):
-      switch coupling.nets {
-      case .joint(let net): net.isSmooth
-      case .separate(let shift, let scale): (shift?.isSmooth ?? true) && (scale?.isSmooth ?? true)
-      }
-    case .repeated(_, let layers): layers.allSatisfy(\.isSmooth)
-    case .actnorm, .conv1x1, .permutation, .squeeze, .split, .logistic, .logit: true
-    }
+    if case .repeated(_, let layers) = self { return layers.allSatisfy(\.isSmooth) }
+    return kind?.isSmooth ?? true
   }
 }

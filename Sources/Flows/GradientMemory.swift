@@ -1,8 +1,10 @@
+import AIPOKernels
+
 /// How much a gradient keeps on its way to the latents or the images, for its way back.
 ///
 /// What is kept saves the way back from computing the couplings' nets again, and from recomputing inputs that outputs no
-/// longer tell. Every amount gives an image the same bits but `flat`, which agrees to rounding where it works. None turns
-/// into `flat` by itself.
+/// longer tell. Every amount gives an image the same bits but `flat`, which agrees to rounding where it works. What can't
+/// be had is refused (`FlowError.tooLarge`), never replaced by less.
 public enum GradientMemory: Sendable, Hashable {
   /// Nothing: each layer recomputes its input from its output, and memory doesn't grow with depth. Where a coupling
   /// scales a value down below the rounding of its neighbours, which happens far from the data, what is recomputed is
@@ -11,12 +13,11 @@ public enum GradientMemory: Sendable, Hashable {
   /// Everything, of the whole batch.
   case kept
   /// Everything, or the couplings' inputs alone (their nets are then computed again), a part of the batch at a time, so
-  /// that what is kept takes at most so many bytes. Where the inputs of one image, or for parameter gradients of an
-  /// eighth of the batch, take more, the gradient throws `FlowError.gradientMemory`.
+  /// that all scratch memory of a call takes at most so many bytes.
   case upTo(bytes: Int)
-  /// Parts of up to 256 MB, or 2 GB for parameter gradients, which keep the nets' outputs as well, and for which every
-  /// part of a batch reads and writes all parameters' sums. Where the least part takes more, it keeps what
-  /// takes the fewest bytes and is exact; the gradient throws `TensorError.outOfMemory` where they can't be had.
+  /// Everything or the inputs alone, of as much of a batch at a time as takes 256 MB (2 GB for parameter gradients, which
+  /// keep the nets' outputs as well, and for which every part of a batch reads and writes all parameters' sums); of one
+  /// image as much as it takes, within `MemoryLimit.bytes` or the system's memory.
   case automatic
 
   /// What a pass keeps; each case includes the ones before it.
@@ -28,40 +29,27 @@ public enum GradientMemory: Sendable, Hashable {
     /// the hidden layers' outputs.
     case nets
   }
+}
 
-  /// What to keep, and of how many of `count` images at a time, a multiple of `unit` unless it is all.
-  func plan(count: Int, unit: Int, parameterGradients: Bool, bytes: (Kept) -> Int) throws(FlowError) -> (
-    kept: Kept, images: Int
-  ) {
-    let limit: Int
-    switch self {
-    case .flat: return (.nothing, max(count, 1))
-    case .kept: return (.nets, max(count, 1))
-    case .upTo(let bytes): limit = bytes
-    case .automatic: limit = parameterGradients ? 1 << 31 : 1 << 28
-    }
-    for kept in [Kept.nets, .inputs] {
-      let units = limit / max(1, unit * bytes(kept))
-      if units > 0 { return (kept, min(units * unit, max(count, 1))) }
-    }
-    let least = bytes(.nets) < bytes(.inputs) ? Kept.nets : .inputs
-    if case .upTo = self { throw .gradientMemory(needed: unit * bytes(least), limit: limit) }
-    return (least, min(unit, max(count, 1)))
-  }
+/// A layer that says how much scratch memory it takes; others take next to none.
+protocol ScratchLayer: AnyObject {
+  /// The most values that a pass over images of this shape takes at once.
+  func scratchCount(input: ImageShape, _ work: FlowWork) -> Int
 }
 
 /// A layer that keeps by itself what its way back needs (`FlowPass.keep`). For other layers the flow keeps the output.
-protocol KeepingLayer: AnyObject {
-  /// Values an image that it keeps.
-  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int
+protocol KeepingLayer: ScratchLayer {
+  /// Values that it keeps of an image.
+  func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int
 
   /// Called before the first and after the last part of a batch whose parameter gradients are wanted, for sums over all
   /// of it.
-  func startGradient() throws
+  func startGradient(input: ImageShape) throws
   func finishGradient()
 }
 
 extension KeepingLayer {
-  func startGradient() throws {}
+  func scratchCount(input: ImageShape, _ work: FlowWork) -> Int { 0 }
+  func startGradient(input: ImageShape) throws {}
   func finishGradient() {}
 }

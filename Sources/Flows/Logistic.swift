@@ -1,18 +1,21 @@
 import AIPOKernels
 
+/// A logistic in a flow as data.
+struct LogisticKind: LayerKind {
+  static let name = "logistic"
+
+  func makeLayer<Scalar: KernelScalar>(
+    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+  ) -> any FlowLayer<Scalar> { Logistic<Scalar>() }
+}
+
 /// `y = σ(x)` elementwise: latents on (0, 1) for a uniform base, which then is a logistic base for what comes in.
 /// log-det `Σ log σ(x) + log σ(−x)`, by its stable form.
 public final class Logistic<Scalar: KernelScalar>: FlowLayer {
-  private var size = 0
-
   public init() {}
 
-  public func configure(input: ImageShape) throws -> ImageShape {
-    size = input.count
-    return input
-  }
-
   private func forImages(_ pass: FlowPass<Scalar>, _ body: (Int, Range<Int>) -> Void) throws {
+    let size = pass.shape.count
     try pass.pool.split(pass.count, minimum: max(1, 4096 / size)) { images, _ in
       for i in images { body(i, i * size..<(i + 1) * size) }
     }

@@ -6,6 +6,22 @@ import AIPOKernels
   import Darwin
 #endif
 
+/// A logit in a flow as data.
+struct LogitKind: LayerKind {
+  static let name = "logit"
+  var margin: Double
+
+  func check() throws(FlowError) {
+    guard (0..<0.5).contains(margin) else {
+      throw .invalidSpec("logit: margin is \(margin), expected at least 0 and below 0.5")
+    }
+  }
+
+  func makeLayer<Scalar: KernelScalar>(
+    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+  ) -> any FlowLayer<Scalar> { Logit<Scalar>(margin: margin) }
+}
+
 /// `y = log(u/(1 − u))` with `u = α + (1 − 2α)·x`, elementwise: pixels on [0, 1] become real numbers, and with a margin
 /// α > 0 the ends stay finite. log-det `d·log(1 − 2α) − Σ log u + log(1 − u)`.
 ///
@@ -14,7 +30,6 @@ import AIPOKernels
 public final class Logit<Scalar: KernelScalar>: FlowLayer {
   private let margin: Scalar
   private let slope: Scalar
-  private var size = 0
 
   /// `margin` is α, at least 0 and below ½.
   public init(margin: Double) {
@@ -23,19 +38,17 @@ public final class Logit<Scalar: KernelScalar>: FlowLayer {
     slope = Scalar(1 - 2 * margin)
   }
 
-  public func configure(input: ImageShape) throws -> ImageShape {
-    size = input.count
-    return input
-  }
-
   private func forImages(_ pass: FlowPass<Scalar>, _ body: (Int, Range<Int>) -> Void) throws {
+    let size = pass.shape.count
     try pass.pool.split(pass.count, minimum: max(1, 4096 / size)) { images, _ in
       for i in images { body(i, i * size..<(i + 1) * size) }
     }
   }
 
   /// What the slope adds to an image's log-determinant from x to y.
-  private var logSlope: Double { Double(size) * log(Double(slope)) }
+  private func logSlope(_ pass: FlowPass<Scalar>) -> Double {
+    Double(pass.shape.count) * log(Double(slope))
+  }
 
   private func toUnit(_ values: Memory<Scalar>) {
     for k in 0..<values.count { values[k] = margin + slope * values[k] }
@@ -53,7 +66,7 @@ public final class Logit<Scalar: KernelScalar>: FlowLayer {
     try forImages(pass) { i, range in
       toUnit(pass.values[range])
       Kernel.logisticInverse(pass.values[range], logDet: &pass.logDet[i])
-      pass.logDet[i] += logSlope
+      pass.logDet[i] += logSlope(pass)
     }
   }
 
@@ -61,7 +74,7 @@ public final class Logit<Scalar: KernelScalar>: FlowLayer {
     try forImages(pass) { i, range in
       Kernel.logistic(pass.values[range], logDet: &pass.logDet[i])
       fromUnit(pass.values[range])
-      pass.logDet[i] -= logSlope
+      pass.logDet[i] -= logSlope(pass)
     }
   }
 

@@ -14,13 +14,19 @@ public struct MLPSpec: Codable, Hashable, Sendable {
 
   /// Whether the net has no kinks.
   var isSmooth: Bool { hidden.isEmpty || activation != .relu }
+
+  /// Multiplications with an addition for one pixel.
+  func products(input: Int, output: Int) -> Int {
+    let sizes = [input] + hidden + [output]
+    return zip(sizes, sizes.dropFirst()).reduce(0) { $0 + $1.0 * $1.1 }
+  }
 }
 
 /// A fully connected net on the channels of every pixel, `y_k = a(W_kᵀ y_{k−1} + b_k)`; the last layer is linear and
 /// starts at zero. Layers are 1×1 convolutions; weights are `[in, out]`.
 final class MLP<Scalar: KernelScalar> {
   private struct Layer {
-    var product: Convolution<Scalar>
+    var product: ConvolutionWeights<Scalar>
     var weight: LayerParameter<Scalar>
     var bias: LayerParameter<Scalar>
     var isLast: Bool
@@ -30,16 +36,14 @@ final class MLP<Scalar: KernelScalar> {
 
   private let layers: [Layer]
   private let activation: NetSpec.Activation
-  private let width: Int
   let parameters: [LayerParameter<Scalar>]
   /// Numbers in all parameters.
   let parameterCount: Int
   let outChannels: Int
 
   /// `name` begins the names of the parameters.
-  init(_ spec: MLPSpec, name: String, height: Int, width: Int, inChannels: Int, outChannels: Int) throws {
+  init(_ spec: MLPSpec, name: String, inChannels: Int, outChannels: Int) throws {
     activation = spec.activation
-    self.width = width
     self.outChannels = outChannels
     let sizes = [inChannels] + spec.hidden + [outChannels]
     var layers: [Layer] = []
@@ -51,8 +55,7 @@ final class MLP<Scalar: KernelScalar> {
       let deviation = isLast ? 0 : (2 / Double(input)).squareRoot()
       layers.append(
         Layer(
-          product: try Convolution(
-            height: height, width: width, inChannels: input, outChannels: output, kernel: 1),
+          product: try ConvolutionWeights(inChannels: input, outChannels: output, kernel: 1),
           weight: LayerParameter("\(name).\(k).weight", shape: [input, output]) { random in
             (0..<input * output).map { _ in deviation * random.normal() }
           },
@@ -80,13 +83,24 @@ final class MLP<Scalar: KernelScalar> {
     var inputs: [Memory<Scalar>] = []
   }
 
+  /// Values that the net takes a pixel on its way there and back.
+  var scratchChannels: Int { layers.reduce(0) { $0 + 4 * $1.product.outChannels } }
+
+  func workspaceCount(width: Int) -> Int {
+    layers.reduce(0) {
+      let product = $1.product.on(height: 1, width: width)
+      return max($0, product.workspaceCount, product.gradientWorkspaceCount)
+    }
+  }
+
   /// The net's output for `rows` rows of pixels, from a dense x into y with the given pixel stride.
   func forward(
-    rows: Int, x: Memory<Scalar>, y: Memory<Scalar>, stride: Int, workspace: Workspace<Scalar>
+    rows: Int, width: Int, x: Memory<Scalar>, y: Memory<Scalar>, stride: Int, workspace: Workspace<Scalar>
   ) throws -> Activations {
     var kept = Activations()
     for layer in layers {
-      let channels = layer.product.outChannels
+      let product = layer.product.on(height: 1, width: width)
+      let channels = product.outChannels
       let source = kept.outputs.last ?? x
       let output = layer.isLast ? y : try workspace.take(rows * width * channels)
       let smooth = activation == .silu && !layer.isLast
@@ -98,10 +112,10 @@ final class MLP<Scalar: KernelScalar> {
         mask = Mask(try workspace.take((bytes + size - 1) / size))
       }
       try workspace.scope {
-        layer.product.forward(
-          rows: 0..<rows, x: source, stride: layer.product.inChannels, bias: layer.bias.values,
+        product.forward(
+          rows: 0..<rows, x: source, stride: product.inChannels, bias: layer.bias.values,
           epilogue: mask == nil ? [] : .relu, mask: mask, y: target,
-          stride: layer.isLast ? stride : channels, scratch: try workspace.take(layer.product.workspaceCount))
+          stride: layer.isLast ? stride : channels, scratch: try workspace.take(product.workspaceCount))
       }
       guard !layer.isLast else { break }
       if let mask { kept.masks.append(mask) }
@@ -117,7 +131,8 @@ final class MLP<Scalar: KernelScalar> {
   /// Back from the output's cotangent: adds the input's cotangent to the dense `xCotangent`, and the parameters'
   /// gradients to `gradient` if there is one.
   func vjp(
-    rows: Int, x: Memory<Scalar>, activations: Activations, cotangent: Memory<Scalar>, stride: Int,
+    rows: Int, width: Int, x: Memory<Scalar>, activations: Activations, cotangent: Memory<Scalar>,
+    stride: Int,
     xCotangent: Memory<Scalar>, gradient: Memory<Scalar>?, workspace: Workspace<Scalar>
   ) throws {
     /// Cotangent of layer k's value before the activation.
@@ -125,19 +140,20 @@ final class MLP<Scalar: KernelScalar> {
     var stride = stride
     for k in layers.indices.reversed() {
       let layer = layers[k]
-      let (input, output) = (layer.product.inChannels, layer.product.outChannels)
+      let product = layer.product.on(height: 1, width: width)
+      let (input, output) = (product.inChannels, product.outChannels)
       let target = k == 0 ? xCotangent : try workspace.take(rows * width * input)
       try workspace.scope {
-        let scratch = try workspace.take(layer.product.workspaceCount)
+        let scratch = try workspace.take(max(product.workspaceCount, product.gradientWorkspaceCount))
         if let gradient {
           let bias = layer.offset + input * output
-          layer.product.accumulateGradient(
+          product.accumulateGradient(
             rows: 0..<rows, x: k == 0 ? x : activations.outputs[k - 1], stride: input, cotangent: cotangent,
             stride: stride, weights: gradient[layer.offset..<bias], bias: gradient[bias..<bias + output],
             scratch: scratch)
         }
         let gated = activation == .relu && k > 0
-        layer.product.adjoint(
+        product.adjoint(
           rows: 0..<rows, cotangent: cotangent, stride: stride, epilogue: k == 0 ? .add : gated ? .gate : [],
           mask: gated ? activations.masks[k - 1] : nil, into: target, stride: input, scratch: scratch)
       }

@@ -63,47 +63,101 @@ public struct MaskedAffineSpec: Hashable, Sendable {
   }
 }
 
+extension MaskedAffineSpec: LayerKind {
+  public static let name = "masked-affine"
+
+  public func check() throws(FlowError) {
+    let all: [MLPSpec]
+    switch nets {
+    case .joint(let net): all = [net]
+    case .separate(let shift, let scale):
+      all = [shift, scale].compactMap(\.self)
+      guard !all.isEmpty else { throw .invalidSpec("masked-affine: there is neither a shift nor a scale") }
+      guard scale == nil || transform != .additive else {
+        throw .invalidSpec("masked-affine: an additive transform has no scale")
+      }
+    }
+    for net in all {
+      guard net.hidden.count <= 64 else {
+        throw .invalidSpec("masked-affine: \(net.hidden.count) hidden layers, expected 64 at most")
+      }
+      if let width = net.hidden.first(where: { !(1...FlowSpec.widthLimit).contains($0) }) {
+        throw .invalidSpec("masked-affine: hidden is \(width), expected 1 to \(FlowSpec.widthLimit)")
+      }
+    }
+  }
+
+  public func output(for input: ImageShape) throws(FlowError) -> ImageShape {
+    _ = try conditioning(input)
+    return input
+  }
+
+  public var isSmooth: Bool {
+    switch nets {
+    case .joint(let net): net.isSmooth
+    case .separate(let shift, let scale): (shift?.isSmooth ?? true) && (scale?.isSmooth ?? true)
+    }
+  }
+
+  public func multiplyAdds(for input: ImageShape) throws(FlowError) -> Int {
+    let conditioning = try conditioning(input).count { $0 }
+    let transformed = input.channels - conditioning
+    switch nets {
+    case .joint(let net):
+      return net.products(
+        input: conditioning, output: effectiveTransform == .additive ? transformed : 2 * transformed)
+    case .separate(let shift, let scale):
+      return [shift, scale].reduce(0) {
+        $0 + ($1?.products(input: conditioning, output: transformed) ?? 0)
+      }
+    }
+  }
+
+  public func makeLayer<Scalar: KernelScalar>(
+    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+  ) throws -> any FlowLayer<Scalar> { try MaskedAffine<Scalar>(self, channels: input.channels) }
+}
+
 /// A coupling on vectors, or on the channels of every pixel by itself: the channels of a mask pass and condition fully
 /// connected nets that give shift and scale of the others.
 ///
 /// `y = (x + t(x_mask))·e^{l(x_mask)}` where the mask is off, log-det `Σ l`.
 /// Source: L. Dinh et al., *Density estimation using Real NVP*, ICLR 2017, §3.4.
-public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer {
+public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
   private let spec: MaskedAffineSpec
-  private var shape = ImageShape(height: 0, width: 0, channels: 0)
-  /// The transformed channels, gathered.
-  private var transform = Kernel<Scalar>.CouplingShape(
-    scale: .additive, parity: nil, height: 0, width: 0, channels: 0, stride: 0)
-  private var conditioning = ChannelRuns([])
-  private var transformed = ChannelRuns([])
+  private let channels: Int
+  private let conditioning: ChannelRuns
+  private let transformed: ChannelRuns
   /// The nets, each with its first channel in the head, `[t, s]`.
-  private var nets: [(net: MLP<Scalar>, offset: Int)] = []
+  private let nets: [(net: MLP<Scalar>, offset: Int)]
 
-  public init(_ spec: MaskedAffineSpec) { self.spec = spec }
+  /// Throws `unsupportedShape` where the mask doesn't fit the number of channels.
+  public init(_ spec: MaskedAffineSpec, channels: Int) throws {
+    self.spec = spec
+    self.channels = channels
+    let mask = try spec.conditioning(ImageShape(height: 1, width: 1, channels: channels))
+    conditioning = ChannelRuns(mask)
+    transformed = ChannelRuns(mask.map { !$0 })
+    let (inputs, outputs) = (conditioning.count, transformed.count)
+    func net(_ net: MLPSpec, _ name: String, outputs: Int) throws -> MLP<Scalar> {
+      try MLP(net, name: name, inChannels: inputs, outChannels: outputs)
+    }
+    switch spec.nets {
+    case .joint(let joint):
+      let both = spec.effectiveTransform == .additive ? outputs : 2 * outputs
+      nets = [(try net(joint, "net", outputs: both), 0)]
+    case .separate(let shift, let scale):
+      nets = try [
+        shift.map { (try net($0, "shift", outputs: outputs), 0) },
+        scale.map { (try net($0, "scale", outputs: outputs), outputs) },
+      ].compactMap(\.self)
+    }
+  }
 
   public var parameters: [LayerParameter<Scalar>] { nets.flatMap { $0.net.parameters } }
 
-  public func configure(input: ImageShape) throws -> ImageShape {
-    shape = input
-    let mask = try spec.conditioning(input)
-    conditioning = ChannelRuns(mask)
-    transformed = ChannelRuns(mask.map { !$0 })
-    let channels = transformed.count
-    transform = Kernel.CouplingShape(
-      scale: spec.effectiveTransform.kernel(), parity: nil, height: input.height, width: input.width,
-      channels: channels, stride: channels)
-    func net(_ net: MLPSpec, _ name: String, outputs: Int) throws -> MLP<Scalar> {
-      try MLP(
-        net, name: name, height: input.height, width: input.width, inChannels: conditioning.count,
-        outChannels: outputs)
-    }
-    switch spec.nets {
-    case .joint(let joint): nets = [(try net(joint, "net", outputs: transform.headChannels), 0)]
-    case .separate(let shift, let scale):
-      nets = []
-      if let shift { nets.append((try net(shift, "shift", outputs: channels), 0)) }
-      if let scale { nets.append((try net(scale, "scale", outputs: channels), channels)) }
-    }
+  public func output(for input: ImageShape) -> ImageShape {
+    precondition(input.channels == channels)
     return input
   }
 
@@ -117,61 +171,90 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer {
   // MARK: Passes
 
   /// About this many pixels go through the nets at a time, so that their activations stay in the cache.
-  private var imagesPerGroup: Int { max(1, 512 / (shape.height * shape.width)) }
+  private static var groupPixels: Int { 512 }
 
-  private func groups(_ images: Range<Int>) -> [Range<Int>] {
-    stride(from: images.lowerBound, to: images.upperBound, by: imagesPerGroup).map {
-      $0..<min($0 + imagesPerGroup, images.upperBound)
+  /// The transform of the gathered channels.
+  private func transform(_ shape: ImageShape) -> Kernel<Scalar>.CouplingShape {
+    Kernel.CouplingShape(
+      scale: spec.effectiveTransform.kernel(), parity: nil, height: shape.height, width: shape.width,
+      channels: transformed.count, stride: transformed.count)
+  }
+
+  /// Rows of whole images, or of one image where it is large.
+  private func groups(_ images: Range<Int>, _ shape: ImageShape) -> [Range<Int>] {
+    let whole = Self.groupPixels / (shape.height * shape.width)
+    let rows = images.lowerBound * shape.height..<images.upperBound * shape.height
+    if whole > 0 {
+      return stride(from: rows.lowerBound, to: rows.upperBound, by: whole * shape.height).map {
+        $0..<min($0 + whole * shape.height, rows.upperBound)
+      }
+    }
+    let some = max(1, Self.groupPixels / shape.width)
+    return images.flatMap { image in
+      stride(from: 0, to: shape.height, by: some).map {
+        image * shape.height + $0..<image * shape.height + min($0 + some, shape.height)
+      }
     }
   }
 
-  /// The images' part of an array of the batch.
-  private func part(_ memory: Memory<Scalar>, _ images: Range<Int>) -> Memory<Scalar> {
-    memory[images.lowerBound * shape.count..<images.upperBound * shape.count]
+  func scratchCount(input: ImageShape, _ work: FlowWork) -> Int {
+    let pixels = max(Self.groupPixels, input.width)
+    let all = nets.reduce(4 * channels + 4 * transformed.count) { $0 + $1.net.scratchChannels }
+    let products = nets.reduce(0) { max($0, $1.net.workspaceCount(width: input.width)) }
+    let sums = work.parameterGradients ? 8 * nets.reduce(0) { $0 + $1.net.parameterCount } : 0
+    return work.threads * (pixels * (all + 3 * transformed.count) + products + 1024) + sums
+  }
+
+  /// The rows' part of an array of the batch, counted from 0.
+  private func part(_ memory: Memory<Scalar>, _ rows: Range<Int>, _ shape: ImageShape) -> Memory<Scalar> {
+    let size = shape.width * channels
+    return memory[rows.lowerBound * size..<rows.upperBound * size]
   }
 
   private func gather(
     _ runs: ChannelRuns, _ values: Memory<Scalar>, _ workspace: Workspace<Scalar>
   ) throws -> Memory<Scalar> {
-    let pixels = values.count / shape.channels
+    let pixels = values.count / channels
     let result = try workspace.take(pixels * runs.count)
-    runs.gather(from: values, channels: shape.channels, pixels: pixels, into: result)
+    runs.gather(from: values, channels: channels, pixels: pixels, into: result)
     return result
   }
 
   private func scatter(_ runs: ChannelRuns, _ gathered: Memory<Scalar>, into values: Memory<Scalar>) {
-    runs.scatter(gathered, channels: shape.channels, pixels: values.count / shape.channels, into: values)
+    runs.scatter(gathered, channels: channels, pixels: values.count / channels, into: values)
   }
 
   /// The nets' output, dense, and what they computed on the way.
   private func head(
-    rows: Int, x: Memory<Scalar>, workspace: Workspace<Scalar>
+    _ transform: Kernel<Scalar>.CouplingShape, rows: Int, x: Memory<Scalar>, workspace: Workspace<Scalar>
   ) throws -> (Memory<Scalar>, [MLP<Scalar>.Activations]) {
     let channels = transform.headChannels
-    let head = try workspace.take(rows * shape.width * channels)
+    let head = try workspace.take(rows * transform.width * channels)
     // What no net gives is zero.
     if nets.reduce(0, { $0 + $1.net.outChannels }) < channels { head.fill(0) }
     let activations = try nets.map { net, offset in
-      try net.forward(rows: rows, x: x, y: head.from(offset), stride: channels, workspace: workspace)
+      try net.forward(
+        rows: rows, width: transform.width, x: x, y: head.from(offset), stride: channels, workspace: workspace
+      )
     }
     return (head, activations)
   }
 
   private func transform(_ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction) throws {
+    let (shape, transform) = (pass.shape, transform(pass.shape))
     let logDetRows = pass.logDetRows
-    let groups = groups(0..<pass.count)
+    let groups = groups(0..<pass.count, shape)
     try pass.pool.run(groups.count) { group, worker in
-      let images = groups[group]
+      let rows = groups[group]
       let workspace = pass.workspaces[worker]
       try workspace.scope {
-        let values = part(pass.values, images)
-        let rows = images.count * shape.height
+        let values = part(pass.values, rows, shape)
         let x = try gather(conditioning, values, workspace)
-        let (head, _) = try head(rows: rows, x: x, workspace: workspace)
+        let (head, _) = try head(transform, rows: rows.count, x: x, workspace: workspace)
         let moving = try gather(transformed, values, workspace)
         Kernel.affine(
-          transform, direction, rows: 0..<rows, head: head, values: moving,
-          logDetRows: logDetRows[images.lowerBound * shape.height..<images.upperBound * shape.height])
+          transform, direction, rows: 0..<rows.count, head: head, values: moving, logDetRows: logDetRows[rows]
+        )
         scatter(transformed, moving, into: values)
       }
     }
@@ -180,15 +263,15 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer {
 
   private func back(_ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction) throws {
     guard pass.wantsParameterGradients else {
-      let groups = groups(0..<pass.count)
+      let groups = groups(0..<pass.count, pass.shape)
       try pass.pool.run(groups.count) { group, worker in
-        try backGroup(pass, direction, images: groups[group], gradient: nil, worker: worker)
+        try backGroup(pass, direction, rows: groups[group], gradient: nil, worker: worker)
       }
       return
     }
     try pass.accumulate(size: nets.reduce(0) { $0 + $1.net.parameterCount }) { slab, partial, worker in
-      for images in groups(slab) {
-        try backGroup(pass, direction, images: images, gradient: partial, worker: worker)
+      for rows in groups(slab, pass.shape) {
+        try backGroup(pass, direction, rows: rows, gradient: partial, worker: worker)
       }
     } add: { partial in
       for (net, range) in parts() { net.addGradient(partial[range]) }
@@ -205,35 +288,37 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer {
   }
 
   private func backGroup(
-    _ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction, images: Range<Int>,
+    _ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction, rows: Range<Int>,
     gradient: Memory<Scalar>?, worker: Int
   ) throws {
     let workspace = pass.workspaces[worker]
+    let (shape, transform) = (pass.shape, transform(pass.shape))
     try workspace.scope {
-      let values = part(pass.values, images)
-      let cotangent = part(pass.cotangent, images)
-      let rows = images.count * shape.height
+      let values = part(pass.values, rows, shape)
+      let cotangent = part(pass.cotangent, rows, shape)
+      let count = rows.count
       // The conditioning channels are the same on both sides, so the nets' input is at hand.
       let x = try gather(conditioning, values, workspace)
-      let (head, activations) = try head(rows: rows, x: x, workspace: workspace)
+      let (head, activations) = try head(transform, rows: count, x: x, workspace: workspace)
       let moving = try gather(transformed, values, workspace)
       let movingCotangent = try gather(transformed, cotangent, workspace)
       let headCotangent = try workspace.take(head.count)
-      let slopes = try workspace.take(rows * transform.slopeCount)
+      let slopes = try workspace.take(count * transform.slopeCount)
       Kernel.affine(
-        transform, direction.opposite, rows: 0..<rows, head: head, values: moving, logDetRows: nil,
+        transform, direction.opposite, rows: 0..<count, head: head, values: moving, logDetRows: nil,
         slopes: slopes, slopesOf: direction)
+      let images = rows.lowerBound / shape.height..<(rows.upperBound + shape.height - 1) / shape.height
       Kernel.affineVJP(
-        transform, direction, rows: 0..<rows, slopes: slopes, logDetCotangent: pass.logDetCotangent[images],
+        transform, direction, rows: 0..<count, slopes: slopes, logDetCotangent: pass.logDetCotangent[images],
         cotangent: movingCotangent, headCotangent: headCotangent)
       scatter(transformed, moving, into: values)
       scatter(transformed, movingCotangent, into: cotangent)
       let xCotangent = try gather(conditioning, cotangent, workspace)
       for (k, (net, range)) in parts().enumerated() {
         try net.vjp(
-          rows: rows, x: x, activations: activations[k], cotangent: headCotangent.from(nets[k].offset),
-          stride: transform.headChannels, xCotangent: xCotangent, gradient: gradient?[range],
-          workspace: workspace)
+          rows: count, width: shape.width, x: x, activations: activations[k],
+          cotangent: headCotangent.from(nets[k].offset), stride: transform.headChannels,
+          xCotangent: xCotangent, gradient: gradient?[range], workspace: workspace)
       }
       scatter(conditioning, xCotangent, into: cotangent)
     }

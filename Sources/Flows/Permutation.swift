@@ -25,28 +25,47 @@ public enum ChannelOrder: Hashable, Sendable {
   }
 }
 
+extension ChannelOrder: LayerKind {
+  public static let name = "permutation"
+
+  public func check() throws(FlowError) {
+    guard case .given(let order) = self, order.sorted() != Array(0..<order.count) else { return }
+    throw .invalidSpec("permutation: the order is no permutation of 0..<\(order.count)")
+  }
+
+  public func output(for input: ImageShape) throws(FlowError) -> ImageShape {
+    _ = try indices(for: input)
+    return input
+  }
+
+  public func makeLayer<Scalar: KernelScalar>(
+    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+  ) throws -> any FlowLayer<Scalar> { try Permutation<Scalar>(self, channels: input.channels) }
+}
+
 /// The channels in another order, `y[k] = x[order[k]]`; volume is kept.
 public final class Permutation<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
-  private let order: ChannelOrder
-  private var shape = ImageShape(height: 0, width: 0, channels: 0)
-  private var forwardOrder: [Int] = []
-  private var inverseOrder: [Int] = []
+  private let forwardOrder: [Int]
+  private let inverseOrder: [Int]
 
-  public init(_ order: ChannelOrder) { self.order = order }
+  /// Throws `unsupportedShape` where a given order has another number of channels.
+  public init(_ order: ChannelOrder, channels: Int) throws(FlowError) {
+    forwardOrder = try order.indices(for: ImageShape(height: 1, width: 1, channels: channels))
+    var inverse = [Int](repeating: 0, count: channels)
+    for (k, source) in forwardOrder.enumerated() { inverse[source] = k }
+    inverseOrder = inverse
+  }
 
-  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int { 0 }
+  func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int { 0 }
 
-  public func configure(input: ImageShape) throws -> ImageShape {
-    shape = input
-    forwardOrder = try order.indices(for: input)
-    inverseOrder = [Int](repeating: 0, count: forwardOrder.count)
-    for (k, source) in forwardOrder.enumerated() { inverseOrder[source] = k }
+  public func output(for input: ImageShape) -> ImageShape {
+    precondition(input.channels == forwardOrder.count)
     return input
   }
 
   private func permute(_ pass: FlowPass<Scalar>, _ order: [Int]) {
-    let pixels = pass.rows * shape.width
-    pass.rewrite(to: shape) { from, to in
+    let pixels = pass.rows * pass.shape.width
+    pass.rewrite(to: pass.shape) { from, to in
       for (k, source) in order.enumerated() {
         Kernel.copyChannels(
           1, pixels: pixels, from: from.from(source), stride: order.count, to: to.from(k), stride: order.count

@@ -1,35 +1,54 @@
 import AIPOKernels
 
+/// A split in a flow as data.
+struct SplitKind: LayerKind {
+  static let name = "split"
+
+  func output(for input: ImageShape) throws(FlowError) -> ImageShape {
+    guard input.channels % 2 == 0 else {
+      throw .unsupportedShape(
+        input, reason: "a split meets \(input.channels) channels, expected an even number")
+    }
+    return ImageShape(height: input.height, width: input.width, channels: input.channels / 2)
+  }
+
+  func makeLayer<Scalar: KernelScalar>(
+    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+  ) -> any FlowLayer<Scalar> { Split<Scalar>(base: base, input: input) }
+}
+
 /// Multi-scale: the first half of the channels goes on, the second half leaves for the latents.
 ///
 /// Source: L. Dinh et al., *Density estimation using Real NVP*, ICLR 2017, §3.6.
 public final class Split<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
-  private var before = ImageShape(height: 0, width: 0, channels: 0)
-  private var after = ImageShape(height: 0, width: 0, channels: 0)
-  private let kind: FlowSpec.Base
-  private var base: Actnorm<Scalar>?
+  private let base: Actnorm<Scalar>?
 
-  /// `base` says whether what leaves has a mean and a scale to learn.
-  public init(base: FlowSpec.Base = .gaussian) { kind = base }
+  public init() { base = nil }
+
+  /// A split of images of the shape `input`, of whose leaving half `kind` may have means and scales to learn.
+  public init(base kind: FlowSpec.Base, input: ImageShape) {
+    base = kind.standardization(
+      of: ImageShape(height: input.height, width: input.width, channels: input.channels / 2))
+  }
 
   public var parameters: [LayerParameter<Scalar>] { base?.parameters ?? [] }
 
-  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int { 0 }
-  func startGradient() { base?.startGradient() }
+  func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int { 0 }
+  func startGradient(input: ImageShape) throws {
+    var half = input
+    half.channels /= 2
+    try base?.startGradient(input: half)
+  }
   func finishGradient() { base?.finishGradient() }
 
-  public func configure(input: ImageShape) throws -> ImageShape {
+  public func output(for input: ImageShape) throws -> ImageShape {
     guard input.channels % 2 == 0 else {
       throw FlowError.unsupportedShape(input, reason: "a split needs an even number of channels")
     }
-    before = input
-    after = input
+    var after = input
     after.channels /= 2
-    base = try kind.standardization(of: after)
     return after
   }
-
-  private var half: Int { after.channels }
 
   /// The second half of what travels goes to the latents, the first half stays.
   private func divide(
@@ -37,6 +56,9 @@ public final class Split<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   )
     throws
   {
+    var after = pass.shape
+    after.channels /= 2
+    let half = after.channels
     let pixels = pass.count * after.height * after.width
     func part(_ from: Memory<Scalar>, _ to: Memory<Scalar>, _ leaving: Memory<Scalar>) throws {
       try pass.split(pixels, minimum: 8192 / half) { range in
@@ -59,7 +81,10 @@ public final class Split<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private func join(_ pass: FlowPass<Scalar>, _ latents: (values: Memory<Scalar>, cotangent: Memory<Scalar>?))
     throws
   {
-    let pixels = pass.count * after.height * after.width
+    var before = pass.shape
+    let half = before.channels
+    before.channels *= 2
+    let pixels = pass.count * before.height * before.width
     func part(_ from: Memory<Scalar>, _ to: Memory<Scalar>, _ coming: Memory<Scalar>) throws {
       try pass.split(pixels, minimum: 8192 / half) { range in
         let to = to.from(range.lowerBound * 2 * half)
@@ -77,25 +102,25 @@ public final class Split<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   }
 
   public func forward(_ pass: FlowPass<Scalar>) throws {
-    let latents = pass.emit(after.count)
+    let latents = pass.emit(pass.shape.count / 2)
     try divide(pass, latents)
     try base?.apply(.forward, latents.values, pass)
   }
 
   public func inverse(_ pass: FlowPass<Scalar>) throws {
-    let latents = pass.absorb(after.count)
+    let latents = pass.absorb(pass.shape.count)
     try base?.apply(.inverse, latents.values, pass)
     try join(pass, latents)
   }
 
   public func forwardVJP(_ pass: FlowPass<Scalar>) throws {
-    let latents = pass.absorb(after.count)
+    let latents = pass.absorb(pass.shape.count)
     try base?.back(.forward, latents.values, cotangent: latents.cotangent!, pass)
     try join(pass, latents)
   }
 
   public func inverseVJP(_ pass: FlowPass<Scalar>) throws {
-    let latents = pass.emit(after.count)
+    let latents = pass.emit(pass.shape.count / 2)
     try divide(pass, latents)
     try base?.back(.inverse, latents.values, cotangent: latents.cotangent!, pass)
   }
@@ -103,46 +128,40 @@ public final class Split<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
 
 /// The last layer of every flow: all that is left leaves for the latents.
 final class Finish<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
-  private var shape = ImageShape(height: 0, width: 0, channels: 0)
-  private let kind: FlowSpec.Base
-  private var base: Actnorm<Scalar>?
+  private let base: Actnorm<Scalar>?
 
-  init(base: FlowSpec.Base) { kind = base }
+  init(base kind: FlowSpec.Base, input: ImageShape) {
+    base = kind.standardization(of: input)
+  }
 
   var parameters: [LayerParameter<Scalar>] { base?.parameters ?? [] }
 
-  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int { 0 }
-  func startGradient() { base?.startGradient() }
+  func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int { 0 }
+  func startGradient(input: ImageShape) throws { try base?.startGradient(input: input) }
   func finishGradient() { base?.finishGradient() }
 
-  func configure(input: ImageShape) throws -> ImageShape {
-    shape = input
-    base = try kind.standardization(of: input)
-    return input
-  }
-
   func forward(_ pass: FlowPass<Scalar>) throws {
-    let latents = pass.emit(shape.count).values
+    let latents = pass.emit(pass.shape.count).values
     latents.copy(from: pass.values)
     try base?.apply(.forward, latents, pass)
   }
 
   func inverse(_ pass: FlowPass<Scalar>) throws {
-    let latents = pass.absorb(shape.count).values
+    let latents = pass.absorb(pass.shape.count).values
     try base?.apply(.inverse, latents, pass)
-    pass.fillValues(shape: shape).values.copy(from: latents)
+    pass.fillValues().values.copy(from: latents)
   }
 
   func forwardVJP(_ pass: FlowPass<Scalar>) throws {
-    let latents = pass.absorb(shape.count)
+    let latents = pass.absorb(pass.shape.count)
     try base?.back(.forward, latents.values, cotangent: latents.cotangent!, pass)
-    let (values, cotangent) = pass.fillValues(shape: shape)
+    let (values, cotangent) = pass.fillValues()
     values.copy(from: latents.values)
     cotangent!.copy(from: latents.cotangent!)
   }
 
   func inverseVJP(_ pass: FlowPass<Scalar>) throws {
-    let latents = pass.emit(shape.count)
+    let latents = pass.emit(pass.shape.count)
     if pass.carriesValues { latents.values.copy(from: pass.values) }
     latents.cotangent!.copy(from: pass.cotangent)
     try base?.back(.inverse, latents.values, cotangent: latents.cotangent!, pass)
@@ -151,15 +170,11 @@ final class Finish<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
 
 extension FlowSpec.Base {
   /// What standardises latents of this shape; nil where there is nothing to learn.
-  fileprivate func standardization<Scalar>(of shape: ImageShape) throws -> Actnorm<Scalar>? {
-    let values: ImageShape
+  fileprivate func standardization<Scalar>(of shape: ImageShape) -> Actnorm<Scalar>? {
     switch self {
-    case .gaussian, .uniform: return nil
-    case .learnedGaussian: values = shape
-    case .diagonalGaussian: values = ImageShape(height: 1, width: 1, channels: shape.count)
+    case .gaussian, .uniform: nil
+    case .learnedGaussian: Actnorm(channels: shape.channels, dataDependent: false)
+    case .diagonalGaussian: Actnorm(channels: shape.count, dataDependent: false)
     }
-    let result = Actnorm<Scalar>(channels: values.channels, dataDependent: false)
-    _ = try result.configure(input: values)
-    return result
   }
 }

@@ -8,69 +8,96 @@ public enum SqueezeForm: String, Codable, Sendable, CaseIterable {
   case contiguous
 }
 
+/// A squeeze in a flow as data.
+struct SqueezeKind: LayerKind {
+  static let name = "squeeze"
+  var form: SqueezeForm
+
+  var divisor: Int { 2 }
+
+  func output(for input: ImageShape) throws(FlowError) -> ImageShape {
+    guard input.channels <= FlowSpec.widthLimit / 4 else {
+      throw .unsupportedShape(
+        input, reason: "a squeeze would make more than \(FlowSpec.widthLimit) channels")
+    }
+    return ImageShape(height: input.height / 2, width: input.width / 2, channels: 4 * input.channels)
+  }
+
+  func makeLayer<Scalar: KernelScalar>(
+    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+  ) -> any FlowLayer<Scalar> { Squeeze<Scalar>(form) }
+}
+
 /// Space to depth, `[h, w, c] → [h/2, w/2, 4c]`; volume is kept.
 public final class Squeeze<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private let form: SqueezeForm
-  private var before = ImageShape(height: 0, width: 0, channels: 0)
-  private var after = ImageShape(height: 0, width: 0, channels: 0)
-
-  /// For a contiguous squeeze, where each of an image's values comes from; and the way back.
-  private var sources: [Int32] = []
-  private var targets: [Int32] = []
 
   public init(_ form: SqueezeForm = .interleaved) { self.form = form }
 
-  func keptCount(_ kept: GradientMemory.Kept, parameterGradients: Bool) -> Int { 0 }
+  func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int { 0 }
 
-  public func configure(input: ImageShape) throws -> ImageShape {
+  public func output(for input: ImageShape) throws -> ImageShape {
     guard input.height % 2 == 0, input.width % 2 == 0, input.height > 0, input.width > 0 else {
       throw FlowError.unsupportedShape(input, reason: "a squeeze needs even height and width")
     }
-    before = input
-    after = ImageShape(height: input.height / 2, width: input.width / 2, channels: input.channels * 4)
-    if form == .contiguous {
-      guard input.count <= Int(Int32.max) else {
-        throw FlowError.unsupportedShape(
-          input, reason: "a contiguous squeeze takes at most \(Int32.max) values")
-      }
-      sources = [Int32](repeating: 0, count: input.count)
-      targets = sources
-      for k in 0..<input.count {
-        let (z, x) = (Self.place(ofChannelsFirst: k, in: after), Self.place(ofChannelsFirst: k, in: before))
-        sources[z] = Int32(x)
-        targets[x] = Int32(z)
+    return ImageShape(height: input.height / 2, width: input.width / 2, channels: input.channels * 4)
+  }
+
+  /// Runs `body` for what travels, under the shape behind the squeeze or, `back`, before it: for the rows of the smaller
+  /// image.
+  private func rewrite(
+    _ pass: FlowPass<Scalar>, back: Bool,
+    _ body: (_ before: ImageShape, _ rows: Range<Int>, _ from: Memory<Scalar>, _ to: Memory<Scalar>) -> Void
+  ) throws {
+    let shape = pass.shape
+    let large =
+      back
+      ? ImageShape(height: 2 * shape.height, width: 2 * shape.width, channels: shape.channels / 4) : shape
+    let small =
+      back
+      ? shape
+      : ImageShape(
+        height: shape.height / 2, width: shape.width / 2, channels: shape.channels * 4)
+    let rows = pass.count * small.height
+    try pass.rewrite(to: back ? large : small) { from, to in
+      try pass.pool.split(rows, minimum: max(1, 16384 / (small.width * small.channels))) { range, _ in
+        body(large, range, from, to)
       }
     }
-    return after
   }
 
-  /// Where the k-th value in channels-first order lies.
-  private static func place(ofChannelsFirst k: Int, in shape: ImageShape) -> Int {
-    let (channel, pixel) = k.quotientAndRemainder(dividingBy: shape.height * shape.width)
-    return pixel * shape.channels + channel
-  }
-
-  /// Rewrites the batch image by image.
-  private func gather(_ pass: FlowPass<Scalar>, to shape: ImageShape, _ indices: [Int32]) throws {
-    let size = indices.count
-    try pass.rewrite(to: shape) { from, to in
-      try pass.pool.split(pass.count, minimum: max(1, 16384 / size)) { images, _ in
-        for i in images {
-          let range = i * size..<(i + 1) * size
-          Kernel.gather(from[range], indices: indices, into: to[range])
+  /// Channels-first order under another shape: a quarter of the pixels becomes a channel, `z[p, 4c + q] = x[q·n + p, c]`
+  /// with n pixels behind the squeeze.
+  private func contiguous(
+    _ before: ImageShape, rows: Range<Int>, back: Bool, _ from: Memory<Scalar>, _ to: Memory<Scalar>
+  ) {
+    let (c, height, width) = (before.channels, before.height / 2, before.width / 2)
+    let n = height * width
+    var row = rows.lowerBound
+    while row < rows.upperBound {
+      let (image, first) = row.quotientAndRemainder(dividingBy: height)
+      let end = min(rows.upperBound, (image + 1) * height)
+      let (pixels, start) = ((end - row) * width, first * width)
+      for k in 0..<c {
+        for q in 0..<4 {
+          let large = image * before.count + (q * n + start) * c + k
+          let small = image * before.count + start * 4 * c + 4 * k + q
+          Kernel.copyChannels(
+            1, pixels: pixels, from: from.from(back ? small : large), stride: back ? 4 * c : c,
+            to: to.from(back ? large : small), stride: back ? c : 4 * c)
         }
       }
+      row = end
     }
   }
 
   @_specialize(where Scalar == Float)
   @_specialize(where Scalar == Double)
   private func squeeze(_ pass: FlowPass<Scalar>) throws {
-    guard form == .interleaved else { return try gather(pass, to: after, sources) }
-    let rows = pass.count * after.height
-    try pass.rewrite(to: after) { from, to in
-      try pass.pool.split(rows, minimum: max(1, 16384 / (after.width * after.channels))) { range, _ in
-        Kernel.squeeze(from, shape: before, rows: range, into: to)
+    try rewrite(pass, back: false) { before, rows, from, to in
+      switch form {
+      case .interleaved: Kernel.squeeze(from, shape: before, rows: rows, into: to)
+      case .contiguous: contiguous(before, rows: rows, back: false, from, to)
       }
     }
   }
@@ -78,11 +105,10 @@ public final class Squeeze<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   @_specialize(where Scalar == Float)
   @_specialize(where Scalar == Double)
   private func unsqueeze(_ pass: FlowPass<Scalar>) throws {
-    guard form == .interleaved else { return try gather(pass, to: before, targets) }
-    let rows = pass.count * after.height
-    try pass.rewrite(to: before) { from, to in
-      try pass.pool.split(rows, minimum: max(1, 16384 / (after.width * after.channels))) { range, _ in
-        Kernel.unsqueeze(from, shape: before, rows: range, into: to)
+    try rewrite(pass, back: true) { before, rows, from, to in
+      switch form {
+      case .interleaved: Kernel.unsqueeze(from, shape: before, rows: rows, into: to)
+      case .contiguous: contiguous(before, rows: rows, back: true, from, to)
       }
     }
   }

@@ -97,12 +97,13 @@ struct ImportWork {
     let d = images.shape.count
     let count = min(images.count, limit, max(4, (1 << 18) / d))
     var x = try Tensor<Scalar>(shape: [count, images.shape.height, images.shape.width, images.shape.channels])
+    let (pixels, reals) = (images.pixels, images.reals)
     x.withUnsafeMutableBufferPointer { out in
       for i in 0..<count {
         let image = i * images.count / count
         for k in image * d..<(image + 1) * d {
           out[i * d + k - image * d] = Scalar(
-            images.reals.isEmpty ? model.dequantization.middle(images.pixels[k]) : images.reals[k])
+            reals.isEmpty ? model.dequantization.middle(pixels[k]) : reals[k])
         }
       }
     }

@@ -94,6 +94,7 @@ struct Exporter<Scalar: KernelScalar> {
       case .logistic: "a logistic layer"
       case .logit: "a logit of the pixels"
       case .repeated: "a repetition"
+      case .own(let own): "a layer \(type(of: own.kind).name)"
       }
     }
     while k < layers.count {

@@ -1,69 +1,113 @@
 import CAIPOKernels
 
-/// A 3×3 or 1×1 convolution of images of one size, with its weights packed for the kernels.
-///
-/// `y[i,j,o] = b[o] + Σ x[i+dy−1, j+dx−1, c]·w[dy,dx,c,o]`, cross-correlation, same size; pixels outside the image
-/// have the value `padding`. Weights are `[k, k, in, out]`.
-public final class Convolution<T: KernelScalar>: @unchecked Sendable {
+/// The weights of a 3×3 or 1×1 convolution, packed for the kernels; images of any size go through them.
+public final class ConvolutionWeights<T: KernelScalar>: @unchecked Sendable {
   public let inChannels: Int
   public let outChannels: Int
   public let kernel: Int
+  /// The value of pixels outside the image.
   public let padding: T
-  public let height: Int
-  public let width: Int
-
-  /// The shape, and the adjoint's at [1]; behind a pointer because kernels on several threads read it at once.
-  private let shape: UnsafeMutablePointer<ck_conv>
-  private let adjointShape: UnsafeMutablePointer<ck_conv>
-  private let packed: Storage<T>
-  private let packedAdjoint: Storage<T>
-
-  /// Elements of scratch memory that any call needs.
-  public let workspaceCount: Int
-
   /// Parts of the weights' gradient.
   public let gradientParts: Int
 
-  public init(height: Int, width: Int, inChannels: Int, outChannels: Int, kernel: Int, padding: T = 0)
-    throws(TensorError)
-  {
+  fileprivate let packed: Storage<T>
+  fileprivate let packedAdjoint: Storage<T>
+
+  public init(inChannels: Int, outChannels: Int, kernel: Int, padding: T = 0) throws(TensorError) {
     precondition(kernel == 1 || kernel == 3)
     self.inChannels = inChannels
     self.outChannels = outChannels
     self.kernel = kernel
     self.padding = padding
-    self.height = height
-    self.width = width
+    // Neither the packed weights nor the parts depend on the images' size.
     var forward = ck_conv(
-      height: Int32(height), width: Int32(width), in_channels: Int32(inChannels),
-      out_channels: Int32(outChannels), kernel: Int32(kernel))
+      height: 1, width: 1, in_channels: Int32(inChannels), out_channels: Int32(outChannels),
+      kernel: Int32(kernel))
     var adjoint = forward
     swap(&adjoint.in_channels, &adjoint.out_channels)
     let k = T.kernels
     packed = try Storage(count: k.convPackedCount(&forward))
     packedAdjoint = try Storage(count: k.convPackedCount(&adjoint))
-    workspaceCount = max(
-      k.convWorkspace(&forward), k.convWorkspace(&adjoint), k.convGradientWorkspace(&forward))
     gradientParts = Int(k.convGradientParts(&forward))
-    shape = .allocate(capacity: 2)
-    adjointShape = shape + 1
-    shape.initialize(to: forward)
-    adjointShape.initialize(to: adjoint)
   }
-
-  deinit { shape.deallocate() }
 
   public var weightCount: Int { kernel * kernel * inChannels * outChannels }
 
   /// To be called whenever the weights have changed.
   public func pack(_ weights: Memory<T>) {
     precondition(weights.count == weightCount)
-    T.kernels.convPack(shape, weights.base, packed.memory.base)
-    T.kernels.convPackAdjoint(shape, weights.base, packedAdjoint.memory.base)
+    var shape = ck_conv(
+      height: 1, width: 1, in_channels: Int32(inChannels), out_channels: Int32(outChannels),
+      kernel: Int32(kernel))
+    T.kernels.convPack(&shape, weights.base, packed.memory.base)
+    T.kernels.convPackAdjoint(&shape, weights.base, packedAdjoint.memory.base)
+  }
+
+  /// The convolution of images of one size.
+  public func on(height: Int, width: Int) -> Convolution<T> {
+    Convolution(weights: self, height: height, width: width)
+  }
+}
+
+/// A 3×3 or 1×1 convolution of images of one size.
+///
+/// `y[i,j,o] = b[o] + Σ x[i+dy−1, j+dx−1, c]·w[dy,dx,c,o]`, cross-correlation, same size; pixels outside the image
+/// have the value `padding`. Weights are `[k, k, in, out]`.
+public struct Convolution<T: KernelScalar>: Sendable {
+  public let weights: ConvolutionWeights<T>
+  public let height: Int
+  public let width: Int
+
+  private let shape: ck_conv
+  private let adjointShape: ck_conv
+
+  init(weights: ConvolutionWeights<T>, height: Int, width: Int) {
+    self.weights = weights
+    self.height = height
+    self.width = width
+    var shape = ck_conv(
+      height: Int32(height), width: Int32(width), in_channels: Int32(weights.inChannels),
+      out_channels: Int32(weights.outChannels), kernel: Int32(weights.kernel))
+    self.shape = shape
+    swap(&shape.in_channels, &shape.out_channels)
+    adjointShape = shape
+  }
+
+  /// With weights of its own.
+  public init(height: Int, width: Int, inChannels: Int, outChannels: Int, kernel: Int, padding: T = 0)
+    throws(TensorError)
+  {
+    self.init(
+      weights: try ConvolutionWeights(
+        inChannels: inChannels, outChannels: outChannels, kernel: kernel, padding: padding),
+      height: height, width: width)
+  }
+
+  public var inChannels: Int { weights.inChannels }
+  public var outChannels: Int { weights.outChannels }
+  public var kernel: Int { weights.kernel }
+  public var padding: T { weights.padding }
+  public var weightCount: Int { weights.weightCount }
+  public var gradientParts: Int { weights.gradientParts }
+
+  /// To be called whenever the weights have changed.
+  public func pack(_ values: Memory<T>) { weights.pack(values) }
+
+  /// Elements of scratch memory that `forward` and `adjoint` need.
+  public var workspaceCount: Int {
+    var (shape, adjointShape) = (shape, adjointShape)
+    return max(T.kernels.convWorkspace(&shape), T.kernels.convWorkspace(&adjointShape))
+  }
+
+  /// Elements of scratch memory that `accumulateGradient` needs.
+  public var gradientWorkspaceCount: Int {
+    var shape = shape
+    return T.kernels.convGradientWorkspace(&shape)
   }
 
   private func checkMask(_ rows: Range<Int>, _ mask: Mask, channels: Int) {
-    precondition(mask.count >= rows.upperBound * width * Mask.bytes(channels: channels))
+    let size = width * Mask.bytes(channels: channels)
+    precondition(mask.first <= rows.lowerBound * size && mask.count >= rows.upperBound * size)
   }
 
   /// What happens to a value on its way out, in this order.
@@ -80,20 +124,32 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
 
   private func checkRows(_ rows: Range<Int>, _ memory: Memory<T>, channels: Int, stride: Int) {
     precondition(rows.lowerBound >= 0 && stride >= channels)
-    precondition(rows.isEmpty || memory.count >= (rows.upperBound * width - 1) * stride + channels)
+    precondition(
+      rows.isEmpty
+        || memory.first <= rows.lowerBound * width * stride
+          && memory.count >= (rows.upperBound * width - 1) * stride + channels
+    )
   }
 
-  /// y for the given rows. Arrays are given from row 0 on, x with all rows that the 3×3 window touches.
+  /// The rows that the window touches when it goes over some rows of a batch.
+  private func touched(_ rows: Range<Int>) -> Range<Int> {
+    guard kernel == 3, !rows.isEmpty else { return rows }
+    let first = rows.lowerBound % height == 0 ? rows.lowerBound : rows.lowerBound - 1
+    return first..<(rows.upperBound % height == 0 ? rows.upperBound : rows.upperBound + 1)
+  }
+
+  /// y for the given rows. Arrays are counted from row 0 of the batch on; x has all rows that the 3×3 window touches.
   public func forward(
     rows: Range<Int>, x: Memory<T>, stride xs: Int, bias: Memory<T>?, epilogue: Epilogue, mask: Mask? = nil,
     y: Memory<T>, stride ys: Int, scratch: Memory<T>
   ) {
-    checkRows(rows, x, channels: inChannels, stride: xs)
+    checkRows(touched(rows), x, channels: inChannels, stride: xs)
     checkRows(rows, y, channels: outChannels, stride: ys)
     precondition(scratch.count >= workspaceCount && (bias?.count ?? outChannels) == outChannels)
     if let mask { checkMask(rows, mask, channels: outChannels) }
+    var shape = shape
     T.kernels.conv(
-      shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), packed.memory.base,
+      &shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), weights.packed.memory.base,
       bias?.base,
       padding, epilogue.rawValue, mask?.base, y.base, Int64(ys), scratch.base)
   }
@@ -103,29 +159,33 @@ public final class Convolution<T: KernelScalar>: @unchecked Sendable {
     rows: Range<Int>, cotangent g: Memory<T>, stride gs: Int, epilogue: Epilogue, mask: Mask?,
     into x: Memory<T>, stride xs: Int, scratch: Memory<T>
   ) {
-    checkRows(rows, g, channels: outChannels, stride: gs)
+    checkRows(touched(rows), g, channels: outChannels, stride: gs)
     checkRows(rows, x, channels: inChannels, stride: xs)
     precondition(scratch.count >= workspaceCount && epilogue.contains(.gate) == (mask != nil))
     if let mask { checkMask(rows, mask, channels: inChannels) }
+    var shape = adjointShape
     T.kernels.conv(
-      adjointShape, Int64(rows.lowerBound), Int64(rows.upperBound), g.base, Int64(gs),
-      packedAdjoint.memory.base, nil, 0, epilogue.rawValue, mask?.base, x.base, Int64(xs), scratch.base)
+      &shape, Int64(rows.lowerBound), Int64(rows.upperBound), g.base, Int64(gs),
+      weights.packedAdjoint.memory.base, nil, 0, epilogue.rawValue, mask?.base, x.base, Int64(xs),
+      scratch.base)
   }
 
   /// Adds the gradients of weights and bias over `rows`, which are whole images: all, or those of some of the
   /// `gradientParts`.
   public func accumulateGradient(
     parts: Range<Int>? = nil, rows: Range<Int>, x: Memory<T>, stride xs: Int, cotangent g: Memory<T>,
-    stride gs: Int, weights: Memory<T>, bias: Memory<T>?, scratch: Memory<T>
+    stride gs: Int, weights gradient: Memory<T>, bias: Memory<T>?, scratch: Memory<T>
   ) {
     checkRows(rows, x, channels: inChannels, stride: xs)
     checkRows(rows, g, channels: outChannels, stride: gs)
     precondition(rows.lowerBound % height == 0 && rows.upperBound % height == 0)
-    precondition(weights.count == weightCount && scratch.count >= workspaceCount)
+    precondition(gradient.count == weightCount && scratch.count >= gradientWorkspaceCount)
     let parts = parts ?? 0..<gradientParts
+    var shape = shape
     T.kernels.convGradient(
-      shape, Int32(parts.lowerBound), Int32(parts.upperBound), Int64(rows.lowerBound), Int64(rows.upperBound),
+      &shape, Int32(parts.lowerBound), Int32(parts.upperBound), Int64(rows.lowerBound),
+      Int64(rows.upperBound),
       x.base, Int64(xs), padding, g.base, Int64(gs),
-      weights.base, bias?.base, scratch.base)
+      gradient.base, bias?.base, scratch.base)
   }
 }

@@ -107,6 +107,7 @@ public enum Kernel<T: KernelScalar> {
     fileprivate func check(rows: Range<Int>, head: Memory<T>, values: Memory<T>) {
       let pixels = rows.upperBound * width
       precondition(rows.lowerBound >= 0 && head.count >= pixels * headChannels)
+      precondition(head.first <= rows.lowerBound * width * headChannels && values.first == 0)
       precondition(pixels == 0 || values.count >= (pixels - 1) * stride + channels)
     }
   }
@@ -120,6 +121,7 @@ public enum Kernel<T: KernelScalar> {
     shape.check(rows: rows, head: head, values: values)
     precondition((logDetRows?.count ?? .max) >= rows.upperBound)
     precondition((slopes?.count ?? .max) >= rows.upperBound * shape.slopeCount)
+    precondition((slopes?.first ?? 0) <= rows.lowerBound * shape.slopeCount)
     var affine = shape.affine
     table.affine(
       &affine, direction.rawValue, Int32(shape.parity ?? -1), Int32(shape.height),
@@ -135,6 +137,7 @@ public enum Kernel<T: KernelScalar> {
   ) {
     shape.check(rows: rows, head: headCotangent, values: cotangent)
     precondition(slopes.count >= rows.upperBound * shape.slopeCount)
+    precondition(slopes.first <= rows.lowerBound * shape.slopeCount)
     precondition(logDetCotangent.count * shape.height >= rows.upperBound)
     var affine = shape.affine
     table.affineVJP(
@@ -194,12 +197,6 @@ public enum Kernel<T: KernelScalar> {
       Int64(rows.upperBound), z.base, x.base)
   }
 
-  /// `y[k] = x[indices[k]]`
-  public static func gather(_ x: Memory<T>, indices: [Int32], into y: Memory<T>) {
-    precondition(y.count == indices.count && x.count == indices.count)
-    table.gather(Int64(y.count), indices, x.base, y.base)
-  }
-
   /// Copies `channels` values of every pixel between arrays of different pixel strides.
   public static func copyChannels(
     _ channels: Int, pixels: Int, from x: Memory<T>, stride xs: Int, to y: Memory<T>, stride ys: Int
@@ -213,8 +210,9 @@ public enum Kernel<T: KernelScalar> {
   public static func checkerboard(
     _ x: Memory<T>, parity: Int, shape: ImageShape, rows: Range<Int>, adding: Bool, into y: Memory<T>
   ) {
-    let needed = rows.upperBound * shape.width * shape.channels
-    precondition(x.count >= needed && y.count >= needed)
+    let size = shape.width * shape.channels
+    precondition(x.count >= rows.upperBound * size && y.count >= rows.upperBound * size)
+    precondition(max(x.first, y.first) <= rows.lowerBound * size)
     table.checkerboard(
       Int32(parity), adding ? 1 : 0, Int32(shape.height), Int32(shape.width), Int32(shape.channels),
       Int64(rows.lowerBound), Int64(rows.upperBound), x.base, y.base)

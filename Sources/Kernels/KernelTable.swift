@@ -39,7 +39,6 @@ public struct KernelTable<T: KernelScalar>: Sendable {
   let siluVJP: @Sendable (Int64, In, Out) -> Void
   let squeeze: @Sendable (Int32, Int32, Int32, Int64, Int64, In, Out) -> Void
   let unsqueeze: @Sendable (Int32, Int32, Int32, Int64, Int64, In, Out) -> Void
-  let gather: @Sendable (Int64, UnsafePointer<Int32>, In, Out) -> Void
   let copyChannels: @Sendable (Int64, Int32, In, Int64, Out, Int64) -> Void
   let checkerboard: @Sendable (Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, Out) -> Void
   let dot: @Sendable (Int64, In, In) -> Double
@@ -62,7 +61,7 @@ extension Float: KernelScalar {
     affine: ck_affine_f32, affineVJP: ck_affine_vjp_f32,
     logistic: ck_logistic_fwd_f32, logisticInverse: ck_logistic_inv_f32, logisticVJP: ck_logistic_fwd_vjp_f32,
     logisticInverseVJP: ck_logistic_inv_vjp_f32, silu: ck_silu_fwd_f32, siluVJP: ck_silu_vjp_f32,
-    squeeze: ck_squeeze_f32, unsqueeze: ck_unsqueeze_f32, gather: ck_gather_f32,
+    squeeze: ck_squeeze_f32, unsqueeze: ck_unsqueeze_f32,
     copyChannels: ck_copy_channels_f32,
     checkerboard: ck_checkerboard_f32, dot: ck_dot_f32, add: ck_add_f32, adam: ck_adam_f32)
 }
@@ -78,7 +77,7 @@ extension Double: KernelScalar {
     affine: ck_affine_f64, affineVJP: ck_affine_vjp_f64,
     logistic: ck_logistic_fwd_f64, logisticInverse: ck_logistic_inv_f64, logisticVJP: ck_logistic_fwd_vjp_f64,
     logisticInverseVJP: ck_logistic_inv_vjp_f64, silu: ck_silu_fwd_f64, siluVJP: ck_silu_vjp_f64,
-    squeeze: ck_squeeze_f64, unsqueeze: ck_unsqueeze_f64, gather: ck_gather_f64,
+    squeeze: ck_squeeze_f64, unsqueeze: ck_unsqueeze_f64,
     copyChannels: ck_copy_channels_f64,
     checkerboard: ck_checkerboard_f64, dot: ck_dot_f64, add: ck_add_f64, adam: ck_adam_f64)
 }

@@ -51,7 +51,12 @@ struct CommandFailure: Error {
       } else {
         self.init(.badData, error.description)
       }
-    case let error as FlowError: self.init(.badData, error.description)
+    case let error as FlowError:
+      if case .tooLarge = error {
+        self.init(.failure, error.description + "; --memory sets the limit")
+      } else {
+        self.init(.badData, error.description)
+      }
     case let error as ProblemError:
       switch error {
       case .memory(let error): self.init(error)

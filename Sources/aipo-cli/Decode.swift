@@ -9,7 +9,8 @@ struct Decode: Verb {
       The inverse of encode: a latent of zeros gives the image in the middle of the
       base density, random ones give draws. A latent without a finite image is named
       and costs the others nothing: its row of an NPY is NaN, a PNG leaves it out,
-      and the exit code is 75.
+      and the exit code is 75. Latents of images of another size than the
+      training's need --size.
 
       Example:
         aipo decode latents.npy --out images.npy
@@ -23,6 +24,10 @@ struct Decode: Verb {
       "Where to write the images: .npy or .npz (unclipped) or .png (clipped, a grid where several).",
       valueName: "file"))
   var out: OutputPath
+
+  @Option(
+    help: ArgumentHelp("Height and width of the images. (default: those of the training)", valueName: "HxW"))
+  var size: PixelSize?
 
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
@@ -40,24 +45,27 @@ struct Decode: Verb {
 
   private func decode<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
-    let d = prior.shape.count
+    let flow = try prior.flow(for: size)
+    let d = flow.dimension
     var latents = try ArrayFile.read(input, as: Scalar.self)
     let found = latents.shape
     if found.count == 1 { latents = latents.reshaped([1, found[0]]) }
     guard latents.shape.count == 2, latents.shape[0] > 0, latents.shape[1] == d else {
       throw CommandFailure(
-        .badData, "\(input): the latents have shape \(found), expected [n, \(d)] or [\(d)] for this model")
+        .badData,
+        "\(input): the latents have shape \(found), expected [n, \(d)] or [\(d)] for images of "
+          + "\(flow.imageShape)" + (size == nil ? "; --size HxW gives another size" : ""))
     }
-    let sink = try RowSink<Scalar>(images: out, shape: prior.shape)
+    let sink = try RowSink<Scalar>(images: out, shape: flow.imageShape)
     Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
     let total = latents.shape[0]
     let progress = ProgressLine("decode", total: total, unit: "images", options: common)
-    let batch = batchSize(prior.shape)
+    let batch = batchSize(flow.imageShape)
     var unusable = UnusableRows("have no finite image")
     var logDet: [Double] = []
     while logDet.count < total, !Interrupt.requested {
       let start = logDet.count
-      var (images, determinants) = try prior.flow.decode(
+      var (images, determinants) = try flow.decode(
         try latents.rows(start..<min(start + batch, total)))
       let finite = images.finiteRows
       let notFinite = Set(determinants.indices).subtracting(finite).sorted()

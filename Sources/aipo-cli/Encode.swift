@@ -14,11 +14,11 @@ struct InputImageOptions: ParsableArguments {
 
   @OptionGroup var reading: ReadingOptions
 
-  /// Opens the images in a model's shape, and warns of what stands out about them.
+  /// Opens the images in a shape that a model accepts, and warns of what stands out about them.
   func open<Scalar: KernelScalar>(
     for prior: Prior<Scalar>, common: CommonOptions
   ) throws -> (images: ModelImages, advices: AdviceList) {
-    let images = try ModelImages(path: input, reading: reading, shape: prior.shape)
+    let images = try ModelImages(path: input, reading: reading, model: prior.model)
     var advices = AdviceList()
     // Real numbers have no scale that they must be on.
     common.warn(advices.add(prior.dequantization.isNone ? images.images.advice : try images.advice()))
@@ -74,10 +74,11 @@ struct Encode: Verb {
   private func encode<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
     let (input, reading) = try images.open(for: prior, common: common)
-    let sink = try RowSink<Scalar>(rows: out, rowShape: [prior.shape.count])
+    let flow = try prior.flow.at(input.shape)
+    let sink = try RowSink<Scalar>(rows: out, rowShape: [input.shape.count])
     Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
     let progress = ProgressLine("encode", total: input.count, unit: "images", options: common)
-    let batch = batchSize(prior.shape)
+    let batch = batchSize(input.shape)
     var unusable = UnusableRows("have no finite latents")
     var inexact = UnusableRows("don't come back from their latents")
     var unlike: [Advice] = []
@@ -87,17 +88,17 @@ struct Encode: Verb {
       let start = logDet.count
       let range = start..<min(start + batch, input.count)
       let x: Tensor<Scalar> = try images.read(input, range, dequantization: prior.dequantization)
-      var (latents, determinants) = try prior.flow.encode(x)
+      var (latents, determinants) = try flow.encode(x)
       let finite = Set(latents.finiteRows)
       let notFinite = (0..<range.count).filter { !finite.contains($0) }
-      let lost = try prior.flow.rowsThatDontComeBack(images: x, latents: latents).filter(finite.contains)
+      let lost = try flow.rowsThatDontComeBack(images: x, latents: latents).filter(finite.contains)
       func name(_ k: Int) -> String { input.images.name(of: input.indices[start + k]) }
       unusable.add(notFinite.map(name))
       inexact.add(lost.map(name))
       latents.fill(rows: notFinite, with: .nan)
       if figures.bitsLimit != nil, !images.raw, !prior.dequantization.isNone {
         unlike += try ExpectedBits.measure(
-          prior.flow, x, indices: Array(input.indices[range]), dequantization: prior.dequantization, draws: 1,
+          flow, x, indices: Array(input.indices[range]), dequantization: prior.dequantization, draws: 1,
           seed: common.seed
         ).enumerated().compactMap { figures.advice(bitsPerDim: $1.bitsPerDim, of: name($0)) }
       }

@@ -31,7 +31,10 @@ struct Info: Verb {
     if model.imageShape.isVector {
       add("vectors", "\(model.imageShape.channels) values, as images of \(model.imageShape)")
     } else {
-      add("images", "\(model.imageShape), trained on these; the layers accept \(model.spec.acceptedSizes)")
+      add(
+        "images",
+        "\(model.imageShape), trained on these; accepts \(model.acceptedSizes)"
+      )
     }
     add("layers", "\(try model.spec.flattened().count)")
     add("base", model.spec.base.rawValue)
@@ -85,7 +88,7 @@ struct Info: Verb {
           ("height", .int(shape.height)), ("width", .int(shape.width)), ("channels", .int(shape.channels)),
         ])
       ),
-      ("acceptedSizes", .string(model.spec.acceptedSizes)),
+      ("acceptedSizes", .string(model.acceptedSizes)),
       ("architecture", try .encoding(model.spec)), ("layers", .int(try model.spec.flattened().count)),
       ("base", .string(model.spec.base.rawValue)), ("parameters", .int(model.parameterCount)),
       ("dtype", .string(model.dtypeName)),

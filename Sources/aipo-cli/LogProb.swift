@@ -62,24 +62,25 @@ struct LogProb: Verb {
   private func evaluate<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
     let (input, reading) = try images.open(for: prior, common: common)
+    let flow = try prior.flow.at(input.shape)
     let progress = ProgressLine("logprob", total: input.count, unit: "images", options: common)
-    let batch = batchSize(prior.shape)
+    let batch = batchSize(input.shape)
     let isDrawn = !images.raw && !prior.dequantization.isNone
     var rows: [Row] = []
     while rows.count < input.count, !Interrupt.requested {
       let range = rows.count..<min(rows.count + batch, input.count)
       let x: Tensor<Scalar> = try images.read(input, range, dequantization: prior.dequantization)
-      let logProb = try prior.flow.evaluate(x)
+      let logProb = try flow.evaluate(x)
       let expected =
         isDrawn
         ? try ExpectedBits.measure(
-          prior.flow, x, indices: Array(input.indices[range]), dequantization: prior.dequantization,
+          flow, x, indices: Array(input.indices[range]), dequantization: prior.dequantization,
           draws: draws, seed: common.seed) : nil
       for (k, value) in logProb.enumerated() {
         rows.append(
           Row(
             name: input.images.name(of: input.indices[range.lowerBound + k]), logProb: value,
-            bitsAtPoint: prior.dequantization.bitsPerDim(logProb: value, dimensions: prior.shape.count),
+            bitsAtPoint: prior.dequantization.bitsPerDim(logProb: value, dimensions: input.shape.count),
             expected: expected?[k]))
       }
       progress.update(Double(rows.count))

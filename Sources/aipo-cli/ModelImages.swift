@@ -1,24 +1,32 @@
 import AIPO
 import AIPOImaging
 
-/// Images of a file or folder in the shape that a model wants.
+/// Images of a file or folder in a shape that a model takes.
 struct ModelImages {
   let images: AIPOImaging.ImageSet
   let transform: ImageTransform
   let shape: ImageShape
 
-  /// Opens images and checks that those at `indices` come in the model's shape; the error says what may help.
-  /// `isMeasured`: resizing changes the noise of an observation, so that the error doesn't offer it.
+  /// Opens images and checks that those at `indices` come in one shape, that of the model's training or another that the
+  /// model accepts; the error says what may help.
+  init(path: String, reading: ReadingOptions, model: FlowModel, indices: IndexSelection? = nil) throws {
+    try self.init(
+      path: path, reading: reading, shape: model.imageShape, indices: indices, sizes: model.acceptedSizes,
+      accepts: model.accepts)
+  }
+
+  /// The same for images of one shape alone. `isMeasured`: resizing changes the noise of an observation, so that the
+  /// error doesn't offer it.
   init(
     path: String, reading: ReadingOptions, shape: ImageShape, indices: IndexSelection? = nil,
-    isMeasured: Bool = false
+    isMeasured: Bool = false, sizes: String? = nil, accepts: (ImageShape) -> Bool = { _ in false }
   ) throws {
     images = try AIPOImaging.ImageSet(path: path, plane: .init(for: shape), layout: reading.layout)
     transform = reading.transform
-    self.shape = shape
     self.indices = try indices?.indices(count: images.count, source: path) ?? Array(0..<images.count)
     let found = try images.shape(of: self.indices, transform: transform)
-    guard found == shape else {
+    self.shape = found
+    guard found == shape || accepts(found) else {
       var remedies: [String] = []
       if images.looksChannelsFirst(for: shape), reading.layout == nil {
         remedies.append("--layout chw")
@@ -37,7 +45,9 @@ struct ModelImages {
         remedy = "; resizing would change its noise, so it needs a prior of its size"
       }
       throw CommandFailure(
-        .badData, "\(path): images are \(found), expected \(shape) for this model\(remedy)")
+        .badData,
+        "\(path): images are \(found), expected \(found.channels == shape.channels ? sizes ?? "\(shape)" : "\(shape)") "
+          + "for this model\(remedy)")
     }
   }
 

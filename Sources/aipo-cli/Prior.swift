@@ -36,6 +36,16 @@ struct Prior<Scalar: KernelScalar> {
     common.remark("model \(source.path), \(shape), \(flow.parameterCount) parameters")
   }
 
+  /// The flow for images of a size that a flag gives, or without one of the training's.
+  func flow(for size: PixelSize?) throws -> Flow<Scalar> {
+    guard let size else { return flow }
+    do {
+      return try flow.at(ImageShape(height: size.height, width: size.width, channels: shape.channels))
+    } catch let error as FlowError {
+      throw CommandFailure(.usage, "--size \(size.height)x\(size.width): \(error)")
+    }
+  }
+
   /// The Gaussian of the training images; nil where the model holds none.
   func gaussian() throws -> GaussianDensity? {
     do {

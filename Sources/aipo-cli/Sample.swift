@@ -12,6 +12,7 @@ struct Sample: Verb {
 
       Example:
         aipo sample --count 64 --temperature 0.8 --out samples.png
+        aipo sample --count 1 --size 64x96 --out large.png
       """)
 
   @Option(parsing: .unconditional, help: ArgumentHelp("Images to draw.", valueName: "n"))
@@ -25,6 +26,10 @@ struct Sample: Verb {
       "Where to write them: .png (clipped, a grid where several) or .npy or .npz (unclipped).",
       valueName: "file"))
   var out: OutputPath
+
+  @Option(
+    help: ArgumentHelp("Height and width of the images. (default: those of the training)", valueName: "HxW"))
+  var size: PixelSize?
 
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
@@ -55,16 +60,17 @@ struct Sample: Verb {
 
   private func draw<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let prior = try Prior<Scalar>(options: model, common: common)
-    let sink = try RowSink<Scalar>(images: out, shape: prior.shape)
+    let flow = try prior.flow(for: size)
+    let sink = try RowSink<Scalar>(images: out, shape: flow.imageShape)
     Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
     let progress = ProgressLine("sample", total: count, unit: "images", options: common)
-    let batch = batchSize(prior.shape)
+    let batch = batchSize(flow.imageShape)
     var done = 0
     var leftOut: [Int] = []
     while done < count, !Interrupt.requested {
       let first = done + leftOut.count
       let size = min(batch, count - done)
-      let images = try prior.flow.sample(
+      let images = try flow.sample(
         indices: first..<first + size, temperature: temperature, seed: common.seed)
       let finite = images.finiteRows
       leftOut += (0..<size).filter { !finite.contains($0) }.map { first + $0 }

@@ -29,6 +29,35 @@ import Testing
     #expect(zip(back.values, values).allSatisfy { abs($0 - $1) <= tolerance })
   }
 
+  /// The model was trained on 8×8 and accepts even heights and widths.
+  @Test func otherSizesThanTheTrainings() throws {
+    let more = ["--precision", "float64"]
+    _ = try succeed(["sample", "--size", "6x10", "--count", "2", "--out", "x.npy"] + more)
+    let x = try TestNPY.read(folder.read("x.npy"))
+    #expect(x.shape == [2, 6, 10, 1])
+    let encoded = try succeed(["encode", "x.npy", "--raw", "--out", "z.npy", "--json"] + more)
+    let z = try TestNPY.read(folder.read("z.npy"))
+    #expect(z.shape == [2, 60])
+    let told = try succeed(["logprob", "x.npy", "--raw", "--json"] + more).json
+    let logprob = try #require(told["logprob"] as? [Double])
+    let bits = try #require(told["bitsPerDim"] as? [Double])
+    let logDet = try #require(try encoded.json["logDet"] as? [Double])
+    for i in 0..<2 {
+      let square = z.values[i * 60..<(i + 1) * 60].reduce(0.0) { $0 + $1 * $1 }
+      #expect(abs(logprob[i] - (-square / 2 - 30 * log(2 * Double.pi) + logDet[i])) < 1e-8)
+      #expect(abs(bits[i] - (-logprob[i] / log(2) / 60 + 5)) < 1e-12)
+    }
+    _ = try succeed(["decode", "z.npy", "--size", "6x10", "--out", "back.npy"] + more)
+    let back = try TestNPY.read(folder.read("back.npy"))
+    #expect(back.shape == x.shape && zip(back.values, x.values).allSatisfy { abs($0 - $1) <= 1e-9 })
+
+    let unsized = try fixture.run(["decode", "z.npy", "--out", "back.npy"], in: folder)
+    #expect(unsized.status == 65 && unsized.error.contains("--size HxW"))
+    let odd = try fixture.run(["sample", "--size", "7x8", "--out", "x.npy"], in: folder)
+    #expect(odd.status == 64 && odd.error.contains("height and width divisible by 2"))
+    #expect(try succeed(["info"]).output.contains("height and width divisible by 2"))
+  }
+
   @Test func logprobIsThatOfTheLatents() throws {
     let encoded = try succeed([
       "encode", fixture.images, "--out", "z.npy", "--precision", "float64", "--json",

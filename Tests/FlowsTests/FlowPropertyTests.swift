@@ -79,19 +79,14 @@ import Testing
     typealias Scalar = Double
     private let wrong: Wrong
     private let a = LayerParameter<Double>("a", shape: [1]) { _ in [0.5] }
-    private var size = 0
 
     init(_ wrong: Wrong) { self.wrong = wrong }
 
     var parameters: [LayerParameter<Double>] { [a] }
-    func configure(input: ImageShape) throws -> ImageShape {
-      size = input.count
-      return input
-    }
 
     private var factor: Double { 1 + a.values[0] * a.values[0] }
     private func logDet(_ pass: FlowPass<Double>) -> Double {
-      Double(size) * log1pOf(a.values[0] * a.values[0]) * (wrong == .logDet ? 1.001 : 1)
+      Double(pass.shape.count) * log1pOf(a.values[0] * a.values[0]) * (wrong == .logDet ? 1.001 : 1)
     }
     private func log1pOf(_ x: Double) -> Double {
       // log(1 + x) = 2 atanh(x / (2 + x)), by its series: no import for one logarithm.
@@ -123,7 +118,8 @@ import Testing
       guard pass.wantsParameterGradients else { return }
       let slope = 2 * a.values[0]
       let value = Kernel.dot(input, pass.cotangent) * inner
-      let fromLogDet = sign * pass.logDetCotangentSum * Double(size) / factor * (wrong == .logDet ? 1.001 : 1)
+      let fromLogDet =
+        sign * pass.logDetCotangentSum * Double(pass.shape.count) / factor * (wrong == .logDet ? 1.001 : 1)
       a.gradient[0] += slope * (value + fromLogDet) * (wrong == .parameterGradient ? 1.01 : 1)
     }
 

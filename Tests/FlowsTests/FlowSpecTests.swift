@@ -150,10 +150,77 @@ import Yams
     }
   }
 
+  // MARK: A layer of one's own, as data
+
+  /// Reflections as a user would bring them into files and settings.
+  private struct Reflections: LayerKind {
+    static let name = "reflections"
+    var channels: Int?
+
+    func check() throws(FlowError) {
+      if let channels, channels < 1 { throw .invalidSpec("reflections: channels is \(channels)") }
+    }
+
+    func output(for input: ImageShape) throws(FlowError) -> ImageShape {
+      if let channels, channels != input.channels {
+        throw .unsupportedShape(input, reason: "reflections of \(channels) channels meet \(input.channels)")
+      }
+      return input
+    }
+
+    func makeLayer<Scalar: KernelScalar>(
+      for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+    ) -> any FlowLayer<Scalar> { HouseholderLayer<Scalar>(channels: input.channels) }
+  }
+
+  @Test func layersOfOnesOwn() throws {
+    let yaml =
+      "layers: [squeeze, {reflections: {channels: 4}}, {repeat: {times: 2, layers: [actnorm, {reflections: {}}]}}]"
+    LayerRegistry.register(Reflections.self)
+    let spec = try YAMLDecoder().decode(FlowSpec.self, from: yaml)
+    #expect(try spec.flattened().count == 6 && spec.isSmooth)
+    #expect(spec.layers[1] == .own(OwnLayerKind(Reflections(channels: 4))))
+    #expect(spec.layers[1] != .own(OwnLayerKind(Reflections(channels: 3))))
+    #expect(try JSONDecoder().decode(FlowSpec.self, from: try JSONEncoder().encode(spec)) == spec)
+
+    // Through a model file, and at another size.
+    let shape = ImageShape(height: 4, width: 4, channels: 1)
+    let flow = try Flow<Double>(spec: spec, imageShape: shape, seed: 2)
+    let model = FlowModel(
+      spec: spec, imageShape: shape, dequantization: Dequantization(bits: 5), tensors: flow.namedTensors)
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("own-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    var written = model
+    try written.save(path: path)
+    let read: Flow<Double> = try FlowModel.load(path: path).makeFlow(threads: 1)
+    let larger = ImageShape(height: 6, width: 10, channels: 1)
+    var random = Philox(seed: 1, purpose: .test)
+    let x = try Tensor<Double>(shape: [2, 6, 10, 1], elements: (0..<120).map { _ in random.normal() })
+    #expect(try read.at(larger).logProb(x) == flow.at(larger).logProb(x))
+
+    #expect(
+      reason { _ = try FlowSpec(layers: [spec.layers[1]]).shapes(from: shape) }.contains(
+        "reflections of 4 channels meet 1"))
+    #expect(
+      reason { _ = try FlowSpec(layers: [.own(OwnLayerKind(Reflections(channels: 0)))]).flattened() }
+        .contains("channels is 0"))
+    for (bad, word) in [
+      ("layers: [reflections]", "{reflections: {}}"), ("layers: [{mirrors: {}}]", "mirrors"),
+      ("layers: [mirrors]", "expected one of actnorm"),
+    ] {
+      let error = #expect(throws: (any Error).self) { try YAMLDecoder().decode(FlowSpec.self, from: bad) }
+      #expect("\(error as Any)".contains(word))
+    }
+  }
+
   @Test func sizesThatDoNotFit() throws {
     let glow = FlowSpec.glow(levels: 3, steps: 1, hidden: 4)
-    #expect(glow.acceptedSizes == "height and width divisible by 8")
-    #expect(FlowSpec(layers: [.actnorm]).acceptedSizes == "any height and width")
+    let image = ImageShape(height: 8, width: 16, channels: 1)
+    #expect(glow.acceptedSizes(trainedOn: image) == "height and width divisible by 8")
+    #expect(FlowSpec(layers: [.actnorm]).acceptedSizes(trainedOn: image) == "any height and width")
+    var own = glow
+    own.base = .diagonalGaussian
+    #expect(own.acceptedSizes(trainedOn: image).hasPrefix("8x16 alone: its base density has"))
     #expect(
       try glow.shapes(from: ImageShape(height: 8, width: 16, channels: 3)).last
         == ImageShape(height: 1, width: 2, channels: 48))
@@ -180,7 +247,7 @@ import Yams
     }
     #expect(throws: FlowError.self) {
       try Flow<Float>(
-        layers: [Coupling(CouplingSpec(net: NetSpec(hidden: 2)))],
+        layers: [Coupling(CouplingSpec(net: NetSpec(hidden: 2)), channels: 1)],
         imageShape: ImageShape(height: 2, width: 2, channels: 1))
     }
   }

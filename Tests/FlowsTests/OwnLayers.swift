@@ -8,8 +8,6 @@ final class LeakyLayer<Scalar: KernelScalar>: FlowLayer {
 
   init(slope: Double) { self.slope = Scalar(slope) }
 
-  func configure(input: ImageShape) throws -> ImageShape { input }
-
   private func scale(_ pass: FlowPass<Scalar>, by factor: Scalar, countsAs sign: Double) {
     let size = pass.shape.count
     for i in 0..<pass.count {
@@ -39,7 +37,6 @@ final class LeakyLayer<Scalar: KernelScalar>: FlowLayer {
 final class HouseholderLayer<Scalar: KernelScalar>: FlowLayer {
   private let c: Int
   private let vector: LayerParameter<Scalar>
-  private var shape = ImageShape(height: 0, width: 0, channels: 0)
 
   init(channels: Int) {
     c = channels
@@ -49,11 +46,6 @@ final class HouseholderLayer<Scalar: KernelScalar>: FlowLayer {
   }
 
   var parameters: [LayerParameter<Scalar>] { [vector] }
-
-  func configure(input: ImageShape) throws -> ImageShape {
-    shape = input
-    return input
-  }
 
   private func reflect(_ from: Memory<Scalar>, _ to: Memory<Scalar>) {
     precondition(from.count == to.count)
@@ -81,8 +73,8 @@ final class HouseholderLayer<Scalar: KernelScalar>: FlowLayer {
     }
   }
 
-  func forward(_ pass: FlowPass<Scalar>) throws { pass.rewriteValues(to: shape, reflect) }
-  func inverse(_ pass: FlowPass<Scalar>) throws { pass.rewriteValues(to: shape, reflect) }
+  func forward(_ pass: FlowPass<Scalar>) throws { pass.rewriteValues(to: pass.shape, reflect) }
+  func inverse(_ pass: FlowPass<Scalar>) throws { pass.rewriteValues(to: pass.shape, reflect) }
 
   // The cotangent goes first here: values and cotangent may be brought over in either order.
   private func back(_ pass: FlowPass<Scalar>) throws {
@@ -96,7 +88,7 @@ final class HouseholderLayer<Scalar: KernelScalar>: FlowLayer {
         accumulate(input, outputCotangent)
       }
     }
-    pass.rewriteValues(to: shape, reflect)
+    pass.rewriteValues(to: pass.shape, reflect)
   }
 
   func forwardVJP(_ pass: FlowPass<Scalar>) throws { try back(pass) }

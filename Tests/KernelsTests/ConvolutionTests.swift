@@ -123,7 +123,9 @@ private struct ConvolutionCheck<T: KernelScalar> {
     let w = try TestArray<T>(weights)
     convolution.pack(w.memory)
     let b = try TestArray<T>(bias)
-    let scratch = try TestArray<T>([Double](repeating: .nan, count: convolution.workspaceCount))
+    let scratch = try TestArray<T>(
+      [Double](
+        repeating: .nan, count: max(convolution.workspaceCount, convolution.gradientWorkspaceCount)))
     for gap in [0, 3] {
       let xs = try TestArray<T>(Self.spread(x, channels: o.ci, gap: gap))
       let gs = try TestArray<T>(Self.spread(g, channels: o.co, gap: gap))

@@ -58,6 +58,14 @@ public struct FlowModel: Sendable {
     tensors.contains { $0.values.dtype == .float64 } ? Double.dtypeName : Float.dtypeName
   }
 
+  /// Which image sizes the flow accepts, in words: more than the one that it was trained on where its layers have no size.
+  public var acceptedSizes: String { spec.acceptedSizes(trainedOn: imageShape) }
+
+  /// Whether the flow accepts images of this shape.
+  public func accepts(_ image: ImageShape) -> Bool {
+    (try? spec.check(image, trainedOn: imageShape)) != nil
+  }
+
   /// Builds the flow. Throws `malformed`, naming the file, where the tensors don't fit the spec or aren't
   /// usable, and what building throws.
   public func makeFlow<Scalar: KernelScalar>(

@@ -33,10 +33,12 @@ public struct TrainingImages: Sendable {
   public var isReal: Bool { storedPixels.isEmpty }
 
   /// The 8-bit pixels of all pictures, one behind the other; empty for real numbers.
-  public var pixels: [UInt8] { isWhole ? storedPixels : windows.flatMap { slice(storedPixels, $0) } }
+  public var pixels: [UInt8] {
+    isWhole || isReal ? storedPixels : windows.flatMap { slice(storedPixels, $0) }
+  }
 
   /// The real numbers of all pictures; empty for pixels.
-  public var reals: [Double] { isWhole ? storedReals : windows.flatMap { slice(storedReals, $0) } }
+  public var reals: [Double] { isWhole || !isReal ? storedReals : windows.flatMap { slice(storedReals, $0) } }
 
   /// Throws `pixelCount` where `pixels` is no whole number of images.
   public init(shape: ImageShape, pixels: [UInt8]) throws(TrainingError) {

@@ -18,6 +18,7 @@ struct BenchFlow: Verb {
       Example:
         aipo bench flow --levels 4 --steps 8 --hidden 256 --size 64 \\
           --channels 3 --batch 8 --threads 2 --json
+        aipo bench flow --size 1024 --batch 1 --passes pixel-gradient --repeat 1
       """)
 
   @Option(parsing: .unconditional, help: ArgumentHelp("Levels of the flow.", valueName: "n"))
@@ -43,9 +44,27 @@ struct BenchFlow: Verb {
     help: ArgumentHelp("Measures of each pass.", valueName: "n"))
   var repeats = 5
 
+  @Option(
+    help: ArgumentHelp(
+      "Which passes: any of \(FlowFigures.Pass.allCases.map(\.flag).joined(separator: ", ")). (default: all)",
+      valueName: "list"))
+  var passes: String?
+
   @OptionGroup var common: CommonOptions
 
+  private func chosenPasses() throws -> [FlowFigures.Pass] {
+    guard let passes else { return FlowFigures.Pass.allCases }
+    let names = passes.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    for name in names where !FlowFigures.Pass.allCases.contains(where: { $0.flag == name }) {
+      throw ValidationError(
+        "--passes has \(name.isEmpty ? "an empty name" : name), expected any of "
+          + FlowFigures.Pass.allCases.map(\.flag).joined(separator: ", "))
+    }
+    return FlowFigures.Pass.allCases.filter { names.contains($0.flag) }
+  }
+
   func validate() throws {
+    _ = try chosenPasses()
     for (flag, value, range) in [
       ("--levels", levels, 1...12), ("--steps", steps, 1...256), ("--hidden", hidden, 1...8192),
       ("--size", size, 2...4096), ("--channels", channels, 1...1024), ("--batch", batch, 1...4096),
@@ -75,7 +94,7 @@ struct BenchFlow: Verb {
   private func measure<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
     let benchmark = try FlowBenchmark<Scalar>(
       spec: spec, shape: shape, batch: batch, threads: common.threadCount, seed: common.seed)
-    let figures = try benchmark.run(repeats: repeats) { Interrupt.requested }
+    let figures = try benchmark.run(chosenPasses(), repeats: repeats) { Interrupt.requested }
     if let status = Interrupt.status { return status }
     try common.print(text(figures))
     try common.printJSON(json(figures))
@@ -84,7 +103,7 @@ struct BenchFlow: Verb {
 
   private func text(_ figures: FlowFigures) -> String {
     var table = TextTable(["pass", "ms", "GFLOP/s", "share of peak"])
-    for pass in FlowFigures.Pass.allCases {
+    for pass in FlowFigures.Pass.allCases where figures.seconds[pass] != nil {
       table.add([
         pass.name, fixed(figures.milliseconds(pass), 2), fixed(figures.gflops(pass), 1),
         fixed(100 * figures.share(pass), 1) + " %",
@@ -96,7 +115,7 @@ struct BenchFlow: Verb {
       \(common.threadCount) threads, kernels \(ProgramVersion.kernels), BLAS \(BLASLibrary.description)
       \(table.text)
       peak: \(fixed(figures.peakGflops, 1)) GFLOP/s, the BLAS's best product of 1024×1024 matrices
-      work of one pass: \(fixed(figures.flowGflop, 3)) GFLOP; memory for a gradient in z: \
+      work of one pass: \(fixed(figures.flowGflop, 3)) GFLOP; memory without training: \
       \(fixed(figures.peakMegabytes, 0)) MB
       """
   }

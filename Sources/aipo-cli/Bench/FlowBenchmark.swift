@@ -16,6 +16,8 @@ struct FlowFigures {
     case trainingStep = "training_step"
 
     var key: String { rawValue }
+    /// As a flag names it.
+    var flag: String { String(rawValue.map { $0 == "_" ? "-" : $0 }) }
     var name: String { String(rawValue.map { $0 == "_" ? " " : $0 }) }
 
     /// Forward passes that it counts as.
@@ -34,8 +36,8 @@ struct FlowFigures {
   var peakGflops = 0.0
   /// Work of the convolutions in one forward pass of the batch.
   var flowGflop = 0.0
-  /// The most memory that the process had held when it had made a gradient in z.
-  var peakMegabytes = 0.0
+  /// The most memory that the process had held when it had made the passes, but for a training step.
+  var peakMegabytes = Double.nan
 
   func milliseconds(_ pass: Pass) -> Double {
     let sorted = (seconds[pass] ?? []).sorted()
@@ -90,22 +92,22 @@ final class FlowBenchmark<Scalar: KernelScalar> {
   }
 
   /// Measures every pass `repeats` times, in turn with products, until `isCancelled`.
-  func run(repeats: Int, isCancelled: () -> Bool) throws -> FlowFigures {
+  func run(_ passes: [FlowFigures.Pass], repeats: Int, isCancelled: () -> Bool) throws -> FlowFigures {
     var figures = FlowFigures()
     figures.flowGflop = work
     // A first run of each warms the caches, and tells how often it must run to be measured well.
     var runs: [FlowFigures.Pass: Int] = [:]
-    for pass in FlowFigures.Pass.allCases {
+    for pass in passes {
       guard !isCancelled() else { return figures }
       var once = try seconds(pass, runs: 1)
       if once < 1 { once = try seconds(pass, runs: 1) }
-      if pass == .latentGradient { figures.peakMegabytes = Self.peakMegabytes }
+      if pass != .trainingStep { figures.peakMegabytes = Self.peakMegabytes }
       runs[pass] = max(1, Int((Self.longEnough / once).rounded(.up)))
     }
     let product = try ProductPeak<Scalar>()
     _ = product.seconds(threads: threads)
     for _ in 0..<repeats {
-      for pass in FlowFigures.Pass.allCases {
+      for pass in passes {
         guard !isCancelled() else { return figures }
         let speed = product.operations / product.seconds(threads: threads) * 1e-9
         figures.peakGflops = max(figures.peakGflops, speed)

@@ -44,7 +44,8 @@ extension KernelCase {
         let x = try arrays.random(pixels * input)
         let y = try arrays.random(pixels * output)
         let bias = try arrays.random(output)
-        let scratch = try arrays.scratch(convolution.workspaceCount)
+        let scratch = try arrays.scratch(
+          max(convolution.workspaceCount, convolution.gradientWorkspaceCount))
         let rows = 0..<images * side
         switch direction {
         case .forward:
