@@ -24,12 +24,6 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   private var idle: [FlowScratch<Scalar>] = []
   /// Plans of the last calls.
   private var plans: [KnownPlan] = []
-  private struct KnownPlan {
-    let plan: FlowPlan
-    let count: Int
-    let memory: GradientMemory
-    let limit: Int
-  }
 
   /// A net at the size of images.
   ///
@@ -114,17 +108,17 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
 
   func plan(_ purpose: FlowPlan.Purpose, count: Int, memory: GradientMemory) throws -> FlowPlan {
     let limit = MemoryLimit.bytes
+    let request = PlanRequest(purpose: purpose, count: count, memory: memory, limit: limit)
     lock.lock()
-    let known = plans.first {
-      $0.plan.purpose == purpose && $0.count == count && $0.memory == memory && $0.limit == limit
-    }
+    var known: FlowPlan?
+    for k in plans.indices where plans[k].request == request { known = plans[k].plan }
     lock.unlock()
-    if let known { return known.plan }
+    if let known { return known }
     let plan = try FlowPlan.make(
       net, route, memory: memory, purpose: purpose, count: count, threads: pool.threads)
     lock.withLock {
       if plans.count >= 8 { plans.removeFirst() }
-      plans.append(KnownPlan(plan: plan, count: count, memory: memory, limit: limit))
+      plans.append(KnownPlan(request: request, plan: plan))
     }
     return plan
   }
@@ -220,6 +214,18 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
       throw .shapeMismatch(what: "latents", found: found, expected: [found.first ?? 0, dimension])
     }
   }
+}
+
+/// What a plan was made for, and the plan. Not part of the generic class, where looking for one would allocate.
+private struct KnownPlan {
+  let request: PlanRequest
+  let plan: FlowPlan
+}
+private struct PlanRequest: Equatable {
+  let purpose: FlowPlan.Purpose
+  let count: Int
+  let memory: GradientMemory
+  let limit: Int
 }
 
 /// What one call works with: a pass on all threads, and passes on one thread each that share a batch.

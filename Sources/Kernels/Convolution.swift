@@ -95,14 +95,22 @@ public struct Convolution<T: KernelScalar>: Sendable {
 
   /// Elements of scratch memory that `forward` and `adjoint` need.
   public var workspaceCount: Int {
-    var (shape, adjointShape) = (shape, adjointShape)
-    return max(T.kernels.convWorkspace(&shape), T.kernels.convWorkspace(&adjointShape))
+    @_specialize(where T == Float)
+    @_specialize(where T == Double)
+    get {
+      var (shape, adjointShape) = (shape, adjointShape)
+      return max(T.kernels.convWorkspace(&shape), T.kernels.convWorkspace(&adjointShape))
+    }
   }
 
   /// Elements of scratch memory that `accumulateGradient` needs.
   public var gradientWorkspaceCount: Int {
-    var shape = shape
-    return T.kernels.convGradientWorkspace(&shape)
+    @_specialize(where T == Float)
+    @_specialize(where T == Double)
+    get {
+      var shape = shape
+      return T.kernels.convGradientWorkspace(&shape)
+    }
   }
 
   private func checkMask(_ rows: Range<Int>, _ mask: Mask, channels: Int) {
@@ -139,6 +147,8 @@ public struct Convolution<T: KernelScalar>: Sendable {
   }
 
   /// y for the given rows. Arrays are counted from row 0 of the batch on; x has all rows that the 3×3 window touches.
+  @_specialize(where T == Float)
+  @_specialize(where T == Double)
   public func forward(
     rows: Range<Int>, x: Memory<T>, stride xs: Int, bias: Memory<T>?, epilogue: Epilogue, mask: Mask? = nil,
     y: Memory<T>, stride ys: Int, scratch: Memory<T>
@@ -155,6 +165,8 @@ public struct Convolution<T: KernelScalar>: Sendable {
   }
 
   /// x̄, the adjoint of the linear part applied to ȳ; `mask` has the bits of `[rows, w, in]`.
+  @_specialize(where T == Float)
+  @_specialize(where T == Double)
   public func adjoint(
     rows: Range<Int>, cotangent g: Memory<T>, stride gs: Int, epilogue: Epilogue, mask: Mask?,
     into x: Memory<T>, stride xs: Int, scratch: Memory<T>
@@ -172,6 +184,8 @@ public struct Convolution<T: KernelScalar>: Sendable {
 
   /// Adds the gradients of weights and bias over `rows`, which are whole images: all, or those of some of the
   /// `gradientParts`.
+  @_specialize(where T == Float)
+  @_specialize(where T == Double)
   public func accumulateGradient(
     parts: Range<Int>? = nil, rows: Range<Int>, x: Memory<T>, stride xs: Int, cotangent g: Memory<T>,
     stride gs: Int, weights gradient: Memory<T>, bias: Memory<T>?, scratch: Memory<T>
