@@ -6,8 +6,8 @@ struct Sample: Verb {
   static let configuration = CommandConfiguration(
     abstract: "Draw images from a model.",
     discussion: """
-      Draw i depends on the seed and i alone. Latents are drawn with the
-      temperature as their deviation. Draws that aren't finite are left out,
+      Draw i depends on the seed and i alone. Latents are drawn from N(0, T²),
+      with T the temperature. Draws that aren't finite are left out,
       with a warning, unless most are: then nothing is written.
 
       Example:
@@ -18,7 +18,9 @@ struct Sample: Verb {
   @Option(parsing: .unconditional, help: ArgumentHelp("Images to draw.", valueName: "n"))
   var count = 16
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Deviation of the latents.", valueName: "t"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("1 draws from the density; less gives images nearer to its middle.", valueName: "t"))
   var temperature = 1.0
 
   @Option(

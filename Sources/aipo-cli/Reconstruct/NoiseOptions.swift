@@ -70,10 +70,11 @@ struct NoiseOptions: ParsableArguments {
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      Deviation of the noise of one measurement on the [0, 1] scale (the scale of student, the read noise of \
-      poisson); an NPY gives one a measurement; auto estimates it together with each image (what --simulate adds then has \
-      the default), which needs noise that the image doesn't drown, and for sense as many measurements as pixels. (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m for sense; \
-      0 for poisson)
+      Standard deviation of the noise of a measurement, with black at 0 and white at 1: 25 grey levels of 255 are \
+      0.098. An NPY gives each measurement its own. auto estimates it from each image, which needs noise that one \
+      can see, and for sense as many measurements as pixels; --simulate then adds noise of the default. For \
+      student it is the scale, for poisson the read noise. (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m \
+      for sense; 0 for poisson)
       """, valueName: "s"))
   var sigma: SigmaChoice?
 
@@ -87,8 +88,8 @@ struct NoiseOptions: ParsableArguments {
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      Radius within which the tip of laplace is rounded, in units of its scale; near 0 the density is Laplace's \
-      own, whose most probable image keeps much of the noise. (default: 1)
+      How far the tip of laplace is rounded, in units of its scale. Near 0 the density is Laplace's own, and the \
+      most probable image keeps much of the noise. (default: 1)
       """, valueName: "r"))
   var tip: Double?
 
