@@ -409,6 +409,8 @@ extension Flow: LatentPrior {
   /// Draws `[n, h, w, c]` of the given indices. Values may lie outside [0, 1], and may be non-finite where the flow
   /// overflows.
   public func sample(indices: Range<Int>, temperature: Double = 1, seed: UInt64) throws -> Tensor<Scalar> {
-    try decode(try sampleLatents(indices: indices, temperature: temperature, seed: seed)).images
+    // Before latents are drawn that can't be decoded.
+    _ = try plan(.value, count: indices.count)
+    return try decode(try sampleLatents(indices: indices, temperature: temperature, seed: seed)).images
   }
 }
