@@ -195,7 +195,8 @@ import Testing
       ["train", "--data", Cases.path("18-twenty-pictures"), "--steps", "1", "--batch", "2", "--out", "few"],
       in: folder)
     #expect(few.status == 0 && few.output.hasPrefix("training on 18, validating on 2 of 20"), "\(few.output)")
-    #expect(few.errorLines.count == 1 && few.error.contains("18 images are little"), "\(few.error)")
+    // After one step the model may be said to be worse than noise, too.
+    #expect(few.errorLines.count { $0.contains("18 images are little") } == 1, "\(few.error)")
     try folder.write(
       Fixture.yaml + "clip: 0\nguard: {attempts: 3}\n", to: "wild.yaml")
     let wild = try train(["--data", "images.idx", "--config", "wild.yaml", "--out", "wild", "--rate", "10"])
