@@ -10,8 +10,10 @@ import AIPOKernels
 /// `NoiseModel.misfit`, whatever the law, against a bound that right use stays far below.
 extension InverseProblem {
   /// Of values beyond [0, 1]: they are farther from it than from their noiseless ones, so the misfit of right use
-  /// is at most about 1.
-  static let rangeBound = 2.0
+  /// is at most about 0.7: of pixels that are black or white, half of the noise leads inside.
+  static let rangeBound = 1.25
+  /// Share of the measurements that are counts, below which they are taken for something else.
+  static let countShare = 0.5
   /// Of a truth, which misses by the noise alone: noise may be called weaker than it is, not that much.
   static let truthBound = 5.0
   /// Of a solution: what follows the observation misses by about 1; a prior's weight, a descent that was cut short
@@ -40,7 +42,9 @@ extension InverseProblem {
     let y = observations[image]
     guard !y.isEmpty else { return [] }
     // What is on another scale misses the truth, too.
-    let own = rangeAdvice(y, image, name) ?? truth.flatMap { truthAdvice($0, image, name) }
+    let own =
+      rangeAdvice(y, image, name) ?? countAdvice(y, image, name)
+      ?? truth.flatMap { truthAdvice($0, image, name) }
     return [own, isEstimated ? nil : scaleAdvice(y, image)].compactMap(\.self)
   }
 
@@ -56,11 +60,40 @@ extension InverseProblem {
       return Advice(
         "range", of: name, found + "counting explains: y is the count over the peak; --counts takes counts")
     }
-    let remedy =
-      greatest > 1.5 || least < -0.5
-      ? "another scale is told by --range, as --range 0:255, stronger noise by --sigma"
-      : "stronger noise is told by --sigma"
-    return Advice("range", of: name, found + "the noise explains: \(remedy)")
+    return Advice(
+      "range", of: name,
+      found
+        + "the noise explains: another scale is told by --range \(scale(least, greatest)), stronger noise by --sigma"
+    )
+  }
+
+  /// The values of black and white that those found suggest, as `--range` takes them.
+  private func scale(_ least: Double, _ greatest: Double) -> String {
+    switch (least, greatest) {
+    case (..<(-0.25), ...0.75): "-0.5:0.5"
+    case (..<(-0.25), ...2): "-1:1"
+    case (_, 400...): "0:65535"
+    case (_, 10...): "0:255"
+    default: "LOW:HIGH, the values of black and white"
+    }
+  }
+
+  /// Of measurements that aren't counts over the peak, though nothing else than counting is said to make noise: over
+  /// the peak they are multiples of 1/peak, and hardly all of them of 1.
+  private func countAdvice(_ y: [Double], _ image: Int, _ name: String) -> Advice? {
+    guard let noise = noise(image) as? PoissonNoise, noise.sigma == 0 else { return nil }
+    func isWhole(_ value: Double) -> Bool { (value - value.rounded()).magnitude < 0.1 }
+    // The darkest are near a count whatever they are.
+    let seen = y.filter { $0 * noise.peak > 0.5 }
+    guard seen.count >= 20 else { return nil }
+    let share = Double(seen.count { isWhole($0 * noise.peak) }) / Double(seen.count)
+    let isCount = noise.peak != 1 && seen.contains { $0 > 1.5 } && seen.allSatisfy { $0 == $0.rounded() }
+    // What was rounded to 8 bits can't be told from anything where the counts are many.
+    guard isCount || share < Self.countShare && noise.peak <= 50 else { return nil }
+    return Advice(
+      "counts", of: name,
+      "the observation isn't counts over the peak, which are multiples of 1/\(Advice.number(noise.peak)): --counts takes "
+        + "counts as they are, and nothing else; --peak is the count of white")
   }
 
   /// Of a deviation that leaves nothing of an image.

@@ -354,4 +354,60 @@ import Testing
     // A study that is done is told the same again.
     #expect(try run().1 == results)
   }
+
+  // MARK: Neither what was said nor anything else
+
+  private func read(_ path: String) throws -> [Double] {
+    try TestNPY.read([UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))).values
+  }
+
+  /// Counts in 8 bits, few counts, and what was divided already.
+  @Test func countsAreToldByTheirGrid() throws {
+    let poisson = ["--noise", "poisson", "--peak", "30", "--method", "gaussian"]
+    let divided = try read(Cases.path("11-counts-over-peak.npy"))
+    let counts = divided.map { ($0 * 30).rounded() }
+    try folder.write(TestNPY.bytes(shape: [28, 28], integers: counts.map { UInt8($0) }), to: "bytes.npy")
+    try folder.write(
+      TestNPY.bytes(shape: [28, 28], doubles: counts.map { ($0 / 15).rounded() }), to: "few.npy")
+    func run(_ observation: String, _ flags: [String]) throws -> Program.Result {
+      try Program.run(
+        ["reconstruct", "--task", "denoise", "--observation", observation] + flags + ["--json"], in: folder)
+    }
+    try expectWarning(try run("bytes.npy", poisson), saying: "multiples of 1/30", "--counts")
+    try expectNothing(try run("bytes.npy", poisson + ["--counts"]))
+    let few = ["--noise", "poisson", "--peak", "2", "--method", "gaussian"]
+    try expectWarning(try run("few.npy", few), saying: "multiples of 1/2", "--counts")
+    try expectNothing(try run("few.npy", few + ["--counts"]))
+    let over = Cases.path("11-counts-over-peak.npy")
+    try expectNothing(try run(over, poisson))
+    try expectWarning(try run(over, poisson + ["--counts"]), saying: "--counts takes counts as they are")
+  }
+
+  /// Twice as bright, at the usual σ; and the range that is named is that of the values.
+  @Test func anotherScaleIsNamed() throws {
+    let truth = try read(Cases.path("truth.npy"))
+    for (name, scale, offset, words) in [
+      ("twice.npy", 2.0, 0.0, "--range LOW:HIGH"), ("signed.npy", 2, -1, "--range -1:1"),
+      ("bytes.npy", 255, 0, "--range 0:255"),
+    ] {
+      try folder.write(
+        TestNPY.bytes(shape: [28, 28], doubles: truth.map { scale * $0 + offset }), to: name)
+      let result = try Program.run(
+        ["reconstruct", "--task", "denoise", "--method", "gaussian", "--observation", name, "--json"],
+        in: folder)
+      #expect(result.status == 0 && result.error.contains(words), "\(name): \(result.error)")
+    }
+    let dark = try Program.run(
+      [
+        "reconstruct", "--task", "denoise", "--method", "gaussian", "--observation", "bytes.npy", "--range",
+        "0:255", "--truth", Cases.path("truth.npy"), "--json",
+      ], in: folder)
+    #expect(dark.error.contains("makes the truth nearly black"), "\(dark.error)")
+    let sense = try Program.run(
+      [
+        "reconstruct", "--task", "sense", "--operator", Cases.path("20-A.npy"), "--observation",
+        Cases.path("20-y255.npy"), "--range", "0:255",
+      ], in: folder)
+    #expect(sense.status == 64 && sense.error.contains("--range is of images"), "\(sense.error)")
+  }
 }

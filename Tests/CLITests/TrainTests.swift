@@ -122,6 +122,7 @@ import Testing
     #expect(result.status == 130, "\(result.error)")
     #expect(result.error.isEmpty)
     // What was finished is there, and nothing else.
+    #expect(try result.json["interrupted"] as? Bool == true)
     let images = try #require(try result.json["images"] as? [Any])
     let rows = folder.exists("x.npy") ? try TestNPY.read(folder.read("x.npy")).shape[0] : 0
     #expect(rows == images.count && rows < 40_000)

@@ -57,7 +57,7 @@ struct Reconstruct: Verb {
         observation, shape: prior.shape, seed: common.seed, common: common), solver: solver)
     let methods = solver.method.methods
     let run = ReconstructionRun<Scalar>(
-      methods: methods, settings: settings(job.input, prior),
+      methods: methods, total: job.count, settings: settings(job.input, prior),
       writers: try ReconstructionWriters(
         paths: paths, shape: prior.shape, trace: output.trace, report: output.report,
         sheet: output.sheet, isSheetLabelled: output.sheetLabels,

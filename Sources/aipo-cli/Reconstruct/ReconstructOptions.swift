@@ -184,6 +184,10 @@ struct ObservationOptions: ParsableArguments {
 
   func validate() throws {
     if noise.counts, reading.range != nil { throw ValidationError("--counts and --range exclude each other") }
+    if task == .sense, observation != nil, reading.range != nil {
+      throw ValidationError(
+        "--range is of images, and --task sense takes its measurements as they are: scale y, or A")
+    }
     switch (observation, simulate) {
     case (nil, nil): throw ValidationError("one of --observation and --simulate is needed")
     case (.some, .some): throw ValidationError("--observation and --simulate exclude each other")

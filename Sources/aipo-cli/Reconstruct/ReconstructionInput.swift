@@ -227,6 +227,7 @@ struct ReconstructionInput {
     let advices = rows.indices.flatMap { k in
       problem.advices(
         ofObservation: k, name: names[k], isEstimated: options.noise.sigma == .one(.auto), truth: truths?[k])
+        + (truths.map { darkTruthAdvice($0[k], names[k]) } ?? [])
     }
     let back = try rows.indices.map { k in try linear(k).pseudoInverse(rows[k]) }
     return Chunk(
@@ -236,6 +237,17 @@ struct ReconstructionInput {
       observed: try Tensor(
         shape: [rows.count, shape.height, shape.width, shape.channels], elements: Array(back.joined())),
       masks: masks(indices), isPicture: options.task != .sense, advices: advices)
+  }
+
+  /// Of a truth that --range makes nearly black, since it was on [0, 1] before.
+  private func darkTruthAdvice(_ truth: [Double], _ name: String) -> [Advice] {
+    guard let range = options.reading.range, let greatest = truth.max(), greatest < 0.02 else { return [] }
+    return [
+      Advice(
+        "darkTruth", of: name,
+        "--range \(range) makes the truth nearly black: it is of the observation and the truth, which must be on one scale"
+      )
+    ]
   }
 
   private var isSimulated: Bool { options.simulate != nil }

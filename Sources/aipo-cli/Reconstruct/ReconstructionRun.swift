@@ -26,16 +26,19 @@ final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
   }
 
   private let methods: [ReconstructionMethod]
+  /// Images that each method is asked for.
+  private let total: Int
   private let settings: RunSettings
   private let common: CommonOptions
   private let writers: ReconstructionWriters<Scalar>
   private let state: Mutex<State>
 
   init(
-    methods: [ReconstructionMethod], settings: RunSettings, writers: ReconstructionWriters<Scalar>,
-    common: CommonOptions
+    methods: [ReconstructionMethod], total: Int, settings: RunSettings,
+    writers: ReconstructionWriters<Scalar>, common: CommonOptions
   ) {
     self.methods = methods
+    self.total = total
     self.settings = settings
     self.common = common
     self.writers = writers
@@ -73,7 +76,8 @@ final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
       try writers.finish(settings: settings, methods: methods, figures: state.figures, advices: state.advices)
       try common.printJSON(json(state.figures, state.advices))
       try common.print(
-        ([ReconstructionTable.text(methods: methods, figures: state.figures)] + settings.remarks)
+        ([ReconstructionTable.text(methods: methods, figures: state.figures)] + settings.remarks
+          + interruption(state.figures))
           .joined(separator: "\n"))
       if let interrupted = Interrupt.status { return interrupted }
       let failed = state.figures.joined().filter { $0.objective == nil }
@@ -85,12 +89,21 @@ final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
     }
   }
 
+  /// Where an interruption ended the run; the same command begins anew.
+  private func interruption(_ figures: [[ImageFigures]]) -> [String] {
+    guard Interrupt.status != nil else { return [] }
+    let done = methods.indices.map { "\(figures[$0].count) of \(total) images by \(methods[$0].rawValue)" }
+    return [
+      "Interrupted after \(done.joined(separator: ", ")), which are kept. The same command begins anew."
+    ]
+  }
+
   private func json(_ figures: [[ImageFigures]], _ advices: AdviceList) -> JSONValue {
-    let warnings = ("warnings", JSONValue.warnings(advices))
+    var last = [("warnings", JSONValue.warnings(advices))]
+    if Interrupt.status != nil { last.append(("interrupted", .bool(true))) }
     let objects = methods.indices.map { members(methods[$0], figures[$0]) }
     return .object(
-      objects.count == 1
-        ? objects[0] + [warnings] : [("results", .array(objects.map { .object($0) })), warnings])
+      objects.count == 1 ? objects[0] + last : [("results", .array(objects.map { .object($0) }))] + last)
   }
 
   private func members(_ method: ReconstructionMethod, _ figures: [ImageFigures]) -> [(String, JSONValue)] {

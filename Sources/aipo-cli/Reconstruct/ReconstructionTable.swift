@@ -32,7 +32,7 @@ enum ReconstructionTable {
 
   private static var rest: [Column] {
     [
-      Column.range("λ", \.lambda), Column.range("σ", \.sigma), Column.range("flow", \.flowShare),
+      Column.range("λ", \.lambda), Column.range("σ", \.sigma), flow,
       Column.mean("objective", 1, \.objective),
       Column(
         header: "evaluations", one: { "\($0.evaluations)" },
@@ -45,6 +45,15 @@ enum ReconstructionTable {
         header: "converged", one: { ($0.converged ? "yes: " : "no: ") + $0.reason.words },
         many: { figures in "\(figures.count { $0.converged })/\(figures.count)" }),
     ]
+  }
+
+  /// Of methods whose solution the flow takes part in.
+  private static var flow: Column {
+    let column = Column.range("flow", \.flowShare)
+    func isOther(_ figures: ImageFigures) -> Bool { ["gaussian", "tv", "lasso"].contains(figures.path) }
+    return Column(
+      header: column.header, one: { isOther($0) ? "–" : column.one($0) },
+      many: { $0.contains(where: isOther) ? "–" : column.many($0) })
   }
 
   private static let legend =
