@@ -124,7 +124,10 @@ enum PNG {
         throw .malformed(
           path: path,
           what: "alpha at row \(pixel / header.shape.width), column \(pixel % header.shape.width)",
-          found: "\(values[pixel * stored + kept])", expected: "\(opaque) (only opaque images can be used)")
+          found: "\(values[pixel * stored + kept])",
+          expected:
+            "\(opaque), as only opaque images can be used; ImageMagick puts white behind: "
+            + "magick in.png -background white -flatten out.png")
       }
       result += values[(pixel * stored)..<(pixel * stored + kept)]
     }
