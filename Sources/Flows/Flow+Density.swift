@@ -75,15 +75,10 @@ extension Flow: LatentPrior {
   ) throws {
     let plan = try plan(.value, count: count)
     try net.using {
-      try withScratch { scratch in
-        try forParts(count, plan) { part in
-          try share(part, scratch, plan) { pass, images in
-            try begin(pass, count: images.count, plan, atLatents: direction == .inverse)
-            try start(pass, images)
-            try go(direction, pass)
-            try finish(pass, images)
-          }
-        }
+      try passes(count, plan, atLatents: direction == .inverse) { pass, images in
+        try start(pass, images)
+        try go(direction, pass)
+        try finish(pass, images)
       }
     }
   }
@@ -174,18 +169,13 @@ extension Flow: LatentPrior {
     // There is no way there that could have kept anything.
     let plan = try plan(gradient == nil ? .gradient : .parameterGradient, count: count, memory: .flat)
     try using(gradient) {
-      try withScratch { scratch in
-        try forParts(count, plan) { together in
-          try share(together, scratch, plan) { pass, part in
-            try begin(pass, count: part.count, plan)
-            pass.values.copy(from: images, rows: part)
-            pass.turnBack()
-            pass.cotangent.copy(from: imageCotangent, rows: part)
-            for (k, i) in part.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
-            try goBack(.inverse, pass, fresh: part.lowerBound == 0 ? gradient : nil)
-            try body(pass, part)
-          }
-        }
+      try passes(count, plan) { pass, part in
+        pass.values.copy(from: images, rows: part)
+        pass.turnBack()
+        pass.cotangent.copy(from: imageCotangent, rows: part)
+        for (k, i) in part.enumerated() { pass.logDetCotangent[k] = logDetCotangent[i] }
+        try goBack(.inverse, pass, fresh: part.lowerBound == 0 ? gradient : nil)
+        try body(pass, part)
       }
     }
   }
@@ -222,17 +212,27 @@ extension Flow: LatentPrior {
     let gradient = parameterGradient.map { Memory($0) }
     let plan = try plan(gradient == nil ? .gradient : .parameterGradient, count: count)
     try using(gradient) {
-      try withScratch { scratch in
-        try forParts(count, plan) { part in
-          try share(part, scratch, plan) { pass, images in
-            try begin(pass, count: images.count, plan)
-            pass.values.copy(from: x, rows: images)
-            try go(.forward, pass)
-            pass.turnBack()
-            try turn(pass, images)
-            try goBack(.forward, pass, fresh: images.lowerBound == 0 ? gradient : nil)
-            try finish(pass, images)
-          }
+      try passes(count, plan) { pass, images in
+        pass.values.copy(from: x, rows: images)
+        try go(.forward, pass)
+        pass.turnBack()
+        try turn(pass, images)
+        try goBack(.forward, pass, fresh: images.lowerBound == 0 ? gradient : nil)
+        try finish(pass, images)
+      }
+    }
+  }
+
+  /// Calls `body` with passes, each begun for its images, that together take a batch through as the plan says.
+  private func passes(
+    _ count: Int, _ plan: FlowPlan, atLatents: Bool = false,
+    _ body: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
+  ) throws {
+    try withScratch { scratch in
+      try forParts(count, plan) { part in
+        try share(part, scratch, plan) { pass, images in
+          try begin(pass, count: images.count, plan, atLatents: atLatents)
+          try body(pass, images)
         }
       }
     }
