@@ -16,6 +16,14 @@ public enum ReconstructionMethod: String, Sendable, Codable, CaseIterable {
   case tv
   /// Least squares with the ℓ₁ norm of the cosine transform; no flow.
   case lasso
+
+  /// Whether the flow takes part in what is solved.
+  public var usesFlow: Bool {
+    switch self {
+    case .aipo, .fixed, .latent, .restarts: true
+    case .gaussian, .tv, .lasso: false
+    }
+  }
 }
 
 /// λ at the target.

@@ -30,9 +30,11 @@ enum ReconstructionTable {
     [Column.mean("PSNR", 2, \.psnr), Column.mean("SSIM", 4, \.ssim)]
   }
 
-  private static var rest: [Column] {
+  private static func rest(_ method: ReconstructionMethod) -> [Column] {
     [
-      Column.range("λ", \.lambda), Column.range("σ", \.sigma), flow,
+      Column.range("λ", \.lambda), Column.range("σ", \.sigma),
+      method.usesFlow
+        ? Column.range("flow", \.flowShare) : Column(header: "flow", one: { _ in "–" }, many: { _ in "–" }),
       Column.mean("objective", 1, \.objective),
       Column(
         header: "evaluations", one: { "\($0.evaluations)" },
@@ -47,15 +49,6 @@ enum ReconstructionTable {
     ]
   }
 
-  /// Of methods whose solution the flow takes part in.
-  private static var flow: Column {
-    let column = Column.range("flow", \.flowShare)
-    func isOther(_ figures: ImageFigures) -> Bool { ["gaussian", "tv", "lasso"].contains(figures.path) }
-    return Column(
-      header: column.header, one: { isOther($0) ? "–" : column.one($0) },
-      many: { $0.contains(where: isOther) ? "–" : column.many($0) })
-  }
-
   private static let legend =
     "λ: the prior's weight. σ: of the noise. flow: its share of the prior, the rest being the Gaussian's."
 
@@ -63,6 +56,7 @@ enum ReconstructionTable {
     let all = figures[0]
     let isKnown = figures.joined().contains { $0.psnr != nil || $0.psnrObserved != nil }
     let quality = isKnown ? Self.quality : []
+    let rest = rest(methods[0])
     let table: TextTable
     if methods.count > 1 {
       var methodTable = TextTable(
@@ -71,7 +65,7 @@ enum ReconstructionTable {
         methodTable.add(["observed"] + observed.map { $0.many(all) } + rest.map { _ in "–" })
       }
       for (method, figures) in zip(methods, figures) {
-        methodTable.add([method.rawValue] + (quality + rest).map { $0.many(figures) })
+        methodTable.add([method.rawValue] + (quality + Self.rest(method)).map { $0.many(figures) })
       }
       table = methodTable
     } else {

@@ -191,11 +191,10 @@ struct ReportBuilder {
 extension ImageFigures {
   /// The figures as a report shows them, without picture and path.
   fileprivate func result(of method: ReconstructionMethod) -> ReconstructionReport.Result {
-    let hasFlow = ![.gaussian, .tv, .lasso].contains(method)
-    return ReconstructionReport.Result(
+    ReconstructionReport.Result(
       method: method.rawValue, image: nil, psnr: psnr, ssim: ssim, objective: objective, recon: recon,
       reg: reg,
-      lambda: lambda, sigma: sigma, flowShare: hasFlow ? flowShare : nil, evaluations: evaluations,
+      lambda: lambda, sigma: sigma, flowShare: method.usesFlow ? flowShare : nil, evaluations: evaluations,
       converged: converged)
   }
 }
