@@ -34,6 +34,8 @@ struct ReconstructionInput {
   let noise: NoiseInput
   /// m, or nil where it differs from image to image.
   let measurements: Int?
+  /// The share of all values that a mask hides; nil where there is no mask.
+  private(set) var hiddenShare: Double?
   /// What looks like a mistake about the images as a whole.
   private(set) var advices: [Advice] = []
 
@@ -103,14 +105,29 @@ struct ReconstructionInput {
     if options.noise.noise == .poisson, case .dense(let matrix) = self.model {
       try Self.requireNonNegative(matrix, path: options.operatorFile ?? "")
     }
+    hiddenShare = shareOfHidden
     advices = try readingAdvices() + maskAdvices + resizeAdvices
   }
 
-  /// The share of all values that a mask hides; nil where there is no mask.
-  var hiddenShare: Double? {
-    guard let masks = masks(identities(0..<count).indices) else { return nil }
-    let hidden = masks.reduce(0) { $0 + $1.count { !$0 } }
-    return Double(hidden) / Double(masks.count * shape.count)
+  /// The share of values that the masks hide, each made in turn; nil where there is none.
+  private var shareOfHidden: Double? {
+    var (hidden, values) = (0, 0)
+    for index in identities(0..<(hasOneMask ? min(count, 1) : count)).indices {
+      for mask in masks([index]) ?? [] {
+        hidden += mask.count { !$0 }
+        values += mask.count
+      }
+    }
+    return values == 0 ? nil : Double(hidden) / Double(values)
+  }
+
+  /// Whether what is observed is the same of all images.
+  private var hasOneMask: Bool {
+    switch model {
+    case .identity, .dense: true
+    case .pattern(let pattern): pattern.isShared
+    case .mask(let mask): mask.isShared
+    }
   }
 
   /// Of what images were read from.
