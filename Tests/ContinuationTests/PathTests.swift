@@ -25,14 +25,19 @@ import Testing
     stepControl: AdaptiveStep(firstStep: 0.05, largest: 0.05),
     stopRule: ToleranceRule.exact(tolerance: 1e-9), maximumEvaluations: 20000, pathShare: 1)
 
-  /// Along λ: R doesn't increase, F doesn't decrease, and d/dλ min L = R.
-  @Test func monotoneAlongLambda() throws {
+  /// Solves a smooth problem along λ from 0.02 to 1, in small steps.
+  private func alongLambda() throws -> (states: [PathState], outcomes: [PathOutcome]) {
     let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0.4, seed: 5)
     let problem = try problem()
     let objective = try PixelObjective(problem: problem, prior: prior, gaussian: nil)
-    let (states, outcomes) = try solve(
+    return try solve(
       objective, from: problem.observations,
       path: LambdaPath(target: ObjectiveWeights(lambda: 1), start: 0.02), exact)
+  }
+
+  /// Along λ: R doesn't increase, F doesn't decrease, and d/dλ min L = R.
+  @Test func monotoneAlongLambda() throws {
+    let (states, outcomes) = try alongLambda()
     let solved = states.filter { $0.event == .solved || $0.event == .finished }
     #expect(solved.count > 15 && outcomes[0].stop.isConverged)
     for (a, b) in zip(solved, solved.dropFirst()) {
@@ -46,12 +51,7 @@ import Testing
 
   /// A guess is a state of its own where it is better than the last solution; the solve there descends from it.
   @Test func guessesAreReported() throws {
-    let prior = WarpedGaussian<Double>.random(imageShape: shape, warp: 0.4, seed: 5)
-    let problem = try problem()
-    let objective = try PixelObjective(problem: problem, prior: prior, gaussian: nil)
-    let (states, _) = try solve(
-      objective, from: problem.observations,
-      path: LambdaPath(target: ObjectiveWeights(lambda: 1), start: 0.02), exact)
+    let (states, _) = try alongLambda()
     let guesses = states.indices.filter { states[$0].event == .predicted }
     #expect(guesses.count > 10)
     for k in guesses {
