@@ -1,17 +1,6 @@
 import AIPOKernels
 
-/// The order of the axes in an array of images. An array of fewer axes than its layout has no axis of channels, or
-/// holds one image: `[n, h, w]`, `[h, w]`.
-public enum ImageLayout: String, CaseIterable, Hashable, Sendable {
-  /// Channels last.
-  case nhwc
-  /// Channels first, as PyTorch has them.
-  case nchw
-  /// One image, channels last.
-  case hwc
-  /// One image, channels first.
-  case chw
-
+extension ImageLayout {
   /// The layout that a shape has by the look of it, where reading it as `nhwc` gives images that nobody has: of a few
   /// pixels' height and many channels, or of a few pixels' width. Nil where nothing speaks against `nhwc`.
   static func suspected(_ shape: [Int]) -> ImageLayout? {

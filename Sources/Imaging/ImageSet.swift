@@ -131,7 +131,7 @@ public struct ImageSet: Sendable {
       guard type == .uint8 || type == .bool || type.isFloating else {
         throw .malformed(
           path: path, what: "\(array.header.format) dtype of the images", found: "\(type)",
-          expected: "uint8, floats or bool; for others give --range LOW:HIGH, the values of black and white")
+          expected: "uint8, floats or bool; for others give --range \(ValueRange.argument(nil))")
       }
     }
     var common: (shape: ImageShape, index: Int)?

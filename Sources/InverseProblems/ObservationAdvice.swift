@@ -62,19 +62,18 @@ extension InverseProblem {
     }
     return Advice(
       "range", of: name,
-      found
-        + "the noise explains: another scale is told by --range \(scale(least, greatest)), stronger noise by --sigma"
-    )
+      found + "the noise explains: another scale is told by --range "
+        + "\(ValueRange.argument(scale(least, greatest))), stronger noise by --sigma")
   }
 
-  /// The values of black and white that those found suggest, as `--range` takes them.
-  private func scale(_ least: Double, _ greatest: Double) -> String {
+  /// The scale that values suggest which noise may have led beyond it.
+  private func scale(_ least: Double, _ greatest: Double) -> ValueRange? {
     switch (least, greatest) {
-    case (..<(-0.25), ...0.75): "-0.5:0.5"
-    case (..<(-0.25), ...2): "-1:1"
-    case (_, 400...): "0:65535"
-    case (_, 10...): "0:255"
-    default: "LOW:HIGH, the values of black and white"
+    case (..<(-0.25), ...0.75): .centred
+    case (..<(-0.25), ...2): .signed
+    case (_, 400...): .words
+    case (_, 10...): .bytes
+    default: nil
     }
   }
 

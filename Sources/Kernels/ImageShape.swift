@@ -31,3 +31,16 @@ public enum ChannelChoice: String, CaseIterable, Hashable, Sendable {
   /// Three: grey is repeated.
   case colour
 }
+
+/// The order of the axes in an array of images. An array of fewer axes than its layout has no axis of channels, or
+/// holds one image: `[n, h, w]`, `[h, w]`.
+public enum ImageLayout: String, CaseIterable, Hashable, Sendable {
+  /// Channels last.
+  case nhwc
+  /// Channels first, as PyTorch has them.
+  case nchw
+  /// One image, channels last.
+  case hwc
+  /// One image, channels first.
+  case chw
+}

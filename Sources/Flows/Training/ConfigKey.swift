@@ -1,3 +1,5 @@
+import AIPOKernels
+
 /// A key of the training's YAML: how it is read, checked, written and explained.
 ///
 /// The table `ConfigKey.all` is the one place that knows the file's layout; a new setting is one line.
@@ -25,14 +27,11 @@ struct ConfigKey {
         "data.range", "LOW:HIGH: the values of black and white, where they aren't those of the file's type",
         \.data.range,
         expected: "LOW:HIGH, as 0:255 or -1:1"
-      ) {
-        let ends = $0.split(separator: ":", omittingEmptySubsequences: false).map { Double($0) ?? .nan }
-        return ends.count == 2 && ends[0] < ends[1] && (ends[1] - ends[0]).isFinite
-      }.pacing,
+      ) { ValueRange($0) != nil }.pacing,
       pattern(
         "data.layout", "order of an array's axes: nhwc, nchw, or of one image hwc, chw", \.data.layout,
         expected: "nhwc, nchw, hwc or chw"
-      ) { ["nhwc", "nchw", "hwc", "chw"].contains($0) }.pacing,
+      ) { ImageLayout(rawValue: $0) != nil }.pacing,
       size("data.resize", "HxW: resize every image", \.data.resize).pacing,
       size("data.crop", "HxW: cut the middle out of every image", \.data.crop).pacing,
       choice(

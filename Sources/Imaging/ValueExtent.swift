@@ -1,56 +1,5 @@
 import AIPOKernels
 
-/// Which stored values are black and white: `low` becomes 0 and `high` becomes 1, `(v − low)/(high − low)`. Values
-/// beyond go beyond [0, 1]; nothing is clipped here.
-public struct ValueRange: Hashable, Sendable, CustomStringConvertible {
-  public let low: Double
-  public let high: Double
-
-  /// Nil unless `low < high`, both finite and of a finite difference.
-  public init?(low: Double, high: Double) {
-    guard low < high, (high - low).isFinite else { return nil }
-    self.low = low
-    self.high = high
-  }
-
-  /// `LOW:HIGH`, as `0:255` or `-1:1`.
-  public init?(_ text: String) {
-    let ends = text.split(separator: ":", omittingEmptySubsequences: false).map { Double($0) }
-    guard ends.count == 2, let low = ends[0], let high = ends[1] else { return nil }
-    self.init(low: low, high: high)
-  }
-
-  private init(_ low: Double, _ high: Double) {
-    self.low = low
-    self.high = high
-  }
-
-  static let unit = ValueRange(0, 1)
-  static let bytes = ValueRange(0, 255)
-  static let words = ValueRange(0, 65535)
-  /// Scales that images come in.
-  static let usual = [ValueRange(-0.5, 0.5), ValueRange(-1, 1), bytes, ValueRange(0, 4095), words]
-
-  func scaled(_ value: Double) -> Double { (value - low) / (high - low) }
-
-  /// As `init` takes it.
-  public var description: String { "\(Self.exact(low)):\(Self.exact(high))" }
-
-  private static func exact(_ value: Double) -> String {
-    value == value.rounded() && abs(value) < 1e9 ? "\(Int(value))" : "\(value)"
-  }
-
-  /// Four digits, or all of an integer.
-  static func short(_ value: Double) -> String {
-    guard value.isFinite, value != value.rounded(), abs(value) > 1e-4, abs(value) < 1e9 else {
-      return exact(value)
-    }
-    var scale = 1.0
-    while abs(value) * scale < 1000 { scale *= 10 }
-    return exact((value * scale).rounded() / scale)
-  }
-}
-
 /// The least and greatest of the values that are taken for pixels, to tell whether they are on the scale that they are
 /// believed to be on.
 public struct ValueExtent: Hashable, Sendable {
@@ -100,8 +49,7 @@ public struct ValueExtent: Hashable, Sendable {
     if let range {
       return "\(ValueRange.short(range.low)) to \(ValueRange.short(range.high)), as --range says"
     }
-    return "0 (black) to 1 (white); give --range "
-      + (guess.map(\.description) ?? "LOW:HIGH, the values of black and white")
+    return "0 (black) to 1 (white); give --range \(ValueRange.argument(guess))"
   }
 
   /// What stands out.
