@@ -17,7 +17,9 @@ public final class FlowNet<Scalar: KernelScalar>: @unchecked Sendable {
   let steps: [Step]
   struct Step {
     let layer: any FlowLayer<Scalar>
-    /// The layer again, if it keeps by itself what its way back needs.
+    /// The layer again, if it takes scratch memory of its own.
+    let scratch: (any ScratchLayer)?
+    /// And if it keeps by itself what its way back needs.
     let keeping: (any KeepingLayer)?
     /// Which layers it stands for: this one, behind those that it has taken over.
     let layers: Range<Int>
@@ -105,7 +107,10 @@ public final class FlowNet<Scalar: KernelScalar>: @unchecked Sendable {
         convolution.fold(actnorm)
         first = steps.removeLast().layers.lowerBound
       }
-      steps.append(Step(layer: layer, keeping: layer as? any KeepingLayer, layers: first..<k + 1))
+      steps.append(
+        Step(
+          layer: layer, scratch: layer as? any ScratchLayer, keeping: layer as? any KeepingLayer,
+          layers: first..<k + 1))
     }
     self.steps = steps
 

@@ -131,7 +131,7 @@ private struct Planner<Scalar: KernelScalar> {
       parameterGradients: purpose == .parameterGradient, slab: slab,
       stripCount: isShared || purpose == .parameterGradient ? strip / threads : strip)
     let layers = net.steps.reduce(0) {
-      max($0, ($1.layer as? any ScratchLayer)?.scratchCount(input: route.shapes[$1.place], work) ?? 0)
+      max($0, $1.scratch?.scratchCount(input: route.shapes[$1.place], work) ?? 0)
     }
     let scratch = layers + (goesBack ? 6 : 3) * (share * route.first.count + 16)
     let tape = kept == .nothing ? 0 : share * keptCount + FlowPlan.tapeMargin
