@@ -83,6 +83,9 @@ struct Encode: Verb {
     var inexact = UnusableRows("don't come back from their latents")
     var unlike: [Advice] = []
     let figures = prior.model.figures
+    // Images on another scale are unlike all others, but that is told.
+    let isJudged =
+      figures.bitsLimit != nil && !images.raw && !prior.dequantization.isNone && !reading.contains("range")
     var logDet: [Double] = []
     while logDet.count < input.count, !Interrupt.requested {
       let start = logDet.count
@@ -96,7 +99,7 @@ struct Encode: Verb {
       unusable.add(notFinite.map(name))
       inexact.add(lost.map(name))
       latents.fill(rows: notFinite, with: .nan)
-      if figures.bitsLimit != nil, !images.raw, !prior.dequantization.isNone {
+      if isJudged {
         unlike += try ExpectedBits.measure(
           flow, x, indices: Array(input.indices[range]), dequantization: prior.dequantization, draws: 1,
           seed: common.seed
@@ -108,10 +111,8 @@ struct Encode: Verb {
     }
     try sink.finish()
     progress.finish()
-    // Images on another scale are unlike all others, but that is told.
     let advices = common.warn(
-      about: [unusable, inexact], of: logDet.count, and: reading.contains("range") ? [] : unlike,
-      after: reading)
+      about: [unusable, inexact], of: logDet.count, and: unlike, after: reading)
     try common.printRows(
       "latents of \(logDet.count) images in \(out.path)", out: out, logDet: logDet, advices,
       model: prior.source)
