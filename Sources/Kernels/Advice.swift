@@ -24,6 +24,11 @@ public struct Advice: Hashable, Sendable, Codable, CustomStringConvertible {
 }
 
 extension Advice {
+  /// The first of what a text counts, with commas.
+  public static func list(_ items: [some CustomStringConvertible]) -> String {
+    items.prefix(8).map(\.description).joined(separator: ", ") + (items.count > 8 ? " …" : "")
+  }
+
   /// A number for a sentence: three digits, or all of an integer, thousands with commas. 0.098 for 0.09804, 4,020 for
   /// 4019.7.
   public static func number(_ value: Double) -> String {

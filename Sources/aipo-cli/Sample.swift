@@ -88,12 +88,10 @@ struct Sample: Verb {
     var advices = AdviceList()
     if !leftOut.isEmpty {
       let drawn = done + leftOut.count
-      let numbers =
-        leftOut.prefix(8).map(String.init).joined(separator: ", ") + (leftOut.count > 8 ? " …" : "")
       let advice = Advice(
         "draws aren't finite",
         "left out \(leftOut.count) of \(drawn) draws (\(fixed(100 * Double(leftOut.count) / Double(drawn), 0)) %: "
-          + "\(numbers)), which \(remedy)")
+          + "\(Advice.list(leftOut))), which \(remedy)")
       common.warn(advices.add([advice]))
     }
     try common.print("\(done) samples in \(out.path)")

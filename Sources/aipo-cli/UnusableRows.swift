@@ -15,12 +15,11 @@ struct UnusableRows {
   /// One line that names them, with the remedy; nil where there are none.
   func advice(of total: Int, precision: Precision) -> Advice? {
     guard !isEmpty else { return nil }
-    let list = names.prefix(8).joined(separator: ", ") + (names.count > 8 ? " …" : "")
     let remedy =
       precision == .float32
       ? "too far from the training images for float32: try --precision float64"
       : "too far from the training images even for float64"
-    return Advice(what, "\(names.count) of \(total) \(what): \(list); \(remedy)")
+    return Advice(what, "\(names.count) of \(total) \(what): \(Advice.list(names)); \(remedy)")
   }
 }
 
