@@ -80,8 +80,8 @@ struct Reconstruct: Verb {
           chunk, by: method,
           onStates: { if isTraced { quality.observe($0) } },
           onProgress: { progress.update(Double(before + $0.finished), describe($0, method)) })
+        run.advise(try job.advices(on: results, by: method, chunk))
         try run.add(results, of: k, chunk: chunk, quality: quality)
-        run.advise(try job.unlikeness(of: results, by: method, chunk))
         done += chunk.indices.count
         progress.update(Double(done))
       }

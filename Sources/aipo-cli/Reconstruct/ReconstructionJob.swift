@@ -83,23 +83,25 @@ struct ReconstructionJob<Scalar: KernelScalar> {
     return try reconstructor(method, chunk).run(observer).filter { $0.reason != .cancelled }
   }
 
-  /// What says that the pictures are unlike the prior's, of those that nothing else was said about. Other methods than
-  /// `aipo` may end anywhere.
-  func unlikeness(
-    of results: [ReconstructionResult<Scalar>], by method: ReconstructionMethod,
+  /// What looks like a mistake, seen from the results; of those that nothing else is said about, that the pictures are
+  /// unlike the prior's. Other methods than `aipo` may end anywhere.
+  func advices(
+    on results: [ReconstructionResult<Scalar>], by method: ReconstructionMethod,
     _ chunk: ReconstructionInput.Chunk
   ) throws -> [Advice] {
-    guard method == .aipo else { return [] }
-    let known = Set((chunk.advices + chunk.advices(results)).compactMap(\.subject))
-    return try prior.model.unlikeness(
-      of: results.filter { !known.contains(chunk.names[$0.index]) }, of: chunk.problem, under: prior.flow,
-      sources: chunk.indices, names: chunk.names, seed: input.seed)
+    let found = chunk.advices(results)
+    guard method == .aipo else { return found }
+    let known = Set((chunk.advices + found).compactMap(\.subject))
+    return try found
+      + prior.model.unlikeness(
+        of: results.filter { !known.contains(chunk.names[$0.index]) }, of: chunk.problem, under: prior.flow,
+        sources: chunk.indices, names: chunk.names, seed: input.seed)
   }
 }
 
 extension ReconstructionInput.Chunk {
   /// What looks like a mistake, seen from the results, of images about which nothing was found before.
-  func advices<Scalar: KernelScalar>(_ results: [ReconstructionResult<Scalar>]) -> [Advice] {
+  fileprivate func advices<Scalar: KernelScalar>(_ results: [ReconstructionResult<Scalar>]) -> [Advice] {
     results.compactMap { result in
       let name = names[result.index]
       guard result.objective != nil, !advices.contains(where: { $0.subject == name }) else { return nil }

@@ -56,7 +56,6 @@ final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
     quality: PathQuality
   ) throws {
     guard !results.isEmpty else { return }
-    advise(chunk.advices(results))
     let images = try stack(results)
     let figures = try ImageFigures.of(results, images: images, chunk: chunk)
     try state.withLock { state in

@@ -114,8 +114,7 @@ struct StudyRunner {
         onProgress: { observe(Double(before + $0.finished), describe($0, cell.method)) })
       guard !results.isEmpty else { continue }
       let figures = try ImageFigures.of(results, images: try stack(results), chunk: chunk)
-      let advices =
-        try chunk.advices + chunk.advices(results) + job.unlikeness(of: results, by: cell.method, chunk)
+      let advices = try chunk.advices + job.advices(on: results, by: cell.method, chunk)
       for (result, figures) in zip(results, figures) {
         var solve = StudySolve(
           figures, source: source, index: chunk.indices[result.index], seed: job.input.seed)
