@@ -162,6 +162,8 @@ typedef struct ck_affine {
   double ck_dot_##S(int64_t count, const T *x, const T *y);                                           \
   /* y += x */                                                                                        \
   void ck_add_##S(int64_t count, const T *x, T *y);                                                   \
+  /* y = a·x + b·y; b = 0 doesn't read y. x may be y. */                                              \
+  void ck_axpby_##S(int64_t count, T a, const T *x, T b, T *y);                                       \
                                                                                                       \
   /* ---- Adam (Kingma & Ba, ICLR 2015) and an exponential moving average of the weights ------------ \
    * m = β₁m₀ + (1−β₁)g;  v = β₂v₀ + (1−β₂)g²;  w = w₀ − rate·(m/c₁)/(√(v/c₂) + ε);                   \

@@ -413,6 +413,15 @@ static void NAME(add)(int64_t count, const T *x, T *y) {
   for (int64_t i = 0; i < count; i++) y[i] += x[i];
 }
 
+static void NAME(axpby)(int64_t count, T a, const T *x, T b, T *y) {
+  if (b == 0)
+    for (int64_t i = 0; i < count; i++) y[i] = a * x[i];
+  else if (b == 1)
+    for (int64_t i = 0; i < count; i++) y[i] += a * x[i];
+  else
+    for (int64_t i = 0; i < count; i++) y[i] = a * x[i] + b * y[i];
+}
+
 static void NAME(adam)(int64_t count, double rate, double beta1, double beta2, double correction1,
                        double correction2, double epsilon, double scale, double ema_decay, const T *restrict gradient,
                        const T *restrict w0, const T *restrict m0, const T *restrict v0, const T *restrict ema0,

@@ -56,6 +56,7 @@
     (parity, add, height, width, c, row0, row1, x, y))                                                \
   X(double, dot, (int64_t count, const T *x, const T *y), (count, x, y))                              \
   X(void, add, (int64_t count, const T *x, T *y), (count, x, y))                                      \
+  X(void, axpby, (int64_t count, T a, const T *x, T b, T *y), (count, a, x, b, y))                    \
   X(void, adam,                                                                                       \
     (int64_t count, double rate, double beta1, double beta2, double correction1, double correction2,  \
      double epsilon, double scale, double ema_decay, const T *gradient, const T *w0, const T *m0,     \

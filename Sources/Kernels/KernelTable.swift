@@ -43,6 +43,7 @@ public struct KernelTable<T: KernelScalar>: Sendable {
   let checkerboard: @Sendable (Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, Out) -> Void
   let dot: @Sendable (Int64, In, In) -> Double
   let add: @Sendable (Int64, In, Out) -> Void
+  let axpby: @Sendable (Int64, T, In, T, Out) -> Void
   let adam:
     @Sendable (
       Int64, Double, Double, Double, Double, Double, Double, Double, Double, In, In, In, In, In?, Out, Out,
@@ -63,7 +64,8 @@ extension Float: KernelScalar {
     logisticInverseVJP: ck_logistic_inv_vjp_f32, silu: ck_silu_fwd_f32, siluVJP: ck_silu_vjp_f32,
     squeeze: ck_squeeze_f32, unsqueeze: ck_unsqueeze_f32,
     copyChannels: ck_copy_channels_f32,
-    checkerboard: ck_checkerboard_f32, dot: ck_dot_f32, add: ck_add_f32, adam: ck_adam_f32)
+    checkerboard: ck_checkerboard_f32, dot: ck_dot_f32, add: ck_add_f32,
+    axpby: ck_axpby_f32, adam: ck_adam_f32)
 }
 
 extension Double: KernelScalar {
@@ -79,5 +81,6 @@ extension Double: KernelScalar {
     logisticInverseVJP: ck_logistic_inv_vjp_f64, silu: ck_silu_fwd_f64, siluVJP: ck_silu_vjp_f64,
     squeeze: ck_squeeze_f64, unsqueeze: ck_unsqueeze_f64,
     copyChannels: ck_copy_channels_f64,
-    checkerboard: ck_checkerboard_f64, dot: ck_dot_f64, add: ck_add_f64, adam: ck_adam_f64)
+    checkerboard: ck_checkerboard_f64, dot: ck_dot_f64, add: ck_add_f64,
+    axpby: ck_axpby_f64, adam: ck_adam_f64)
 }
