@@ -30,11 +30,12 @@ let package = Package(
     .systemLibrary(
       name: "CAIPOZlib", path: "Sources/CZlib", pkgConfig: "zlib",
       providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .target(name: "CAIPOFFT", path: "Sources/CFFT"),
     .target(
       name: "CAIPOKernels", dependencies: ["CAIPOOpenBLAS", "CAIPOLAPACKE"], path: "CKernels",
       sources: ["src"], publicHeadersPath: "include"),
     .target(
-      name: "AIPOKernels", dependencies: ["CAIPOKernels"], path: "Sources/Kernels"),
+      name: "AIPOKernels", dependencies: ["CAIPOKernels", "CAIPOFFT"], path: "Sources/Kernels"),
     .target(
       name: "AIPOFlows",
       dependencies: ["AIPOKernels", .product(name: "Yams", package: "Yams")],

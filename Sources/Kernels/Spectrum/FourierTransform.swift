@@ -1,0 +1,107 @@
+import CAIPOFFT
+
+/// The discrete Fourier transform of real images of one shape, any height and width, each channel by itself:
+///
+///     X[i, k] = Σ x[y, x] e^(−2πi (iy/h + kx/w)),   0 ≤ i < h, 0 ≤ k ≤ ⌊w/2⌋
+///
+/// The other half follows from `X[−i, −k] = conj X[i, k]`. A spectrum is `[h, ⌊w/2⌋ + 1, c]` complex numbers as pairs
+/// (re, im). O(d log d), the same bits on any number of threads; the object is read only and may be shared.
+public final class FourierTransform: Sendable {
+  public let shape: ImageShape
+  private let rows: Plan
+  private let columns: Plan
+
+  /// Frequencies in a row of a spectrum.
+  var width: Int { shape.width / 2 + 1 }
+
+  /// Doubles in a spectrum.
+  public var spectrumCount: Int { 2 * shape.height * width * shape.channels }
+
+  /// Throws where there is no memory.
+  public init(_ shape: ImageShape) throws(TensorError) {
+    precondition(shape.height > 0 && shape.width > 0 && shape.channels > 0, "no transform of \(shape)")
+    self.shape = shape
+    rows = try Plan(length: shape.width)
+    columns = try Plan(length: shape.height)
+  }
+
+  /// The spectrum of an image. Throws where there is no memory for temporaries.
+  public func forward(_ x: Vector, into spectrum: Vector, _ scratch: Scratch) throws {
+    try lines(x, spectrum, scratch) { a, b, A, B, work in
+      aipo_fft_real(self.rows.plan, self.shape.channels, a, b, A, B, work)
+    }
+    try transformColumns(of: spectrum, backward: false, scratch)
+  }
+
+  /// The image of a spectrum, which is overwritten: `backward` undoes `forward`.
+  public func backward(_ spectrum: Vector, into x: Vector, _ scratch: Scratch) throws {
+    try transformColumns(of: spectrum, backward: true, scratch)
+    let scale = 1 / Double(shape.height * shape.width)
+    try lines(x, spectrum, scratch) { a, b, A, B, work in
+      aipo_fft_real_backward(self.rows.plan, self.shape.channels, A, B, scale, a, b, work)
+    }
+  }
+
+  private typealias Doubles = UnsafeMutablePointer<Double>
+
+  /// Runs `body` for the rows of all channels, two at a time.
+  private func lines(
+    _ x: Vector, _ spectrum: Vector, _ scratch: Scratch,
+    _ body: (_ a: Doubles, _ b: Doubles?, _ A: Doubles, _ B: Doubles?, _ work: Doubles) -> Void
+  ) throws {
+    precondition(x.count == shape.count && spectrum.count == spectrumCount)
+    let c = shape.channels
+    func line(_ l: Int) -> (Doubles, Doubles) {
+      let (row, channel) = l.quotientAndRemainder(dividingBy: c)
+      return (
+        x.base + row * shape.width * c + channel, spectrum.base + 2 * (row * width * c + channel)
+      )
+    }
+    let lines = shape.height * c
+    try eachWorker(of: (lines + 1) / 2, plan: rows, scratch) { pairs, work in
+      for pair in pairs {
+        let (a, A) = line(2 * pair)
+        if 2 * pair + 1 < lines {
+          let (b, B) = line(2 * pair + 1)
+          body(a, b, A, B, work)
+        } else {
+          body(a, nil, A, nil, work)
+        }
+      }
+    }
+  }
+
+  private func transformColumns(of spectrum: Vector, backward: Bool, _ scratch: Scratch) throws {
+    guard shape.height > 1 else { return }
+    let stride = width * shape.channels
+    try eachWorker(of: stride, plan: columns, scratch) { range, work in
+      aipo_fft_columns(
+        self.columns.plan, backward ? 1 : 0, range.count, stride, spectrum.base + 2 * range.lowerBound, work)
+    }
+  }
+
+  /// Splits a number of transforms over the threads, each with a workspace.
+  private func eachWorker(
+    of count: Int, plan: Plan, _ scratch: Scratch, _ body: (Range<Int>, _ work: Doubles) -> Void
+  ) throws {
+    let size = aipo_fft_workspace(plan.plan)
+    try scratch.scope {
+      let work = try scratch.take(size * scratch.pool.threads)
+      try scratch.pool.split(count, minimum: 1 + (1 << 13) / size) { range, worker in
+        body(range, work.base + worker * size)
+      }
+    }
+  }
+}
+
+/// One length's plan of the C library.
+private final class Plan: @unchecked Sendable {
+  let plan: OpaquePointer
+
+  init(length: Int) throws(TensorError) {
+    guard let plan = aipo_fft_make(length) else { throw .outOfMemory(bytes: 16 * length) }
+    self.plan = plan
+  }
+
+  deinit { aipo_fft_free(plan) }
+}
