@@ -21,7 +21,7 @@ extension FlowChecks {
     }
     var batch = 0
     for i in 0..<count {
-      let alone = try results(of: one, x: try x.rows([i]), latents: try e.rows([i]))
+      let alone = try results(of: one, x: try x.rows([i]), latents: try e.rows([i]), from: i)
       for (name, rows) in alone.perImage where !same(rows[0], whole.perImage[name]![i]) { batch += 1 }
     }
     return [
@@ -39,8 +39,10 @@ extension FlowChecks {
     var ofBatch: [String: [Double]] = [:]
   }
 
-  private func results(of flow: Flow<Scalar>, x: Tensor<Scalar>, latents e: Tensor<Scalar>) throws -> Results
-  {
+  private func results(
+    of flow: Flow<Scalar>, x: Tensor<Scalar>, latents e: Tensor<Scalar>, from first: Int = 0
+  ) throws -> Results {
+    let flow = try density(flow, x.shape[0], from: first)
     var results = Results()
     func keep(_ name: String, _ tensor: Tensor<Scalar>) {
       let values = tensor.elements.map { Double($0) }

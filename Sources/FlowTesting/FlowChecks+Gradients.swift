@@ -10,7 +10,7 @@ import AIPOKernels
 extension FlowChecks {
   /// The order at which `φ(p + hv) − φ(p) − h⟨g, v⟩` vanishes with h, for every gradient that a flow gives.
   public func measureGradients() throws -> [CheckResult] {
-    let flow = try flow()
+    let flow = try density(flow(), imageCount)
     return [
       try order("x-gradient of log p") { try logProbOrder(flow, attempt: $0) },
       try order("x-gradient through encode with its log-determinant") { try encodeOrder(flow, attempt: $0) },
@@ -24,7 +24,7 @@ extension FlowChecks {
   /// The gradients through `encode` with inputs recomputed on the way back against those with inputs kept: a layer whose
   /// way back restores its input wrongly shows here.
   public func measureGradientMemory() throws -> [CheckResult] {
-    let flow = try flow()
+    let flow = try density(flow(), imageCount)
     let chosen = flow.gradientMemory
     defer { flow.gradientMemory = chosen }
     let x = try images(imageCount, of: flow)

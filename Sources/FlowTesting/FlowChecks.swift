@@ -46,6 +46,8 @@ public struct FlowChecks<Scalar: KernelScalar> {
   public var imageCount = 3
   /// Deviation of what is added to the parameters.
   public var parameterScale: Double
+  /// Noise levels of a flow with a condition: the images of a batch have them in turn.
+  public var noise = [0, 0.013, 0.11, 0.9]
   /// How many other points are tried where a derivative fails: a kink (ReLU) may lie at a point, never at all.
   public var attempts = 4
 
@@ -77,6 +79,12 @@ public struct FlowChecks<Scalar: KernelScalar> {
     return flow
   }
 
+  /// The flow as the density of `count` images from image `first` on: of noisy ones, where it has a condition.
+  func density(_ flow: Flow<Scalar>, _ count: Int, from first: Int = 0) throws -> Flow<Scalar> {
+    guard flow.condition != nil else { return flow }
+    return try flow.smoothed(by: (first..<first + count).map { noise[$0 % noise.count] })
+  }
+
   /// Normal images about ½.
   func images(_ count: Int, of flow: Flow<Scalar>, attempt: Int = 0) throws -> Tensor<Scalar> {
     let shape = flow.imageShape
@@ -95,7 +103,7 @@ public struct FlowChecks<Scalar: KernelScalar> {
 
   /// `decode(encode(x)) = x`, `encode(decode(ε)) = ε`, and opposite log-determinants.
   public func measureRoundTrip() throws -> [CheckResult] {
-    let flow = try flow()
+    let flow = try density(flow(), imageCount)
     let x = try images(imageCount, of: flow)
     let there = try flow.encode(x)
     let back = try flow.decode(there.latents)
@@ -121,21 +129,26 @@ public struct FlowChecks<Scalar: KernelScalar> {
   public func measureLogDeterminant() throws -> [CheckResult] {
     let flow = try flow()
     var results: [CheckResult] = []
-    for attempt in 0..<attempts {
-      let x = try images(1, of: flow, attempt: attempt)
-      let matrix = try jacobian(of: flow, at: x)
-      let logDet = try flow.encode(x).logDet
-      let dense = try invertMatrix(matrix, size: flow.dimension).logAbsDet
-      results = [
-        CheckResult(
-          property: "log-determinant against the dense Jacobian's", measured: difference(logDet, [dense]),
-          bound: .atMost(bounds.logDeterminant)),
-        CheckResult(
-          property: "Jacobian against central differences",
-          measured: difference(matrix, try differencedJacobian(of: flow, at: x)),
-          bound: .atMost(bounds.jacobian)),
-      ]
-      if results.allSatisfy(\.holds) { break }
+    for s in flow.condition == nil ? [0] : noise {
+      let flow = try flow.smoothed(by: s)
+      for attempt in 0..<attempts {
+        let x = try images(1, of: flow, attempt: attempt)
+        let matrix = try jacobian(of: flow, at: x)
+        let logDet = try flow.encode(x).logDet
+        let dense = try invertMatrix(matrix, size: flow.dimension).logAbsDet
+        let found = [
+          CheckResult(
+            property: "log-determinant against the dense Jacobian's", measured: difference(logDet, [dense]),
+            bound: .atMost(bounds.logDeterminant)),
+          CheckResult(
+            property: "Jacobian against central differences",
+            measured: difference(matrix, try differencedJacobian(of: flow, at: x)),
+            bound: .atMost(bounds.jacobian)),
+        ]
+        let holds = found.allSatisfy(\.holds)
+        if holds || attempt == attempts - 1 { results += found }
+        if holds { break }
+      }
     }
     return results
   }

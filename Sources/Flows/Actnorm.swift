@@ -11,7 +11,7 @@ struct ActnormKind: LayerKind {
   static let name = "actnorm"
 
   func makeLayer<Scalar: KernelScalar>(
-    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) -> any FlowLayer<Scalar> { Actnorm<Scalar>(channels: input.channels) }
 }
 

@@ -22,7 +22,7 @@ struct Conv1x1Kind: LayerKind {
   func multiplyAdds(for input: ImageShape) -> Int { input.channels * input.channels }
 
   func makeLayer<Scalar: KernelScalar>(
-    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) throws -> any FlowLayer<Scalar> { try Conv1x1<Scalar>(channels: input.channels, form: form) }
 }
 

@@ -77,12 +77,14 @@ public struct NetSpec: Codable, Hashable, Sendable {
 }
 
 /// The net of a coupling: convolutions in a row, `y_k = a(conv_k(y_{k−1}) [+ y_{k−2}])`; the last is linear and starts
-/// at zero, so that a fresh coupling is the identity up to a constant scale.
+/// at zero, so that a fresh coupling is the identity up to a constant scale. With a condition their biases are functions
+/// of the image's noise level.
 final class ConvNet<Scalar: KernelScalar> {
   private struct Stage {
     var weights: ConvolutionWeights<Scalar>
     var weight: LayerParameter<Scalar>
-    var bias: LayerParameter<Scalar>
+    /// nil where the embedding gives them.
+    var bias: LayerParameter<Scalar>?
     /// Adds the output of the stage before the last one.
     var skips: Bool
     var isLast: Bool
@@ -100,6 +102,8 @@ final class ConvNet<Scalar: KernelScalar> {
   private let stages: [Stage]
   private let activation: NetSpec.Activation
   let parameters: [LayerParameter<Scalar>]
+  /// What gives the stages their biases, the last one's too, in a flow with a condition.
+  let embedding: NoiseEmbedding<Scalar>?
   let outChannels: Int
   /// Channels of the outputs of all hidden stages.
   let hiddenChannels: Int
@@ -108,7 +112,7 @@ final class ConvNet<Scalar: KernelScalar> {
   private let cotangentReach: Int
   private let recomputedReach: Int
 
-  init(_ spec: NetSpec, inChannels: Int, outChannels: Int) throws {
+  init(_ spec: NetSpec, inChannels: Int, outChannels: Int, condition: Condition?) throws {
     activation = spec.activation
     self.outChannels = outChannels
     let plan = spec.convolutions(inChannels: inChannels, outChannels: outChannels)
@@ -126,9 +130,11 @@ final class ConvNet<Scalar: KernelScalar> {
       let weight = LayerParameter<Scalar>(
         "net.\(k).weight", shape: [step.kernel, step.kernel, step.inChannels, step.outChannels]
       ) { random in (0..<count).map { _ in isLast ? 0 : deviation * random.normal() } }
-      let bias = LayerParameter<Scalar>("net.\(k).bias", shape: [step.outChannels]) { _ in
-        [Double](repeating: 0, count: step.outChannels)
-      }
+      let bias =
+        condition == nil
+        ? LayerParameter<Scalar>("net.\(k).bias", shape: [step.outChannels]) { _ in
+          [Double](repeating: 0, count: step.outChannels)
+        } : nil
       backReach += step.kernel / 2
       let stage = Stage(
         weights: weights, weight: weight, bias: bias, skips: step.skips, isLast: isLast, offset: offset,
@@ -147,10 +153,13 @@ final class ConvNet<Scalar: KernelScalar> {
     cotangentReach = last?.backReach ?? 0
     // The last hidden stage reaches as far as its cotangent, those before it by their windows farther.
     recomputedReach = cotangentReach - (last?.reach ?? 0)
-    parameters = stages.flatMap { [$0.weight, $0.bias] }
+    embedding = try condition.map { try NoiseEmbedding($0, channels: offset + outChannels) }
+    parameters =
+      stages.flatMap { [$0.weight, $0.bias].compactMap(\.self) } + (embedding?.parameters ?? [])
   }
 
   func refresh() {
+    embedding?.refresh()
     for stage in stages { stage.weights.pack(stage.weight.values) }
   }
 
@@ -245,8 +254,8 @@ final class ConvNet<Scalar: KernelScalar> {
   /// Without a head the hidden stages alone, on the rows that the way back needs. What that needs is left in
   /// `derivatives` and `outputs`, where they are given.
   func forward(
-    _ strip: Strip, x: Memory<Scalar>, stride: Int, head: Memory<Scalar>?, derivatives: Hidden?,
-    outputs: Hidden?, workspace: Workspace<Scalar>, runner: RowRunner
+    _ strip: Strip, x: Memory<Scalar>, stride: Int, biases: ImageBiases<Scalar>?, head: Memory<Scalar>?,
+    derivatives: Hidden?, outputs: Hidden?, workspace: Workspace<Scalar>, runner: RowRunner
   ) throws {
     let width = strip.width
     let further = head == nil ? recomputedReach : 0
@@ -270,7 +279,7 @@ final class ConvNet<Scalar: KernelScalar> {
         let sourceStride = k == 0 ? stride : convolution.inChannels
         let skipped = stage.skips ? values(outputs, stages[k - 2], width: width) : nil
         var target = result
-        var epilogue: Convolution<Scalar>.Epilogue = stage.skips ? .add : []
+        var epilogue: Convolution<Scalar>.Epilogue = stage.skips || biases != nil ? .add : []
         var written: Mask?
         let smooth = activation == .silu && !stage.isLast
         if smooth, let derivatives { target = values(derivatives, stage, width: width) }
@@ -284,8 +293,10 @@ final class ConvNet<Scalar: KernelScalar> {
         ) { range, scratch in
           let part = range.lowerBound * width * c..<range.upperBound * width * c
           if let skipped { target[part].copy(from: skipped[part]) }
+          biases?.put(
+            range, offset: stage.offset, count: c, stride: c, adding: skipped != nil, into: target)
           convolution.forward(
-            rows: range, x: source, stride: sourceStride, bias: stage.bias.values, epilogue: epilogue,
+            rows: range, x: source, stride: sourceStride, bias: stage.bias?.values, epilogue: epilogue,
             mask: written, y: target, stride: c, scratch: scratch)
           if smooth { Kernel.silu(target[part], into: result[part]) }
         }
@@ -334,7 +345,22 @@ final class ConvNet<Scalar: KernelScalar> {
     }
   }
 
-  /// Adds the parameters' gradients over whole images from dense x, outputs and cotangents, `slab` images at a time in
+  /// Adds the cotangents of biases over whole images, `rows` of the batch, whatever the threads.
+  func sumBiases(
+    into sums: ImageBiases<Scalar>, rows: Range<Int>, height: Int, width: Int, cotangents: Hidden,
+    headCotangent: Memory<Scalar>, pool: ThreadPool
+  ) throws {
+    try pool.split(rows.count / height, minimum: 1) { images, _ in
+      let rows = rows.lowerBound + images.lowerBound * height..<rows.lowerBound + images.upperBound * height
+      for stage in stages {
+        sums.sum(
+          rows, offset: stage.offset, count: stage.channels, stride: stage.channels,
+          cotangent: stage.isLast ? headCotangent : values(cotangents, stage, width: width))
+      }
+    }
+  }
+
+  /// Adds the weights' gradients over whole images from dense x, outputs and cotangents, `slab` images at a time in
   /// their order.
   func accumulateGradient(
     rows: Range<Int>, height: Int, width: Int, slab: Int, x: Memory<Scalar>, outputs: Hidden,
@@ -358,7 +384,7 @@ final class ConvNet<Scalar: KernelScalar> {
           convolution.accumulateGradient(
             parts: part..<part + 1, rows: start..<min(start + slab * height, rows.upperBound), x: source,
             stride: convolution.inChannels, cotangent: cotangent, stride: convolution.outChannels,
-            weights: stage.weight.gradient, bias: stage.bias.gradient, scratch: scratch)
+            weights: stage.weight.gradient, bias: stage.bias?.gradient, scratch: scratch)
         }
       }
     }

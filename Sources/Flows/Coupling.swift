@@ -119,8 +119,10 @@ extension CouplingSpec: LayerKind {
   }
 
   public func makeLayer<Scalar: KernelScalar>(
-    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
-  ) throws -> any FlowLayer<Scalar> { try Coupling<Scalar>(self, channels: input.channels) }
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
+  ) throws -> any FlowLayer<Scalar> { 
+    try Coupling<Scalar>(self, channels: input.channels, condition: flow.condition)
+  }
 }
 
 /// A coupling layer: one part of the values passes and conditions a net that gives shift and scale for the other.
@@ -141,7 +143,7 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private let conditionParity: Int?
 
   /// Throws `unsupportedShape` where a mask of channels meets a single one.
-  public init(_ spec: CouplingSpec, channels: Int) throws {
+  public init(_ spec: CouplingSpec, channels: Int, condition: Condition? = nil) throws {
     self.spec = spec
     self.channels = channels
     let first = channels / 2
@@ -167,7 +169,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       (conditionOffset, transformOffset) = (0, 0)
     }
     net = try ConvNet(
-      spec.net, inChannels: conditionChannels, outChannels: spec.netChannels(of: channels).output)
+      spec.net, inChannels: conditionChannels, outChannels: spec.netChannels(of: channels).output,
+      condition: condition)
   }
 
   public var parameters: [LayerParameter<Scalar>] { net.parameters }
@@ -179,10 +182,18 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
 
   public func refresh() throws { net.refresh() }
 
-  public func forward(_ pass: FlowPass<Scalar>) throws { try there(pass, .forward) }
-  public func inverse(_ pass: FlowPass<Scalar>) throws { try there(pass, .inverse) }
-  public func forwardVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, .forward) }
-  public func inverseVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, .inverse) }
+  public func forward(_ pass: FlowPass<Scalar>) throws {
+    try pass.workspaces[0].scope { try there(pass, .forward) }
+  }
+  public func inverse(_ pass: FlowPass<Scalar>) throws {
+    try pass.workspaces[0].scope { try there(pass, .inverse) }
+  }
+  public func forwardVJP(_ pass: FlowPass<Scalar>) throws {
+    try pass.workspaces[0].scope { try back(pass, .forward) }
+  }
+  public func inverseVJP(_ pass: FlowPass<Scalar>) throws {
+    try pass.workspaces[0].scope { try back(pass, .inverse) }
+  }
 
   private func transform(_ shape: ImageShape) -> Kernel<Scalar>.CouplingShape {
     Kernel.CouplingShape(
@@ -313,11 +324,13 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     let (there, back) = (strip(stripChannels(recomputes: false)), strip(stripChannels(recomputes: true)))
     let workers = isTogether ? 1 : min(work.threads, max(1, work.images / images))
     let convolutions = work.threads * (net.workspaceCount(width: input.width) + 64)
+    let embedding =
+      net.embedding?.scratchCount(images: work.images, parameterGradients: work.parameterGradients) ?? 0
     guard work.goesBack else {
-      return workers * (group * conditionChannels + there + 256) + convolutions
+      return workers * (group * conditionChannels + there + 256) + convolutions + embedding
     }
     var count =
-      workers * (group * (headChannels + channels + conditionChannels) + max(there, back) + 512)
+      embedding + workers * (group * (headChannels + channels + conditionChannels) + max(there, back) + 512)
     if work.parameterGradients {
       let all = gradientImages(input, slab: work.slab)
       count +=
@@ -371,6 +384,7 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     let transform = transform(pass.shape)
     let logDetRows = pass.logDetRows
     let values = pass.values.from(transformOffset)
+    let biases = try net.embedding?.biases(pass)
     try forGroups(of: 0..<pass.count, pass) { rows, workspace, runner in
       let (x, stride) = try condition(
         pass, rows: rows, input: kept.input, workspace: workspace, runner: runner)
@@ -378,8 +392,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
         try workspace.scope {
           let head = try take(headChannels, strip, workspace)
           try net.forward(
-            strip, x: x, stride: stride, head: head, derivatives: kept.derivatives, outputs: kept.outputs,
-            workspace: workspace, runner: runner)
+            strip, x: x, stride: stride, biases: biases, head: head, derivatives: kept.derivatives,
+            outputs: kept.outputs, workspace: workspace, runner: runner)
           try runner.run(strip.rows, work: 16 * strip.width * transformedChannels, scratch: 0) { rows, _ in
             Kernel.affine(
               transform, direction, rows: rows, head: head, values: values, logDetRows: logDetRows,
@@ -420,13 +434,15 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   @_specialize(where Scalar == Double)
   private func back(_ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction) throws {
     let kept = recall(pass)
+    let biases = kept.derivatives == nil ? try net.embedding?.biases(pass) : nil
     guard pass.wantsParameterGradients else {
       try forGroups(of: 0..<pass.count, pass) { rows, workspace, runner in
-        try back(pass, direction, kept, rows: rows, work: nil, workspace: workspace, runner: runner)
+        try back(pass, direction, kept, biases, rows: rows, work: nil, workspace: workspace, runner: runner)
       }
       return
     }
     let workspace = pass.workspaces[0]
+    let biasCotangents = try net.embedding?.cotangents(pass)
     let (height, width) = (pass.shape.height, pass.shape.width)
     let size = gradientImages(pass.shape, slab: pass.slab)
     for start in stride(from: 0, to: pass.count, by: size) {
@@ -442,20 +458,26 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
           cotangents: Hidden(memory: workspace.take(net.hiddenCount(pixels: pixels)), rows: all.rows),
           headCotangent: take(headChannels, all, workspace))
         try forGroups(of: images, pass) { rows, workspace, runner in
-          try back(pass, direction, kept, rows: rows, work: work, workspace: workspace, runner: runner)
+          try back(pass, direction, kept, biases, rows: rows, work: work, workspace: workspace, runner: runner)
         }
         try net.accumulateGradient(
           rows: all.rows, height: height, width: width, slab: pass.slab, x: work.input, outputs: work.outputs,
           cotangents: work.cotangents, headCotangent: work.headCotangent, pool: pass.pool,
           workspaces: pass.workspaces)
+        if let biasCotangents {
+          try net.sumBiases(
+            into: biasCotangents, rows: all.rows, height: height, width: width, cotangents: work.cotangents,
+            headCotangent: work.headCotangent, pool: pass.pool)
+        }
       }
     }
+    if let biasCotangents { try net.embedding?.accumulateGradient(biasCotangents, pass) }
   }
 
   /// Back for a group of images, among those of `work` if parameter gradients are wanted.
   private func back(
-    _ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction, _ kept: Kept, rows: Range<Int>,
-    work: GradientWork?, workspace: Workspace<Scalar>, runner: Runner
+    _ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction, _ kept: Kept,
+    _ biases: ImageBiases<Scalar>?, rows: Range<Int>, work: GradientWork?, workspace: Workspace<Scalar>, runner: Runner
   ) throws {
     let (shape, transform) = (pass.shape, transform(pass.shape))
     let group = Strip(rows: rows, height: shape.height, width: shape.width)
@@ -497,8 +519,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
           let head = try take(headChannels, strip, workspace)
           let slopes = try take(slopeChannels, strip, workspace)
           try net.forward(
-            strip, x: x, stride: stride, head: head, derivatives: derivatives, outputs: work?.outputs,
-            workspace: workspace, runner: runner)
+            strip, x: x, stride: stride, biases: biases, head: head, derivatives: derivatives,
+            outputs: work?.outputs, workspace: workspace, runner: runner)
           try runner.run(strip.rows, work: 16 * strip.width * transformedChannels, scratch: 0) { rows, _ in
             Kernel.affine(
               transform, direction.opposite, rows: rows, head: head, values: values, logDetRows: nil,
@@ -523,8 +545,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
         let derivatives = try derivatives ?? net.takeDerivatives(strip, workspace)
         if !isComputed {
           try net.forward(
-            strip, x: x, stride: stride, head: nil, derivatives: derivatives, outputs: work?.outputs,
-            workspace: workspace, runner: runner)
+            strip, x: x, stride: stride, biases: biases, head: nil, derivatives: derivatives,
+            outputs: work?.outputs, workspace: workspace, runner: runner)
         }
         try net.vjp(
           strip, derivatives: derivatives, headCotangent: headCotangent, xCotangent: target,

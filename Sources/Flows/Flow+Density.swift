@@ -98,7 +98,7 @@ extension Flow: LatentPrior {
           try result.images.withMemory { values in
             try result.logDet.withUnsafeMutableBufferPointer { logDet in
               try share(part, scratch, plan) { pass, images in
-                try begin(pass, count: images.count, plan, atLatents: true)
+                try begin(pass, images, plan, atLatents: true)
                 scatter(latents, rows: images, into: pass.latents)
                 try go(.inverse, pass)
                 values[images.lowerBound * d..<images.upperBound * d].copy(from: pass.values)
@@ -231,7 +231,7 @@ extension Flow: LatentPrior {
     try withScratch { scratch in
       try forParts(count, plan) { part in
         try share(part, scratch, plan) { pass, images in
-          try begin(pass, count: images.count, plan, atLatents: atLatents)
+          try begin(pass, images, plan, atLatents: atLatents)
           try body(pass, images)
         }
       }

@@ -33,10 +33,12 @@ extension Flow {
     }
   }
 
-  func begin(_ pass: FlowPass<Scalar>, count: Int, _ plan: FlowPlan, atLatents: Bool = false) throws {
+  /// Begins a pass of some images of a batch.
+  func begin(_ pass: FlowPass<Scalar>, _ images: Range<Int>, _ plan: FlowPlan, atLatents: Bool = false) throws {
     try pass.begin(
-      count: count, from: route.first, to: route.last, height: route.tallest, atLatents: atLatents, plan: plan
-    )
+      count: images.count, from: route.first, to: route.last, height: route.tallest, atLatents: atLatents,
+      plan: plan)
+    if let condition = net.condition { pass.setNoise(noise, of: images, condition) }
   }
 
   /// Through all layers; the pass holds the values (or the latents) and then the latents (or the values).

@@ -3,7 +3,7 @@ import AIPOKernels
 /// A normalizing flow on images of one size: an exact density, with all its gradients.
 ///
 /// `log p(x) = log p_base(ε) + log|det ∂ε/∂x|`, ε = G⁻¹(x), in nats with x on the scale that the flow was trained on
-/// ([0, 1] for the shipped priors). Batches are `[n, h, w, c]`. Latents are `[n, d]`: what leaves at the first split
+/// ([0, 1] for the shipped priors). A flow with a condition knows noisy images as well: `smoothed`. Batches are `[n, h, w, c]`. Latents are `[n, d]`: what leaves at the first split
 /// comes first, what remains after the last layer comes last, each in the order height, width, channel.
 ///
 /// The layers and their numbers are a `FlowNet`, which has no size: `at` gives a flow of the same net for images of
@@ -18,12 +18,20 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   public let pool: ThreadPool
   let route: FlowRoute
 
-  private let lock = Lock()
-  private var chosenMemory = GradientMemory.automatic
-  /// Scratch memory that no call uses.
-  private var idle: [FlowScratch<Scalar>] = []
-  /// Plans of the last calls.
-  private var plans: [KnownPlan] = []
+  /// The noise levels of the images that it is the density of; 0 in a flow without a condition.
+  public let noise: NoiseLevels
+  /// What all densities of one net at one size share.
+  private let bench: Bench
+
+  /// Plans and scratch memory.
+  private final class Bench {
+    let lock = Lock()
+    var memory = GradientMemory.automatic
+    /// Scratch memory that no call uses.
+    var idle: [FlowScratch<Scalar>] = []
+    /// Plans of the last calls.
+    var plans: [KnownPlan] = []
+  }
 
   /// A net at the size of images.
   ///
@@ -36,6 +44,17 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     self.imageShape = imageShape
     self.pool = pool
     route = try net.route(for: imageShape)
+    noise = .all(0)
+    bench = Bench()
+  }
+
+  private init(_ flow: Flow, noise: NoiseLevels) {
+    net = flow.net
+    imageShape = flow.imageShape
+    pool = flow.pool
+    route = flow.route
+    bench = flow.bench
+    self.noise = noise
   }
 
   /// A flow with random parameters (as for training) for images of the given size.
@@ -68,10 +87,12 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   /// A flow of the given layers, one's own among them.
   public convenience init(
     layers: [any FlowLayer<Scalar>], imageShape: ImageShape, base: FlowSpec.Base = .gaussian,
-    seed: UInt64 = 0, pool: ThreadPool = ThreadPool(threads: ThreadPool.availableCores)
+    condition: Condition? = nil, seed: UInt64 = 0,
+    pool: ThreadPool = ThreadPool(threads: ThreadPool.availableCores)
   ) throws {
     try self.init(
-      net: FlowNet(layers: layers, imageShape: imageShape, base: base, seed: seed, pool: pool),
+      net: FlowNet(
+        layers: layers, imageShape: imageShape, base: base, condition: condition, seed: seed, pool: pool),
       imageShape: imageShape, pool: pool)
   }
 
@@ -82,6 +103,49 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     if imageShape == self.imageShape { return self }
     let result = try Flow(net: net, imageShape: imageShape, pool: pool)
     result.gradientMemory = gradientMemory
+    return Flow(result, noise: noise)
+  }
+
+  // MARK: Noise
+
+  /// The range of noise levels that the flow has learned; nil for a density of clean images alone.
+  public var condition: Condition? { net.condition }
+
+  /// `p_s`, the density of `x + s·n`, n ~ N(0, I): the same net, with all that a flow can do. It takes next to no memory
+  /// of its own.
+  ///
+  /// - Throws: `FlowError.noiseLevel` where s is negative or not finite, or isn't 0 and the flow has no condition.
+  public func smoothed(by s: Double) throws -> Flow { try smoothed(by: .all(s)) }
+
+  /// The same with a level for each image. Batches must have as many images as there are levels.
+  public func smoothed(by levels: [Double]) throws -> Flow { try smoothed(by: .each(levels)) }
+
+  private func smoothed(by levels: NoiseLevels) throws -> Flow {
+    let values =
+      switch levels {
+      case .all(let s): [s]
+      case .each(let values): values
+      }
+    for s in values {
+      guard s >= 0, s.isFinite else {
+        throw FlowError.noiseLevel(s, reason: "expected a finite number, 0 or more")
+      }
+      guard s == 0 || condition != nil else {
+        throw FlowError.noiseLevel(s, reason: "the flow knows clean images alone: it has no condition")
+      }
+    }
+    return Flow(self, noise: levels)
+  }
+
+  /// The mean of the images that may lie behind noisy ones, `D_s(v) = v + s²∇log p_s(v)` (Tweedie's formula), s the
+  /// flow's noise levels.
+  public func denoised(_ v: Tensor<Scalar>) throws -> Tensor<Scalar> {
+    var result = try evaluateWithGradient(v).gradient
+    let d = dimension
+    for i in 0..<v.shape[0] {
+      let factor = Scalar(noise[i] * noise[i])
+      for k in i * d..<(i + 1) * d { result[flat: k] = v[flat: k] + factor * result[flat: k] }
+    }
     return result
   }
 
@@ -96,8 +160,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
 
   /// How much gradients keep; `automatic` at first.
   public var gradientMemory: GradientMemory {
-    get { lock.withLock { chosenMemory } }
-    set { lock.withLock { chosenMemory = newValue } }
+    get { bench.lock.withLock { bench.memory } }
+    set { bench.lock.withLock { bench.memory = newValue } }
   }
 
   /// How a call with a batch of `count` images goes about it. Throws `FlowError.tooLarge` where the memory that may be
@@ -109,35 +173,35 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   func plan(_ purpose: FlowPlan.Purpose, count: Int, memory: GradientMemory) throws -> FlowPlan {
     let limit = MemoryLimit.bytes
     let request = PlanRequest(purpose: purpose, count: count, memory: memory, limit: limit)
-    lock.lock()
+    bench.lock.lock()
     var known: FlowPlan?
-    for k in plans.indices where plans[k].request == request { known = plans[k].plan }
-    lock.unlock()
+    for k in bench.plans.indices where bench.plans[k].request == request { known = bench.plans[k].plan }
+    bench.lock.unlock()
     if let known { return known }
     let plan = try FlowPlan.make(
       net, route, memory: memory, purpose: purpose, count: count, threads: pool.threads)
-    lock.withLock {
-      if plans.count >= 8 { plans.removeFirst() }
-      plans.append(KnownPlan(request: request, plan: plan))
+    bench.lock.withLock {
+      if bench.plans.count >= 8 { bench.plans.removeFirst() }
+      bench.plans.append(KnownPlan(request: request, plan: plan))
     }
     return plan
   }
 
   /// Runs `body` with scratch memory that nobody else uses.
   func withScratch(_ body: (FlowScratch<Scalar>) throws -> Void) throws {
-    lock.lock()
-    let waiting = idle.popLast()
-    lock.unlock()
+    bench.lock.lock()
+    let waiting = bench.idle.popLast()
+    bench.lock.unlock()
     let scratch = try waiting ?? FlowScratch(pool: pool)
     defer {
       scratch.settle()
-      lock.withLock { idle.append(scratch) }
+      bench.lock.withLock { bench.idle.append(scratch) }
     }
     try body(scratch)
   }
 
   /// Bytes of scratch memory that the flow holds while no call is under way: the most that calls so far have needed.
-  public var workspaceBytes: Int { lock.withLock { idle.reduce(0) { $0 + $1.bytes } } }
+  public var workspaceBytes: Int { bench.lock.withLock { bench.idle.reduce(0) { $0 + $1.bytes } } }
 
   // MARK: Parameters
 
@@ -177,7 +241,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     try net.alone {
       try withScratch { scratch in
         let pass = scratch.whole
-        try begin(pass, count: count, plan)
+        try begin(pass, 0..<count, plan)
         pass.values.copy(from: batch)
         for step in net.steps {
           try step.layer.initialize(pass)
@@ -188,7 +252,22 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     }
   }
 
+  /// Gives a whitening the mean and the covariance of the images that the flow is for, before a training; does nothing
+  /// in a flow without one.
+  public func whiten(_ statistics: ImageStatistics) throws {
+    try net.alone {
+      for layer in net.layers { try (layer as? Whitening<Scalar>)?.take(statistics) }
+    }
+  }
+
   // MARK: Checks
+
+  /// A noise level for each of `count` images.
+  private func checkNoise(_ count: Int) throws(FlowError) {
+    if case .each(let levels) = noise, levels.count != count {
+      throw .shapeMismatch(what: "noise levels", found: [levels.count], expected: [count])
+    }
+  }
 
   func check(_ images: Tensor<Scalar>) throws(FlowError) {
     let (found, image) = (images.shape, imageShape)
@@ -198,6 +277,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
         what: "image batch", found: found,
         expected: [found.first ?? 0, image.height, image.width, image.channels])
     }
+    try checkNoise(found[0])
   }
 
   /// One row and one number an image of `batch`.
@@ -213,6 +293,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     guard found.count == 2, found[1] == dimension else {
       throw .shapeMismatch(what: "latents", found: found, expected: [found.first ?? 0, dimension])
     }
+    try checkNoise(found[0])
   }
 }
 

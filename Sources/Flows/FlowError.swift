@@ -15,6 +15,8 @@ public enum FlowError: Error, Equatable, CustomStringConvertible {
   /// Images of this shape take more memory than is allowed; `fits` is the largest shape of the same proportions that
   /// doesn't.
   case tooLarge(ImageShape, purpose: FlowPlan.Purpose, bytes: Int, limit: Int, fits: ImageShape?)
+  /// A noise level that the flow has no density for.
+  case noiseLevel(Double, reason: String)
   /// The density isn't finite at the image of this index.
   case notFinite(image: Int, value: Double)
 
@@ -29,6 +31,7 @@ public enum FlowError: Error, Equatable, CustomStringConvertible {
       "a \(purpose.rawValue) of the flow at \(shape) takes \(Self.megabytes(bytes)) of memory, and "
         + "\(Self.megabytes(limit)) are allowed; "
         + (fits.map { "up to \($0.height)x\($0.width) fits" } ?? "no size fits")
+    case .noiseLevel(let s, let reason): "the noise level is \(s): \(reason)"
     case .notFinite(let image, let value):
       "the log-density of image \(image) is \(value), expected a finite value"
     }

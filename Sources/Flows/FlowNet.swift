@@ -9,6 +9,8 @@ public final class FlowNet<Scalar: KernelScalar>: @unchecked Sendable {
   /// The description that the net was built from; nil if it was built from layers.
   public let spec: FlowSpec?
   public let base: FlowSpec.Base
+  /// What its layers know beside the image.
+  public let condition: Condition?
   /// The shape of the images that the net was made for. Other sizes have as many channels.
   public let imageShape: ImageShape
 
@@ -46,7 +48,7 @@ public final class FlowNet<Scalar: KernelScalar>: @unchecked Sendable {
   public convenience init(spec: FlowSpec, imageShape: ImageShape, seed: UInt64 = 0, pool: ThreadPool) throws {
     try self.init(
       layers: Self.layers(of: spec, imageShape), imageShape: imageShape, base: spec.base,
-      start: .random(seed), pool: pool, spec: spec)
+      condition: spec.condition, start: .random(seed), pool: pool, spec: spec)
   }
 
   /// A net with the numbers of `tensors`, named and shaped as `namedTensors` are.
@@ -64,23 +66,23 @@ public final class FlowNet<Scalar: KernelScalar>: @unchecked Sendable {
     }
     try self.init(
       layers: Self.layers(of: spec, imageShape), imageShape: imageShape, base: spec.base,
-      start: .tensors(tensors), pool: pool, spec: spec)
+      condition: spec.condition, start: .tensors(tensors), pool: pool, spec: spec)
   }
 
   /// A net of the given layers, one's own among them.
   public convenience init(
     layers: [any FlowLayer<Scalar>], imageShape: ImageShape, base: FlowSpec.Base = .gaussian,
-    seed: UInt64 = 0,
-    pool: ThreadPool
+    condition: Condition? = nil, seed: UInt64 = 0, pool: ThreadPool
   ) throws {
     try self.init(
-      layers: layers, imageShape: imageShape, base: base, start: .random(seed), pool: pool, spec: nil)
+      layers: layers, imageShape: imageShape, base: base, condition: condition, start: .random(seed),
+      pool: pool, spec: nil)
   }
 
   private static func layers(of spec: FlowSpec, _ imageShape: ImageShape) throws -> [any FlowLayer<Scalar>] {
     try zip(spec.flattened(), spec.shapes(from: imageShape)).map { layer, shape in
       guard let kind = layer.kind else { preconditionFailure("the layers are flattened") }
-      return try kind.makeLayer(for: shape, base: spec.base, Scalar.self)
+      return try kind.makeLayer(for: shape, in: spec, Scalar.self)
     }
   }
 
@@ -91,10 +93,11 @@ public final class FlowNet<Scalar: KernelScalar>: @unchecked Sendable {
   }
 
   private init(
-    layers: [any FlowLayer<Scalar>], imageShape: ImageShape, base: FlowSpec.Base, start: Start,
-    pool: ThreadPool, spec: FlowSpec?
+    layers: [any FlowLayer<Scalar>], imageShape: ImageShape, base: FlowSpec.Base, condition: Condition?,
+    start: Start, pool: ThreadPool, spec: FlowSpec?
   ) throws {
     self.spec = spec
+    self.condition = condition
     self.imageShape = imageShape
     self.base = base
     let last = try layers.reduce(imageShape) { try $1.output(for: $0) }

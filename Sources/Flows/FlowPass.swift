@@ -17,6 +17,11 @@ public final class FlowPass<Scalar: KernelScalar> {
   /// ∂φ/∂ log-determinant, one an image.
   public var logDetCotangent: Memory<Double> { doubles.memory[count..<2 * count] }
 
+  /// The noise level s of each image; 0 in a flow without a condition.
+  public var noise: Memory<Double> { doubles.memory[2 * count..<3 * count] }
+  /// Whether it is the same for all.
+  private(set) var hasOneNoiseLevel = true
+
   /// Whether parameter gradients are accumulated on the way back.
   public private(set) var wantsParameterGradients = false
 
@@ -89,10 +94,19 @@ public final class FlowPass<Scalar: KernelScalar> {
       spareCotangent = try workspaces[0].take(size)
       latentCotangents = try workspaces[0].take(size)
     }
-    let numbers = count * (2 + height)
+    let numbers = count * (FlowPlan.imageNumbers + height)
     if doubles.memory.count < numbers { doubles = try Storage(count: numbers) }
-    doubles.memory[0..<2 * count].fill(0)
+    doubles.memory[0..<FlowPlan.imageNumbers * count].fill(0)
+    hasOneNoiseLevel = true
     emitted = atLatents ? first.count : 0
+  }
+
+  /// Sets the images' noise levels, those of `images` of the whole batch.
+  func setNoise(_ levels: NoiseLevels, of images: Range<Int>, _ condition: Condition) {
+    for (k, image) in images.enumerated() {
+      noise[k] = condition.effective(levels[image])
+      if noise[k] != noise[0] { hasOneNoiseLevel = false }
+    }
   }
 
   /// Turns round: from here the cotangent is carried, whose values at the images or the latents have been set.
@@ -215,7 +229,7 @@ public final class FlowPass<Scalar: KernelScalar> {
   }
 
   /// Room for one partial log-determinant a row.
-  var logDetRows: Memory<Double> { doubles.memory[2 * count..<2 * count + rows] }
+  var logDetRows: Memory<Double> { doubles.memory[FlowPlan.imageNumbers * count..<FlowPlan.imageNumbers * count + rows] }
 
   /// Adds each image's partial log-determinants, in the order of its rows.
   func addLogDetRows() {

@@ -35,6 +35,10 @@ public struct FlowPlan: Sendable, Hashable {
   /// What arrays on the tape take more, since they begin at multiples of 64 bytes.
   static let tapeMargin = 4096
 
+  /// Numbers in double precision that a pass has an image, beside those of its rows: log-determinant, its cotangent,
+  /// noise level.
+  static let imageNumbers = 3
+
   /// A plan for `count` images, or `FlowError.tooLarge`.
   static func make<Scalar>(
     _ net: FlowNet<Scalar>, _ route: FlowRoute, memory: GradientMemory, purpose: Purpose, count: Int,
@@ -136,7 +140,7 @@ private struct Planner<Scalar: KernelScalar> {
     let scratch = layers + (goesBack ? 6 : 3) * (share * route.first.count + 16)
     let tape = kept == .nothing ? 0 : share * keptCount + FlowPlan.tapeMargin
     let bytes =
-      (scratch + tape) * MemoryLayout<Scalar>.stride + share * (2 + route.tallest)
+      (scratch + tape) * MemoryLayout<Scalar>.stride + share * (FlowPlan.imageNumbers + route.tallest)
       * MemoryLayout<Double>.stride
     return FlowPlan(
       purpose: purpose, imagesAtOnce: images, bytes: isShared ? threads * bytes : bytes, kept: kept,

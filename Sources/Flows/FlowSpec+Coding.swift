@@ -170,6 +170,12 @@ extension LogitKind {
   }
 }
 
+extension WhiteningKind {
+  init(from decoder: any Decoder) throws {
+    form = try KnownKeys(decoder, ["form"]).get("form", default: .channel)
+  }
+}
+
 extension SqueezeKind {
   init(from decoder: any Decoder) throws {
     form = try KnownKeys(decoder, ["form"]).get("form", default: .interleaved)
@@ -196,7 +202,7 @@ extension LayerSpec: Codable {
   /// The library's layers.
   static let names = [
     "actnorm", "conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "split", "logistic",
-    "logit", "repeat",
+    "logit", "whitening", "repeat",
   ]
 
   /// A name alone for a layer without options, else a mapping from the name to the options.
@@ -208,6 +214,7 @@ extension LayerSpec: Codable {
       case "squeeze": self = .squeeze(.interleaved)
       case "split": self = .split
       case "logistic": self = .logistic
+      case "whitening": self = .whitening(.channel)
       case "logit": self = .logit(margin: 0.05)
       default:
         let isKnown = LayerRegistry.kind(named: name) != nil
@@ -223,7 +230,7 @@ extension LayerSpec: Codable {
     }
     let keys = try KnownKeys(
       decoder,
-      ["conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "logit", "repeat"]
+      ["conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "logit", "whitening", "repeat"]
         + LayerRegistry.names)
     guard keys.container.allKeys.count == 1, let key = keys.container.allKeys.first else {
       throw DecodingError.dataCorrupted(
@@ -235,6 +242,7 @@ extension LayerSpec: Codable {
     case "masked-affine": self = .maskedAffine(try keys.get("masked-affine"))
     case "permutation": self = .permutation(try keys.get("permutation"))
     case "logit": self = .logit(margin: try keys.get("logit", LogitKind.self).margin)
+    case "whitening": self = .whitening(try keys.get("whitening", WhiteningKind.self).form)
     case "squeeze": self = .squeeze(try keys.get("squeeze", SqueezeKind.self).form)
     case "repeat":
       let inner = try keys.get("repeat", Repeat.self)
@@ -262,6 +270,8 @@ extension LayerSpec: Codable {
     case .squeeze(let form): try keyed("squeeze", SqueezeKind(form: form))
     case .split: try plain("split")
     case .logistic: try plain("logistic")
+    case .whitening(.channel): try plain("whitening")
+    case .whitening(let form): try keyed("whitening", WhiteningKind(form: form))
     case .logit(let margin): try keyed("logit", LogitKind(margin: margin))
     case .conv1x1(.plu): try plain("conv1x1")
     case .conv1x1(let form): try keyed("conv1x1", Conv1x1Kind(form: form))
@@ -271,6 +281,40 @@ extension LayerSpec: Codable {
     case .repeated(let times, let layers): try keyed("repeat", Repeat(times: times, layers: layers))
     case .own(let own): try keyed(type(of: own.kind).name, own.kind)
     }
+  }
+}
+
+extension Condition: Codable {
+  private struct Range: Codable {
+    var least: Double
+    var greatest: Double
+
+    init(_ condition: Condition) { (least, greatest) = (condition.least, condition.greatest) }
+
+    init(from decoder: any Decoder) throws {
+      let keys = try KnownKeys(decoder, ["least", "greatest"])
+      least = try keys.get("least", default: Condition().least)
+      greatest = try keys.get("greatest", default: Condition().greatest)
+    }
+  }
+
+  /// `noise`, or the name with the levels.
+  public init(from decoder: any Decoder) throws {
+    if let name = try? decoder.singleValueContainer().decode(String.self) {
+      guard name == "noise" else {
+        throw DecodingError.dataCorrupted(
+          .init(codingPath: decoder.codingPath, debugDescription: "unknown condition \(name), expected noise"))
+      }
+      self.init()
+    } else {
+      let range = try KnownKeys(decoder, ["noise"]).get("noise", Range.self)
+      self.init(least: range.least, greatest: range.greatest)
+    }
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: AnyKey.self)
+    try container.encode(Range(self), forKey: AnyKey("noise"))
   }
 }
 
@@ -333,8 +377,10 @@ extension FlowSpec: Codable {
   }
 
   public init(from decoder: any Decoder) throws {
-    let keys = try KnownKeys(decoder, ["base", "layers", "glow", "realnvp", "vector"])
+    let keys = try KnownKeys(
+      decoder, ["base", "condition", "whitening", "layers", "glow", "realnvp", "vector"])
     let base: Base = try keys.get("base", default: .gaussian)
+    let condition: Condition? = keys.has("condition") ? try keys.get("condition") : nil
     let given = ["layers", "glow", "realnvp", "vector"].filter { keys.has($0) }
     guard given.count == 1 else {
       throw DecodingError.dataCorrupted(
@@ -343,8 +389,14 @@ extension FlowSpec: Codable {
           debugDescription: "a flow has exactly one of layers, glow, realnvp and vector, found \(given.count)"
         ))
     }
+    guard !keys.has("whitening") || condition != nil && given != ["layers"] else {
+      throw DecodingError.dataCorrupted(
+        .init(
+          codingPath: decoder.codingPath,
+          debugDescription: "whitening goes with a condition and a family; among layers it is the first of them"))
+    }
     switch given[0] {
-    case "layers": self.init(base: base, layers: try keys.get("layers"))
+    case "layers": self.init(base: base, condition: condition, layers: try keys.get("layers"))
     case "glow":
       self = try keys.get("glow", Glow.self).spec
       self.base = base
@@ -355,11 +407,15 @@ extension FlowSpec: Codable {
       self = try keys.get("realnvp", RealNVP.self).spec
       self.base = base
     }
+    if let condition, given != ["layers"] {
+      self = conditioned(condition, whitening: try keys.get("whitening", default: .channel))
+    }
   }
 
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: AnyKey.self)
     try container.encode(base, forKey: AnyKey("base"))
+    try container.encodeIfPresent(condition, forKey: AnyKey("condition"))
     try container.encode(layers, forKey: AnyKey("layers"))
   }
 }

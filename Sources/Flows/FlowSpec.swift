@@ -11,6 +11,13 @@ import AIPOKernels
 /// ```yaml
 /// vector: {couplings: 12, hidden: [64, 64]}
 /// ```
+/// With `condition: noise` the flow knows noisy images as well (`Condition`), and a family begins with a whitening:
+///
+/// ```yaml
+/// condition: noise   # or {noise: {least: 0.005, greatest: 0.5}}
+/// whitening: channel # or dense
+/// glow: {levels: 2, steps: 8, hidden: 64, activation: silu}
+/// ```
 /// ```yaml
 /// layers:
 ///   - squeeze
@@ -32,11 +39,19 @@ public struct FlowSpec: Hashable, Sendable {
   }
 
   public var base: Base
+  /// What nets and whitening know beside the image: nil for a density of clean images alone.
+  public var condition: Condition?
   public var layers: [LayerSpec]
 
-  public init(base: Base = .gaussian, layers: [LayerSpec]) {
+  public init(base: Base = .gaussian, condition: Condition? = nil, layers: [LayerSpec]) {
     self.base = base
+    self.condition = condition
     self.layers = layers
+  }
+
+  /// The flow conditioned on the noise level, behind a whitening.
+  public func conditioned(_ condition: Condition = Condition(), whitening: WhiteningForm = .channel) -> FlowSpec {
+    FlowSpec(base: base, condition: condition, layers: [.whitening(whitening)] + layers)
   }
 
   /// Glow: L levels of squeeze, K steps of (actnorm, 1×1 convolution, affine coupling), split; the last without split.
@@ -120,7 +135,12 @@ public struct FlowSpec: Hashable, Sendable {
   /// The layers with repetitions written out.
   public func flattened() throws(FlowError) -> [LayerSpec] {
     var result: [LayerSpec] = []
+    try condition?.check()
     try Self.flatten(layers, depth: 0, into: &result)
+    let isLate = result.dropFirst().contains {
+      if case .whitening = $0 { true } else { false }
+    }
+    if isLate { throw .invalidSpec("a whitening is the first layer") }
     return result
   }
 
@@ -180,6 +200,7 @@ public struct FlowSpec: Hashable, Sendable {
   public var reasonForOneSize: String? {
     if base == .diagonalGaussian { return "its base density has a mean and a scale for every value" }
     let layers = (try? flattened()) ?? []
+    if layers.first == .whitening(.dense) { return "its whitening knows every value's covariance" }
     return layers.contains(.squeeze(.contiguous)) ? "its contiguous squeeze joins places far apart" : nil
   }
 
@@ -220,6 +241,7 @@ public indirect enum LayerSpec: Hashable, Sendable {
   case squeeze(SqueezeForm)
   case split
   case logistic
+  case whitening(WhiteningForm)
   /// y = log(u/(1 − u)) with u = α + (1 − 2α)·x, for pixels on [0, 1]; α is the margin.
   case logit(margin: Double)
   case repeated(Int, [LayerSpec])
@@ -237,6 +259,7 @@ public indirect enum LayerSpec: Hashable, Sendable {
     case .squeeze(let form): SqueezeKind(form: form)
     case .split: SplitKind()
     case .logistic: LogisticKind()
+    case .whitening(let form): WhiteningKind(form: form)
     case .logit(let margin): LogitKind(margin: margin)
     case .repeated: nil
     case .own(let own): own.kind

@@ -9,7 +9,7 @@ import Synchronization
 /// struct Reflection: LayerKind {
 ///   static let name = "reflection"
 ///   var vectors = 1
-///   func makeLayer<Scalar: KernelScalar>(for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type) throws
+///   func makeLayer<Scalar: KernelScalar>(for input: ImageShape, in flow: FlowSpec, _: Scalar.Type) throws
 ///     -> any FlowLayer<Scalar>
 ///   { ReflectionLayer(channels: input.channels, vectors: vectors) }
 /// }
@@ -35,9 +35,9 @@ public protocol LayerKind: Codable, Hashable, Sendable {
   /// Multiplications with an addition that its products take at every pixel; none by default.
   func multiplyAdds(for input: ImageShape) throws(FlowError) -> Int
 
-  /// The layer for images that come to it in this shape, in a flow of a base density.
+  /// The layer for images that come to it in this shape, in a flow with this base density and condition.
   func makeLayer<Scalar: KernelScalar>(
-    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) throws -> any FlowLayer<Scalar>
 }
 

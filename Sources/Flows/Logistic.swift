@@ -5,7 +5,7 @@ struct LogisticKind: LayerKind {
   static let name = "logistic"
 
   func makeLayer<Scalar: KernelScalar>(
-    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) -> any FlowLayer<Scalar> { Logistic<Scalar>() }
 }
 

@@ -18,7 +18,7 @@ struct LogitKind: LayerKind {
   }
 
   func makeLayer<Scalar: KernelScalar>(
-    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) -> any FlowLayer<Scalar> { Logit<Scalar>(margin: margin) }
 }
 

@@ -114,8 +114,10 @@ extension MaskedAffineSpec: LayerKind {
   }
 
   public func makeLayer<Scalar: KernelScalar>(
-    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
-  ) throws -> any FlowLayer<Scalar> { try MaskedAffine<Scalar>(self, channels: input.channels) }
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
+  ) throws -> any FlowLayer<Scalar> { 
+    try MaskedAffine<Scalar>(self, channels: input.channels, condition: flow.condition)
+  }
 }
 
 /// A coupling on vectors, or on the channels of every pixel by itself: the channels of a mask pass and condition fully
@@ -132,7 +134,7 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
   private let nets: [(net: MLP<Scalar>, offset: Int)]
 
   /// Throws `unsupportedShape` where the mask doesn't fit the number of channels.
-  public init(_ spec: MaskedAffineSpec, channels: Int) throws {
+  public init(_ spec: MaskedAffineSpec, channels: Int, condition: Condition? = nil) throws {
     self.spec = spec
     self.channels = channels
     let mask = try spec.conditioning(ImageShape(height: 1, width: 1, channels: channels))
@@ -140,7 +142,7 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
     transformed = ChannelRuns(mask.map { !$0 })
     let (inputs, outputs) = (conditioning.count, transformed.count)
     func net(_ net: MLPSpec, _ name: String, outputs: Int) throws -> MLP<Scalar> {
-      try MLP(net, name: name, inChannels: inputs, outChannels: outputs)
+      try MLP(net, name: name, inChannels: inputs, outChannels: outputs, condition: condition)
     }
     switch spec.nets {
     case .joint(let joint):
@@ -163,10 +165,18 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
 
   public func refresh() throws { for (net, _) in nets { net.refresh() } }
 
-  public func forward(_ pass: FlowPass<Scalar>) throws { try transform(pass, .forward) }
-  public func inverse(_ pass: FlowPass<Scalar>) throws { try transform(pass, .inverse) }
-  public func forwardVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, .forward) }
-  public func inverseVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, .inverse) }
+  public func forward(_ pass: FlowPass<Scalar>) throws {
+    try pass.workspaces[0].scope { try transform(pass, .forward) }
+  }
+  public func inverse(_ pass: FlowPass<Scalar>) throws {
+    try pass.workspaces[0].scope { try transform(pass, .inverse) }
+  }
+  public func forwardVJP(_ pass: FlowPass<Scalar>) throws {
+    try pass.workspaces[0].scope { try back(pass, .forward) }
+  }
+  public func inverseVJP(_ pass: FlowPass<Scalar>) throws {
+    try pass.workspaces[0].scope { try back(pass, .inverse) }
+  }
 
   // MARK: Passes
 
@@ -202,7 +212,12 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
     let all = nets.reduce(4 * channels + 4 * transformed.count) { $0 + $1.net.scratchChannels }
     let products = nets.reduce(0) { max($0, $1.net.workspaceCount(width: input.width)) }
     let sums = work.parameterGradients ? 8 * nets.reduce(0) { $0 + $1.net.parameterCount } : 0
-    return work.threads * (pixels * (all + 3 * transformed.count) + products + 1024) + sums
+    let embeddings = nets.reduce(0) {
+      $0
+        + ($1.net.embedding?.scratchCount(
+          images: work.images, parameterGradients: work.parameterGradients) ?? 0)
+    }
+    return work.threads * (pixels * (all + 3 * transformed.count) + products + 1024) + sums + embeddings
   }
 
   /// The rows' part of an array of the batch, counted from 0.
@@ -226,16 +241,18 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
 
   /// The nets' output, dense, and what they computed on the way.
   private func head(
-    _ transform: Kernel<Scalar>.CouplingShape, rows: Int, x: Memory<Scalar>, workspace: Workspace<Scalar>
+    _ transform: Kernel<Scalar>.CouplingShape, rows: Range<Int>, x: Memory<Scalar>,
+    _ biases: [ImageBiases<Scalar>], workspace: Workspace<Scalar>
   ) throws -> (Memory<Scalar>, [MLP<Scalar>.Activations]) {
     let channels = transform.headChannels
-    let head = try workspace.take(rows * transform.width * channels)
+    let head = try workspace.take(rows.count * transform.width * channels)
     // What no net gives is zero.
     if nets.reduce(0, { $0 + $1.net.outChannels }) < channels { head.fill(0) }
-    let activations = try nets.map { net, offset in
-      try net.forward(
-        rows: rows, width: transform.width, x: x, y: head.from(offset), stride: channels, workspace: workspace
-      )
+    let activations = try nets.indices.map { k in
+      try nets[k].net.forward(
+        rows: rows.count, width: transform.width, x: x,
+        biases: biases.isEmpty ? nil : biases[k].counted(from: rows.lowerBound),
+        y: head.from(nets[k].offset), stride: channels, workspace: workspace)
     }
     return (head, activations)
   }
@@ -244,13 +261,14 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
     let (shape, transform) = (pass.shape, transform(pass.shape))
     let logDetRows = pass.logDetRows
     let groups = groups(0..<pass.count, shape)
+    let biases = try biases(pass)
     try pass.pool.run(groups.count) { group, worker in
       let rows = groups[group]
       let workspace = pass.workspaces[worker]
       try workspace.scope {
         let values = part(pass.values, rows, shape)
         let x = try gather(conditioning, values, workspace)
-        let (head, _) = try head(transform, rows: rows.count, x: x, workspace: workspace)
+        let (head, _) = try head(transform, rows: rows, x: x, biases, workspace: workspace)
         let moving = try gather(transformed, values, workspace)
         Kernel.affine(
           transform, direction, rows: 0..<rows.count, head: head, values: moving, logDetRows: logDetRows[rows]
@@ -261,21 +279,30 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
     if transform.scale != .additive { pass.addLogDetRows() }
   }
 
+  /// What the nets' layers add, one a net; none without a condition.
+  private func biases(_ pass: FlowPass<Scalar>) throws -> [ImageBiases<Scalar>] {
+    try nets.compactMap { try $0.net.embedding?.biases(pass) }
+  }
+
   private func back(_ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction) throws {
+    let biases = try biases(pass)
     guard pass.wantsParameterGradients else {
       let groups = groups(0..<pass.count, pass.shape)
       try pass.pool.run(groups.count) { group, worker in
-        try backGroup(pass, direction, rows: groups[group], gradient: nil, worker: worker)
+        try backGroup(
+          pass, direction, rows: groups[group], biases, sums: [], gradient: nil, worker: worker)
       }
       return
     }
+    let sums = try nets.compactMap { try $0.net.embedding?.cotangents(pass) }
     try pass.accumulate(size: nets.reduce(0) { $0 + $1.net.parameterCount }) { slab, partial, worker in
       for rows in groups(slab, pass.shape) {
-        try backGroup(pass, direction, rows: rows, gradient: partial, worker: worker)
+        try backGroup(pass, direction, rows: rows, biases, sums: sums, gradient: partial, worker: worker)
       }
     } add: { partial in
       for (net, range) in parts() { net.addGradient(partial[range]) }
     }
+    for (k, sums) in sums.enumerated() { try nets[k].net.embedding?.accumulateGradient(sums, pass) }
   }
 
   /// Where each net's gradients lie.
@@ -289,7 +316,7 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
 
   private func backGroup(
     _ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction, rows: Range<Int>,
-    gradient: Memory<Scalar>?, worker: Int
+    _ biases: [ImageBiases<Scalar>], sums: [ImageBiases<Scalar>], gradient: Memory<Scalar>?, worker: Int
   ) throws {
     let workspace = pass.workspaces[worker]
     let (shape, transform) = (pass.shape, transform(pass.shape))
@@ -299,7 +326,7 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
       let count = rows.count
       // The conditioning channels are the same on both sides, so the nets' input is at hand.
       let x = try gather(conditioning, values, workspace)
-      let (head, activations) = try head(transform, rows: count, x: x, workspace: workspace)
+      let (head, activations) = try head(transform, rows: rows, x: x, biases, workspace: workspace)
       let moving = try gather(transformed, values, workspace)
       let movingCotangent = try gather(transformed, cotangent, workspace)
       let headCotangent = try workspace.take(head.count)
@@ -318,7 +345,8 @@ public final class MaskedAffine<Scalar: KernelScalar>: FlowLayer, ScratchLayer {
         try net.vjp(
           rows: count, width: shape.width, x: x, activations: activations[k],
           cotangent: headCotangent.from(nets[k].offset), stride: transform.headChannels,
-          xCotangent: xCotangent, gradient: gradient?[range], workspace: workspace)
+          xCotangent: xCotangent, gradient: gradient?[range],
+          biases: sums.isEmpty ? nil : sums[k].counted(from: rows.lowerBound), workspace: workspace)
       }
       scatter(conditioning, xCotangent, into: cotangent)
     }

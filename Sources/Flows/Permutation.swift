@@ -39,7 +39,7 @@ extension ChannelOrder: LayerKind {
   }
 
   public func makeLayer<Scalar: KernelScalar>(
-    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) throws -> any FlowLayer<Scalar> { try Permutation<Scalar>(self, channels: input.channels) }
 }
 

@@ -13,8 +13,8 @@ struct SplitKind: LayerKind {
   }
 
   func makeLayer<Scalar: KernelScalar>(
-    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
-  ) -> any FlowLayer<Scalar> { Split<Scalar>(base: base, input: input) }
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
+  ) -> any FlowLayer<Scalar> { Split<Scalar>(base: flow.base, input: input) }
 }
 
 /// Multi-scale: the first half of the channels goes on, the second half leaves for the latents.

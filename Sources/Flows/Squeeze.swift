@@ -24,7 +24,7 @@ struct SqueezeKind: LayerKind {
   }
 
   func makeLayer<Scalar: KernelScalar>(
-    for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) -> any FlowLayer<Scalar> { Squeeze<Scalar>(form) }
 }
 

@@ -79,6 +79,7 @@ struct Exporter<Scalar: KernelScalar> {
   // MARK: The model's structure
 
   private func levels() throws -> [GlowLevel] {
+    guard model.spec.condition == nil else { throw refuse("a flow that knows noise levels") }
     let layers = try model.spec.flattened()
     var levels: [GlowLevel] = []
     var k = 0
@@ -93,6 +94,7 @@ struct Exporter<Scalar: KernelScalar> {
       case .split: "a split"
       case .logistic: "a logistic layer"
       case .logit: "a logit of the pixels"
+      case .whitening: "a whitening"
       case .repeated: "a repetition"
       case .own(let own): "a layer \(type(of: own.kind).name)"
       }

@@ -8,7 +8,7 @@
 public enum RandomPurpose: UInt32, Sendable {
   case noise = 1
   case operatorEntries, mask, start, sample, dequantization, shuffle, augmentation, weights, test
-  case restart, study, evaluation, probe, curvature, patch, fixedPatch
+  case restart, study, evaluation, probe, curvature, patch, fixedPatch, smoothing, evaluationSmoothing
 }
 
 /// Philox4x32-10, a counter-based generator: the numbers are a function of

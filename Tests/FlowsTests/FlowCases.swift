@@ -6,6 +6,8 @@ import Testing
 struct FlowCase: Sendable, CustomTestStringConvertible {
   enum Layers: Sendable {
     case spec(FlowSpec)
+    /// Conditioned, behind a whitening with a mean and a covariance.
+    case whitened(FlowSpec, WhiteningForm)
     case leaky
     case householder
     /// A split, then a layer of one's own that meets half the channels.
@@ -36,6 +38,11 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
     let own: [any FlowLayer<Scalar>]
     switch layers {
     case .spec(let spec): return try Flow(spec: spec, imageShape: shape, seed: 3, pool: pool)
+    case .whitened(let spec, let form):
+      let flow = try Flow<Scalar>(
+        spec: spec.conditioned(whitening: form), imageShape: shape, seed: 3, pool: pool)
+      try flow.whiten(Self.statistics(shape.count))
+      return flow
     case .leaky: own = [LeakyLayer(slope: 0.3)]
     case .householder: own = [HouseholderLayer(channels: shape.channels), Actnorm(channels: shape.channels)]
     case .householderAfterSplit:
@@ -45,6 +52,21 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
       ]
     }
     return try Flow(layers: own, imageShape: shape, seed: 3, pool: pool)
+  }
+
+  /// A mean and a covariance `AAᵀ/4 + I/100` of d values.
+  private static func statistics(_ d: Int) -> ImageStatistics {
+    var random = Philox(seed: 8, purpose: .test)
+    let a = (0..<d * d).map { _ in random.normal() / Double(d).squareRoot() }
+    var triangle: [Float] = []
+    for i in 0..<d {
+      for j in 0...i {
+        let product = (0..<d).reduce(0.0) { $0 + a[i * d + $1] * a[j * d + $1] }
+        triangle.append(Float(product / 4 + (i == j ? 0.01 : 0)))
+      }
+    }
+    return ImageStatistics(
+      mean: (0..<d).map { _ in Float(random.uniform()) }, covariance: .full(lowerTriangle: triangle))
   }
 
   static func coupling(
@@ -212,5 +234,49 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
     ]
   }()
 
-  static let all = others + vectors + couplings
+  /// Flows of noisy images.
+  static let conditioned: [FlowCase] = {
+    let masks: [CouplingSpec.Mask] = [.firstHalf, .checkerboardOdd]
+    var cases = masks.flatMap { mask in
+      NetSpec.Activation.allCases.flatMap { activation in
+        [NetSpec.Kind.glow, .residual].map { kind in
+          FlowCase(
+            "conditioned coupling \(mask.rawValue) \(kind.rawValue) \(activation.rawValue)", 3, 4, 3,
+            .spec(
+              FlowSpec(condition: Condition(), layers: [coupling(mask, .sigmoid, kind, activation, padding: 1)])))
+        }
+      }
+    }
+    for form in WhiteningForm.allCases {
+      cases.append(FlowCase("whitening \(form.rawValue)", 2, 3, 2, .whitened(FlowSpec(layers: []), form)))
+      cases.append(
+        FlowCase(
+          "conditioned Glow \(form.rawValue)", 4, 4, 1,
+          .whitened(.glow(levels: 2, steps: 2, hidden: 5, activation: .silu), form)))
+    }
+    let net = MLPSpec(hidden: [5, 4], activation: .silu)
+    return cases + [
+      FlowCase(
+        "conditioned linear net of nothing", 2, 3, 5,
+        .spec(FlowSpec(condition: Condition(), layers: [coupling(.nothing, .exponential, .linear)]))),
+      FlowCase(
+        "conditioned RealNVP", 4, 4, 1,
+        .whitened(.realNVP(levels: 2, couplings: 2, hidden: 4, blocks: 1, activation: .silu), .channel)),
+      FlowCase(
+        "conditioned vectors", 1, 1, 3,
+        .whitened(.vector(couplings: 3, hidden: [6, 6]), .dense)),
+      FlowCase(
+        "conditioned masked affine on images, a net each, with kinks", 3, 2, 4,
+        .spec(
+          FlowSpec(
+            condition: Condition(),
+            layers: [
+              .maskedAffine(
+                MaskedAffineSpec(
+                  mask: .odd, nets: .separate(shift: net, scale: MLPSpec(hidden: [3], activation: .relu))))
+            ]))),
+    ]
+  }()
+
+  static let all = others + vectors + couplings + conditioned
 }

@@ -169,7 +169,7 @@ import Yams
     }
 
     func makeLayer<Scalar: KernelScalar>(
-      for input: ImageShape, base: FlowSpec.Base, _: Scalar.Type
+      for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
     ) -> any FlowLayer<Scalar> { HouseholderLayer<Scalar>(channels: input.channels) }
   }
 

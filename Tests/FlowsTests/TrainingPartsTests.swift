@@ -61,7 +61,7 @@ import Testing
       augmentation: .init())
     var stream: [Int] = []
     for step in 0..<30 {
-      stream += try batches.batch(step: step, as: Double.self).elements.map { Int($0 * 32) }
+      stream += try batches.batch(step: step, as: Double.self).images.elements.map { Int($0 * 32) }
     }
     for epoch in 0..<7 { #expect(Set(stream[(30 * epoch)..<(30 * epoch + 30)]).count == 30) }
     #expect(stream[0..<30] != stream[30..<60])

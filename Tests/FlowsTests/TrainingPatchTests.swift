@@ -47,7 +47,7 @@ import Testing
     var stream = batches(try pictures())
     var counts: [[Int]: Int] = [:]
     for step in 0..<900 {
-      for values in patches(try stream.batch(step: step, as: Double.self)) {
+      for values in patches(try stream.batch(step: step, as: Double.self).images) {
         counts[try #require(place(values), "\(values)"), default: 0] += 1
       }
     }

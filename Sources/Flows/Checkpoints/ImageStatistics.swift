@@ -25,6 +25,18 @@ public struct ImageStatistics: Sendable, Equatable {
   /// Values in an image.
   public var dimensions: Int { mean.count }
 
+  /// The variance of value i.
+  func variance(of i: Int) -> Double {
+    switch covariance {
+    case .full(let triangle): return Double(triangle[i * (i + 3) / 2])
+    case .lowRank(let factors, let diagonal):
+      let d = mean.count
+      return stride(from: i, to: factors.count, by: d).reduce(Double(diagonal[i])) {
+        $0 + Double(factors[$1]) * Double(factors[$1])
+      }
+    }
+  }
+
   /// The covariance as `[d·d]`, row-major, in double.
   public var covarianceMatrix: [Double] {
     let d = mean.count

@@ -31,7 +31,8 @@ public struct Evaluation: Sendable, Hashable, Codable {
 
   /// Measures a density. Image i is dequantised once, with noise keyed by (seed, i) for its index i in
   /// the set: the same whatever batch it is in. The mean of `−log₂ p/d + b` over the images is given,
-  /// with its standard error. No averaging over several draws of the noise. Of pictures larger than the density's
+  /// with its standard error; of a density with a condition that of noisy images, each at a noise level of its own, drawn
+  /// as for training. No averaging over several draws of the noise. Of pictures larger than the density's
   /// shape, fixed patches are measured, and their mean counts as the picture's value.
   ///
   /// Throws `imageShape`, `nonFiniteDensity`, and what the flow throws.
@@ -54,8 +55,12 @@ public struct Evaluation: Sendable, Hashable, Codable {
     for start in stride(from: 0, to: images.count, by: batch) {
       if isCancelled() { throw CancellationError() }
       let end = min(start + batch, images.count)
-      let x: Tensor<Flow.Scalar> = try images.dequantized(start..<end, dequantization, seed: seed)
-      for (k, logProb) in try flow.logProb(x).enumerated() {
+      var x = TrainingBatch<Flow.Scalar>(
+        images: try images.dequantized(start..<end, dequantization, seed: seed))
+      if let condition = flow.condition {
+        x.smooth(condition) { Philox(seed: seed, index: UInt64(start + $0), purpose: .evaluationSmoothing) }
+      }
+      for (k, logProb) in try flow.density(of: x).logProb(x.images).enumerated() {
         guard logProb.isFinite else {
           throw TrainingError.nonFiniteDensity(image: start + k, value: logProb)
         }

@@ -71,6 +71,7 @@ public struct FlowTraining: Sendable {
     // Of larger pictures, the statistics are those of as many patches as tell a covariance.
     let patches = images.subset(split.training).fixedPatches(atMost: 8192, seed: config.seed)
     var model = try description(split, patches)
+    if let statistics = model.statistics { try flow.whiten(statistics) }
     let previous = resume ? try Self.settings(in: folder) : nil
     let trainer = try Trainer(
       flow: flow, images: images, config: config, folder: folder, resume: resume,

@@ -9,6 +9,13 @@ public protocol TrainableFlow<Scalar>: AnyObject {
   /// The threads that the optimiser works on; one by default.
   var pool: ThreadPool { get }
 
+  /// The noise levels that it is to learn; nil, the default, for a density of clean images.
+  var condition: Condition? { get }
+  /// The density of noisy images, a noise level for each image of a batch, with the same parameters.
+  func smoothed(by levels: [Double]) throws -> Self
+  /// Takes what it needs of the training images' mean and covariance; nothing by default.
+  func whiten(_ statistics: ImageStatistics) throws
+
   /// Trainable scalars.
   var parameterCount: Int { get }
   /// The trainable scalars in a fixed order.
@@ -36,4 +43,14 @@ public protocol TrainableFlow<Scalar>: AnyObject {
 
 extension TrainableFlow {
   public var pool: ThreadPool { ThreadPool(threads: 1) }
+  public var condition: Condition? { nil }
+  public func smoothed(by levels: [Double]) throws -> Self {
+    preconditionFailure("a density without a condition is not asked for noisy images")
+  }
+  public func whiten(_ statistics: ImageStatistics) throws {}
+
+  /// The density that a training batch is of: of noisy images where there are noise levels.
+  func density(of batch: TrainingBatch<Scalar>) throws -> Self {
+    batch.noise.isEmpty ? self : try smoothed(by: batch.noise)
+  }
 }

@@ -79,7 +79,7 @@ public final class Trainer<Flow: TrainableFlow> {
     validationSet = split.validation.isEmpty ? nil : images.subset(split.validation)
     batches = TrainingBatches(
       images: images, indices: split.training, size: config.batch, seed: config.seed,
-      dequantization: config.dequantization, augmentation: config.augmentation)
+      dequantization: config.dequantization, augmentation: config.augmentation, condition: flow.condition)
     var settings = settings
     for entry in config.decisiveEntries { settings[entry.key] = entry.value }
     settings["data"] = images.fingerprint
@@ -97,7 +97,8 @@ public final class Trainer<Flow: TrainableFlow> {
       previous = checkpoint.previous
       resumePoint?.noteSaved(step: progress.step)
     } else {
-      try flow.initialize(from: batches.initializationBatch(count: config.initializationImages))
+      let batch = try batches.initializationBatch(count: config.initializationImages) as TrainingBatch<Scalar>
+      try flow.density(of: batch).initialize(from: batch.images)
       current = OptimizerState(parameters: flow.parameters, isAveraging: config.isAveraging)
     }
     spare = OptimizerState(parameters: current.parameters, isAveraging: config.isAveraging)
@@ -164,8 +165,7 @@ public final class Trainer<Flow: TrainableFlow> {
 
   private func makeStep(_ observe: (TrainingEvent<Scalar>) throws -> Void) throws {
     let step = progress.step
-    let x = try batches.batch(step: step, as: Scalar.self)
-    let (loss, norm, fault) = try lossAndGradient(x)
+    let (loss, norm, fault) = try lossAndGradient(batches.batch(step: step, as: Scalar.self))
     progress.step += 1
     let event: TrainingEvent<Scalar>
     if let reason = fault ?? progress.fault(loss: loss, norm: norm, limits: config.guarding) {
@@ -183,7 +183,9 @@ public final class Trainer<Flow: TrainableFlow> {
   }
 
   /// Bits/dim of a batch, the norm of the gradient, and why the parameters are unusable, if they are.
-  private func lossAndGradient(_ x: Tensor<Scalar>) throws -> (loss: Double, norm: Double, fault: String?) {
+  private func lossAndGradient(
+    _ batch: TrainingBatch<Scalar>
+  ) throws -> (loss: Double, norm: Double, fault: String?) {
     do {
       try flow.setParameters(current.parameters)
     } catch let error as FlowError {
@@ -191,7 +193,7 @@ public final class Trainer<Flow: TrainableFlow> {
       return (.nan, .nan, "\(error)")
     }
     resumePoint?.keep(state(), path: Self.checkpointPath(in: folder))
-    let nats = try flow.trainingGradient(x, gradient: &gradient)
+    let nats = try flow.density(of: batch).trainingGradient(batch.images, gradient: &gradient)
     let mean = nats.reduce(0, +) / Double(nats.count)
     let loss = config.dequantization.bitsPerDim(logProb: -mean, dimensions: flow.imageShape.count)
     return (loss, euclideanNorm(gradient), nil)

@@ -36,10 +36,32 @@ public struct Augmentation: Sendable, Hashable {
   }
 }
 
+/// Images to train on or to measure with, `[n, h, w, c]`.
+struct TrainingBatch<Scalar: KernelScalar>: Equatable {
+  var images: Tensor<Scalar>
+  /// The noise level of each that has been added to it; empty where the density knows clean images alone.
+  var noise: [Double] = []
+
+  /// Adds noise of a level drawn from the condition's range to every image, both from the image's stream.
+  mutating func smooth(_ condition: Condition, _ stream: (_ image: Int) -> Philox) {
+    let (count, d) = (images.shape[0], images.rowLength)
+    noise = []
+    images.withUnsafeMutableBufferPointer { values in
+      for i in 0..<count {
+        var random = stream(i)
+        let s = condition.draw(&random)
+        noise.append(s)
+        for k in i * d..<(i + 1) * d { values[k] += Scalar(s * random.normal()) }
+      }
+    }
+  }
+}
+
 /// The batches of a training: a function of (seed, step) alone.
 ///
 /// The stream of images runs through the training images in a new random order every epoch; step s takes
-/// positions s·B to s·B + B − 1 of it. Patches, augmentation and dequantisation noise are keyed by the position.
+/// positions s·B to s·B + B − 1 of it. Patches, augmentation, dequantisation noise and what a condition adds are keyed by
+/// the position.
 struct TrainingBatches {
   let images: TrainingImages
   /// The images of `images` that are trained on.
@@ -48,11 +70,12 @@ struct TrainingBatches {
   let seed: UInt64
   let dequantization: Dequantization
   let augmentation: Augmentation
+  let condition: Condition?
   private var order: (epoch: Int, indices: [Int])?
 
   init(
     images: TrainingImages, indices: [Int], size: Int, seed: UInt64, dequantization: Dequantization,
-    augmentation: Augmentation
+    augmentation: Augmentation, condition: Condition? = nil
   ) {
     precondition(size > 0 && !indices.isEmpty)
     self.images = images
@@ -61,11 +84,13 @@ struct TrainingBatches {
     self.seed = seed
     self.dequantization = dequantization
     self.augmentation = augmentation
+    self.condition = condition
   }
 
   /// The batch of a step (from 0), `[B, h, w, c]`.
-  mutating func batch<Scalar: KernelScalar>(step: Int, as: Scalar.Type) throws(TensorError) -> Tensor<Scalar>
-  {
+  mutating func batch<Scalar: KernelScalar>(
+    step: Int, as: Scalar.Type
+  ) throws(TensorError) -> TrainingBatch<Scalar> {
     let chosen = (0..<size).map { index(position: step * size + $0) }
     let shape = images.shape
     var result = try Tensor<Scalar>(shape: [size, shape.height, shape.width, shape.channels])
@@ -82,14 +107,20 @@ struct TrainingBatches {
           dequantization: dequantization, noise: &noise)
       }
     }
-    return result
+    var batch = TrainingBatch(images: result)
+    if let condition {
+      batch.smooth(condition) {
+        Philox(seed: seed, index: UInt64(step * size + $0), purpose: .smoothing)
+      }
+    }
+    return batch
   }
 
   /// The first training images, dequantised, for the data-dependent initialisation.
-  func initializationBatch<Scalar: KernelScalar>(count: Int) throws(TensorError) -> Tensor<Scalar> {
+  func initializationBatch<Scalar: KernelScalar>(count: Int) throws(TensorError) -> TrainingBatch<Scalar> {
     var first = TrainingBatches(
       images: images, indices: indices, size: min(count, indices.count), seed: seed,
-      dequantization: dequantization, augmentation: augmentation)
+      dequantization: dequantization, augmentation: augmentation, condition: condition)
     return try first.batch(step: 0, as: Scalar.self)
   }
 

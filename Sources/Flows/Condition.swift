@@ -1,0 +1,204 @@
+import AIPOKernels
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// What a flow knows beside the image: the noise level s ≥ 0, an image each.
+///
+/// Such a flow is a family of densities, `p_s` that of `x + s·n` with x an image and n ~ N(0, I). It is trained for s
+/// from `least` to `greatest`, log-uniform. A smaller s counts as `least`, s = 0 among them: p_0 is as sharp as the
+/// training made it. Of a larger s than `greatest` a whitening takes note, and the nets don't.
+public struct Condition: Hashable, Sendable {
+  public var least: Double
+  public var greatest: Double
+
+  public init(least: Double = 0.005, greatest: Double = 0.5) {
+    self.least = least
+    self.greatest = greatest
+  }
+
+  func check() throws(FlowError) {
+    guard least > 0, greatest > least, greatest.isFinite else {
+      throw .invalidSpec(
+        "condition: noise from \(least) to \(greatest), expected 0 < least < greatest")
+    }
+  }
+
+  /// The level that a flow takes for s.
+  func effective(_ s: Double) -> Double { max(s, least) }
+
+  /// A level for training, log-uniform.
+  func draw(_ random: inout Philox) -> Double { least * pow(greatest / least, random.uniform()) }
+
+  /// Smooth functions of log s: u, linear and from −1 to 1 over the range, and bumps `exp(−(u − u_k)²/(2w²))` at places
+  /// u_k evenly over it, w their distance.
+  static var featureCount: Int { 1 + bumps }
+  private static var bumps: Int { 8 }
+
+  func feature(_ k: Int, of s: Double) -> Double {
+    let u = 2 * log(min(effective(s), greatest) / least) / log(greatest / least) - 1
+    if k == 0 { return u }
+    let width = 2 / Double(Self.bumps - 1)
+    let distance = (u + 1 - Double(k - 1) * width) / width
+    return exp(-0.5 * distance * distance)
+  }
+}
+
+/// The noise levels of a batch's images.
+public enum NoiseLevels: Sendable, Hashable {
+  /// The same for all.
+  case all(Double)
+  /// One each.
+  case each([Double])
+
+  public subscript(image: Int) -> Double {
+    switch self {
+    case .all(let s): s
+    case .each(let levels): levels[image]
+    }
+  }
+}
+
+/// What the layers of a net add to their products at every pixel of an image, `b(s)`: numbers that depend on its noise
+/// level alone.
+struct ImageBiases<Scalar: KernelScalar> {
+  /// `[images, channels]`; of one row, for all images.
+  let values: Memory<Scalar>
+  /// Of all layers, one behind the other.
+  let channels: Int
+  let height: Int
+  let width: Int
+  /// The number in the batch of the row that is counted as 0.
+  private(set) var first = 0
+
+  init(values: Memory<Scalar>, channels: Int, height: Int, width: Int) {
+    self.values = values
+    self.channels = channels
+    self.height = height
+    self.width = width
+  }
+
+  /// The same for arrays that begin with row `first` of the batch.
+  func counted(from first: Int) -> Self {
+    var result = self
+    result.first = first
+    return result
+  }
+
+  private func row(_ image: Int, _ offset: Int, _ count: Int) -> Memory<Scalar> {
+    let start = (values.count == channels ? 0 : image * channels) + offset
+    return values[start..<start + count]
+  }
+
+  /// Sets, or adds to, the given rows of a batch in y (dense, counted from the batch's first row on) what belongs to the
+  /// `count` channels from `offset` on.
+  func put(_ rows: Range<Int>, offset: Int, count: Int, stride: Int, adding: Bool, into y: Memory<Scalar>) {
+    for r in rows {
+      let bias = row((first + r) / height, offset, count)
+      let start = r * width * stride
+      if adding {
+        for pixel in 0..<width {
+          Kernel.add(bias, to: y[start + pixel * stride..<start + pixel * stride + count])
+        }
+      } else {
+        Kernel.copyChannels(
+          count, pixels: width, from: bias, stride: 0,
+          to: y[start..<start + (width - 1) * stride + count], stride: stride)
+      }
+    }
+  }
+
+  /// The other way: adds the cotangents of rows of y, summed over the pixels of an image, to `values`.
+  func sum(_ rows: Range<Int>, offset: Int, count: Int, stride: Int, cotangent: Memory<Scalar>) {
+    for r in rows {
+      let sum = row((first + r) / height, offset, count)
+      for pixel in r * width..<(r + 1) * width {
+        Kernel.add(cotangent[pixel * stride..<pixel * stride + count], to: sum)
+      }
+    }
+  }
+}
+
+/// The embedding of the noise level: a net from a few functions of log s, by one hidden layer, to what another net's
+/// layers add to their products. It starts at zero.
+final class NoiseEmbedding<Scalar: KernelScalar> {
+  private let condition: Condition
+  private let net: MLP<Scalar>
+  /// Channels of the layers that it gives numbers to.
+  let channels: Int
+
+  static var hidden: Int { 32 }
+
+  /// `name` begins the names of the parameters.
+  init(_ condition: Condition, name: String = "condition", channels: Int) throws {
+    self.condition = condition
+    self.channels = channels
+    net = try MLP(
+      MLPSpec(hidden: [Self.hidden], activation: .silu), name: name, inChannels: Condition.featureCount,
+      outChannels: channels)
+  }
+
+  var parameters: [LayerParameter<Scalar>] { net.parameters }
+
+  func refresh() { net.refresh() }
+
+  /// Values of scratch memory that it takes for so many images.
+  func scratchCount(images: Int, parameterGradients: Bool) -> Int {
+    let each = 2 * channels + net.scratchChannels + 2 * Condition.featureCount
+    return (images + 16) * each + net.workspaceCount(width: 1) + 256
+      + (parameterGradients ? 8 * net.parameterCount : 0)
+  }
+
+  private func features(_ images: Range<Int>, _ pass: FlowPass<Scalar>, _ workspace: Workspace<Scalar>)
+    throws -> Memory<Scalar>
+  {
+    let count = Condition.featureCount
+    let features = try workspace.take(images.count * count)
+    for (k, image) in images.enumerated() {
+      for f in 0..<count { features[k * count + f] = Scalar(condition.feature(f, of: pass.noise[image])) }
+    }
+    return features
+  }
+
+  /// b(s) of all images of a pass, in memory of its first workspace.
+  func biases(_ pass: FlowPass<Scalar>) throws -> ImageBiases<Scalar> {
+    let workspace = pass.workspaces[0]
+    let count = pass.hasOneNoiseLevel ? min(pass.count, 1) : pass.count
+    let values = try workspace.take(count * channels)
+    try workspace.scope {
+      let features = try features(0..<count, pass, workspace)
+      _ = try net.forward(
+        rows: count, width: 1, x: features, y: values, stride: channels, workspace: workspace)
+    }
+    return ImageBiases(values: values, channels: channels, height: pass.shape.height, width: pass.shape.width)
+  }
+
+  /// Zeros to sum the cotangents of a pass's biases in.
+  func cotangents(_ pass: FlowPass<Scalar>) throws -> ImageBiases<Scalar> {
+    let values = try pass.workspaces[0].take(pass.count * channels)
+    values.fill(0)
+    return ImageBiases(values: values, channels: channels, height: pass.shape.height, width: pass.shape.width)
+  }
+
+  /// Adds the parameters' gradients.
+  func accumulateGradient(_ cotangents: ImageBiases<Scalar>, _ pass: FlowPass<Scalar>) throws {
+    try pass.accumulate(size: net.parameterCount) { images, partial, worker in
+      let workspace = pass.workspaces[worker]
+      try workspace.scope {
+        let x = try features(images, pass, workspace)
+        let y = try workspace.take(images.count * channels)
+        let activations = try net.forward(
+          rows: images.count, width: 1, x: x, y: y, stride: channels, workspace: workspace)
+        let unused = try workspace.take(x.count)
+        unused.fill(0)
+        try net.vjp(
+          rows: images.count, width: 1, x: x, activations: activations,
+          cotangent: cotangents.values[images.lowerBound * channels..<images.upperBound * channels],
+          stride: channels, xCotangent: unused, gradient: partial, workspace: workspace)
+      }
+    } add: { net.addGradient($0) }
+  }
+}

@@ -1,0 +1,220 @@
+import AIPOKernels
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// What of the images' covariance C a whitening knows.
+public enum WhiteningForm: String, Codable, Sendable, CaseIterable {
+  /// The variance of each channel, C = diag(v).
+  case channel
+  /// All of it, by its eigenvectors: for images of one size, of `ImageStatistics.fullLimit` values at most.
+  case dense
+}
+
+/// A whitening in a flow as data. It is the first layer.
+struct WhiteningKind: LayerKind {
+  static let name = "whitening"
+  var form: WhiteningForm
+
+  func output(for input: ImageShape) throws(FlowError) -> ImageShape {
+    guard form != .dense || input.count <= ImageStatistics.fullLimit else {
+      throw .unsupportedShape(
+        input, reason: "a dense whitening takes \(ImageStatistics.fullLimit) values at most")
+    }
+    return input
+  }
+
+  func multiplyAdds(for input: ImageShape) -> Int { form == .dense ? 2 * input.channels * input.count : 0 }
+
+  func makeLayer<Scalar: KernelScalar>(
+    for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
+  ) throws -> any FlowLayer<Scalar> { try Whitening<Scalar>(form, input: input) }
+}
+
+/// The exact whitening of Gaussian images with noise, `y = (C + s²I)^(−1/2) (x − μ)`, log-det `−½ log det(C + s²I)`.
+///
+/// μ and C are the images', found before the training, which doesn't move them. If x ~ N(μ, C) then y ~ N(0, I) for the
+/// noisy image at any s; and for any images, y tends to N(0, I) as s grows. So what is left to learn vanishes.
+public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
+  private let form: WhiteningForm
+  /// Values that have a mean and a variance each: an image's, or its channels'.
+  private let count: Int
+  private let mean: LayerParameter<Scalar>
+  /// Eigenvalues of C.
+  private let variance: LayerParameter<Scalar>
+  /// Eigenvectors of C in the columns, `[count, count]`.
+  private let basis: LayerParameter<Scalar>?
+  /// `Qᵀx` as a convolution; its adjoint is `Qx`.
+  private let rotation: ConvolutionWeights<Scalar>?
+
+  /// A whitening of images of one shape that takes their mean for 0 and their covariance for I, until `take`.
+  public init(_ form: WhiteningForm, input: ImageShape) throws {
+    self.form = form
+    let count = form == .dense ? input.count : input.channels
+    self.count = count
+    mean = LayerParameter("mean", shape: [count], isTrainable: false) { _ in
+      [Double](repeating: 0, count: count)
+    }
+    variance = LayerParameter("variance", shape: [count], isTrainable: false) { _ in
+      [Double](repeating: 1, count: count)
+    }
+    if form == .dense {
+      basis = LayerParameter("basis", shape: [count, count], isTrainable: false) { _ in
+        (0..<count * count).map { $0 % (count + 1) == 0 ? 1 : 0 }
+      }
+      rotation = try ConvolutionWeights(inChannels: count, outChannels: count, kernel: 1)
+    } else {
+      (basis, rotation) = (nil, nil)
+    }
+  }
+
+  public var parameters: [LayerParameter<Scalar>] { [mean, variance] + (basis.map { [$0] } ?? []) }
+
+  public func output(for input: ImageShape) throws -> ImageShape {
+    guard (form == .dense ? input.count : input.channels) == count else {
+      throw FlowError.unsupportedShape(input, reason: "its whitening is of \(count) values")
+    }
+    return input
+  }
+
+  public func refresh() throws {
+    for k in 0..<count where !(variance.values[k] >= 0) {
+      throw FlowError.unusableParameters(name: variance.name, reason: "it holds a negative value")
+    }
+    if let basis { rotation?.pack(basis.values) }
+  }
+
+  /// Takes μ and C from images' statistics.
+  func take(_ statistics: ImageStatistics) throws {
+    let d = statistics.dimensions
+    switch form {
+    case .channel:
+      for c in 0..<count {
+        let places = stride(from: c, to: d, by: count)
+        let center = places.reduce(0.0) { $0 + Double(statistics.mean[$1]) } / Double(d / count)
+        let sum = places.reduce(0.0) {
+          let shift = Double(statistics.mean[$1]) - center
+          return $0 + statistics.variance(of: $1) + shift * shift
+        }
+        mean.values[c] = Scalar(center)
+        variance.values[c] = Scalar(sum / Double(d / count))
+      }
+    case .dense:
+      let covariance = try Matrix(rows: d, columns: d, rowMajor: statistics.covarianceMatrix)
+      let (values, vectors) = try covariance.symmetricEigen()
+      mean.values.copy(from: statistics.mean.map { Scalar($0) })
+      variance.values.copy(from: values.map { Scalar(max($0, 0)) })
+      for i in 0..<d { for k in 0..<d { basis!.values[i * d + k] = Scalar(vectors[i, k]) } }
+    }
+    try refresh()
+  }
+
+  // MARK: Passes
+
+  func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int { 0 }
+
+  func scratchCount(input: ImageShape, _ work: FlowWork) -> Int {
+    work.threads * (4 * count + (rotation?.on(height: 1, width: 1).workspaceCount ?? 0) + 256)
+  }
+
+  public func forward(_ pass: FlowPass<Scalar>) throws {
+    try each(pass) { image, whitener in
+      whitener.run(.forward, pass.values[image])
+      pass.logDet[whitener.image] += whitener.logDet
+    }
+  }
+
+  public func inverse(_ pass: FlowPass<Scalar>) throws {
+    try each(pass) { image, whitener in
+      whitener.run(.inverse, pass.values[image])
+      pass.logDet[whitener.image] -= whitener.logDet
+    }
+  }
+
+  public func forwardVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, .forward) }
+  public func inverseVJP(_ pass: FlowPass<Scalar>) throws { try back(pass, .inverse) }
+
+  /// The matrix is symmetric, and the log-determinant no function of x.
+  private func back(_ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction) throws {
+    try each(pass) { image, whitener in
+      whitener.scale(direction, pass.cotangent[image])
+      if pass.carriesValues { whitener.run(direction.opposite, pass.values[image]) }
+    }
+  }
+
+  private func each(_ pass: FlowPass<Scalar>, _ body: (_ image: Range<Int>, _ whitener: Whitener) -> Void)
+    throws
+  {
+    let size = pass.shape.count
+    try pass.pool.split(pass.count, minimum: max(1, 16384 / (size * (form == .dense ? count : 1)))) {
+      images, worker in
+      let workspace = pass.workspaces[worker]
+      try workspace.scope {
+        let scratch = try workspace.take(
+          4 * count + (rotation?.on(height: 1, width: 1).workspaceCount ?? 0) + 64)
+        for image in images {
+          body(
+            image * size..<(image + 1) * size,
+            Whitener(self, image: image, noise: pass.noise[image], pixels: size / count, scratch))
+        }
+      }
+    }
+  }
+
+  /// The whitening of one image.
+  private struct Whitener {
+    let layer: Whitening
+    let image: Int
+    let logDet: Double
+    /// −μ
+    private let shift: Memory<Scalar>
+    /// −½ log(v + s²)
+    private let logScale: Memory<Scalar>
+    private let zero: Memory<Scalar>
+    private let rotated: Memory<Scalar>
+    private let scratch: Memory<Scalar>
+
+    init(_ layer: Whitening, image: Int, noise s: Double, pixels: Int, _ memory: Memory<Scalar>) {
+      let n = layer.count
+      self.layer = layer
+      self.image = image
+      (shift, logScale) = (memory[0..<n], memory[n..<2 * n])
+      (zero, rotated, scratch) = (memory[2 * n..<3 * n], memory[3 * n..<4 * n], memory.from(4 * n))
+      var sum = 0.0
+      for k in 0..<n {
+        shift[k] = -layer.mean.values[k]
+        logScale[k] = Scalar(-0.5 * log(Double(layer.variance.values[k]) + s * s))
+        zero[k] = 0
+        sum += Double(logScale[k])
+      }
+      logDet = Double(pixels) * sum
+    }
+
+    /// There: less the mean, and scaled; back: scaled, and the mean.
+    func run(_ direction: Kernel<Scalar>.Direction, _ x: Memory<Scalar>) {
+      guard layer.rotation != nil else {
+        return Kernel.actnorm(x, direction, bias: shift, logScale: logScale)
+      }
+      if direction == .forward { Kernel.add(shift, to: x) }
+      scale(direction, x)
+      if direction == .inverse { for k in 0..<x.count { x[k] -= shift[k] } }
+    }
+
+    /// `x ← (C + s²I)^(∓1/2) x`
+    func scale(_ direction: Kernel<Scalar>.Direction, _ x: Memory<Scalar>) {
+      guard let rotation = layer.rotation?.on(height: 1, width: 1) else {
+        return Kernel.actnorm(x, direction, bias: zero, logScale: logScale)
+      }
+      let n = layer.count
+      rotation.forward(
+        rows: 0..<1, x: x, stride: n, bias: nil, epilogue: [], y: rotated, stride: n, scratch: scratch)
+      Kernel.actnorm(rotated, direction, bias: zero, logScale: logScale)
+      rotation.adjoint(
+        rows: 0..<1, cotangent: rotated, stride: n, epilogue: [], mask: nil, into: x, stride: n,
+        scratch: scratch)
+    }
+  }
+}
