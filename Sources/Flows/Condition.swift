@@ -199,6 +199,8 @@ final class NoiseEmbedding<Scalar: KernelScalar> {
           cotangent: cotangents.values[images.lowerBound * channels..<images.upperBound * channels],
           stride: channels, xCotangent: unused, gradient: partial, workspace: workspace)
       }
-    } add: { net.addGradient($0) }
+    } add: {
+      net.addGradient($0)
+    }
   }
 }

@@ -120,7 +120,7 @@ extension CouplingSpec: LayerKind {
 
   public func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
-  ) throws -> any FlowLayer<Scalar> { 
+  ) throws -> any FlowLayer<Scalar> {
     try Coupling<Scalar>(self, channels: input.channels, condition: flow.condition)
   }
 }
@@ -458,7 +458,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
           cotangents: Hidden(memory: workspace.take(net.hiddenCount(pixels: pixels)), rows: all.rows),
           headCotangent: take(headChannels, all, workspace))
         try forGroups(of: images, pass) { rows, workspace, runner in
-          try back(pass, direction, kept, biases, rows: rows, work: work, workspace: workspace, runner: runner)
+          try back(
+            pass, direction, kept, biases, rows: rows, work: work, workspace: workspace, runner: runner)
         }
         try net.accumulateGradient(
           rows: all.rows, height: height, width: width, slab: pass.slab, x: work.input, outputs: work.outputs,
@@ -477,7 +478,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   /// Back for a group of images, among those of `work` if parameter gradients are wanted.
   private func back(
     _ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction, _ kept: Kept,
-    _ biases: ImageBiases<Scalar>?, rows: Range<Int>, work: GradientWork?, workspace: Workspace<Scalar>, runner: Runner
+    _ biases: ImageBiases<Scalar>?, rows: Range<Int>, work: GradientWork?, workspace: Workspace<Scalar>,
+    runner: Runner
   ) throws {
     let (shape, transform) = (pass.shape, transform(pass.shape))
     let group = Strip(rows: rows, height: shape.height, width: shape.width)

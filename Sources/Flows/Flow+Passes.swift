@@ -34,7 +34,8 @@ extension Flow {
   }
 
   /// Begins a pass of some images of a batch.
-  func begin(_ pass: FlowPass<Scalar>, _ images: Range<Int>, _ plan: FlowPlan, atLatents: Bool = false) throws {
+  func begin(_ pass: FlowPass<Scalar>, _ images: Range<Int>, _ plan: FlowPlan, atLatents: Bool = false) throws
+  {
     try pass.begin(
       count: images.count, from: route.first, to: route.last, height: route.tallest, atLatents: atLatents,
       plan: plan)

@@ -229,7 +229,9 @@ public final class FlowPass<Scalar: KernelScalar> {
   }
 
   /// Room for one partial log-determinant a row.
-  var logDetRows: Memory<Double> { doubles.memory[FlowPlan.imageNumbers * count..<FlowPlan.imageNumbers * count + rows] }
+  var logDetRows: Memory<Double> {
+    doubles.memory[FlowPlan.imageNumbers * count..<FlowPlan.imageNumbers * count + rows]
+  }
 
   /// Adds each image's partial log-determinants, in the order of its rows.
   func addLogDetRows() {

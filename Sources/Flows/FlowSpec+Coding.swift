@@ -303,7 +303,8 @@ extension Condition: Codable {
     if let name = try? decoder.singleValueContainer().decode(String.self) {
       guard name == "noise" else {
         throw DecodingError.dataCorrupted(
-          .init(codingPath: decoder.codingPath, debugDescription: "unknown condition \(name), expected noise"))
+          .init(codingPath: decoder.codingPath, debugDescription: "unknown condition \(name), expected noise")
+        )
       }
       self.init()
     } else {
@@ -393,7 +394,8 @@ extension FlowSpec: Codable {
       throw DecodingError.dataCorrupted(
         .init(
           codingPath: decoder.codingPath,
-          debugDescription: "whitening goes with a condition and a family; among layers it is the first of them"))
+          debugDescription:
+            "whitening goes with a condition and a family; among layers it is the first of them"))
     }
     switch given[0] {
     case "layers": self.init(base: base, condition: condition, layers: try keys.get("layers"))

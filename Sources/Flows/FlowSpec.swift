@@ -50,7 +50,9 @@ public struct FlowSpec: Hashable, Sendable {
   }
 
   /// The flow conditioned on the noise level, behind a whitening.
-  public func conditioned(_ condition: Condition = Condition(), whitening: WhiteningForm = .channel) -> FlowSpec {
+  public func conditioned(_ condition: Condition = Condition(), whitening: WhiteningForm = .channel)
+    -> FlowSpec
+  {
     FlowSpec(base: base, condition: condition, layers: [.whitening(whitening)] + layers)
   }
 

@@ -108,7 +108,8 @@ final class MLP<Scalar: KernelScalar> {
   /// The net's output for `rows` rows of pixels, from a dense x into y with the given pixel stride. `biases` count the
   /// rows as x does.
   func forward(
-    rows: Int, width: Int, x: Memory<Scalar>, biases: ImageBiases<Scalar>? = nil, y: Memory<Scalar>, stride: Int,
+    rows: Int, width: Int, x: Memory<Scalar>, biases: ImageBiases<Scalar>? = nil, y: Memory<Scalar>,
+    stride: Int,
     workspace: Workspace<Scalar>
   ) throws -> Activations {
     var kept = Activations()
@@ -134,7 +135,8 @@ final class MLP<Scalar: KernelScalar> {
       try workspace.scope {
         product.forward(
           rows: 0..<rows, x: source, stride: product.inChannels, bias: layer.bias?.values,
-          epilogue: epilogue, mask: mask, y: target, stride: targetStride, scratch: try workspace.take(product.workspaceCount))
+          epilogue: epilogue, mask: mask, y: target, stride: targetStride,
+          scratch: try workspace.take(product.workspaceCount))
       }
       guard !layer.isLast else { break }
       if let mask { kept.masks.append(mask) }
@@ -171,7 +173,8 @@ final class MLP<Scalar: KernelScalar> {
           let bias = layer.offset + input * output
           product.accumulateGradient(
             rows: 0..<rows, x: k == 0 ? x : activations.outputs[k - 1], stride: input, cotangent: cotangent,
-            stride: stride, weights: gradient[layer.offset..<bias], bias: layer.bias == nil ? nil : gradient[bias..<bias + output],
+            stride: stride, weights: gradient[layer.offset..<bias],
+            bias: layer.bias == nil ? nil : gradient[bias..<bias + output],
             scratch: scratch)
         }
         let gated = activation == .relu && k > 0

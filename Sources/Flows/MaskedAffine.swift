@@ -115,7 +115,7 @@ extension MaskedAffineSpec: LayerKind {
 
   public func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
-  ) throws -> any FlowLayer<Scalar> { 
+  ) throws -> any FlowLayer<Scalar> {
     try MaskedAffine<Scalar>(self, channels: input.channels, condition: flow.condition)
   }
 }

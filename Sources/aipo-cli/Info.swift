@@ -38,6 +38,11 @@ struct Info: Verb {
     }
     add("layers", "\(try model.spec.flattened().count)")
     add("base", model.spec.base.rawValue)
+    if let condition = model.spec.condition {
+      add(
+        "noise levels",
+        "s from \(condition.least) to \(condition.greatest), as deviations of pixels on [0, 1]")
+    }
     add("parameters", "\(model.parameterCount) (\(model.dtypeName))")
     add(
       "dequantisation",
@@ -90,7 +95,9 @@ struct Info: Verb {
       ),
       ("acceptedSizes", .string(model.acceptedSizes)),
       ("architecture", try .encoding(model.spec)), ("layers", .int(try model.spec.flattened().count)),
-      ("base", .string(model.spec.base.rawValue)), ("parameters", .int(model.parameterCount)),
+      ("base", .string(model.spec.base.rawValue)),
+      ("condition", try model.spec.condition.map { try .encoding($0) } ?? .null),
+      ("parameters", .int(model.parameterCount)),
       ("dtype", .string(model.dtypeName)),
       ("dequantization", .object([("bits", .int(model.dequantization.bits))])),
       ("statistics", .string(statistics(model))), ("recipe", .string(model.recipe)),

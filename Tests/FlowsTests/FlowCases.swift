@@ -22,6 +22,8 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
 
   var testDescription: String { name }
 
+  var spec: FlowSpec? { if case .spec(let spec) = layers { spec } else { nil } }
+
   init(_ name: String, _ h: Int, _ w: Int, _ c: Int, _ layers: Layers) {
     self.name = name
     shape = ImageShape(height: h, width: w, channels: c)
@@ -243,7 +245,8 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
           FlowCase(
             "conditioned coupling \(mask.rawValue) \(kind.rawValue) \(activation.rawValue)", 3, 4, 3,
             .spec(
-              FlowSpec(condition: Condition(), layers: [coupling(mask, .sigmoid, kind, activation, padding: 1)])))
+              FlowSpec(
+                condition: Condition(), layers: [coupling(mask, .sigmoid, kind, activation, padding: 1)])))
         }
       }
     }

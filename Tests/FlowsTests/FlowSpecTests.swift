@@ -11,6 +11,8 @@ import Yams
       levels: 1, steps: 1, hidden: 3, base: .uniform, matrix: .dense, transform: .additive, activation: .silu),
     .realNVP(levels: 2, hidden: 16, base: .learnedGaussian),
     FlowSpec(layers: []),
+    FlowSpec.glow(levels: 2, steps: 2, hidden: 4).conditioned(Condition(least: 0.01, greatest: 2)),
+    FlowSpec.vector(couplings: 2, hidden: [3]).conditioned(whitening: .dense),
     .vector(couplings: 3, hidden: [8, 7], base: .learnedGaussian, activation: .relu),
     FlowSpec(layers: [
       .permutation(.swap), .permutation(.reverse), .permutation(.given([2, 0, 1])),

@@ -81,8 +81,8 @@ import Testing
     arguments: [GradientMemory.flat, .kept, .automatic, .upTo(bytes: 1 << 20)],
     [NetSpec.Activation.relu, .silu])
   func plansAreKept(_ memory: GradientMemory, _ activation: NetSpec.Activation) throws {
-    for (height, count) in [(8, 4), (64, 1), (32, 3)] {
-      let spec = FlowSpec.glow(levels: 2, steps: 4, hidden: 24, activation: activation)
+    let glow = FlowSpec.glow(levels: 2, steps: 4, hidden: 24, activation: activation)
+    for (height, count, spec) in [(8, 4, glow), (64, 1, glow), (32, 3, glow), (32, 3, glow.conditioned())] {
       let shape = ImageShape(height: height, width: 24, channels: 3)
       let x: Tensor<Float> = try normal([count, height, 24, 3], seed: 1)
       for purpose in [FlowPlan.Purpose.value, .gradient, .parameterGradient] {

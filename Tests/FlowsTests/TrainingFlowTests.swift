@@ -35,10 +35,11 @@ import Testing
     [
       .glow(levels: 2, steps: 2, hidden: 4), .realNVP(levels: 2, couplings: 2, hidden: 4, blocks: 1),
       .glow(levels: 1, steps: 1, hidden: 3, base: .learnedGaussian, matrix: .dense),
+      FlowSpec.glow(levels: 1, steps: 2, hidden: 4, activation: .silu).conditioned(whitening: .dense),
     ]
   }
 
-  @Test(arguments: 0..<3) func stoppedRunsAndThreadsGiveTheSameModelFile(which: Int) throws {
+  @Test(arguments: 0..<4) func stoppedRunsAndThreadsGiveTheSameModelFile(which: Int) throws {
     let spec = Self.specs[which]
     let straight = TrainingFolder()
     guard case .finished(let model) = try training(spec, straight).run(as: Float.self, resume: false) else {
@@ -83,12 +84,12 @@ import Testing
     #expect(last < first - 0.2)
   }
 
-  @Test func modelFileReadsBackExactly() throws {
+  @Test(arguments: [0, 3]) func modelFileReadsBackExactly(which: Int) throws {
     let folder = TrainingFolder()
-    _ = try training(Self.specs[0], folder).run(as: Float.self, resume: false)
+    _ = try training(Self.specs[which], folder).run(as: Float.self, resume: false)
     let path = folder.path + "/model.safetensors"
     let model = try FlowModel.load(path: path)
-    #expect(model.spec == Self.specs[0] && model.imageShape == shape)
+    #expect(model.spec == Self.specs[which] && model.imageShape == shape)
     #expect(model.dequantization == Dequantization(bits: 5))
     #expect((model.name, model.provenance, model.licence) == ("test", "drawn", "MIT"))
     #expect(model.figures.steps == 12 && model.figures.imagesSeen == 72)

@@ -1,0 +1,152 @@
+import AIPOFlowTesting
+import AIPOFlows
+import AIPOKernels
+import Foundation
+import Testing
+import Yams
+
+/// Flows that know their noise level.
+@Suite struct ConditionTests {
+  private static let shape = ImageShape(height: 2, width: 3, channels: 2)
+
+  private func normal(_ count: Int, _ shape: ImageShape = shape) throws -> Tensor<Double> {
+    var random = Philox(seed: 9, purpose: .test)
+    return try Tensor(
+      shape: [count, shape.height, shape.width, shape.channels],
+      elements: (0..<count * shape.count).map { _ in 0.5 + 0.4 * random.normal() })
+  }
+
+  /// Mean and covariance of d values, from a random factor.
+  private func statistics(_ d: Int) -> ImageStatistics {
+    var random = Philox(seed: 4, purpose: .test)
+    let a = (0..<d * d).map { _ in 0.3 * random.normal() }
+    var triangle: [Float] = []
+    for i in 0..<d {
+      for j in 0...i {
+        triangle.append(
+          Float((0..<d).reduce(i == j ? 0.01 : 0) { $0 + a[i * d + $1] * a[j * d + $1] }))
+      }
+    }
+    return ImageStatistics(
+      mean: (0..<d).map { _ in Float(random.uniform()) }, covariance: .full(lowerTriangle: triangle))
+  }
+
+  /// Behind a dense whitening alone, p_s is the Gaussian N(μ, C + s²I), and D_s(v) the mean of x given x + s n = v.
+  @Test(arguments: [0.05, 0.3, 7]) func whiteningIsTheGaussian(s: Double) throws {
+    let d = Self.shape.count
+    let statistics = statistics(d)
+    let flow = try Flow<Double>(
+      spec: FlowSpec(layers: []).conditioned(Condition(least: 0.01, greatest: 0.5), whitening: .dense),
+      imageShape: Self.shape, pool: ThreadPool(threads: 1))
+    try flow.whiten(statistics)
+    let smoothed = try flow.smoothed(by: s)
+    let v = try normal(3)
+    let (logProb, denoised) = (try smoothed.logProb(v), try smoothed.denoised(v))
+    let covariance = statistics.covarianceMatrix
+    let noisy = try Matrix(rows: d, columns: d) { covariance[$0 * d + $1] + ($0 == $1 ? s * s : 0) }
+    let factor = try Cholesky(noisy)
+    for i in 0..<3 {
+      let centred = (0..<d).map { v[flat: i * d + $0] - Double(statistics.mean[$0]) }
+      let solved = factor.solve(centred)
+      let logDet = try noisy.symmetricEigen().values.reduce(0) { $0 + log($1) }
+      let expected =
+        -0.5 * (zip(centred, solved).reduce(0) { $0 + $1.0 * $1.1 } + logDet + Double(d) * log(2 * .pi))
+      #expect((logProb[i] - expected).magnitude < 1e-6)
+      for k in 0..<d {
+        // μ + C(C + s²I)⁻¹(v − μ)
+        let mean = (0..<d).reduce(Double(statistics.mean[k])) { $0 + covariance[k * d + $1] * solved[$1] }
+        #expect((denoised[flat: i * d + k] - mean).magnitude < 1e-6)
+      }
+    }
+  }
+
+  /// The variance that a channel's whitening takes counts how far its pixels' means lie apart.
+  @Test func whiteningOfChannelsHasTheirMoments() throws {
+    let d = Self.shape.count
+    let statistics = statistics(d)
+    let flow = try Flow<Double>(
+      spec: FlowSpec(layers: []).conditioned(), imageShape: Self.shape, pool: ThreadPool(threads: 1))
+    try flow.whiten(statistics)
+    let tensors = flow.namedTensors.reduce(into: [:]) { $0[$1.name] = $1.scalars(as: Double.self) }
+    for c in 0..<2 {
+      let places = stride(from: c, to: d, by: 2).map { $0 }
+      let mean = places.reduce(0) { $0 + Double(statistics.mean[$1]) } / Double(places.count)
+      let second = places.reduce(0) {
+        $0 + statistics.covarianceMatrix[$1 * (d + 1)] + pow(Double(statistics.mean[$1]), 2)
+      }
+      #expect((tensors["layers.0.mean"]![c] - mean).magnitude < 1e-12)
+      let variance = second / Double(places.count) - mean * mean
+      #expect((tensors["layers.0.variance"]![c] - variance).magnitude < 1e-12)
+    }
+  }
+
+  private func glow() throws -> Flow<Double> {
+    let flow = try Flow<Double>(
+      spec: FlowSpec.glow(levels: 1, steps: 2, hidden: 4, activation: .silu).conditioned(),
+      imageShape: ImageShape(height: 4, width: 4, channels: 1), seed: 2, pool: ThreadPool(threads: 1))
+    try randomizeParameters(of: flow, seed: 3)
+    return flow
+  }
+
+  @Test func levelsMatterWithinTheRange() throws {
+    let flow = try glow()
+    let x = try normal(1, flow.imageShape)
+    func value(_ s: Double) throws -> Double { try flow.smoothed(by: s).logProb(x)[0] }
+    let condition = try #require(flow.condition)
+    // What is sharper than the training made it is as sharp as that.
+    #expect(try value(0) == value(condition.least) && flow.logProb(x)[0] == value(0))
+    let levels = try [condition.least, 0.02, 0.1, condition.greatest, 3].map(value)
+    #expect(Set(levels).count == levels.count)
+    // Each image of a batch has its own, as alone.
+    let both = try flow.smoothed(by: [0.02, 0.1]).logProb(x.rows([0, 0]))
+    #expect(both == [levels[1], levels[2]])
+    #expect(
+      try flow.smoothed(by: 0.1).sample(indices: 0..<2, seed: 1) != flow.sample(indices: 0..<2, seed: 1))
+  }
+
+  @Test func densitiesOfOneNetShareScratchMemory() throws {
+    let flow = try glow()
+    _ = try flow.smoothed(by: 0.1).evaluateWithGradient(normal(2, flow.imageShape))
+    let bytes = flow.workspaceBytes
+    for s in [0.01, 0.2] { _ = try flow.smoothed(by: s).evaluateWithGradient(normal(2, flow.imageShape)) }
+    #expect(bytes > 0 && flow.workspaceBytes == bytes)
+  }
+
+  @Test func levelsThatAreNoneAreRefused() throws {
+    let flow = try glow()
+    for s in [-0.1, .nan, .infinity] { #expect(throws: FlowError.self) { try flow.smoothed(by: s) } }
+    #expect(throws: FlowError.self) { try flow.smoothed(by: [0.1, -1]) }
+    let two = try flow.smoothed(by: [0.1, 0.2])
+    #expect(throws: FlowError.shapeMismatch(what: "noise levels", found: [2], expected: [3])) {
+      try two.logProb(normal(3, flow.imageShape))
+    }
+    let clean = try Flow<Double>(spec: FlowSpec(layers: []), imageShape: Self.shape)
+    #expect(throws: FlowError.self) { try clean.smoothed(by: 0.1) }
+    #expect(try clean.smoothed(by: 0).logProb(normal(2)) == clean.logProb(normal(2)))
+  }
+
+  @Test func settings() throws {
+    func read(_ yaml: String) throws -> FlowSpec { try YAMLDecoder().decode(FlowSpec.self, from: yaml) }
+    let glow = FlowSpec.glow(levels: 1, steps: 2, hidden: 4)
+    let family = "glow: {levels: 1, steps: 2, hidden: 4}"
+    #expect(try read("condition: noise\n\(family)") == glow.conditioned())
+    #expect(
+      try read("condition: {noise: {greatest: 2}}\nwhitening: dense\n\(family)")
+        == glow.conditioned(Condition(greatest: 2), whitening: .dense))
+    #expect(
+      try read("condition: noise\nlayers: [whitening, actnorm]")
+        == FlowSpec(layers: [.actnorm]).conditioned())
+    for wrong in ["condition: blur\n\(family)", "whitening: dense\n\(family)"] {
+      #expect(throws: DecodingError.self) { try read(wrong) }
+    }
+    for condition in [Condition(least: 0), Condition(least: 1, greatest: 1), Condition(greatest: .nan)] {
+      #expect(throws: FlowError.self) { try glow.conditioned(condition).flattened() }
+    }
+    #expect(throws: FlowError.self) { try FlowSpec(layers: [.actnorm, .whitening(.channel)]).flattened() }
+    #expect(throws: FlowError.self) {
+      try glow.conditioned(whitening: .dense).shapes(from: ImageShape(height: 66, width: 64, channels: 1))
+    }
+    let own = glow.conditioned(whitening: .dense).reasonForOneSize
+    #expect(own != nil && glow.conditioned().reasonForOneSize == nil)
+  }
+}
