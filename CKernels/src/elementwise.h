@@ -337,10 +337,16 @@ static void NAME(logistic_inv_vjp)(int64_t count, double lbar, T *x, T *xbar) {
 
 /* ---- activations ---- */
 
+/* By way of a block: y may be u, where the compiler can't make vectors of a loop that writes y. */
 static void NAME(silu_fwd)(int64_t count, const T *u, T *y) {
-  for (int64_t i = 0; i < count; i++) {
-    T e = NAME(exp_)(-NAME(abs_)(u[i]));
-    y[i] = u[i] * (u[i] < 0 ? e : 1) / (1 + e);
+  for (int64_t i0 = 0; i0 < count; i0 += CK_MAX_STACK) {
+    int64_t n = count - i0 < CK_MAX_STACK ? count - i0 : CK_MAX_STACK;
+    T block[CK_MAX_STACK];
+    for (int64_t i = 0; i < n; i++) {
+      T v = u[i0 + i], e = NAME(exp_)(-NAME(abs_)(v));
+      block[i] = v * (v < 0 ? e : 1) / (1 + e);
+    }
+    memcpy(y + i0, block, (size_t)n * sizeof(T));
   }
 }
 
