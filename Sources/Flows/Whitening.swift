@@ -89,25 +89,19 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
 
   /// Takes μ and C from images' statistics.
   func take(_ statistics: ImageStatistics) throws {
-    let d = statistics.dimensions
     switch form {
     case .channel:
-      for c in 0..<count {
-        let places = stride(from: c, to: d, by: count)
-        let center = places.reduce(0.0) { $0 + Double(statistics.mean[$1]) } / Double(d / count)
-        let sum = places.reduce(0.0) {
-          let shift = Double(statistics.mean[$1]) - center
-          return $0 + statistics.variance(of: $1) + shift * shift
-        }
-        mean.values[c] = Scalar(center)
-        variance.values[c] = Scalar(sum / Double(d / count))
+      for (c, moments) in statistics.channelMoments(count).enumerated() {
+        mean.values[c] = Scalar(moments.mean)
+        variance.values[c] = Scalar(moments.variance)
       }
     case .dense:
-      let covariance = try Matrix(rows: d, columns: d, rowMajor: statistics.covarianceMatrix)
-      let (values, vectors) = try covariance.symmetricEigen()
+      guard let (values, vectors) = try statistics.matrix()?.symmetricEigen() else {
+        preconditionFailure("images of \(count) values have a full covariance")
+      }
       mean.values.copy(from: statistics.mean.map { Scalar($0) })
       variance.values.copy(from: values.map { Scalar(max($0, 0)) })
-      for i in 0..<d { for k in 0..<d { basis!.values[i * d + k] = Scalar(vectors[i, k]) } }
+      for i in 0..<count { for k in 0..<count { basis!.values[i * count + k] = Scalar(vectors[i, k]) } }
     }
     try refresh()
   }

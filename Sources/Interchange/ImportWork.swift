@@ -215,7 +215,7 @@ struct ImportWork {
     }
     guard let (images, source) = fitted else { return "nothing: no draw of the model is finite" }
     model.statistics = try ImageStatistics.fit(
-      images, indices: Array(0..<images.count), dequantization: model.dequantization, rank: 128)
+      images, indices: Array(0..<images.count), dequantization: model.dequantization)
     return source
   }
 

@@ -6,7 +6,7 @@ extension GaussianDensity {
   ///
   /// Throws where the covariance isn't positive definite, or its shape isn't the model's.
   public static func ofTrainingImages(_ model: FlowModel) throws(ProblemError) -> GaussianDensity? {
-    guard let statistics = model.statistics else { return nil }
+    guard let statistics = model.statistics, case .full = statistics.covariance else { return nil }
     return try GaussianDensity(imageShape: model.imageShape, statistics: statistics)
   }
 
@@ -14,7 +14,7 @@ extension GaussianDensity {
   ///
   /// Throws where the covariance isn't positive definite, or its shape isn't the images'.
   public convenience init(imageShape: ImageShape, statistics: ImageStatistics) throws(ProblemError) {
-    let d = statistics.dimensions
+    let d = statistics.mean.count
     let covariance: GaussianCovariance =
       switch statistics.covariance {
       case .full(let triangle):
@@ -25,11 +25,8 @@ extension GaussianDensity {
               return Double(triangle[row * (row + 1) / 2 + column])
             }
           })
-      case .lowRank(let factors, let diagonal):
-        .lowRank(
-          factor: try algebra { () throws(LinearAlgebraError) in
-            try Matrix(rows: d, columns: factors.count / max(d, 1)) { Double(factors[$1 * d + $0]) }
-          }, diagonal: diagonal.map { Double($0) })
+      case .stationary:
+        throw .shapeMismatch(what: "covariance of the Gaussian prior", found: [], expected: [d, d])
       }
     try self.init(imageShape: imageShape, mean: statistics.mean.map { Double($0) }, covariance: covariance)
   }

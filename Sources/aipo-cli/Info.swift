@@ -77,8 +77,8 @@ struct Info: Verb {
     switch model.statistics?.covariance {
     case nil: "none"
     case .full: "mean and full covariance"
-    case .lowRank(let factors, let diagonal):
-      "mean and covariance of rank \(factors.count / max(diagonal.count, 1)) with a diagonal"
+    case .stationary(let lags):
+      "means of channels and stationary covariance, of pixels up to \(lags.lagY) by \(lags.lagX) apart"
     }
   }
 

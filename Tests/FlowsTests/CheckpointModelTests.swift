@@ -45,11 +45,13 @@ import Testing
     try check(Double.self)
   }
 
-  @Test func lowRankStatisticsReadBack() throws {
+  @Test func stationaryStatisticsReadBack() throws {
     let folder = TrainingFolder()
     var model = try model(Float.self)
-    model.statistics?.covariance = .lowRank(
-      factors: (0..<32).map { Float($0) }, diagonal: Array(repeating: 2, count: 16))
+    model.statistics = ImageStatistics(
+      mean: [0.25],
+      covariance: .stationary(
+        LagCovariance(channels: 1, lagY: 2, lagX: 1, values: (0..<15).map { 0.01 * Float($0) })))
     try model.save(path: folder.path + "/m.safetensors")
     #expect(try FlowModel.load(path: folder.path + "/m.safetensors").statistics == model.statistics)
     model.statistics = nil
@@ -70,6 +72,18 @@ import Testing
     ("dequantization", { $0.metadata["dequantization"] = "{\"bits\":40}" }),
     ("figures", { $0.metadata["figures"] = "[]" }),
     ("images.covariance", { $0.tensors.removeAll { $0.name == "images.covariance" } }),
+    // What version 0.1 wrote of large images.
+    (
+      "train the model again",
+      { $0.tensors.append(.init(name: "images.factors", shape: [1, 1], scalars: [Float(1)])) }
+    ),
+    (
+      "images.lags",
+      { $0.tensors.append(.init(name: "images.lags", shape: [2, 1, 1], scalars: [Float(1), 1])) }
+    ),
+    (
+      "images.mean", { $0.tensors.append(.init(name: "images.lags", shape: [1, 1, 1], scalars: [Float(1)])) }
+    ),
     ("images.levels", { $0.metadata["dequantization"] = "{\"bits\":5}" }),
     (
       "images.levels",

@@ -42,7 +42,7 @@ import Yams
     let smoothed = try flow.smoothed(by: s)
     let v = try normal(3)
     let (logProb, denoised) = (try smoothed.logProb(v), try smoothed.denoised(v))
-    let covariance = statistics.covarianceMatrix
+    let covariance = try #require(try statistics.matrix()).columnMajor
     let noisy = try Matrix(rows: d, columns: d) { covariance[$0 * d + $1] + ($0 == $1 ? s * s : 0) }
     let factor = try Cholesky(noisy)
     for i in 0..<3 {
@@ -68,11 +68,12 @@ import Yams
       spec: FlowSpec(layers: []).conditioned(), imageShape: Self.shape, pool: ThreadPool(threads: 1))
     try flow.whiten(statistics)
     let tensors = flow.namedTensors.reduce(into: [:]) { $0[$1.name] = $1.scalars(as: Double.self) }
+    let matrix = try #require(try statistics.matrix())
     for c in 0..<2 {
       let places = stride(from: c, to: d, by: 2).map { $0 }
       let mean = places.reduce(0) { $0 + Double(statistics.mean[$1]) } / Double(places.count)
       let second = places.reduce(0) {
-        $0 + statistics.covarianceMatrix[$1 * (d + 1)] + pow(Double(statistics.mean[$1]), 2)
+        $0 + matrix[$1, $1] + pow(Double(statistics.mean[$1]), 2)
       }
       #expect((tensors["layers.0.mean"]![c] - mean).magnitude < 1e-12)
       let variance = second / Double(places.count) - mean * mean

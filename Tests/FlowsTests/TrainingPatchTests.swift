@@ -120,10 +120,10 @@ import Testing
     for bits in [3, 8] {
       let dequantization = Dequantization(bits: bits)
       let (a, b) = (
-        try ImageStatistics.fit(images, indices: all, dequantization: dequantization, rank: 2),
-        try ImageStatistics.fit(copied, indices: all, dequantization: dequantization, rank: 2)
+        try ImageStatistics.fit(images, indices: all, dequantization: dequantization),
+        try ImageStatistics.fit(copied, indices: all, dequantization: dequantization)
       )
-      #expect(a.mean == b.mean && a.covarianceMatrix == b.covarianceMatrix)
+      #expect(a != nil && a == b)
       #expect(
         Requantization.fit(images, indices: all, dequantization: dequantization)
           == Requantization.fit(copied, indices: all, dequantization: dequantization))

@@ -10,8 +10,7 @@ import AIPOKernels
 ///
 /// A safetensors file, or a training's checkpoint, which is the model that the training would give if it ended there.
 /// Tensors: the flow's own as `flow.…`; the training images' statistics as
-/// `images.mean` and `images.covariance` (lower triangle) or `images.factors` and `images.diagonal`, and as
-/// `images.levels` the means and slopes of their `Requantization`.
+/// `images.mean` and `images.covariance` (lower triangle) or `images.lags` (`LagCovariance`), and as `images.levels` the means and slopes of their `Requantization`.
 /// Strings: `format`, `version`, `spec`, `image`, `dequantization`, `figures` (JSON), `recipe` (YAML), `name`,
 /// `provenance`, `licence`.
 public struct FlowModel: Sendable {
@@ -101,7 +100,7 @@ public struct FlowModel: Sendable {
       spec: try reader.json("spec", FlowSpec.self), imageShape: try reader.imageShape(),
       dequantization: try reader.json("dequantization", Dequantization.self),
       tensors: try reader.flowTensors(), statistics: nil)
-    statistics = try reader.statistics(dimensions: imageShape.count)
+    statistics = try reader.statistics(imageShape)
     requantization = try reader.requantization(dequantization)
     figures = try reader.json("figures", ModelFigures.self)
     recipe = file.metadata["recipe"] ?? ""
@@ -143,13 +142,11 @@ public struct FlowModel: Sendable {
         (requantization.means + requantization.slopes).map { Float($0) })
     }
     if let statistics {
-      let d = statistics.dimensions
-      add("mean", [d], statistics.mean)
+      add("mean", [statistics.mean.count], statistics.mean)
       switch statistics.covariance {
       case .full(let triangle): add("covariance", [triangle.count], triangle)
-      case .lowRank(let factors, let diagonal):
-        add("factors", [factors.count / d, d], factors)
-        add("diagonal", [d], diagonal)
+      case .stationary(let lags):
+        add("lags", [2 * lags.lagY + 1, 2 * lags.lagX + 1, lags.pairs.count], lags.values)
       }
     }
     return Safetensors(metadata: metadata, tensors: all)
@@ -237,18 +234,30 @@ private struct ModelReader {
     return result
   }
 
-  func statistics(dimensions d: Int) throws(FileError) -> ImageStatistics? {
+  func statistics(_ image: ImageShape) throws(FileError) -> ImageStatistics? {
     guard file["images.mean"] != nil else { return nil }
-    let mean = try floats("images.mean", [d])
-    if file["images.covariance"] != nil || file["images.factors"] == nil {
-      return ImageStatistics(
-        mean: mean, covariance: .full(lowerTriangle: try floats("images.covariance", [d * (d + 1) / 2])))
+    if file["images.factors"] != nil {
+      throw malformed(
+        "tensor images.factors", "a covariance of low rank, as version 0.1 fitted it to large images",
+        "images.lags: train the model again")
     }
-    let rank = file["images.factors"]?.shape.first ?? 0
+    guard let lags = file["images.lags"] else {
+      let d = image.count
+      return ImageStatistics(
+        mean: try floats("images.mean", [d]),
+        covariance: .full(lowerTriangle: try floats("images.covariance", [d * (d + 1) / 2])))
+    }
+    let c = image.channels
+    let extents = Array(lags.shape.prefix(2))
+    guard c <= ImageStatistics.stationaryLimit, extents.count == 2, extents.allSatisfy({ $0 % 2 == 1 }) else {
+      throw malformed("tensor images.lags", "\(lags.shape.prefix(8))", "odd numbers of lags of few channels")
+    }
     return ImageStatistics(
-      mean: mean,
-      covariance: .lowRank(
-        factors: try floats("images.factors", [rank, d]), diagonal: try floats("images.diagonal", [d])))
+      mean: try floats("images.mean", [c]),
+      covariance: .stationary(
+        LagCovariance(
+          channels: c, lagY: extents[0] / 2, lagX: extents[1] / 2,
+          values: try floats("images.lags", extents + [c * (c + 1) / 2]))))
   }
 
   func requantization(_ dequantization: Dequantization) throws(FileError) -> Requantization? {

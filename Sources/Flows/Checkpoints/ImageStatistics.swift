@@ -3,62 +3,83 @@ import AIPOKernels
 /// Mean and covariance of the images that a model was trained on, with the variance of their
 /// dequantisation noise: the Gaussian that solvers start from.
 public struct ImageStatistics: Sendable, Equatable {
-  /// `[d]`, on [0, 1].
+  /// On [0, 1], of each value, `[d]`; with a stationary covariance of each channel, `[c]`.
   public var mean: [Float]
   public var covariance: Covariance
 
   public enum Covariance: Sendable, Equatable {
     /// The lower triangle row by row, `[d(d+1)/2]`: `C[i][j]` is element `i(i+1)/2 + j`, j ≤ i.
     case full(lowerTriangle: [Float])
-    /// `C = FᵀF + diag(v)` with F `[r, d]` row-major and v `[d]` > 0.
-    case lowRank(factors: [Float], diagonal: [Float])
+    /// Alike in all places, and so for images of any size.
+    case stationary(LagCovariance)
   }
 
-  /// Larger images have a low-rank covariance.
+  /// Values of an image up to which a full covariance is stored.
   public static let fullLimit = 4096
+  /// Channels up to which there is a stationary covariance. A vector is an image of one pixel, whose covariance has no lags.
+  public static let stationaryLimit = 16
 
   public init(mean: [Float], covariance: Covariance) {
     self.mean = mean
     self.covariance = covariance
   }
 
-  /// Values in an image.
-  public var dimensions: Int { mean.count }
+  /// The full covariance, d × d; nil of a stationary one.
+  public func matrix() throws(LinearAlgebraError) -> Matrix? {
+    guard case .full(let triangle) = covariance else { return nil }
+    return try Matrix(rows: mean.count, columns: mean.count) {
+      Double(triangle[max($0, $1) * (max($0, $1) + 1) / 2 + min($0, $1)])
+    }
+  }
 
-  /// The variance of value i.
-  func variance(of i: Int) -> Double {
+  /// Mean and variance of each of c channels over all pixels and images.
+  func channelMoments(_ c: Int) -> [(mean: Double, variance: Double)] {
     switch covariance {
-    case .full(let triangle): return Double(triangle[i * (i + 3) / 2])
-    case .lowRank(let factors, let diagonal):
-      let d = mean.count
-      return stride(from: i, to: factors.count, by: d).reduce(Double(diagonal[i])) {
-        $0 + Double(factors[$1]) * Double(factors[$1])
+    case .stationary(let lags): zip(mean, lags.variances).map { (Double($0), $1) }
+    case .full(let triangle):
+      (0..<c).map { a in
+        let values = stride(from: a, to: mean.count, by: c)
+        let pixels = Double(mean.count / c)
+        let center = values.reduce(0.0) { $0 + Double(mean[$1]) } / pixels
+        let sum = values.reduce(0.0) {
+          let shift = Double(mean[$1]) - center
+          return $0 + Double(triangle[$1 * ($1 + 3) / 2]) + shift * shift
+        }
+        return (center, sum / pixels)
       }
     }
   }
 
-  /// The covariance as `[d·d]`, row-major, in double.
-  public var covarianceMatrix: [Double] {
-    let d = mean.count
-    var result = [Double](repeating: 0, count: d * d)
-    switch covariance {
-    case .full(let triangle):
-      for i in 0..<d {
-        for j in 0...i {
-          let value = Double(triangle[i * (i + 1) / 2 + j])
-          result[i * d + j] = value
-          result[j * d + i] = value
+  /// The same up to second order as far as it is alike in all places of images of this shape: each channel's mean over all
+  /// pixels, and the mean over all pairs of pixels at a lag of the deviations' covariance, that of the pixels' means
+  /// included. Sums are divided by the number of pixels, so that the spectrum is positive at any image size, and at this
+  /// one it is the images' mean periodogram: the stationary Gaussian under which they are the most probable.
+  ///
+  /// Nil where there are more channels than `stationaryLimit`.
+  public func stationary(_ shape: ImageShape) -> ImageStatistics? {
+    guard case .full(let triangle) = covariance else { return self }
+    precondition(mean.count == shape.count, "statistics of \(mean.count) values of an image of \(shape)")
+    let (h, w, c) = (shape.height, shape.width, shape.channels)
+    guard c <= Self.stationaryLimit else { return nil }
+    let channelMean = channelMoments(c).map(\.mean)
+    let deviations = mean.indices.map { Double(mean[$0]) - channelMean[$0 % c] }
+    let pairs = LagCovariance.pairs(c)
+    var sums = [Double](repeating: 0, count: (2 * h - 1) * (2 * w - 1) * pairs.count)
+    triangle.withUnsafeBufferPointer { triangle in
+      for p in 0..<h * w {
+        for q in 0..<h * w {
+          let lag = (q / w - p / w + h - 1) * (2 * w - 1) + q % w - p % w + w - 1
+          for (k, (a, b)) in pairs.enumerated() {
+            let (i, j) = (p * c + a, q * c + b)
+            sums[lag * pairs.count + k] +=
+              Double(triangle[max(i, j) * (max(i, j) + 1) / 2 + min(i, j)]) + deviations[i] * deviations[j]
+          }
         }
       }
-    case .lowRank(let factors, let diagonal):
-      for k in 0..<(factors.count / max(d, 1)) {
-        for i in 0..<d {
-          let f = Double(factors[k * d + i])
-          for j in 0..<d { result[i * d + j] += f * Double(factors[k * d + j]) }
-        }
-      }
-      for i in 0..<d { result[i * d + i] += Double(diagonal[i]) }
     }
-    return result
+    return ImageStatistics(
+      mean: channelMean.map { Float($0) },
+      covariance: .stationary(
+        LagCovariance(channels: c, lagY: h - 1, lagX: w - 1, values: sums.map { Float($0 / Double(h * w)) })))
   }
 }

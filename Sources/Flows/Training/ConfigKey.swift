@@ -117,9 +117,6 @@ struct ConfigKey {
       integer(
         "guard.attempts", "undone steps in a row that end the training", \.guarding.attempts,
         1...1_000_000),
-      integer(
-        "statistics.rank", "of the images' covariance where an image has more than 4096 values",
-        \.statistics.rank, 1...4096),
       integer("checkpoint-every", "steps between checkpoints", \.checkpointEvery, 1...1_000_000_000).pacing,
       integer("log-every", "steps between lines of the log", \.logEvery, 1...1_000_000_000),
     ]

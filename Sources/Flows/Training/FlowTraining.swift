@@ -114,7 +114,7 @@ public struct FlowTraining: Sendable {
     var model = FlowModel(
       spec: spec, imageShape: images.shape, dequantization: config.dequantization, tensors: [],
       statistics: try ImageStatistics.fit(
-        patches, indices: all, dequantization: config.dequantization, rank: config.statistics.rank))
+        patches, indices: all, dequantization: config.dequantization))
     model.requantization = Requantization.fit(patches, indices: all, dequantization: config.dequantization)
     model.recipe = settings.yaml()
     model.name = config.about.name

@@ -8,21 +8,74 @@ extension ImageStatistics {
   /// Real-valued data are summed in double precision, in order; the diagonal gets 10⁻⁶ of the mean variance, so that
   /// data on a plane have a covariance that can be inverted in single precision.
   ///
-  /// Images of more than `fullLimit` values get `rank` factors: the leading eigenvectors of the covariance of
-  /// at most `max(1024, 4·rank)` evenly spaced images (fewer where those would take more than 256 MB), and a
-  /// diagonal that restores every value's variance over all of them. Throws where LAPACK fails.
+  /// Images of more than `fullLimit` values get a stationary covariance; nil where they have more channels than
+  /// `stationaryLimit`. Throws where there is no memory.
   public static func fit(
-    _ images: TrainingImages, indices: [Int], dequantization: Dequantization, rank: Int
-  ) throws(LinearAlgebraError) -> ImageStatistics {
-    precondition(!indices.isEmpty && rank > 0)
-    if dequantization.isNone { return try RealMoments(images, indices).statistics(rank: rank) }
+    _ images: TrainingImages, indices: [Int], dequantization: Dequantization
+  ) throws -> ImageStatistics? {
+    precondition(!indices.isEmpty)
+    if images.shape.count > fullLimit {
+      return try fitStationary(images, indices: indices, dequantization: dequantization)
+    }
+    if dequantization.isNone { return RealMoments(images, indices).statistics() }
     let moments = BinMoments(images, indices, dequantization)
     let scale = 1 / Double(dequantization.binCount)
-    let mean = moments.mean.map { Float(($0 + 0.5) * scale) }
-    if images.shape.count <= fullLimit {
-      return ImageStatistics(mean: mean, covariance: .full(lowerTriangle: moments.covariance(scale: scale)))
+    return ImageStatistics(
+      mean: moments.mean.map { Float(($0 + 0.5) * scale) },
+      covariance: .full(lowerTriangle: moments.covariance(scale: scale)))
+  }
+
+  /// The stationary statistics of images from windows of at most `window`² pixels that cover them, evenly spaced among
+  /// all where there are more than 4096: each channel's mean over all images, and the mean over windows of the products of
+  /// deviations at every lag that fits into one, divided by the number of a window's pixels. Products are sums of
+  /// periodograms of windows between zeros, in one order, so that the spectrum is positive and the bits are those of
+  /// any order of `indices`.
+  static func fitStationary(
+    _ images: TrainingImages, indices: [Int], dequantization: Dequantization, window: Int = 64
+  ) throws -> ImageStatistics? {
+    let (h, w, c) = (images.shape.height, images.shape.width, images.shape.channels)
+    guard c <= stationaryLimit else { return nil }
+    let indices = indices.sorted()
+    func values(_ index: Int) -> [Double] {
+      dequantization.isNone
+        ? Array(images.reals(at: index)) : images.pixels(at: index).map { dequantization.middle($0) }
     }
-    return ImageStatistics(mean: mean, covariance: try moments.lowRank(rank: rank, scale: scale))
+    var mean = [Double](repeating: 0, count: c)
+    for index in indices {
+      var channel = 0
+      for value in values(index) {
+        mean[channel] += value
+        channel = channel + 1 == c ? 0 : channel + 1
+      }
+    }
+    mean = mean.map { $0 / Double(indices.count * h * w) }
+
+    var periodograms = try WindowPeriodograms(
+      ImageShape(height: min(h, window), width: min(w, window), channels: c))
+    let places = starts(of: periodograms.window.height, in: h).flatMap { y in
+      starts(of: periodograms.window.width, in: w).map { (y, $0) }
+    }
+    let all = indices.count * places.count
+    let count = min(all, 4096)
+    var current: (index: Int, values: [Double]) = (-1, [])
+    for k in 0..<count {
+      let (image, place) = (k * all / count).quotientAndRemainder(dividingBy: places.count)
+      if current.index != indices[image] { current = (indices[image], values(indices[image])) }
+      let (y, x) = places[place]
+      try periodograms.add { row, column, channel in
+        current.values[((y + row) * w + x + column) * c + channel] - mean[channel]
+      }
+    }
+    return ImageStatistics(
+      mean: mean.map { Float($0) },
+      covariance: .stationary(
+        try periodograms.covariance { dequantization.isNone ? 1e-6 * $0 : dequantization.noiseVariance }))
+  }
+
+  /// Where windows begin that cover an extent, as few as can be, evenly spaced.
+  private static func starts(of window: Int, in extent: Int) -> [Int] {
+    let count = (extent + window - 1) / window
+    return (0..<count).map { count == 1 ? 0 : $0 * (extent - window) / (count - 1) }
   }
 }
 
@@ -112,27 +165,6 @@ private struct BinMoments {
       }
     }
   }
-
-  func lowRank(rank: Int, scale: Double) throws(LinearAlgebraError) -> ImageStatistics.Covariance {
-    var squares = [Double](repeating: 0, count: d)
-    for index in indices {
-      images.pixels(at: index).withUnsafeBufferPointer { pixels in
-        for i in 0..<d {
-          let bin = Double(dequantization.bin(pixels[i]))
-          squares[i] += bin * bin
-        }
-      }
-    }
-    let variances = (0..<d).map { (i: Int) -> Double in
-      let sum = Double(sums[i])
-      return (squares[i] - sum * sum / n) / n * scale * scale
-    }
-    return try lowRankCovariance(
-      indices, variances: variances, least: dequantization.noiseVariance, rank: rank
-    ) { index in
-      images.pixels(at: index).enumerated().map { (Double(dequantization.bin($1)) - mean[$0]) * scale }
-    }
-  }
 }
 
 /// Mean and deviations of real-valued data.
@@ -158,66 +190,24 @@ private struct RealMoments {
     images.reals(at: index).enumerated().map { $1 - mean[$0] }
   }
 
-  func statistics(rank: Int) throws(LinearAlgebraError) -> ImageStatistics {
+  func statistics() -> ImageStatistics {
     let n = Double(indices.count)
-    var squares = [Double](repeating: 0, count: d)
+    var sums = [Double](repeating: 0, count: d * (d + 1) / 2)
     for index in indices {
-      for (i, value) in deviations(index).enumerated() { squares[i] += value * value }
-    }
-    let variances = squares.map { $0 / n }
-    let least = 1e-6 * variances.reduce(0, +) / Double(d)
-    let covariance: ImageStatistics.Covariance
-    if d <= ImageStatistics.fullLimit {
-      var sums = [Double](repeating: 0, count: d * (d + 1) / 2)
-      for index in indices {
-        let deviations = deviations(index)
-        var next = 0
-        for i in 0..<d {
-          for j in 0...i {
-            sums[next] += deviations[i] * deviations[j]
-            next += 1
-          }
+      let deviations = deviations(index)
+      var next = 0
+      for i in 0..<d {
+        for j in 0...i {
+          sums[next] += deviations[i] * deviations[j]
+          next += 1
         }
       }
-      var triangle = sums.map { Float($0 / n) }
-      for i in 0..<d { triangle[i * (i + 3) / 2] = Float(variances[i] + least) }
-      covariance = .full(lowerTriangle: triangle)
-    } else {
-      covariance = try lowRankCovariance(
-        indices, variances: variances, least: least, rank: rank, deviations: deviations)
     }
-    return ImageStatistics(mean: mean.map { Float($0) }, covariance: covariance)
+    let trace = (0..<d).reduce(0.0) { $0 + sums[$1 * ($1 + 3) / 2] / n }
+    for i in 0..<d { sums[i * (i + 3) / 2] += n * 1e-6 * trace / Double(d) }
+    return ImageStatistics(
+      mean: mean.map { Float($0) }, covariance: .full(lowerTriangle: sums.map { Float($0 / n) }))
   }
-}
-
-/// The covariance of an evenly spaced part, by the eigenvectors of its Gram matrix, and the rest of every
-/// value's variance as a diagonal, plus `least`.
-private func lowRankCovariance(
-  _ indices: [Int], variances: [Double], least: Double, rank: Int,
-  deviations: (_ index: Int) -> [Double]
-) throws(LinearAlgebraError) -> ImageStatistics.Covariance {
-  let d = variances.count
-  let count = min(indices.count, max(1024, 4 * rank), max(2, (1 << 25) / d))
-  var centred = try Matrix(rows: d, columns: count)
-  let unit = 1 / Double(count).squareRoot()
-  centred.withMutableColumns { columns in
-    for k in 0..<count {
-      let index = indices[k * indices.count / count]
-      for (i, deviation) in deviations(index).enumerated() { columns[k * d + i] = deviation * unit }
-    }
-  }
-  let (_, vectors) = try centred.transposedTimes(centred).symmetricEigen()
-  let kept = min(rank, count)
-  // Eigenvalues ascend, so the leading vectors are the last columns.
-  let leading = try Matrix(rows: count, columns: kept) { vectors[$0, count - 1 - $1] }
-  let factors = try centred.times(leading).columnMajor.map { Float($0) }
-  var diagonal: [Float] = []
-  for i in 0..<d {
-    var explained = 0.0
-    for k in 0..<kept { explained += Double(factors[k * d + i]) * Double(factors[k * d + i]) }
-    diagonal.append(Float(least + max(0, variances[i] - explained)))
-  }
-  return .lowRank(factors: factors, diagonal: diagonal)
 }
 
 @inline(__always)

@@ -21,6 +21,8 @@ extension TrainingConfig {
     for (name, node) in try document.members(of: document.root, section: "") {
       if name == "flow" {
         flow = try document.decode(FlowSpec.self, from: node.value, key: name)
+      } else if name == "statistics" {
+        // In recipes of version 0.1: the rank of a covariance that has none any more.
       } else if sections.contains(name[...]) {
         guard case .mapping = node.value else {
           let inner = ConfigKey.all.filter { $0.path.hasPrefix(name + ".") }.map {

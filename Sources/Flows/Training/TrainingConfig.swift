@@ -45,7 +45,6 @@ public struct TrainingConfig: Sendable, Hashable {
 
   public var about = About()
   public var data = DataSource()
-  public var statistics = Statistics()
 
   /// Steps between checkpoints; a checkpoint is also written when the run ends or is cancelled.
   public var checkpointEvery = 500
@@ -118,12 +117,6 @@ public struct TrainingConfig: Sendable, Hashable {
       about = About()
     }
     data.images = path
-  }
-
-  /// The Gaussian that is fitted to the training images and stored with the model.
-  public struct Statistics: Sendable, Hashable {
-    /// Rank of the covariance where an image has more than 4096 values; it is stored whole otherwise.
-    public var rank = 128
   }
 
   public init() {}

@@ -1,0 +1,131 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// A covariance of images that depends on the pixels' distance alone, on the image's torus: a block-circulant, symmetric
+/// and positive definite matrix C of d × d, kept as the eigenvalues and eigenvectors of its spectrum, which is a Hermitian
+/// c × c matrix a frequency:
+///
+///     C = F⁻¹ diag(V Λ V*) F,   so   f(C) = F⁻¹ diag(V f(Λ) V*) F
+///
+/// for any function f of its eigenvalues: the inverse, the root, the inverse of a sum with the identity. Each costs two
+/// Fourier transforms.
+public final class StationaryCovariance: Sendable {
+  public let shape: ImageShape
+  private let transform: FourierTransform
+  /// `[h, w/2 + 1, c]`
+  private let eigenvalues: Tensor<Double>
+  /// `[h, w/2 + 1, c, c]` complex, the eigenvectors in columns; empty for one channel.
+  private let eigenvectors: Tensor<Double>
+  /// `log det C`
+  public let logDeterminant: Double
+
+  /// The covariance of images of this shape from that at lags.
+  ///
+  /// Eigenvalues are held above 10⁻⁷ of the variance: a spectrum that is positive semidefinite as it was estimated isn't
+  /// quite with lags that were rounded to single precision. Throws `notPositiveDefinite` where there is no variance, and
+  /// where there is no memory.
+  public init(_ shape: ImageShape, lags: LagCovariance, _ scratch: Scratch) throws {
+    precondition(shape.channels == lags.channels, "\(shape) of a covariance of \(lags.channels) channels")
+    let variance = lags.variances.reduce(0, +) / Double(lags.channels)
+    guard variance > 0, variance.isFinite else { throw LinearAlgebraError.notPositiveDefinite(order: 1) }
+    self.shape = shape
+    transform = try FourierTransform(shape)
+    let (c, frequencies) = (shape.channels, transform.spectrumCount / (2 * shape.channels))
+    eigenvalues = try Tensor(count: frequencies * c)
+    eigenvectors = try Tensor(count: c == 1 ? 0 : 2 * frequencies * c * c)
+    let (values, vectors) = (eigenvalues.view, eigenvectors.view)
+    let pairs = LagCovariance.pairs(c)
+    let pairTransform = try FourierTransform(
+      ImageShape(height: shape.height, width: shape.width, channels: pairs.count))
+    try scratch.scope {
+      let field = try scratch.take(pairTransform.shape.count)
+      let spectrum = try scratch.take(pairTransform.spectrumCount)
+      lags.wrap(height: shape.height, width: shape.width, into: field)
+      try pairTransform.forward(field, into: spectrum, scratch)
+      try scratch.pool.split(frequencies, minimum: 256) { range, _ in
+        withUnsafeTemporaryAllocation(of: Complex.self, capacity: 2 * c * c) { memory in
+          let matrix = memory.baseAddress!
+          let vector = matrix + c * c
+          for k in range {
+            let entries = spectrum.base.complex + k * pairs.count
+            for (i, (a, b)) in pairs.enumerated() {
+              // C(x, x + δ) = R(δ), so that C multiplies by the conjugate of R's transform.
+              matrix[a * c + b] = a == b ? Complex(entries[i].re) : entries[i].conjugate
+              matrix[b * c + a] = a == b ? Complex(entries[i].re) : entries[i]
+            }
+            diagonalise(matrix, vectors: vector, order: c)
+            for a in 0..<c { values.base[k * c + a] = max(matrix[a * c + a].re, 1e-7 * variance) }
+            if c > 1 { (vectors.base.complex + k * c * c).update(from: vector, count: c * c) }
+          }
+        }
+      }
+    }
+    logDeterminant = Self.trace(values, shape) { log($0) }
+  }
+
+  /// `y ← f(C) x`. x may be y. Throws where there is no memory for temporaries.
+  public func apply(
+    _ function: (_ eigenvalue: Double) -> Double, _ x: Vector, into y: Vector, _ scratch: Scratch
+  ) throws {
+    let c = shape.channels
+    try scratch.scope {
+      let spectrum = try scratch.take(transform.spectrumCount)
+      try transform.forward(x, into: spectrum, scratch)
+      let (values, vectors, numbers) = (eigenvalues.view, eigenvectors.view, spectrum.base.complex)
+      try scratch.pool.split(values.count / c, minimum: 1 << 12) { range, _ in
+        if c == 1 {
+          for k in range { numbers[k] = function(values.base[k]) * numbers[k] }
+        } else {
+          withUnsafeTemporaryAllocation(of: Complex.self, capacity: c) { modes in
+            for k in range {
+              let v = numbers + k * c
+              let V = vectors.base.complex + k * c * c
+              for m in 0..<c {
+                var sum = Complex(0)
+                for a in 0..<c { sum = sum + V[a * c + m].conjugate * v[a] }
+                modes[m] = function(values.base[k * c + m]) * sum
+              }
+              for a in 0..<c {
+                var sum = Complex(0)
+                for m in 0..<c { sum = sum + V[a * c + m] * modes[m] }
+                v[a] = sum
+              }
+            }
+          }
+        }
+      }
+      try transform.backward(spectrum, into: y, scratch)
+    }
+  }
+
+  /// `tr f(C)`; divided by d it is every diagonal element's mean.
+  public func trace(_ function: (_ eigenvalue: Double) -> Double) -> Double {
+    Self.trace(eigenvalues.view, shape, function)
+  }
+
+  /// Frequencies that the half spectrum leaves out count by their mirror images.
+  private static func trace(_ eigenvalues: Vector, _ shape: ImageShape, _ function: (Double) -> Double)
+    -> Double
+  {
+    let rowLength = (shape.width / 2 + 1) * shape.channels
+    var sum = 0.0
+    for row in 0..<shape.height {
+      for k in 0..<rowLength {
+        let column = k / shape.channels
+        let isAlone = column == 0 || 2 * column == shape.width
+        sum += (isAlone ? 1 : 2) * function(eigenvalues.base[row * rowLength + k])
+      }
+    }
+    return sum
+  }
+}
+
+extension UnsafeMutablePointer<Double> {
+  /// Pairs of doubles as complex numbers.
+  var complex: UnsafeMutablePointer<Complex> {
+    UnsafeMutableRawPointer(self).assumingMemoryBound(to: Complex.self)
+  }
+}
