@@ -108,12 +108,13 @@ SWIFT_FILES = find Package.swift Sources Studies Tests Benchmarks -name '.build*
 format: ## rewrites the Swift files in the house's style
 	$(SWIFT_FILES) | xargs -0 $(SWIFT) format format --in-place --parallel
 
-lint: build ## fails where the style isn't kept, or a page has a dead link or a flag that aipo doesn't know
+lint: build ## fails where the style isn't kept, modules aren't as drawn, or a page has a dead link or an unknown flag
 	$(SWIFT_FILES) | xargs -0 $(SWIFT) format lint --strict --parallel
 	scripts/lint-names
+	scripts/check-modules
 	scripts/lint-docs .build/release/aipo
 
-DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOInverseProblems AIPOContinuation AIPOImaging AIPOInterchange AIPOFlowTesting
+DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOInverseProblems AIPOContinuation AIPOImaging AIPOInterchange AIPOTasks AIPOStudies AIPOFlowTesting
 
 docs: setup ## the reference and the articles, at .build/documentation
 	$(SWIFT) package --allow-writing-to-directory .build/documentation generate-documentation \

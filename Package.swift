@@ -55,12 +55,18 @@ let package = Package(
     .target(
       name: "AIPOFlowTesting", dependencies: ["AIPOInverseProblems"], path: "Sources/FlowTesting"),
     .target(
-      name: "AIPO", dependencies: ["AIPOContinuation", "AIPOImaging", "AIPOInterchange"], path: "Sources/AIPO"
-    ),
+      name: "AIPOTasks", dependencies: ["AIPOContinuation", "AIPOImaging", "AIPOInterchange"],
+      path: "Sources/Tasks"),
+    .target(
+      name: "AIPOStudies", dependencies: ["AIPOTasks", .product(name: "Yams", package: "Yams")],
+      path: "Sources/Studies"),
+    .target(
+      name: "AIPOBenchmarks", dependencies: ["AIPOTasks"], path: "Sources/Benchmarks"),
+    .target(name: "AIPO", dependencies: ["AIPOStudies"], path: "Sources/AIPO"),
     .executableTarget(
       name: "aipo-cli",
       dependencies: [
-        "AIPO", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "AIPO", "AIPOBenchmarks", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/aipo-cli"),
     .testTarget(
@@ -87,8 +93,9 @@ let package = Package(
       name: "InterchangeTests", dependencies: ["AIPOInterchange", "AIPOTestFiles"],
       path: "Tests/InterchangeTests",
       exclude: ["Fixtures"]),
+    .testTarget(name: "TasksTests", dependencies: ["AIPOStudies"], path: "Tests/TasksTests"),
     .testTarget(
-      name: "CLITests", dependencies: ["aipo-cli", "AIPOTestFiles"], path: "Tests/CLITests"),
+      name: "CLITests", dependencies: ["aipo-cli", "AIPOTasks", "AIPOTestFiles"], path: "Tests/CLITests"),
   ]
 )
 

@@ -66,6 +66,15 @@ public struct ImageGrid: Sendable {
     min(asked ?? Int(Double(count).squareRoot().rounded(.up)), count)
   }
 
+  /// About how many pixels the picture of so many images has.
+  public static func pixels(
+    _ count: Int, _ shape: ImageShape, columns asked: Int?, scale: Int, gap: Int
+  ) -> Double {
+    let across = Double(columns(asked, of: count))
+    let down = (Double(count) / across).rounded(.up)
+    return across * Double(shape.width * scale + gap) * down * Double(shape.height * scale + gap)
+  }
+
   /// Writes a PNG. Throws `unwritable`.
   public func write(to path: String) throws(FileError) {
     guard shape.channels == 1 || shape.channels == 3 else {

@@ -1,5 +1,5 @@
 /// A mean with its standard error, s/√n with s² = Σ(x − x̄)²/(n − 1).
-public struct Estimate: Sendable {
+public struct Estimate: Sendable, Encodable {
   public let mean: Double
   /// Nil for one value.
   public let standardError: Double?

@@ -28,10 +28,10 @@ struct AIPOCommand: ParsableCommand {
       70 internal failure, 73 can't write, 75 an image has no finite result,
       130 and 143 interrupted by SIGINT and SIGTERM (finished work is kept).
       """,
-    version: ProgramVersion.description,
+    version: AIPOVersion.description,
     subcommands: [
       Info.self, Train.self, Sample.self, Encode.self, Decode.self, LogProb.self, Reconstruct.self,
-      Import.self, Export.self, Measure.self, Study.self, Density.self, Grid.self, Bench.self,
+      Import.self, Export.self, Measure.self, StudyVerb.self, Density.self, Grid.self, Bench.self,
     ])
 
   static func main() {
@@ -98,4 +98,31 @@ protocol Verb: ParsableCommand {
 
 extension Verb {
   func run() throws { _ = try perform() }
+}
+
+/// A subcommand that works in the element type of --precision.
+protocol ScalarVerb: Verb {
+  var common: CommonOptions { get }
+  /// What it writes, tried before the work starts.
+  var outputs: [OutputPath?] { get }
+  func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus
+}
+
+extension ScalarVerb {
+  var outputs: [OutputPath?] { [] }
+
+  func perform() throws -> ExitStatus {
+    try OutputPath.checkWritable(outputs)
+    Interrupt.install()
+    return switch common.precision {
+    case .float32: try perform(in: Float.self)
+    case .float64: try perform(in: Double.self)
+    }
+  }
+}
+
+/// Refuses a flag's number out of its range.
+func require<Value: Comparable>(_ flag: String, _ value: Value, in range: ClosedRange<Value>) throws {
+  guard !range.contains(value) else { return }
+  throw ValidationError("\(flag) is \(value), expected \(range.lowerBound) to \(range.upperBound)")
 }

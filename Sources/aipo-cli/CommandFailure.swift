@@ -43,6 +43,19 @@ struct CommandFailure: Error {
     case let error as ConfigError:
       // A value from a flag has no line in a file.
       self.init(error.path.hasPrefix("--") ? .usage : .badData, error.description)
+    case let error as TaskError:
+      let status: ExitStatus =
+        switch error.kind {
+        case .usage: .usage
+        case .data: .badData
+        case .missing: .inputMissing
+        case .failure: .failure
+        }
+      self.init(status, error.description)
+    case let error as StudyCellError:
+      let failure = CommandFailure(error.error)
+      self.init(
+        failure.status, "cell \(error.cell) of the study, '\(error.command)': \(failure.message)")
     case let error as ImportError: self.init(.usage, error.description)
     case let error as TrainingError: self.init(.badData, error.description)
     case let error as TensorError:

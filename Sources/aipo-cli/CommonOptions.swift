@@ -1,10 +1,7 @@
 import AIPO
 import ArgumentParser
 
-/// The element type that images and the flow are worked in; sums are in float64 either way.
-enum Precision: String, CaseIterable, ExpressibleByArgument {
-  case float32, float64
-}
+extension Precision: ExpressibleByArgument {}
 
 /// What every verb understands, spelled the same everywhere.
 struct CommonOptions: ParsableArguments {
@@ -42,9 +39,7 @@ struct CommonOptions: ParsableArguments {
   static let threadLimit = 1024
 
   func validate() throws {
-    if let threads, !(1...Self.threadLimit).contains(threads) {
-      throw ValidationError("--threads is \(threads), expected 1 to \(Self.threadLimit)")
-    }
+    if let threads { try require("--threads", threads, in: 1...Self.threadLimit) }
   }
 
   var seed: UInt64 { givenSeed ?? 0 }
@@ -57,10 +52,33 @@ struct CommonOptions: ParsableArguments {
     try Console.output(text + "\n")
   }
 
-  /// Prints `value` as the one JSON object on standard output, if that is asked for.
-  func printJSON(_ value: @autoclosure () -> JSONValue) throws(CommandFailure) {
+  /// Prints `value` as the one JSON object on standard output, if that is asked for; with what it takes to make it
+  /// again where it is by a model.
+  func printJSON(_ value: @autoclosure () -> JSONValue, by model: ModelSource? = nil) throws(CommandFailure) {
     guard json else { return }
-    try Console.output(value().pretty + "\n")
+    let provenance = model.map {
+      JSONValue(encoding: Provenance(model: $0, seed: seed, command: TypedCommand.text))
+    }
+    try Console.output((provenance.map { value().adding($0) } ?? value()).pretty + "\n")
+  }
+
+  /// Sets the limit on arrays, and throws where there isn't the address space that so many threads need.
+  func requireMemory(threads: Int? = nil) throws {
+    MemoryLimit.bytes = memory?.bytes ?? MemoryLimit.ofSystem
+    try WorkingMemory.require(threads: threads ?? threadCount)
+  }
+
+  /// The model of a verb.
+  func load<Scalar: KernelScalar>(_ options: ModelOptions, as _: Scalar.Type) throws -> LoadedModel<Scalar> {
+    try requireMemory()
+    let model = try LoadedModel<Scalar>(options.model, threads: threadCount)
+    remark("model \(model.source.path), \(model.shape), \(model.flow.parameterCount) parameters")
+    return model
+  }
+
+  /// Shows on a line how far work has come, until it is done or the user stops it.
+  func observer(_ progress: ProgressLine) -> WorkObserver {
+    WorkObserver(onProgress: { progress.update($0) }, isCancelled: { Interrupt.requested })
   }
 
   /// A remark on standard error with `-v`.
@@ -93,7 +111,7 @@ struct ModelOptions: ParsableArguments {
   var model: String?
 
   /// The path of the model file.
-  func path() throws(CommandFailure) -> String { try ModelLocator.path(named: model) }
+  func path() throws(TaskError) -> String { try ModelLocator.path(named: model) }
 }
 
 /// The prior of a verb that is about a model itself: its argument, or as for other verbs.
@@ -110,7 +128,11 @@ struct NamedModelOptions: ParsableArguments {
   }
 
   /// The path of the model file.
-  func path() throws(CommandFailure) -> String {
+  func path() throws(TaskError) -> String {
     try ModelLocator.path(named: file ?? option.model, from: file == nil ? "--model" : "the argument")
   }
+}
+
+extension MemorySize: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
 }

@@ -2,7 +2,7 @@ import AIPO
 import ArgumentParser
 
 /// `aipo decode`: images of latents.
-struct Decode: Verb {
+struct Decode: ScalarVerb {
   static let configuration = CommandConfiguration(
     abstract: "Turn latents into images.",
     discussion: """
@@ -32,55 +32,25 @@ struct Decode: Verb {
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws { try out.requireImageSuffix("--out") }
+  func validate() throws { try out.require([.png, .array], "--out") }
 
-  func perform() throws -> ExitStatus {
-    try OutputPath.checkWritable([out])
-    Interrupt.install()
-    return switch common.precision {
-    case .float32: try decode(Float.self)
-    case .float64: try decode(Double.self)
-    }
-  }
+  var outputs: [OutputPath?] { [out] }
 
-  private func decode<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
-    let prior = try Prior<Scalar>(options: model, common: common)
-    let flow = try prior.flow(for: size)
-    let d = flow.dimension
-    var latents = try ArrayFile.read(input, as: Scalar.self)
-    let found = latents.shape
-    if found.count == 1 { latents = latents.reshaped([1, found[0]]) }
-    guard latents.shape.count == 2, latents.shape[0] > 0, latents.shape[1] == d else {
-      throw CommandFailure(
-        .badData,
-        "\(input): the latents have shape \(found), expected [n, \(d)] or [\(d)] for images of "
-          + "\(flow.imageShape)" + (size == nil ? "; --size HxW gives another size" : ""))
+  func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
+    let model = try common.load(model, as: Scalar.self)
+    let sink = try RowSink<Scalar>(images: out.path, shape: try model.flow(for: size).imageShape)
+    let latents = try ArrayFile.read(input, as: Scalar.self)
+    let progress = ProgressLine(
+      "decode", total: latents.shape.count == 1 ? 1 : latents.shape.first ?? 0, unit: "images",
+      options: common)
+    let isPNG = ImageOutputFormat(path: out.path) == .png
+    let rows = try common.writing(to: sink, progress) { observer in
+      try model.decode(latents, name: input, size: size, observer: observer) { images, finite in
+        try sink.append(isPNG ? images.rows(finite) : images)
+      }
     }
-    let sink = try RowSink<Scalar>(images: out, shape: flow.imageShape)
-    Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
-    let total = latents.shape[0]
-    let progress = ProgressLine("decode", total: total, unit: "images", options: common)
-    let batch = batchSize(flow.imageShape)
-    var unusable = UnusableRows("have no finite image")
-    var logDet: [Double] = []
-    while logDet.count < total, !Interrupt.requested {
-      let start = logDet.count
-      var (images, determinants) = try flow.decode(
-        try latents.rows(start..<min(start + batch, total)))
-      let finite = images.finiteRows
-      let notFinite = Set(determinants.indices).subtracting(finite).sorted()
-      unusable.add(notFinite.map { "\(input)#\(start + $0)" })
-      images.fill(rows: notFinite, with: .nan)
-      try sink.append(ImageOutputFormat(path: out.path) == .png ? images.rows(finite) : images)
-      logDet += determinants
-      progress.update(Double(logDet.count))
-    }
-    try sink.finish()
-    progress.finish()
-    let advices = common.warn(about: [unusable], of: logDet.count)
-    try common.printRows(
-      "\(logDet.count - unusable.names.count) images in \(out.path)", out: out, logDet: logDet, advices,
-      model: prior.source)
-    return Interrupt.status ?? (unusable.isEmpty ? .done : .noResult)
+    let count = rows.logDet.count - rows.unusable.names.count
+    return try common.finish(
+      rows, "\(count) images in \(out.path)", out: out, after: AdviceList(), model.source, as: Scalar.self)
   }
 }

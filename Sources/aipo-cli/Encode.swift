@@ -16,26 +16,18 @@ struct InputImageOptions: ParsableArguments {
 
   /// Opens the images in a shape that a model accepts, and warns of what stands out about them.
   func open<Scalar: KernelScalar>(
-    for prior: Prior<Scalar>, common: CommonOptions
+    for model: LoadedModel<Scalar>, common: CommonOptions
   ) throws -> (images: ModelImages, advices: AdviceList) {
-    let images = try ModelImages(path: input, reading: reading, model: prior.model)
+    let images = try ModelImages(path: input, reading: reading.reading, model: model.model)
     var advices = AdviceList()
     // Real numbers have no scale that they must be on.
-    common.warn(advices.add(prior.dequantization.isNone ? images.images.advice : try images.advice()))
+    common.warn(advices.add(model.dequantization.isNone ? images.images.advice : try images.advice()))
     return (images, advices)
-  }
-
-  /// Reads some of them as the density takes them.
-  func read<Scalar: KernelScalar>(
-    _ images: ModelImages, _ range: Range<Int>, dequantization: Dequantization
-  ) throws -> Tensor<Scalar> {
-    let values: Tensor<Scalar> = try images.read(range)
-    return raw || !images.images.isEightBit ? values : dequantization.middles(of: values)
   }
 }
 
 /// `aipo encode`: latents of images.
-struct Encode: Verb {
+struct Encode: ScalarVerb {
   static let configuration = CommandConfiguration(
     abstract: "Turn images into latents.",
     discussion: """
@@ -60,62 +52,55 @@ struct Encode: Verb {
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws { try out.requireArraySuffix("--out") }
+  func validate() throws { try out.require([.array], "--out") }
 
-  func perform() throws -> ExitStatus {
-    try OutputPath.checkWritable([out])
-    Interrupt.install()
-    return switch common.precision {
-    case .float32: try encode(Float.self)
-    case .float64: try encode(Double.self)
-    }
-  }
+  var outputs: [OutputPath?] { [out] }
 
-  private func encode<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
-    let prior = try Prior<Scalar>(options: model, common: common)
-    let (input, reading) = try images.open(for: prior, common: common)
-    let flow = try prior.flow.at(input.shape)
-    let sink = try RowSink<Scalar>(rows: out, rowShape: [input.shape.count])
-    Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
+  func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
+    let model = try common.load(model, as: Scalar.self)
+    let (input, advices) = try images.open(for: model, common: common)
+    let sink = try RowSink<Scalar>(rows: out.path, rowShape: [input.shape.count])
     let progress = ProgressLine("encode", total: input.count, unit: "images", options: common)
-    let batch = batchSize(input.shape)
-    var unusable = UnusableRows("have no finite latents")
-    var inexact = UnusableRows("don't come back from their latents")
-    var unlike: [Advice] = []
-    let figures = prior.model.figures
-    // Images on another scale are unlike all others, but that is told.
-    let isJudged =
-      figures.bitsLimit != nil && !images.raw && !prior.dequantization.isNone && !reading.contains("range")
-    var logDet: [Double] = []
-    while logDet.count < input.count, !Interrupt.requested {
-      let start = logDet.count
-      let range = start..<min(start + batch, input.count)
-      let x: Tensor<Scalar> = try images.read(input, range, dequantization: prior.dequantization)
-      var (latents, determinants) = try flow.encode(x)
-      let finite = Set(latents.finiteRows)
-      let notFinite = (0..<range.count).filter { !finite.contains($0) }
-      let lost = try flow.rowsThatDontComeBack(images: x, latents: latents).filter(finite.contains)
-      func name(_ k: Int) -> String { input.images.name(of: input.indices[start + k]) }
-      unusable.add(notFinite.map(name))
-      inexact.add(lost.map(name))
-      latents.fill(rows: notFinite, with: .nan)
-      if isJudged {
-        unlike += try ExpectedBits.measure(
-          flow, x, indices: Array(input.indices[range]), dequantization: prior.dequantization, draws: 1,
-          seed: common.seed
-        ).enumerated().compactMap { figures.advice(bitsPerDim: $1.bitsPerDim, of: name($0)) }
-      }
-      try sink.append(latents)
-      logDet += determinants
-      progress.update(Double(logDet.count))
+    let rows = try common.writing(to: sink, progress) { observer in
+      // Images on another scale are unlike all others, but that is told.
+      try model.encode(
+        input, raw: images.raw, judges: !advices.contains("range"), seed: common.seed, observer: observer,
+        to: sink.append)
     }
+    return try common.finish(
+      rows, "latents of \(rows.logDet.count) images in \(out.path)", out: out, after: advices, model.source,
+      as: Scalar.self)
+  }
+}
+
+extension CommonOptions {
+  /// Does work that writes rows, of which an interruption keeps those that are there.
+  func writing<Scalar: KernelScalar, Result>(
+    to sink: RowSink<Scalar>, _ progress: ProgressLine, _ work: (WorkObserver) throws -> Result
+  ) throws -> Result {
+    Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
+    let result = try work(observer(progress))
     try sink.finish()
     progress.finish()
-    let advices = common.warn(
-      about: [unusable, inexact], of: logDet.count, and: unlike, after: reading)
-    try common.printRows(
-      "latents of \(logDet.count) images in \(out.path)", out: out, logDet: logDet, advices,
-      model: prior.source)
-    return Interrupt.status ?? (unusable.isEmpty ? .done : .noResult)
+    return result
+  }
+
+  /// Says what `encode` or `decode` wrote, in words or as JSON with the log-determinants, and warns of rows that stand
+  /// out.
+  func finish<Scalar: KernelScalar>(
+    _ rows: TransformedRows, _ text: String, out: OutputPath, after earlier: AdviceList, _ model: ModelSource,
+    as _: Scalar.Type
+  ) throws -> ExitStatus {
+    let total = rows.logDet.count
+    let kinds = [rows.unusable, rows.inexact].compactMap { $0.advice(of: total, in: Scalar.self) }
+    var advices = earlier
+    warn(advices.add(kinds + rows.unlike))
+    try print(text)
+    try printJSON(
+      [
+        "out": .string(out.path), "count": .int(total), "logDet": .array(rows.logDet.map { .number($0) }),
+        "warnings": .warnings(advices),
+      ], by: model)
+    return Interrupt.status ?? (rows.unusable.isEmpty ? .done : .noResult)
   }
 }

@@ -38,23 +38,18 @@ struct Export: Verb {
     try tensors.save(path: out.path)
     try common.print("\(tensors.tensors.count) tensors for \(dialect.rawValue) in \(out.path)")
     try common.printJSON(
-      .object(
-        [
-          ("out", .string(out.path)), ("dialect", .string(dialect.rawValue)),
-          ("tensors", .int(tensors.tensors.count)),
-        ] + Provenance.members(model: source, common: common)))
+      [
+        "out": .string(out.path), "dialect": .string(dialect.rawValue),
+        "tensors": .int(tensors.tensors.count),
+      ], by: source)
     return .done
   }
 }
 
+/// The dialects that are written.
 enum ExportDialect: String, CaseIterable, ExpressibleByArgument {
   case normflows
   case glowPytorch = "glow-pytorch"
 
-  var dialect: Dialect {
-    switch self {
-    case .normflows: .normflows
-    case .glowPytorch: .glowPytorch
-    }
-  }
+  var dialect: Dialect { self == .normflows ? .normflows : .glowPytorch }
 }

@@ -1,5 +1,4 @@
 import AIPO
-import AIPOImaging
 import ArgumentParser
 
 /// `aipo grid`: pictures side by side.
@@ -54,10 +53,8 @@ struct Grid: Verb {
   func validate() throws {
     for (flag, value, range) in [
       ("--columns", columns ?? 1, 1...10_000), ("--scale", scale, 1...64), ("--gap", gap, 0...1000),
-    ] where !range.contains(value) {
-      throw ValidationError("\(flag) is \(value), expected \(range.lowerBound) to \(range.upperBound)")
-    }
-    try out.requirePNG("--out")
+    ] { try require(flag, value, in: range) }
+    try out.require([.png], "--out")
   }
 
   func perform() throws -> ExitStatus {
@@ -65,7 +62,7 @@ struct Grid: Verb {
     var elements: [Float] = []
     var shape: ImageShape?
     for path in images {
-      let set = try AIPOImaging.ImageSet(path: path, layout: reading.layout)
+      let set = try ImageSet(path: path, layout: reading.layout)
       let found = try set.shape(of: 0..<set.count, transform: reading.transform)
       let advice = try set.advice + set.advice(0..<set.count, transform: reading.transform)
       common.warn(advice.map(\.description))
@@ -79,7 +76,13 @@ struct Grid: Verb {
       throw CommandFailure(.badData, "there are no images to lay out")
     }
     let count = elements.count / shape.count
-    try requireReasonableSize(count, shape)
+    let pixels = ImageGrid.pixels(count, shape, columns: columns, scale: scale, gap: gap)
+    guard pixels <= 1e8 else {
+      throw CommandFailure(
+        .usage,
+        "the picture of \(count) images would have \(fixed(pixels / 1e6, 0)) million pixels, expected at most "
+          + "100 million; take fewer images or a smaller --scale or --gap")
+    }
     let words = ImageGrid.Labels(above: labels, left: rowLabels)
     let across = ImageGrid.columns(columns, of: count)
     guard words.fit(images: count, columns: across) else {
@@ -91,22 +94,7 @@ struct Grid: Verb {
     let batch = try Tensor(shape: [count, shape.height, shape.width, shape.channels], elements: elements)
     try ImageGrid(batch, columns: columns, scale: scale, gap: gap, labels: words).write(to: out.path)
     try common.print("\(count) images in \(out.path)")
-    try common.printJSON(.object([("out", .string(out.path)), ("count", .int(count))]))
+    try common.printJSON(["out": .string(out.path), "count": .int(count)])
     return .done
-  }
-
-  /// Refuses a picture that would hardly fit in memory.
-  private func requireReasonableSize(_ count: Int, _ shape: ImageShape) throws(CommandFailure) {
-    let limit = 1e8
-    let across = Double(ImageGrid.columns(columns, of: count))
-    let down = (Double(count) / across).rounded(.up)
-    let pixels =
-      across * Double(shape.width * scale + gap) * down * Double(shape.height * scale + gap)
-    guard pixels <= limit else {
-      throw CommandFailure(
-        .usage,
-        "the picture of \(count) images would have \(fixed(pixels / 1e6, 0)) million pixels, expected at most "
-          + "\(fixed(limit / 1e6, 0)) million; take fewer images or a smaller --scale or --gap")
-    }
   }
 }

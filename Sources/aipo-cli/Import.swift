@@ -1,5 +1,4 @@
 import AIPO
-import AIPOImaging
 import ArgumentParser
 
 /// `aipo import`: another program's checkpoint as a model of ours.
@@ -69,7 +68,7 @@ struct Import: Verb {
   func perform() throws -> ExitStatus {
     try OutputPath.checkWritable([out])
     Interrupt.install()
-    try WorkingMemory.require(common)
+    try common.requireMemory()
     let data: ((Bool) throws -> TrainingImages)? = images.map { path in
       { areVectors in try trainingImages(path, areVectors: areVectors) }
     }
@@ -83,16 +82,10 @@ struct Import: Verb {
     return Interrupt.status ?? .done
   }
 
-  /// As many as help to settle options and to fit a covariance.
   private func trainingImages(_ path: String, areVectors: Bool) throws -> TrainingImages {
-    let set = try AIPOImaging.ImageSet(
-      path: path, plane: areVectors ? .vectors : .image, layout: reading.layout)
+    let set = try ImageSet(path: path, plane: areVectors ? .vectors : .image, layout: reading.layout)
     common.warn(set.advice.map(\.description))
-    let first = try set.shape(of: [0], transform: reading.transform)
-    let count = min(set.count, max(64, min(20_000, (1 << 28) / max(first.count, 1))))
-    let indices = (0..<count).map { $0 * set.count / count }
-    return try TrainingImages(
-      reading: set, indices: indices, transform: reading.transform, areReal: areVectors)
+    return try TrainingImages(sampling: set, transform: reading.transform, areReal: areVectors)
   }
 
   private func report(_ result: ModelImport, _ model: FlowModel) throws {
@@ -103,32 +96,24 @@ struct Import: Verb {
     rows.append(("parameters", "\(model.parameterCount) (\(model.dtypeName))"))
     rows.append(("mean and covariance", "fitted to \(result.statisticsSource)"))
     rows.append(("model", out.path))
-    let width = rows.map(\.0.count).max() ?? 0
-    try common.print(
-      rows.map { $0 + String(repeating: " ", count: width + 2 - $0.count) + $1 }.joined(separator: "\n"))
+    try common.print(aligned(rows).joined(separator: "\n"))
+    let shape = model.imageShape
     try common.printJSON(
-      .object([
-        ("out", .string(out.path)), ("dialect", .string(result.dialect.rawValue)),
-        (
-          "settings",
-          .array(
-            result.settings.map {
-              .object([
-                ("option", .string($0.option)), ("value", .string($0.value)), ("reason", .string($0.reason)),
-              ])
-            })
-        ),
-        ("notes", .array(result.notes.map { .string($0) })),
-        ("warnings", .array(result.warnings.map { .string($0) })),
-        (
-          "imageShape",
-          .array(
-            [model.imageShape.height, model.imageShape.width, model.imageShape.channels].map { .int($0) })
-        ),
-        ("parameters", .int(model.parameterCount)), ("dtype", .string(model.dtypeName)),
-        ("statistics", .string(result.statisticsSource)), ("checksum", .string(model.checksum ?? "")),
-        ("version", .string(ProgramVersion.number)), ("command", .string(Provenance.command)),
-      ]))
+      ([
+        "out": .string(out.path), "dialect": .string(result.dialect.rawValue),
+        "settings": .array(
+          result.settings.map {
+            [
+              "option": .string($0.option), "value": .string("\($0.value)"),
+              "reason": .string("\($0.reason)"),
+            ]
+          }),
+        "notes": .array(result.notes.map { .string($0) }),
+        "warnings": .array(result.warnings.map { .string($0) }),
+        "imageShape": .array([shape.height, shape.width, shape.channels].map { .int($0) }),
+        "parameters": .int(model.parameterCount), "dtype": .string(model.dtypeName),
+        "statistics": .string(result.statisticsSource), "checksum": .string(model.checksum ?? ""),
+      ] as JSONValue).adding(TypedCommand.provenance))
   }
 }
 

@@ -2,7 +2,7 @@ import AIPO
 import ArgumentParser
 
 /// `aipo logprob`: log-densities of images.
-struct LogProb: Verb {
+struct LogProb: ScalarVerb {
   static let configuration = CommandConfiguration(
     commandName: "logprob",
     abstract: "Give the log-density of images, and their bits/dim.",
@@ -35,88 +35,44 @@ struct LogProb: Verb {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    guard (1...10_000).contains(draws) else {
-      throw ValidationError("--draws is \(draws), expected 1 to 10000")
-    }
+    try require("--draws", draws, in: 1...10_000)
   }
 
-  func perform() throws -> ExitStatus {
-    Interrupt.install()
-    return switch common.precision {
-    case .float32: try evaluate(Float.self)
-    case .float64: try evaluate(Double.self)
-    }
-  }
-
-  /// What is found of an image.
-  private struct Row {
-    var name: String
-    var logProb: Double
-    var bitsAtPoint: Double
-    /// Nil where nothing is drawn.
-    var expected: ExpectedBits?
-    var bitsPerDim: Double { expected?.bitsPerDim ?? bitsAtPoint }
-    var isFinite: Bool { logProb.isFinite && bitsPerDim.isFinite }
-  }
-
-  private func evaluate<Scalar: KernelScalar>(_: Scalar.Type) throws -> ExitStatus {
-    let prior = try Prior<Scalar>(options: model, common: common)
-    let (input, reading) = try images.open(for: prior, common: common)
-    let flow = try prior.flow.at(input.shape)
+  func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
+    let model = try common.load(model, as: Scalar.self)
+    var (input, advices) = try images.open(for: model, common: common)
     let progress = ProgressLine("logprob", total: input.count, unit: "images", options: common)
-    let batch = batchSize(input.shape)
-    let isDrawn = !images.raw && !prior.dequantization.isNone
-    var rows: [Row] = []
-    while rows.count < input.count, !Interrupt.requested {
-      let range = rows.count..<min(rows.count + batch, input.count)
-      let x: Tensor<Scalar> = try images.read(input, range, dequantization: prior.dequantization)
-      let logProb = try flow.evaluate(x)
-      let expected =
-        isDrawn
-        ? try ExpectedBits.measure(
-          flow, x, indices: Array(input.indices[range]), dequantization: prior.dequantization,
-          draws: draws, seed: common.seed) : nil
-      for (k, value) in logProb.enumerated() {
-        rows.append(
-          Row(
-            name: input.images.name(of: input.indices[range.lowerBound + k]), logProb: value,
-            bitsAtPoint: prior.dequantization.bitsPerDim(logProb: value, dimensions: input.shape.count),
-            expected: expected?[k]))
-      }
-      progress.update(Double(rows.count))
-    }
+    let rows = try model.logProb(
+      input, raw: images.raw, draws: draws, seed: common.seed, observer: common.observer(progress))
     progress.finish()
-    return try report(rows, isDrawn: isDrawn, prior.model.figures, prior.source, after: reading)
-  }
-
-  private func report(
-    _ rows: [Row], isDrawn: Bool, _ figures: ModelFigures, _ source: ModelSource, after reading: AdviceList
-  ) throws -> ExitStatus {
     var unusable = UnusableRows("have no finite log-density")
     unusable.add(rows.filter { !$0.isFinite }.map(\.name))
     let finite = rows.filter(\.isFinite)
-    let unlike =
-      images.raw ? [] : finite.compactMap { figures.advice(bitsPerDim: $0.bitsPerDim, of: $0.name) }
     // Images on another scale are unlike all others, but that is told.
-    let advices = common.warn(
-      about: [unusable], of: rows.count, and: reading.contains("range") ? [] : unlike,
-      after: reading)
+    let isJudged = !images.raw && !advices.contains("range")
+    let unlike =
+      isJudged
+      ? finite.compactMap { model.model.figures.advice(bitsPerDim: $0.bitsPerDim, of: $0.name) } : []
+    let kinds = [unusable.advice(of: rows.count, in: Scalar.self)].compactMap(\.self)
+    common.warn(advices.add(kinds + unlike))
     let mean = finite.isEmpty ? nil : Evaluation(of: finite.map(\.bitsPerDim))
+    let isDrawn = model.drawsBits(raw: images.raw)
     try common.print(table(rows, finite, mean, isDrawn: isDrawn))
+    func numbers(_ value: (ImageLikelihood) -> Double?) -> JSONValue {
+      .array(rows.map { .optional(value($0)) })
+    }
     try common.printJSON(
-      .object(
-        [
-          ("logprob", .array(rows.map { .number($0.logProb) })),
-          ("bitsPerDim", .array(rows.map { .number($0.bitsPerDim) })),
-          ("standardError", .array(rows.map { .optional($0.expected?.standardError) })),
-          ("bitsPerDimAtPoint", .array(rows.map { .number($0.bitsAtPoint) })),
-          ("draws", .int(isDrawn ? draws : 0)),
-          ("mean", mean.map { .object(Info.members($0)) } ?? .null), ("warnings", .warnings(advices)),
-        ] + Provenance.members(model: source, common: common)))
+      [
+        "logprob": numbers(\.logProb), "bitsPerDim": numbers(\.bitsPerDim),
+        "standardError": numbers { $0.expected?.standardError }, "bitsPerDimAtPoint": numbers(\.bitsAtPoint),
+        "draws": .int(isDrawn ? draws : 0), "mean": JSONValue(encoding: mean), "warnings": .warnings(advices),
+      ], by: model.source)
     return Interrupt.status ?? (unusable.isEmpty ? .done : .noResult)
   }
 
-  private func table(_ rows: [Row], _ finite: [Row], _ mean: Evaluation?, isDrawn: Bool) -> String {
+  private func table(
+    _ rows: [ImageLikelihood], _ finite: [ImageLikelihood], _ mean: Evaluation?, isDrawn: Bool
+  ) -> String {
     func text(_ value: Double?, _ digits: Int) -> String {
       value.map { $0.isFinite ? fixed($0, digits) : "none" } ?? ""
     }

@@ -1,5 +1,4 @@
 import AIPO
-import AIPOImaging
 import ArgumentParser
 
 /// `aipo measure`: what a model's own images cost in bits.
@@ -38,12 +37,12 @@ struct Measure: Verb {
 
   func perform() throws -> ExitStatus {
     try OutputPath.checkWritable([out])
-    try WorkingMemory.require(common)
+    try common.requireMemory()
     Interrupt.install()
     var (model, source) = try ModelSource.load(try model.path())
     let patch = model.recipe.isEmpty ? "" : try TrainingConfig(yaml: model.recipe, path: source.path).patch
     let isReal = model.dequantization.isNone
-    let set = try AIPOImaging.ImageSet(
+    let set = try ImageSet(
       path: data, plane: isReal ? .vectors : .image, layout: reading.layout)
     let images = try TrainingImages(
       reading: set, indices: 0..<set.count, transform: reading.transform, patch: PixelSize(patch),
@@ -59,11 +58,9 @@ struct Measure: Verb {
     try common.print(
       "\(out.path): "
         + [model.figures.trainingBits, model.figures.validationBits].compactMap { $0 }
-        .map(Info.text).joined(separator: "; kept back: "))
+        .map(ModelSummary.text).joined(separator: "; kept back: "))
     try common.printJSON(
-      .object(
-        [("out", .string(out.path)), ("figures", .object(Info.figures(model.figures)))]
-          + Provenance.members(model: source, common: common)))
+      ["out": .string(out.path), "figures": ModelSummary.figures(model.figures)], by: source)
     return .done
   }
 }

@@ -20,9 +20,6 @@ struct OutputPath: ExpressibleByArgument, Hashable {
 
   static var defaultCompletionKind: CompletionKind { .file() }
 
-  /// Whether the name ends in `suffix`, in either case.
-  func hasSuffix(_ suffix: String) -> Bool { path.lowercased().hasSuffix(suffix) }
-
   /// The path with `text` put in before the suffix of its name.
   func adding(_ text: String) -> OutputPath {
     guard let dot = path.lastIndex(of: "."), !path[dot...].contains("/") else {
@@ -31,25 +28,15 @@ struct OutputPath: ExpressibleByArgument, Hashable {
     return OutputPath(path[..<dot] + text + path[dot...])
   }
 
-  /// Refuses a name that doesn't say whether the images go to a PNG or an array.
-  func requireImageSuffix(_ flag: String) throws {
-    guard ImageOutputFormat(path: path) != nil else {
-      throw ValidationError("\(flag) is '\(path)', expected a name that ends in .png, .npy or .npz")
+  /// Refuses a name that says none of these formats.
+  func require(_ formats: [ImageOutputFormat], _ flag: String) throws {
+    guard !formats.contains(where: { $0 == ImageOutputFormat(path: path) }) else { return }
+    let suffixes = formats.flatMap { $0 == .png ? [".png"] : [".npy", ".npz"] }
+    let words = [suffixes.dropLast().joined(separator: ", "), suffixes[suffixes.count - 1]].filter {
+      !$0.isEmpty
     }
-  }
-
-  /// Refuses a name that doesn't say NPY or NPZ.
-  func requireArraySuffix(_ flag: String) throws {
-    guard ImageOutputFormat(path: path) == .array else {
-      throw ValidationError("\(flag) is '\(path)', expected a name that ends in .npy or .npz")
-    }
-  }
-
-  /// Refuses a name that doesn't say PNG.
-  func requirePNG(_ flag: String) throws {
-    guard ImageOutputFormat(path: path) == .png else {
-      throw ValidationError("\(flag) is '\(path)', expected a name that ends in .png")
-    }
+    throw ValidationError(
+      "\(flag) is '\(path)', expected a name that ends in \(words.joined(separator: " or "))")
   }
 
   /// Refuses outputs that would replace each other, however their names are spelled.

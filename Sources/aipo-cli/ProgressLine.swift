@@ -1,3 +1,4 @@
+import AIPO
 import Synchronization
 
 #if canImport(Glibc)
@@ -95,17 +96,6 @@ final class ProgressLine: Sendable {
     return detail.isEmpty ? text : text + ", " + detail
   }
 }
-
-/// A number with the given digits after its point.
-func fixed(_ value: Double, _ digits: Int) -> String {
-  guard value.isFinite else { return "–" }
-  var buffer = [CChar](repeating: 0, count: 400)
-  let count = withVaList([Int32(digits), value]) { vsnprintf(&buffer, buffer.count, "%.*f", $0) }
-  return String(decoding: buffer.prefix(Int(count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-}
-
-/// A number of things: `1 image`, `2 images`.
-func counted(_ count: Int, _ name: String) -> String { "\(count) \(name)\(count == 1 ? "" : "s")" }
 
 /// Seconds in words short enough for a line: `40 s`, `3 min 20 s`, `2 h 5 min`.
 func duration(_ seconds: Double) -> String {

@@ -1,5 +1,4 @@
 import AIPO
-import AIPOImaging
 import ArgumentParser
 
 /// `aipo train`: a flow of one's own.
@@ -109,31 +108,24 @@ struct Train: Verb {
   }
 
   func perform() throws -> ExitStatus {
-    let previous = resume ? try FlowTraining.settings(in: out ?? "") : nil
-    let config = try configuration(previous)
+    let config = try configuration()
     if printConfig {
       let yaml = config.yaml(explained: true, data: true)
       if !common.json { try Console.output(yaml) }
-      try common.printJSON(.object([("config", .string(yaml))]))
+      try common.printJSON(["config": .string(yaml)])
       return .done
     }
-    let folder = try RunFolder(
-      path: out ?? "", file: "log.jsonl", remedy: "name another or go on with --resume",
-      isOwn: { _ in resume })
-    try WorkingMemory.require(common)
+    let run = try TrainingRun(config, out: out ?? "", resumes: resume)
+    try common.requireMemory()
     Interrupt.install()
-    let stop = TrainingStop(folder: folder.path, steps: config.steps, common: common)
+    let stop = TrainingStop(folder: run.folder.path, steps: config.steps, common: common)
     Interrupt.whenOverdue { _ in try? stop.tell(step: nil) }
-    let data = try images(config.data.images, config, what: "--data")
-    let test = config.data.test.isEmpty ? nil : try images(config.data.test, config, what: "--test")
-    return switch config.precision {
-    case .float32: try train(Float.self, config, data, test, folder, stop)
-    case .float64: try train(Double.self, config, data, test, folder, stop)
-    }
+    return try train(run, on: try images(of: run), stop)
   }
 
   /// The run's settings, where it has any yet, or the YAML's, with the flags on top.
-  private func configuration(_ previous: TrainingConfig?) throws -> TrainingConfig {
+  private func configuration() throws -> TrainingConfig {
+    let previous = resume ? try FlowTraining.settings(in: out ?? "") : nil
     var result = previous ?? TrainingConfig()
     if let config {
       result = try TrainingConfig(path: ModelLocator.recipe(named: config))
@@ -159,83 +151,43 @@ struct Train: Verb {
       ("data.channels", reading.grey ? "--grey" : "--colour", reading.givenChannels?.rawValue),
     ]
     for case (let key, let flag, .some(let value)) in flags { try result.set(key, to: value, flag: flag) }
-    if result.flow == nil {
-      result.flow =
-        result.dequantization.isNone
-        ? .vector(couplings: 8, hidden: [64, 64]) : .glow(levels: 2, steps: 8, hidden: 64, scaleBias: 0.1)
-    }
+    result = TrainingRun.withFlow(result)
     if let previous { try result.requireSameRun(as: previous) }
     return result
   }
 
-  private func images(_ path: String, _ config: TrainingConfig, what: String) throws -> TrainingImages {
-    guard !path.isEmpty else {
-      throw CommandFailure(
-        .usage,
-        resume
-          ? "\(out ?? "") holds no run to go on with (no settings.yaml); begin one with --data"
-          : "no training images: name them by --data or by data.images in the YAML")
+  private func images(of run: TrainingRun) throws -> TrainingRun.Images {
+    var progress: ProgressLine?
+    let images = try run.readImages { read, count in
+      if read == 1 { progress = ProgressLine("read", total: count, unit: "images", options: common) }
+      progress?.update(Double(read))
     }
-    let isReal = config.dequantization.isNone
-    let set = try AIPOImaging.ImageSet(
-      path: path, plane: isReal ? .vectors : .image, layout: ImageLayout(rawValue: config.data.layout))
-    let transform = ImageTransform(
-      range: ValueRange(config.data.range), crop: PixelSize(config.data.crop),
-      resize: PixelSize(config.data.resize), channels: config.data.channels)
-    let progress = ProgressLine("read", total: set.count, unit: "images", options: common)
-    defer { progress.finish() }
-    let images = try TrainingImages(
-      reading: set, indices: 0..<set.count, transform: transform, patch: PixelSize(config.patch),
-      areReal: isReal, accept: { shape in try accept(shape, config) },
-      progress: { progress.update(Double($0)) })
-    common.remark("\(what): \(set.count) images, \(images.shape)")
-    common.warn(set.advice.map(\.description))
-    if !isReal {
-      let advice = try set.advice(0..<set.count, transform: transform, clippedFor: "training")
-      common.warn(advice.map(\.description))
-    }
+    progress?.finish()
+    common.remark("\(images.training.count) images, \(images.training.shape)")
+    common.warn(images.advices.map(\.description))
     return images
   }
 
-  private func accept(_ shape: ImageShape, _ config: TrainingConfig) throws {
-    guard let spec = config.flow else { return }
-    try FlowTraining.require(spec, takes: shape, isPatch: !config.patch.isEmpty)
-  }
-
-  private func train<Scalar: KernelScalar>(
-    _: Scalar.Type, _ config: TrainingConfig, _ images: TrainingImages, _ test: TrainingImages?,
-    _ folder: RunFolder, _ stop: TrainingStop
-  ) throws -> ExitStatus {
-    guard let spec = config.flow else { preconditionFailure("the flow was set") }
-    try folder.create()
-    let training = FlowTraining(
-      spec: spec, config: config, images: images, test: test, folder: folder.path, threads: common.threadCount
-    )
-    let progress = ProgressLine("train", total: config.steps, unit: "steps", options: common)
-    var monitor = TrainingMonitor(progress: progress, folder: folder, common: common)
-    let outcome: FlowTraining.Outcome
+  private func train(_ run: TrainingRun, on images: TrainingRun.Images, _ stop: TrainingStop) throws
+    -> ExitStatus
+  {
+    let progress = ProgressLine("train", total: run.config.steps, unit: "steps", options: common)
     // A step may take longer than somebody who wants to stop cares to wait.
     let resumePoint = ResumePoint()
     Interrupt.whenOverdue { isUrgent in
       if !isUrgent { try? resumePoint.save() }
       try? stop.tell(step: resumePoint.savedStep)
     }
-    do {
-      outcome = try training.run(
-        as: Scalar.self, resume: resume, resumePoint: resumePoint, observe: { try monitor.observe($0) },
-        isCancelled: { Interrupt.requested })
-    } catch {
-      folder.removeIfUntouched()
-      throw error
-    }
+    let outcome = try run.run(
+      on: images, threads: common.threadCount, resumePoint: resumePoint,
+      observer: TrainingMonitor(progress: progress, common: common), isCancelled: { Interrupt.requested })
     progress.finish()
-    try monitor.drawLoss()
     switch outcome {
     case .cancelled:
       try stop.tell(step: resumePoint.savedStep)
       return Interrupt.status ?? .interrupted
     case .finished(let model):
-      try report(model, folder)
+      try report(model, run.folder)
       return Interrupt.status ?? .done
     }
   }
@@ -245,21 +197,16 @@ struct Train: Verb {
     var lines = [path]
     for (name, value) in [("validation", model.figures.validation), ("test", model.figures.test)] {
       guard let value else { continue }
-      lines.append("\(name): \(Info.figure(value))")
+      lines.append("\(name): \(ModelSummary.figure(value))")
     }
-    lines += nextSteps(model, path: Provenance.quoted(path))
+    lines += nextSteps(model, path: shellQuoted(path))
     common.warn(model.trainingAdvice.map(\.description))
     try common.print(lines.joined(separator: "\n"))
     try common.printJSON(
-      .object(
-        [
-          ("out", .string(folder.path)), ("finished", .bool(true)), ("model", .string(path)),
-          ("checksum", .string(model.checksum ?? "")), ("figures", .object(Info.figures(model.figures))),
-        ]
-          + [
-            ("version", .string(ProgramVersion.number)), ("kernels", .string(ProgramVersion.kernels)),
-            ("command", .string(Provenance.command)),
-          ]))
+      ([
+        "out": .string(folder.path), "finished": .bool(true), "model": .string(path),
+        "checksum": .string(model.checksum ?? ""), "figures": ModelSummary.figures(model.figures),
+      ] as JSONValue).adding(TypedCommand.provenance))
   }
 
   /// What may be done with the model.

@@ -12,11 +12,11 @@ struct TrainingStop: Sendable {
     if let step {
       try common.print(
         "stopped after step \(step) of \(steps), which \(FlowTraining.checkpointPath(in: folder)) holds\n"
-          + "go on: aipo train --out \(Provenance.quoted(folder)) --resume")
+          + "go on: aipo train --out \(shellQuoted(folder)) --resume")
     } else {
       try common.print("stopped before the first step: nothing is kept, and the same command begins anew")
     }
     let made: JSONValue = step.map { JSONValue.int($0) } ?? JSONValue.null
-    try common.printJSON(.object([("out", .string(folder)), ("finished", .bool(false)), ("step", made)]))
+    try common.printJSON(["out": .string(folder), "finished": .bool(false), "step": made])
   }
 }

@@ -1,0 +1,250 @@
+import AIPOContinuation
+import AIPOFlows
+import AIPOImaging
+import AIPOInverseProblems
+import AIPOKernels
+
+/// One image as it comes out of a reconstruction.
+public struct ReconstructedImage<Scalar: KernelScalar>: Sendable {
+  public let method: ReconstructionMethod
+  public let record: ReconstructionRecord
+  /// `[h, w, c]`, finite always.
+  public let image: Tensor<Scalar>
+
+  /// Writes the image: `.png` (clipped), `.npy` or `.npz`.
+  public func write(to path: String) throws(FileError) {
+    try ImageOutput.write(image.reshaped([1] + image.shape), to: path)
+  }
+}
+
+/// The images of a task with the prior that they are solved under.
+///
+/// ```swift
+/// for result in try Reconstruction<Float>(task).run() { print(result.record.psnr ?? 0) }
+/// ```
+public struct Reconstruction<Scalar: KernelScalar> {
+  /// With all that is known by its measurements.
+  public var task: ReconstructionTask { input.task }
+  public let prior: LoadedModel<Scalar>
+  let gaussian: GaussianDensity?
+  let input: ReconstructionInput
+
+  /// Checks the task, and opens what it names.
+  ///
+  /// - Parameters:
+  ///   - prior: in place of the task's model.
+  ///   - images: in place of the file that the task simulates, or else of the one that it observes.
+  /// Throws `TaskError`, `FileError` and what loading a model throws.
+  public init(
+    _ task: ReconstructionTask, prior: LoadedModel<Scalar>? = nil, images: ImageSet? = nil,
+    threads: Int = ThreadPool.availableCores
+  ) throws {
+    let prior = try prior ?? LoadedModel(task.model, threads: threads)
+    try self.init(task, prior: prior, gaussian: try prior.gaussian(), images: images, threads: threads)
+  }
+
+  package init(
+    _ task: ReconstructionTask, prior: LoadedModel<Scalar>, gaussian: GaussianDensity?,
+    images: ImageSet? = nil,
+    threads: Int
+  ) throws {
+    var task = task
+    if let images, task.simulate == nil { task.observation = images.path }
+    try task.check()
+    self.prior = prior
+    self.gaussian = gaussian
+    input = try ReconstructionInput(task, shape: prior.shape, images: images, threads: threads)
+  }
+
+  /// Images of the run.
+  public var count: Int { input.count }
+
+  /// What looks like a mistake about the images as a whole.
+  public var advices: [Advice] { input.advices }
+
+  /// Solves all images by all methods.
+  public func run(observer: WorkObserver = WorkObserver()) throws -> [ReconstructedImage<Scalar>] {
+    var images: [ReconstructedImage<Scalar>] = []
+    try run(
+      0..<count, observer: ReconstructionWatch(work: observer),
+      take: { solved in
+        images += zip(solved.records, solved.results).map {
+          ReconstructedImage(method: solved.method, record: $0, image: $1.image)
+        }
+      })
+    return images
+  }
+
+  /// Solves the images at these places by all methods, a chunk at a time. Images that an interruption cut short are left
+  /// out.
+  package func run(
+    _ places: Range<Int>, observer: ReconstructionWatch, advise: ([Advice]) -> Void = { _ in },
+    take: (SolvedChunk<Scalar>) throws -> Void
+  ) throws {
+    let isCancelled = observer.work.isCancelled
+    var done = 0
+    for places in chunks(of: places) where !isCancelled() {
+      let chunk = try self.chunk(places)
+      advise(chunk.advices)
+      for method in task.methods where !isCancelled() {
+        let quality = PathQuality(chunk)
+        let results = try reconstructor(method, chunk).run(
+          ReconstructionObserver<Scalar>(
+            onStates: { if observer.isTraced { quality.observe($0) } },
+            onProgress: { observer.onState($0, method, Double(done + $0.finished)) }, isCancelled: isCancelled
+          )
+        ).filter { $0.reason != .cancelled }
+        let advices = try advices(on: results, by: method, chunk)
+        advise(advices)
+        done += chunk.indices.count
+        if !results.isEmpty {
+          let images = try Self.stack(results)
+          try take(
+            SolvedChunk(
+              method: method, chunk: chunk, results: results, images: images,
+              records: try ReconstructionRecord.of(results, images: images, chunk: chunk), quality: quality,
+              advices: chunk.advices + advices))
+        }
+        observer.work.onProgress(Double(done))
+      }
+    }
+  }
+
+  /// The images of results as one batch.
+  private static func stack(_ results: [ReconstructionResult<Scalar>]) throws -> Tensor<Scalar> {
+    try Tensor(shape: [results.count] + results[0].image.shape, elements: results.flatMap(\.image.elements))
+  }
+
+  /// Throws where the first image can't be made a problem, or a method can't solve it.
+  package func checkFirst() throws {
+    let chunk = try chunk(0..<1)
+    for method in task.methods { _ = try reconstructor(method, chunk) }
+  }
+
+  /// Places of the run in chunks of bounded memory.
+  private func chunks(of places: Range<Int>) -> [Range<Int>] {
+    let size = batchSize(prior.shape, limit: input.chunkLimit)
+    return stride(from: places.lowerBound, to: places.upperBound, by: size).map {
+      $0..<min($0 + size, places.upperBound)
+    }
+  }
+
+  /// Least budget out of which σ is estimated with the flow.
+  private static var leastBudget: Int { 400 }
+
+  /// The images of a chunk as they are observed.
+  private func chunk(_ places: Range<Int>) throws -> ReconstructionInput.Chunk {
+    var chunk = try input.chunk(places)
+    chunk.problem.requantization = prior.model.requantization
+    guard input.isEstimated else { return chunk }
+    chunk = try estimatingSigma(chunk)
+    chunk.advices += zip(chunk.sigmas, chunk.names).compactMap { NoiseEstimate.advice($0, name: $1) }
+    return chunk
+  }
+
+  /// Where the flow is at work anyway, it betters the estimate from the pixels alone.
+  private func estimatingSigma(_ chunk: ReconstructionInput.Chunk) throws -> ReconstructionInput.Chunk {
+    var chunk = chunk
+    if task.kind != .denoise {
+      let first = try chunk.names.indices.map { try guess(chunk, $0) }
+      chunk.problem = try chunk.problem.replacing(noises: first.map { try GaussianNoise(sigma: $0) })
+      chunk.sigmas = first
+    }
+    guard task.maxEvaluations >= Self.leastBudget,
+      task.methods.contains(where: { $0 == .aipo || $0 == .fixed })
+    else { return chunk }
+    let options = task.options(.aipo, indices: chunk.indices, dequantization: prior.dequantization)
+    let found = try JointSigma.estimate(
+      chunk.problem, prior: prior.flow, gaussian: gaussian, options: options)
+    chunk.problem = try chunk.problem.replacing(noises: found.map { try GaussianNoise(sigma: $0.sigma) })
+    chunk.sigmas = found.map(\.sigma)
+    chunk.sigmaEvaluations = found.map(\.evaluations)
+    return chunk
+  }
+
+  /// σ of an observation that is no whole picture, by the Gaussian of the training images.
+  private func guess(_ chunk: ReconstructionInput.Chunk, _ image: Int) throws -> Double {
+    guard let gaussian, let linear = chunk.problem.linearOperator(image) else {
+      throw TaskError(
+        .data, "the model holds no Gaussian prior, which --sigma auto needs where pixels are missing")
+    }
+    return try gaussian.evidenceSigma(chunk.problem.observations[image], linearOperator: linear)
+  }
+
+  /// The solver of one method for a chunk. Throws where the method can't solve the problem.
+  private func reconstructor(_ method: ReconstructionMethod, _ chunk: ReconstructionInput.Chunk) throws
+    -> Reconstructor<Scalar>
+  {
+    var options = task.options(method, indices: chunk.indices, dequantization: prior.dequantization)
+    options.maximumEvaluations = max(options.maximumEvaluations - (chunk.sigmaEvaluations.max() ?? 0), 1)
+    return try Reconstructor(
+      problem: chunk.problem, prior: prior.flow, gaussian: gaussian, options: options)
+  }
+
+  /// What looks like a mistake, seen from the results; of those that nothing else is said about, that the pictures are
+  /// unlike the prior's. Other methods than `aipo` may end anywhere.
+  private func advices(
+    on results: [ReconstructionResult<Scalar>], by method: ReconstructionMethod,
+    _ chunk: ReconstructionInput.Chunk
+  ) throws -> [Advice] {
+    let found = chunk.advices(results)
+    guard method == .aipo else { return found }
+    let known = Set((chunk.advices + found).compactMap(\.subject))
+    return try found
+      + prior.model.unlikeness(
+        of: results.filter { !known.contains(chunk.names[$0.index]) }, of: chunk.problem, under: prior.flow,
+        sources: chunk.indices, names: chunk.names, seed: task.seed)
+  }
+}
+
+extension ReconstructionInput.Chunk {
+  /// What looks like a mistake, seen from the results, of images about which nothing was found before.
+  fileprivate func advices<Scalar: KernelScalar>(_ results: [ReconstructionResult<Scalar>]) -> [Advice] {
+    results.compactMap { result in
+      let name = names[result.index]
+      guard result.objective != nil, !advices.contains(where: { $0.subject == name }) else { return nil }
+      return problem.advice(
+        ofSolution: result.image.elements.map { Double($0) }, image: result.index, name: name)
+    }
+  }
+}
+
+/// How a caller sees a reconstruction.
+package struct ReconstructionWatch {
+  package var work: WorkObserver
+  /// Whether the states of the paths are looked at, for the PSNR along them.
+  package var isTraced: Bool
+  /// Told of states, with the images finished.
+  package var onState: (ReconstructionProgress, ReconstructionMethod, Double) -> Void
+
+  package init(
+    work: WorkObserver = WorkObserver(), isTraced: Bool = false,
+    onState: @escaping (ReconstructionProgress, ReconstructionMethod, Double) -> Void = { _, _, _ in }
+  ) {
+    self.work = work
+    self.isTraced = isTraced
+    self.onState = onState
+  }
+
+  /// What goes on, for a line.
+  package static func words(_ state: ReconstructionProgress, _ method: ReconstructionMethod) -> String {
+    var text = method.rawValue
+    if let lambda = state.lambda { text += ", λ \(fixed(lambda, 3))" }
+    if let t = state.t, t < 1 { text += ", t \(fixed(t, 2))" }
+    if let objective = state.objective { text += ", objective \(fixed(objective, 1))" }
+    return text
+  }
+}
+
+/// What a method made of (some of) a chunk.
+package struct SolvedChunk<Scalar: KernelScalar> {
+  package let method: ReconstructionMethod
+  package let chunk: ReconstructionInput.Chunk
+  package let results: [ReconstructionResult<Scalar>]
+  /// Those of the results, `[n, h, w, c]`.
+  package let images: Tensor<Scalar>
+  package let records: [ReconstructionRecord]
+  package let quality: PathQuality
+  /// What looks like a mistake about them.
+  package let advices: [Advice]
+}

@@ -1,0 +1,421 @@
+import AIPOContinuation
+import AIPOFlows
+import AIPOImaging
+import AIPOInterchange
+import AIPOInverseProblems
+import AIPOKernels
+
+/// What is to be reconstructed: observations with their operator, read or simulated a chunk at a time.
+package struct ReconstructionInput {
+  /// Some images as the solver takes them.
+  package struct Chunk {
+    /// Place of the first image in the run.
+    package var offset: Int
+    package var names: [String]
+    /// Places of the images in their source; everything random is keyed by them.
+    package var indices: [Int]
+    var problem: InverseProblem
+    /// Deviation of the noise that the problem supposes, root mean square over an image's measurements.
+    var sigmas: [Double]
+    /// Evaluations of the flow that each of them took; 0 where they were known or told by the pixels alone.
+    var sigmaEvaluations: [Int]
+    /// `[n, h, w, c]`, where it is known.
+    package var truth: Tensor<Double>?
+    /// The observation as an image: `A⁺y`, hidden pixels 0.
+    package var observed: Tensor<Double>
+    /// Observed values, where the operator hides some.
+    package var masks: [[Bool]]?
+    /// Whether the observation is a picture by itself.
+    var isPicture: Bool
+    /// What looks like a mistake about these images.
+    var advices: [Advice]
+  }
+
+  /// With all that is known by its measurements.
+  let task: ReconstructionTask
+  let shape: ImageShape
+  /// What simulated noise is drawn from, and what is known about an observation's.
+  let noise: NoiseInput
+  /// m, or nil where it differs from image to image.
+  let measurements: Int?
+  /// The share of all values that a mask hides; nil where there is no mask.
+  private(set) var hiddenShare: Double?
+  /// What looks like a mistake about the images as a whole.
+  private(set) var advices: [Advice] = []
+
+  private let source: Source
+  private let model: Model
+
+  private enum Source {
+    /// Images that are taken as truth.
+    case simulated(ModelImages)
+    /// Observed images, and the true ones if known.
+    case images(ModelImages, truth: ModelImages?)
+    /// Rows of measurements.
+    case rows(Tensor<Double>, name: String, indices: [Int], truth: ModelImages?)
+  }
+
+  private enum Model {
+    case identity
+    case dense(DenseOperator)
+    case pattern(MaskPattern)
+    case mask(MaskImages)
+  }
+
+  /// Opens and checks everything that the task names. Throws before any work is done.
+  /// `images` takes the place of the file that the task observes or simulates.
+  init(_ task: ReconstructionTask, shape: ImageShape, images: ImageSet? = nil, threads: Int) throws {
+    self.shape = shape
+    let model: Model
+    switch task.kind {
+    case .sense: model = .dense(try Self.matrix(task, shape: shape))
+    // A mask is read below, when the number of images is known.
+    case .denoise, .inpaint, nil: model = .identity
+    }
+    source = try Self.source(task, shape: shape, model: model, images: images)
+    self.model =
+      switch task.mask {
+      case .pattern(let pattern): .pattern(pattern)
+      case .file(let path):
+        .mask(
+          try MaskImages(
+            path: path, shape: shape, stored: Self.storedShape(source), transform: task.reading.transform,
+            count: Self.sourceCount(source), threshold: task.maskThreshold,
+            readArray: { try ArrayFile.read($0) }))
+      case nil: model
+      }
+    switch self.model {
+    case .identity: measurements = shape.count
+    case .dense(let matrix): measurements = matrix.outputCount
+    case .pattern(let pattern):
+      // Says at once where a region reaches beyond the image.
+      let observed = try pattern.observed(shape, seed: task.seed, index: 0)
+      measurements = pattern.isShared ? observed.count { $0 } : nil
+    case .mask(let mask): measurements = mask.isShared ? mask.observed(index: 0).count { $0 } : nil
+    }
+    let values = if case .dense(let matrix) = self.model { matrix.outputCount } else { shape.count }
+    noise = try NoiseInput(
+      task, shape: shape, measurements: measurements ?? shape.count, values: values,
+      count: Self.sourceCount(source), threads: threads)
+    var known = noise.task
+    if task.kind != .denoise { known.measurements = measurements }
+    self.task = known
+    if task.sigma == .auto, case .dense(let matrix) = self.model,
+      matrix.outputCount < shape.count
+    {
+      throw TaskError(
+        .usage, key: "sigma",
+        "--sigma auto with \(matrix.outputCount) measurements of \(shape.count) pixels: so few can't tell noise from "
+          + "image; give a number")
+    }
+    if task.noise == .poisson, case .dense(let matrix) = self.model {
+      try Self.requireNonNegative(matrix, path: task.operatorFile ?? "")
+    }
+    hiddenShare = shareOfHidden
+    advices = try readingAdvices() + maskAdvices + resizeAdvices
+  }
+
+  /// The share of values that the masks hide, each made in turn; nil where there is none.
+  private var shareOfHidden: Double? {
+    var (hidden, values) = (0, 0)
+    for index in identities(0..<(hasOneMask ? min(count, 1) : count)).indices {
+      for mask in masks([index]) ?? [] {
+        hidden += mask.count { !$0 }
+        values += mask.count
+      }
+    }
+    return values == 0 ? nil : Double(hidden) / Double(values)
+  }
+
+  /// Whether what is observed is the same of all images.
+  private var hasOneMask: Bool {
+    switch model {
+    case .identity, .dense: true
+    case .pattern(let pattern): pattern.isShared
+    case .mask(let mask): mask.isShared
+    }
+  }
+
+  /// Of what images were read from.
+  private func readingAdvices() throws -> [Advice] {
+    switch source {
+    case .simulated(let images): return try images.advice()
+    case .images(let images, let truth):
+      // Floats are looked at with their noise, see `chunk`.
+      let own = images.images.isEightBit && !task.counts ? try images.advice() : images.images.advice
+      return own + (truth?.images.advice ?? [])
+    case .rows(_, _, _, let truth): return truth?.images.advice ?? []
+    }
+  }
+
+  private var maskAdvices: [Advice] {
+    guard let choice = task.mask else { return [] }
+    switch hiddenShare {
+    case 0: return [Advice("mask", of: choice.description, "the mask hides nothing: this is --task denoise")]
+    case 1:
+      return [
+        Advice(
+          "mask", of: choice.description,
+          "the mask hides everything, so the result is what the prior alone makes most probable; zero is what hides "
+            + "a pixel")
+      ]
+    default: return []
+    }
+  }
+
+  /// Of observations that were measured at another size.
+  private var resizeAdvices: [Advice] {
+    guard case .images(let images, _) = source, let size = task.reading.transform.resize else { return [] }
+    let crop = ImageTransform(crop: task.reading.transform.crop)
+    guard
+      let index = images.indices.first(where: { index in
+        let shape = crop.shape(of: images.images.shape(of: index))
+        return shape?.height != size.height || shape?.width != size.width
+      })
+    else { return [] }
+    let name = images.images.name(of: index)
+    var advices: [Advice] = []
+    if !isEstimated {
+      advices.append(
+        Advice(
+          "resize", of: name,
+          "the observation was resized from \(images.images.shape(of: index)), which averages its noise away: the "
+            + "noise is no longer what it is said to be; --crop keeps it, --sigma auto estimates what is left"
+        ))
+    }
+    if case .mask(let mask) = model, !mask.followsImages {
+      advices.append(
+        Advice(
+          "resizedMask", of: name,
+          "resizing mixed hidden pixels into observed ones, as the mask has the final size: a mask of the "
+            + "observation's own size is resized with it"))
+    }
+    return advices
+  }
+
+  /// Whether σ is estimated from each image.
+  var isEstimated: Bool { task.sigma == .auto }
+
+  /// The shape of one observation.
+  var rowShape: [Int] {
+    if case .dense(let matrix) = model { return [matrix.outputCount] }
+    return [shape.height, shape.width, shape.channels]
+  }
+
+  /// Images that a chunk may hold: an estimated σ is each image's own.
+  var chunkLimit: Int { isEstimated ? 1 : 32 }
+
+  /// Images to reconstruct.
+  var count: Int {
+    switch source {
+    case .simulated(let images), .images(let images, _): images.count
+    case .rows(_, _, let indices, _): indices.count
+    }
+  }
+
+  /// The images at these places of the run.
+  func chunk(_ range: Range<Int>) throws -> Chunk {
+    let (names, indices) = identities(range)
+    let operators = try operators(indices)
+    func linear(_ k: Int) -> any LinearOperator { operators[operators.count == 1 ? 0 : k] }
+    var truth: Tensor<Double>?
+    var rows: [[Double]]
+    switch source {
+    case .simulated(let images):
+      let clean: Tensor<Double> = try images.read(range)
+      rows = try split(clean).enumerated().map { k, x in
+        try noise.simulate(x, linear(k), index: indices[k], seed: task.seed)
+      }
+      truth = clean
+    case .images(let images, let known):
+      let isMasked = task.kind == .inpaint
+      let observed: Tensor<Double> = try images.read(range, nonFinite: isMasked ? .allowed : .refused)
+      rows = split(observed).enumerated().map { k, y in linear(k).apply(y) }
+      truth = try known?.read(range)
+    case .rows(let all, _, _, let known):
+      let width = all.rowLength
+      let scale = task.countScale
+      rows = indices.map { i in
+        all.withUnsafeBufferPointer { $0[(i * width)..<((i + 1) * width)].map { $0 / scale } }
+      }
+      truth = try known?.read(range)
+    }
+    try Self.requireFinite(rows, names)
+    let noises = try noise.models(rows, operators: operators, indices: indices)
+    for (k, row) in rows.enumerated() {
+      do { try noises[noises.count == 1 ? 0 : k].check(row) } catch {
+        throw TaskError(.data, "\(names[k]): \(error)")
+      }
+    }
+    let problem = try InverseProblem(
+      operators: operators, noises: noises, observations: rows, imageShape: shape)
+    let truths = isSimulated ? nil : truth.map(split)
+    let advices = rows.indices.flatMap { k in
+      problem.advices(
+        ofObservation: k, name: names[k], isEstimated: isEstimated, truth: truths?[k])
+        + (truths.map { darkTruthAdvice($0[k], names[k]) } ?? [])
+    }
+    let back = try rows.indices.map { k in try linear(k).pseudoInverse(rows[k]) }
+    return Chunk(
+      offset: range.lowerBound, names: names, indices: indices, problem: problem,
+      sigmas: rows.indices.map { problem.noise($0).matched(rows[$0]).sigma },
+      sigmaEvaluations: rows.map { _ in 0 }, truth: truth,
+      observed: try Tensor(
+        shape: [rows.count, shape.height, shape.width, shape.channels], elements: Array(back.joined())),
+      masks: masks(indices), isPicture: task.kind != .sense, advices: advices)
+  }
+
+  /// Of a truth that --range makes nearly black, since it was on [0, 1] before.
+  private func darkTruthAdvice(_ truth: [Double], _ name: String) -> [Advice] {
+    guard let range = task.reading.transform.range, let greatest = truth.max(), greatest < 0.02 else {
+      return []
+    }
+    return [
+      Advice(
+        "darkTruth", of: name,
+        "--range \(range) makes the truth nearly black: it is of the observation and the truth, which must be on one scale"
+      )
+    ]
+  }
+
+  private var isSimulated: Bool { if case .simulated = source { true } else { false } }
+
+  private static func requireFinite(_ rows: [[Double]], _ names: [String]) throws(TaskError) {
+    for (name, row) in zip(names, rows) {
+      guard let place = row.firstIndex(where: { !$0.isFinite }) else { continue }
+      throw TaskError(
+        .data, "\(name): observed value \(place) is \(row[place]), expected a finite number")
+    }
+  }
+
+  private func split(_ images: Tensor<Double>) -> [[Double]] {
+    let size = images.rowLength
+    return images.withUnsafeBufferPointer { values in
+      (0..<images.shape[0]).map { Array(values[($0 * size)..<(($0 + 1) * size)]) }
+    }
+  }
+
+  private func identities(_ range: Range<Int>) -> (names: [String], indices: [Int]) {
+    switch source {
+    case .simulated(let images), .images(let images, _):
+      let indices = Array(images.indices[range])
+      return (indices.map { images.images.name(of: $0) }, indices)
+    case .rows(let all, let name, let indices, _):
+      let chosen = Array(indices[range])
+      return (all.shape[0] == 1 ? [name] : chosen.map { "\(name)#\($0)" }, chosen)
+    }
+  }
+
+  private func masks(_ indices: [Int]) -> [[Bool]]? {
+    switch model {
+    case .identity, .dense: nil
+    case .mask(let mask): indices.map { mask.observed(index: $0) }
+    case .pattern(let pattern):
+      indices.compactMap { try? pattern.observed(shape, seed: task.seed, index: $0) }
+    }
+  }
+
+  /// One for all images, or one an image.
+  private func operators(_ indices: [Int]) throws -> [any LinearOperator] {
+    switch model {
+    case .identity: return [IdentityOperator(count: shape.count)]
+    case .dense(let matrix): return [matrix]
+    case .pattern(let pattern):
+      return try (pattern.isShared ? [0] : indices).map {
+        MaskOperator(mask: try pattern.observed(shape, seed: task.seed, index: $0))
+      }
+    case .mask(let mask):
+      return (mask.isShared ? [0] : indices).map { MaskOperator(mask: mask.observed(index: $0)) }
+    }
+  }
+
+  /// Counts can't be negative.
+  private static func requireNonNegative(_ matrix: DenseOperator, path: String) throws(TaskError) {
+    let least = matrix.matrix.withColumns { $0.min() ?? 0 }
+    guard least >= 0 else {
+      throw TaskError(
+        .data, "\(path): the operator holds \(least), expected no negative value for --noise poisson")
+    }
+  }
+
+  /// Of an operator.
+  private static let largestEntry = 1e100
+
+  private static func matrix(_ task: ReconstructionTask, shape: ImageShape) throws -> DenseOperator {
+    guard let path = task.operatorFile else {
+      return try DenseOperator.gaussian(
+        measurements: task.measurements ?? 1, inputCount: shape.count, seed: task.seed)
+    }
+    let array = try ArrayFile.read(path, as: Double.self)
+    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == shape.count else {
+      throw TaskError(
+        .data,
+        "\(path): the operator has shape \(array.shape), expected [m, \(shape.count)] for images of \(shape)")
+    }
+    let columns = array.shape[1]
+    let linear = try array.withUnsafeBufferPointer { values in
+      try DenseOperator(try Matrix(rows: array.shape[0], columns: columns) { values[$0 * columns + $1] })
+    }
+    // Entries whose squares overflow would only fail later, without a name.
+    let largest = array.elements.reduce(0) { max($0, abs($1)) }
+    guard largest <= Self.largestEntry else {
+      throw TaskError(
+        .data, "\(path): the operator holds \(largest), expected values of at most \(Self.largestEntry)")
+    }
+    return linear
+  }
+
+  private static func source(
+    _ task: ReconstructionTask, shape: ImageShape, model: Model, images: ImageSet?
+  ) throws -> Source {
+    if let path = task.simulate {
+      return .simulated(
+        try ModelImages(path: path, set: images, reading: task.reading, shape: shape, indices: task.indices))
+    }
+    guard let path = task.observation else { preconditionFailure("one of the two was checked for") }
+    func truth(count: Int) throws -> ModelImages? {
+      guard let file = task.truth else { return nil }
+      let images = try ModelImages(
+        path: file, reading: task.reading, shape: shape, indices: task.indices, isMeasured: true)
+      guard images.images.count == count else {
+        throw TaskError(
+          .data, "\(file): holds \(images.images.count) images, expected \(count) as '\(path)'")
+      }
+      return images
+    }
+    guard case .dense(let matrix) = model else {
+      let images = try ModelImages(
+        path: path, set: images, reading: task.measuredReading, shape: shape, indices: task.indices,
+        isMeasured: true)
+      return .images(images, truth: try truth(count: images.images.count))
+    }
+    var array = try ArrayFile.read(path, as: Double.self)
+    let found = array.shape
+    if found.count == 1 { array = array.reshaped([1, found[0]]) }
+    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == matrix.outputCount else {
+      throw TaskError(
+        .data,
+        "\(path): the observation has shape \(found), expected [\(matrix.outputCount)] or "
+          + "[n, \(matrix.outputCount)] for this operator")
+    }
+    let count = array.shape[0]
+    let indices = try task.indices?.indices(count: count, source: path) ?? Array(0..<count)
+    let name = path.split(separator: "/").last.map(String.init) ?? path
+    return .rows(array, name: name, indices: indices, truth: try truth(count: count))
+  }
+
+  /// The shape in which all images are stored; nil where they differ or there are none.
+  private static func storedShape(_ source: Source) -> ImageShape? {
+    switch source {
+    case .simulated(let images), .images(let images, _): images.images.commonShape
+    case .rows: nil
+    }
+  }
+
+  private static func sourceCount(_ source: Source) -> Int {
+    switch source {
+    case .simulated(let images), .images(let images, _): images.images.count
+    case .rows(let array, _, _, _): array.shape[0]
+    }
+  }
+}

@@ -1,0 +1,392 @@
+import AIPOContinuation
+import AIPOImaging
+import AIPOInverseProblems
+import AIPOKernels
+
+/// A setting of a reconstruction: how it is spelled, explained, read and written.
+///
+/// The table `all` is what flags, the options of a study and JSON have in common. A new setting is a line in it, a field
+/// of ``ReconstructionTask`` and a flag of the command.
+public struct ReconstructionKey: Sendable {
+  /// As the flag and the YAML spell it.
+  public let name: String
+  public let help: String
+  /// What stands for the value in help; empty for a flag that has none.
+  public let valueName: String
+  /// The words that it may be; empty where there are others.
+  public let words: [String]
+  /// Whether it decides how images were measured or how they are solved, not which they are.
+  public var isSetting = true
+  let read: @Sendable (ReconstructionTask) -> JSONValue?
+  /// Gives what was expected where the text is no such value.
+  let write: @Sendable (inout ReconstructionTask, String) -> String?
+
+  /// As JSON spells it.
+  public var jsonName: String {
+    let words = name.split(separator: "-")
+    return words.dropFirst().reduce(String(words[0])) { $0 + $1.prefix(1).uppercased() + $1.dropFirst() }
+  }
+
+  /// The value that a task has by default, as text; nil where it has none.
+  public var usual: String? { read(ReconstructionTask())?.text }
+
+  public static func named(_ name: String) -> ReconstructionKey? { byName[name] }
+
+  private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
+
+  public static let all: [ReconstructionKey] =
+    images.map { key in
+      var key = key
+      key.isSetting = false
+      return key
+    } + measurement + solver
+
+  // MARK: Which images, and by what
+
+  private static var images: [ReconstructionKey] {
+    [
+      key("task", "What was done to the image.", "task", \.kind, .choice()),
+      key(
+        "method",
+        """
+        aipo follows the path. To compare with: fixed (the same objective, without a path), gaussian (a Gaussian \
+        prior at λ = 1, in closed form), restarts (the best of several fixed, from draws), latent (over latents, \
+        without the log-determinant), tv (total variation), lasso (sparse cosine transform). Several with commas \
+        are run on the same data.
+        """, "method", \.methods, .methods),
+      key(
+        "observation", "The observation: images, or for sense an NPY of shape [m] or [n,m].", "file",
+        \.observation,
+        .text),
+      key(
+        "operator",
+        "The matrix of sense, an NPY of shape [m, h*w*c], columns row-major over height, width, channels.",
+        "file",
+        \.operatorFile, .text),
+      key(
+        "truth", "The true images, if they are known, for PSNR and SSIM. (default: unknown)", "file", \.truth,
+        .text),
+      key("simulate", "An experiment: take these images as truth and simulate.", "images", \.simulate, .text),
+      key(
+        "indices",
+        """
+        The images of --simulate or --observation to take: 5,42,79 or start:stop:step, stop excluded. \
+        (default: all)
+        """, "list", \.indices, .parsed("5,42,79 or start:stop:step") { IndexSelection($0) }),
+      key(
+        "range",
+        """
+        The values that are black and white, as 0:255 or -1:1, where a file is on another scale; \
+        everything else, --sigma too, stays on 0:1. (default: 0:1 for floats, 0:255 for 8 bits, 0:65535 for 16-bit PNG)
+        """, "low:high", \.reading.transform.range, .parsed("low:high, as 0:255") { ValueRange($0) }),
+      key(
+        "layout",
+        """
+        The order of an array's axes: nhwc, nchw (channels first, as PyTorch has them), or of one image hwc, chw. \
+        (default: nhwc; [n, h, w] and [h, w] where there are fewer axes)
+        """, "axes", \.reading.layout, .choice()),
+      key(
+        "crop", "Cut this size from the middle of every image. (default: no)", "HxW",
+        \.reading.transform.crop,
+        .parsed("HxW, as 64x64") { PixelSize($0) }),
+      key(
+        "resize", "Resize every image, after --crop. (default: no)", "HxW", \.reading.transform.resize,
+        .parsed("HxW, as 64x64") { PixelSize($0) }),
+      channels("grey", "Turn colour images to grey.", .grey),
+      channels("colour", "Give grey images three equal channels.", .colour),
+      key("model", "The flow prior.", "file", \.model, .text),
+      key(
+        "seed", "Seed of everything random.", "n", \.seed,
+        Form(expected: "a whole number from 0", parse: { UInt64($0) }, store: { .unsigned($0) })),
+    ]
+  }
+
+  // MARK: How they were measured
+
+  private static var measurement: [ReconstructionKey] {
+    [
+      key(
+        "noise",
+        """
+        The law of the noise: gaussian, laplace, student, poisson (the observation is counts over --peak, so that \
+        white is 1; with --counts it is the counts), outliers (a share of the measurements lost), or flow:FILE, a \
+        flow trained on noise.
+        """, "model", \.noise,
+        .parsed("one of \(NoiseChoice.names.joined(separator: ", ")) or flow:FILE") { NoiseChoice($0) }),
+      key(
+        "sigma",
+        """
+        Standard deviation of the noise of a measurement, with black at 0 and white at 1: 25 grey levels of 255 are \
+        0.098. An NPY gives each measurement its own. auto estimates it from each image, which needs noise that one \
+        can see, and for sense as many measurements as pixels; --simulate then adds noise of the default. For \
+        student it is the scale, for poisson the read noise. (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m \
+        for sense; 0 for poisson)
+        """, "s", \.sigma,
+        Form(
+          expected: "a number from 1e-150 to 1e150, auto, or an .npy file", parse: { SigmaChoice($0) },
+          store: { if case .number(let value) = $0 { .number(value) } else { .string($0.description) } })),
+      key(
+        "noise-covariance",
+        "Covariance of gaussian noise in place of --sigma, an NPY of shape [m, m]. (default: none)", "file",
+        \.noiseCovariance, .text),
+      key(
+        "tip",
+        """
+        How far the tip of laplace is rounded, in units of its scale. Near 0 the density is Laplace's own, and the \
+        most probable image keeps much of the noise. (default: 1)
+        """, "r", \.tip, .number(LaplaceNoise.tipRange)),
+      key(
+        "nu", "Degrees of freedom of student noise. (default: 3)", "n", \.nu,
+        .number(StudentNoise.degreesRange)),
+      key(
+        "peak", "Mean count of a white pixel under poisson noise. (default: 30)", "n", \.peak,
+        .number(PoissonNoise.peakRange)),
+      key(
+        "counts",
+        "The observation holds the counts themselves under poisson noise, 0, 1, 2, …: they are divided by --peak.",
+        "", \.counts, Form(expected: "true or false", parse: { Bool($0) }, store: { .bool($0) })),
+      key(
+        "outliers",
+        """
+        Share of the measurements that outliers noise replaces by 0 or 1, and of which it assumes nothing but \
+        that they lie between (for sense: the least and the greatest measurement). (default: 0.1)
+        """, "share", \.outliers, .number(OutlierNoise.shareRange)),
+      key(
+        "measurements", "With --simulate, measurements m of sense, by A_ij ~ N(0, 1/m) drawn from the seed.",
+        "m",
+        \.measurements, .whole(1...1 << 20)),
+      key(
+        "mask",
+        """
+        What inpaint misses: center:10, box:y,x,h,w, random:0.5 (a share), or an image that is zero there. An image \
+        of the observation's size is cropped and resized with it; one of the model's size is taken as it is.
+        """, "mask", \.mask,
+        .parsed("center:SIZE, box:y,x,h,w, random:SHARE with a share from 0 to 1, or a file") {
+          try? MaskChoice(parsing: $0)
+        }),
+      key(
+        "mask-threshold",
+        """
+        For a mask of more than two values, as a JPEG has: pixels are observed from this share of its greatest \
+        value on. (default: such a mask is refused)
+        """, "share", \.maskThreshold, .number(.leastNonzeroMagnitude...1, "a share above 0, at most 1")),
+    ]
+  }
+
+  // MARK: How they are solved
+
+  private static var solver: [ReconstructionKey] {
+    [
+      key(
+        "path",
+        """
+        What changes along the path of aipo. lambda: the weight of the prior, from 0. prior: the prior, from a \
+        Gaussian to the flow. noise: both, as if the noise were first stronger than it is. auto: noise, or lambda \
+        where the model has no Gaussian. theorem: lambda by gradient descent in the theorem's own steps, which \
+        needs --precision float64, a smooth flow and a full-rank operator. curve:λ,t/λ,t/…/1,1: straight lines \
+        between corners, in multiples of the targets of λ and t; t = 0 is the Gaussian prior. noise is \
+        curve:3,0/3,1/1,1.
+        """, "path", \.path, .parsed("a path") { try PathChoice(parsing: $0) }),
+      key(
+        "lambda",
+        """
+        Weight of the prior. 1 gives the most probable image; less keeps more of the observation. auto chooses it \
+        without the truth.
+        """, "l", \.lambda, .numberOrAuto("a positive number or auto") { $0 > 0 && $0.isFinite }),
+      key(
+        "flow-share",
+        """
+        Share t of the flow in the prior, which is t of the flow's -log p and 1 - t of the Gaussian's. 1 is the \
+        flow alone. auto: \(ReconstructionOptions.usualFlowShare), or \
+        \(ReconstructionOptions.flowShareOfMissing) where pixels are missing; 1 where --lambda is a number or \
+        the model holds no Gaussian.
+        """, "t", \.flowShare, .numberOrAuto("a number above 0, at most 1, or auto") { $0 > 0 && $0 <= 1 }),
+      key("space", "Search over pixels (x) or over latents (z).", "space", \.space, .choice()),
+      key("corrector", "How each step is minimised.", "name", \.corrector, .choice()),
+      key(
+        "predictor",
+        """
+        The guess for the next solution along a path: the last one (none), along the line through the last two \
+        (secant), or along the tangent, which costs Hessian-vector products of two evaluations each.
+        """, "name", \.predictor, .choice()),
+      key(
+        "init",
+        """
+        Where the descent starts: at the observation (A⁺y), zero (the flow's image of zero), random (uniform \
+        pixels), prior (a draw), or gaussian (the solution under the Gaussian prior). With --path noise or prior \
+        it makes no difference. (default: observed for a full-rank operator, else gaussian)
+        """, "start", \.start, .choice(but: .auto)),
+      key(
+        "probes",
+        "Random probes of the flow’s curvature, for steps of the right length; an evaluation each. 0: none.",
+        "n",
+        \.probes, .whole(0...1000)),
+      key(
+        "tolerance", "The descent has converged when the gradient is this part of what it was at the start.",
+        "t",
+        \.tolerance, .number(.leastNonzeroMagnitude...1.0.nextDown, "a number between 0 and 1")),
+      key(
+        "epsilon",
+        """
+        The descent has converged, too, when \(ToleranceRule().window) steps change the objective by less than \
+        this, in nats; 0: never by that.
+        """, "nats", \.epsilon, .number(0...Double.greatestFiniteMagnitude, "a finite number from 0 on")),
+      key(
+        "max-evaluations",
+        "Evaluations of the flow (value and gradient) that an image may take; a Hessian-vector product counts 2.",
+        "n", \.maxEvaluations, .whole(1...Int.max, "1 or more")),
+      key("precision", "Element type; sums are always in float64.", "type", \.precision, .choice()),
+      key(
+        "restarts",
+        """
+        Descents of restarts and latent, each from another draw; they share --max-evaluations, and the one with \
+        the lowest objective is kept. (default: 8 for restarts; for latent one, from ε = 0)
+        """, "n", \.restarts, .whole(1...ReconstructionOptions.restartLimit)),
+      key(
+        "penalty", "Weight of the penalty of tv and lasso, in nats; auto chooses it without the truth.", "w",
+        \.penalty, .numberOrAuto("a positive number or auto") { $0 > 0 && $0.isFinite }),
+    ]
+  }
+
+  // MARK: Making keys
+
+  private typealias Field<Value> = WritableKeyPath<ReconstructionTask, Value> & Sendable
+
+  private static func key<Value>(
+    _ name: String, _ help: String, _ valueName: String, _ field: Field<Value>, _ form: Form<Value>
+  ) -> ReconstructionKey {
+    ReconstructionKey(
+      name: name, help: help, valueName: valueName, words: form.words,
+      read: { form.store($0[keyPath: field]) },
+      write: { task, text in form.take(text) { task[keyPath: field] = $0 } })
+  }
+
+  private static func key<Value>(
+    _ name: String, _ help: String, _ valueName: String, _ field: Field<Value?>, _ form: Form<Value>
+  ) -> ReconstructionKey {
+    ReconstructionKey(
+      name: name, help: help, valueName: valueName, words: form.words,
+      read: { $0[keyPath: field].map(form.store) },
+      write: { task, text in form.take(text) { task[keyPath: field] = $0 } })
+  }
+
+  /// A flag that brings images to a number of channels; there is one of them at most.
+  private static func channels(_ name: String, _ help: String, _ choice: ChannelChoice) -> ReconstructionKey {
+    ReconstructionKey(
+      name: name, help: help, valueName: "", words: [],
+      read: { .bool($0.reading.transform.channels == choice) },
+      write: { task, text in
+        guard let isOn = Bool(text) else { return "true or false" }
+        guard isOn else { return nil }
+        if ![.stored, choice].contains(task.reading.transform.channels) {
+          return "one of --grey and --colour"
+        }
+        task.reading.transform.channels = choice
+        return nil
+      })
+  }
+}
+
+/// How values are written as text, and read.
+private struct Form<Value: SendableMetatype>: Sendable {
+  var expected: String
+  var words: [String] = []
+  let parse: @Sendable (String) throws -> Value?
+  let store: @Sendable (Value) -> JSONValue
+
+  /// Hands on the value of a text, or gives what was expected.
+  func take(_ text: String, _ body: (Value) -> Void) -> String? {
+    do {
+      guard let value = try parse(text) else { return expected }
+      body(value)
+      return nil
+    } catch SolverError.invalidOption(_, _, let expected) {
+      return expected
+    } catch {
+      return "\(error)"
+    }
+  }
+}
+
+extension Form where Value: CustomStringConvertible {
+  static func parsed(_ expected: String, _ parse: @escaping @Sendable (String) throws -> Value?) -> Form {
+    Form(expected: expected, parse: parse, store: { .string($0.description) })
+  }
+}
+
+extension Form<String> {
+  static var text: Form { .parsed("a text that isn't empty") { $0.isEmpty ? nil : $0 } }
+}
+
+extension Form<Double> {
+  static func number(_ range: ClosedRange<Double>, _ expected: String? = nil) -> Form {
+    Form(
+      expected: expected ?? "a number from \(range.lowerBound) to \(range.upperBound)",
+      parse: { Double($0).flatMap { range.contains($0) ? $0 : nil } }, store: { .number($0) })
+  }
+}
+
+extension Form<Int> {
+  static func whole(_ range: ClosedRange<Int>, _ expected: String? = nil) -> Form {
+    Form(
+      expected: expected ?? "\(range.lowerBound) to \(range.upperBound)",
+      parse: { Int($0).flatMap { range.contains($0) ? $0 : nil } }, store: { .int($0) })
+  }
+}
+
+extension Form<NumberOrAuto> {
+  static func numberOrAuto(_ expected: String, _ allows: @escaping @Sendable (Double) -> Bool) -> Form {
+    .parsed(expected) { text in
+      NumberOrAuto(text).flatMap { value in value.number.map(allows) ?? true ? value : nil }
+    }
+  }
+}
+
+extension Form<[ReconstructionMethod]> {
+  static var methods: Form {
+    let words = ReconstructionMethod.allCases.map(\.rawValue)
+    return Form(
+      expected: "one of \(words.joined(separator: ", ")), or several with commas", words: words,
+      parse: { text in
+        let names = text.split(separator: ",", omittingEmptySubsequences: false)
+        let methods = names.compactMap { ReconstructionMethod(rawValue: String($0)) }
+        return methods.count == names.count && Set(methods).count == names.count ? methods : nil
+      }, store: { .string($0.map(\.rawValue).joined(separator: ",")) })
+  }
+}
+
+extension Form where Value: RawRepresentable<String> & CaseIterable & Equatable {
+  /// One of the cases' names; `excluded` can't be named.
+  static func choice(but excluded: Value? = nil) -> Form {
+    let words = Value.allCases.filter { $0 != excluded }.map(\.rawValue)
+    return Form(
+      expected: "one of \(words.joined(separator: ", "))", words: words,
+      parse: { words.contains($0) ? Value(rawValue: $0) : nil }, store: { .string($0.rawValue) })
+  }
+}
+
+extension ReconstructionTask {
+  /// Sets a key from its text. Throws a usage error that names it.
+  public mutating func set(_ name: String, to text: String) throws(TaskError) {
+    guard let key = ReconstructionKey.named(name) else {
+      throw TaskError(.usage, key: name, "there is no setting '\(name)'")
+    }
+    if let expected = key.write(&self, text) {
+      throw TaskError(
+        .usage, key: name, "--\(name) is '\(text)', expected \(expected)", found: "\"\(text)\"",
+        expected: expected)
+    }
+  }
+
+  /// What decides the results, for JSON and reports: the keys that have a value.
+  package var settings: [(String, JSONValue)] {
+    ReconstructionKey.all.compactMap { key in
+      guard key.isSetting, key.name != "penalty" || isPenalised, key.name != "counts" || counts else {
+        return nil
+      }
+      return key.read(self).map { (key.jsonName, $0) }
+    }
+  }
+
+  private var isPenalised: Bool { methods.contains { $0 == .tv || $0 == .lasso } }
+}

@@ -1,0 +1,102 @@
+import AIPOContinuation
+
+extension ReconstructionTask {
+  /// Throws a usage error where settings are at odds with each other. It names the one to change.
+  public func check() throws(TaskError) {
+    guard let kind else {
+      throw TaskError(
+        .usage, key: "task", "--task is needed: \(TaskKind.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+    try checkImages(kind)
+    try checkNoise(kind)
+    try checkMeasurement(kind)
+    try checkSolver()
+  }
+
+  /// Throws where something is so; `key` is what should be another.
+  private func refuse(_ isSo: Bool, _ key: String, _ text: @autoclosure () -> String) throws(TaskError) {
+    if isSo { throw TaskError(.usage, key: key, text()) }
+  }
+
+  private func checkImages(_ kind: TaskKind) throws(TaskError) {
+    let range = reading.transform.range
+    try refuse(counts && range != nil, "counts", "--counts and --range exclude each other")
+    try refuse(
+      kind == .sense && observation != nil && range != nil, "range",
+      "--range is of images, and --task sense takes its measurements as they are: scale y, or A")
+    try refuse(
+      observation == nil && simulate == nil, "observation", "one of --observation and --simulate is needed")
+    try refuse(
+      observation != nil && simulate != nil, "observation", "--observation and --simulate exclude each other")
+    try refuse(
+      simulate != nil && truth != nil, "simulate",
+      "--simulate takes its images as truth, so --truth can't be given")
+  }
+
+  private func checkNoise(_ kind: TaskKind) throws(TaskError) {
+    try refuse(counts && observation == nil, "counts", "--counts goes with --observation")
+    for (name, isGiven, own) in [
+      ("tip", tip != nil, NoiseChoice.laplace), ("nu", nu != nil, .student), ("peak", peak != nil, .poisson),
+      ("outliers", outliers != nil, .outliers), ("counts", counts, .poisson),
+    ] { try refuse(isGiven && noise != own, name, "--\(name) goes with --noise \(own)") }
+    guard noise != .gaussian else {
+      return try refuse(
+        noiseCovariance != nil && sigma != nil, "sigma", "--sigma and --noise-covariance exclude each other")
+    }
+    try refuse(noiseCovariance != nil, "noise-covariance", "--noise-covariance goes with --noise gaussian")
+    switch sigma {
+    case .auto: try refuse(true, "sigma", "--sigma auto goes with --noise gaussian")
+    case .file: try refuse(true, "sigma", "--sigma with a file goes with --noise gaussian")
+    case .number, nil: break
+    }
+    if case .flow = noise {
+      try refuse(
+        sigma != nil, "sigma", "--sigma can't be given with --noise flow, which knows its noise")
+      try refuse(
+        kind == .inpaint, "noise",
+        "--noise flow gives the density of whole observations: it goes with denoise or sense")
+    }
+    try refuse(
+      noise == .poisson && kind == .sense && operatorFile == nil, "noise",
+      "--noise poisson needs measurements that can't be negative: an --operator of such entries")
+  }
+
+  private func checkMeasurement(_ kind: TaskKind) throws(TaskError) {
+    if maskThreshold != nil {
+      guard case .file = mask else {
+        throw TaskError(.usage, key: "mask-threshold", "--mask-threshold goes with a --mask from a file")
+      }
+    }
+    guard kind == .sense else {
+      try refuse(operatorFile != nil, "operator", "--operator goes with --task sense")
+      try refuse(measurements != nil, "measurements", "--measurements goes with --task sense")
+      try refuse(kind == .inpaint && mask == nil, "task", "--task inpaint needs --mask")
+      return try refuse(kind == .denoise && mask != nil, "mask", "--mask goes with --task inpaint")
+    }
+    try refuse(
+      observation != nil && operatorFile == nil, "task", "--task sense with --observation needs --operator")
+    try refuse(
+      simulate != nil && (operatorFile == nil) == (measurements == nil), "task",
+      "--task sense with --simulate needs one of --measurements and --operator")
+    try refuse(
+      observation != nil && measurements != nil, "measurements", "--measurements goes with --simulate")
+    try refuse(mask != nil, "mask", "--mask goes with --task inpaint")
+  }
+
+  private func checkSolver() throws(TaskError) {
+    if let share = flowShare.number {
+      try refuse(
+        share < 1 && path == .theorem, "flow-share",
+        "--path theorem follows the flow alone, so --flow-share is 1")
+    }
+    try refuse(
+      penalty != .auto && !methods.contains { $0 == .tv || $0 == .lasso }, "penalty",
+      "--penalty goes with --method tv or lasso")
+    try refuse(
+      restarts != nil && !methods.contains { $0 == .restarts || $0 == .latent }, "restarts",
+      "--restarts goes with --method restarts or latent")
+    try refuse(
+      methods.contains(.restarts) && ![.auto, .prior, .random].contains(start), "init",
+      "--init is \(start.rawValue), expected prior or random for --method restarts")
+  }
+}

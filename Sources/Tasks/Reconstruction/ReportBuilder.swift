@@ -1,0 +1,203 @@
+import AIPOContinuation
+import AIPOImaging
+import AIPOKernels
+
+/// Gathers the entries of a report as results come. The first images get a card each; the table of means
+/// counts all.
+struct ReportBuilder {
+  private static let longest = 48
+  private static let mostPoints = 200
+
+  private var entries: [ReconstructionReport.Entry] = []
+  private var places: [Int: Int] = [:]
+
+  /// Adds the results of one method for a chunk.
+  mutating func add<Scalar: KernelScalar>(_ solved: SolvedChunk<Scalar>) throws {
+    let chunk = solved.chunk
+    for (result, record) in zip(solved.results, solved.records) {
+      let k = result.index
+      let place: Int
+      if let known = places[chunk.offset + k] {
+        place = known
+      } else {
+        guard entries.count < Self.longest else { continue }
+        place = entries.count
+        places[chunk.offset + k] = place
+        entries.append(try Self.entry(k, chunk, record))
+      }
+      var shown = record.result(of: solved.method)
+      shown.image = try result.image.converted(to: Float.self)
+      shown.reason = result.reason.explanation
+      shown.path = Self.path(result, psnr: solved.quality.psnr(image: k))
+      entries[place].results.append(shown)
+    }
+  }
+
+  private static func entry(_ k: Int, _ chunk: ReconstructionInput.Chunk, _ figures: ReconstructionRecord)
+    throws
+    -> ReconstructionReport.Entry
+  {
+    let shape = Array(chunk.observed.shape.dropFirst())
+    var observed: Tensor<Float>?
+    var note: String?
+    switch chunk.masks {
+    case .some(let masks):
+      let values = zip(row(chunk.observed, k), masks[k]).map { $1 ? Float($0) : .nan }
+      observed = try Tensor(shape: shape, elements: values)
+    case nil:
+      observed = try Tensor(shape: shape, elements: row(chunk.observed, k).map { Float($0) })
+      if !chunk.isPicture { note = "A⁺y of \(chunk.problem.observations[k].count) numbers" }
+    }
+    return ReconstructionReport.Entry(
+      source: chunk.names[k],
+      truth: try chunk.truth.map { try Tensor(shape: shape, elements: row($0, k).map { Float($0) }) },
+      observed: observed, observedNote: note, psnrObserved: figures.psnrObserved,
+      ssimObserved: figures.ssimObserved, results: [])
+  }
+
+  private static func row(_ images: Tensor<Double>, _ k: Int) -> [Double] {
+    let size = images.rowLength
+    return images.withUnsafeBufferPointer { Array($0[(k * size)..<((k + 1) * size)]) }
+  }
+
+  /// The states of a run with what happened at each, the steps of the last descent thinned to what a chart can show.
+  private static func path<Scalar>(_ result: ReconstructionResult<Scalar>, psnr: [Double?])
+    -> ReconstructionReport.Path?
+  {
+    let name: String? =
+      switch result.path {
+      case "prior": "t"
+      case "lambda": "λ"
+      case "noise", "curve": "s"
+      default: nil
+      }
+    let states = result.trace
+    guard states.count > 1 else { return nil }
+    // The path ends where its own λ is solved at s = 1: at the first trial of λ, or with the run.
+    let pathLambda = states.first { $0.s >= 1 }?.weights.lambda
+    let pathEnd = states.firstIndex { $0.event == .lambda } ?? states.lastIndex { $0.event == .finished }
+    func isOnPath(_ k: Int) -> Bool {
+      switch states[k].event {
+      case .start, .predicted, .solved, .unfinished, .failed: name != nil
+      case .lambda: k == pathEnd && name != nil
+      case .finished: k == pathEnd && name != nil && states[k].weights.lambda == pathLambda
+      case .iterate: false
+      }
+    }
+    let stride = (states.count + mostPoints - 1) / mostPoints
+    let points = states.indices.filter { states[$0].event != .iterate || $0 % stride == 0 }.map { k in
+      let state = states[k]
+      return ReconstructionReport.PathPoint(
+        event: event(state.event), isOnPath: isOnPath(k), evaluations: state.evaluations,
+        parameter: name == "t" ? state.weights.t : name == "s" ? state.s : state.weights.lambda,
+        lambda: state.weights.lambda, objective: state.objective, recon: state.recon,
+        reg: result.targetReg(at: state), psnr: psnr.indices.contains(k) ? psnr[k] : nil)
+    }
+    return ReconstructionReport.Path(parameterName: name, points: points)
+  }
+
+  private static func event(_ event: PathEvent) -> ReconstructionReport.PathPoint.Event {
+    switch event {
+    case .start: .start
+    case .predicted: .predicted
+    case .solved: .solved
+    case .unfinished: .unfinished
+    case .failed: .failed
+    case .iterate: .step
+    case .lambda: .trial
+    case .finished: .finished
+    }
+  }
+
+  func report(
+    settings: RunSettings, methods: [ReconstructionMethod], records figures: [[ReconstructionRecord]],
+    advices: AdviceList
+  ) -> ReconstructionReport {
+    var rows: [ReconstructionReport.SummaryRow] = []
+    if figures[0].contains(where: { $0.psnrObserved != nil }) {
+      rows.append(
+        ReconstructionReport.SummaryRow(
+          psnrObserved: figures[0].map(\.psnrObserved), ssimObserved: figures[0].map(\.ssimObserved)))
+    }
+    for (method, figures) in zip(methods, figures) {
+      rows.append(
+        ReconstructionReport.SummaryRow(
+          method: method.rawValue, results: figures.map { $0.result(of: method) }))
+    }
+    let total = figures.map(\.count).max() ?? 0
+    let shown = entries.count < total ? " The first \(entries.count) are shown; the means count all." : ""
+    return ReconstructionReport(
+      ReportHead(
+        title: "Images brought back with a learned prior",
+        subtitle: "\(total) image\(total == 1 ? "" : "s"), reconstructed from what was measured. The prior "
+          + "\(settings.provenance.model) was learned from images of one kind and says how plausible an image is.\(shown)",
+        command: settings.provenance.command,
+        // The command has a place of its own.
+        provenance: JSONValue(encoding: settings.provenance).members.filter { $0.0 != "command" }
+          .map { ReportHead.Field($0, $1.text) },
+        warnings: advices.lines),
+      sections: [
+        ReconstructionReport.Section(
+          title: settings.title, caption: Self.caption(settings, figures),
+          methodNotes: zip(methods, figures).map {
+            ReportHead.Field($0.rawValue, Self.note($0, path: $1.first?.path))
+          },
+          settings: settings.solver.map { ReportHead.Field($0, $1.text) }, entries: entries,
+          summary: rows)
+      ])
+  }
+
+  /// What a method does.
+  private static func note(_ method: ReconstructionMethod, path: String?) -> String {
+    switch method {
+    case .gaussian:
+      "The likeliest image where the prior is a Gaussian fitted to the training images: a formula, no search."
+    case .latent: "Descends over latents, without the log-determinant. Its objective is that of fixed."
+    case .restarts: "The lowest of several descents as fixed, each from a draw of the prior."
+    case .tv:
+      "Least squares with total variation: no learned prior. Its objective is that of fixed at its result."
+    case .lasso:
+      "Least squares with a sparse cosine transform: no learned prior. Its objective is that of fixed at its result."
+    case .fixed: "Descends on the objective as it is asked, with its final weights from the start."
+    case .aipo:
+      switch path {
+      case "lambda": "Follows the solution along λ, from the data alone to the weight asked for."
+      case "prior": "Follows the solution along t, from the Gaussian prior (t = 0) to the flow (t = 1)."
+      case "curve":
+        "Follows the solution along a curve through λ and t, from the Gaussian prior (t = 0) to the flow (t = 1), to the "
+          + "λ asked for (s: 0 to 1)."
+      case "theorem": "Follows the solution along λ by the steps that the theorem asks for."
+      default:
+        "Follows the solution from an easy problem to the one asked (s: 0 to 1): from the Gaussian prior at a larger λ, "
+          + "as if the noise were stronger, with the flow to the λ asked for."
+      }
+    }
+  }
+
+  /// Where λ and the prior's parts come from.
+  private static func caption(_ settings: RunSettings, _ figures: [[ReconstructionRecord]]) -> String {
+    var sentences: [String] = []
+    let lambdas = Set(figures.joined().filter { $0.reason != .closedForm }.map(\.lambda))
+    let isAuto = settings.solver.contains { $0.0 == "lambda" && $0.1.text == "auto" }
+    if isAuto, !lambdas.isEmpty, lambdas != [1] {
+      sentences.append("The prior’s weight λ was chosen image by image, without the truth.")
+    }
+    if let share = figures.joined().first?.flowShare, share < 1 {
+      sentences.append(
+        "The flow has the share t = \(share) of the prior, a Gaussian the rest: that is what was minimised and what the "
+          + "curves show. Objective and L reg in the tables are the flow’s alone.")
+    }
+    return sentences.joined(separator: " ")
+  }
+}
+
+extension ReconstructionRecord {
+  /// The figures as a report shows them, without picture and path.
+  fileprivate func result(of method: ReconstructionMethod) -> ReconstructionReport.Result {
+    ReconstructionReport.Result(
+      method: method.rawValue, image: nil, psnr: psnr, ssim: ssim, objective: objective, recon: recon,
+      reg: reg,
+      lambda: lambda, sigma: sigma, flowShare: method.usesFlow ? flowShare : nil, evaluations: evaluations,
+      converged: converged)
+  }
+}

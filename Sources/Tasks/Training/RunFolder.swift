@@ -1,0 +1,78 @@
+import AIPOFlows
+import AIPOKernels
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// The folder of a run that can be resumed.
+public final class RunFolder {
+  public let path: String
+  private let existed: Bool
+  /// Whether another run had left something in it.
+  private var hadContent = false
+
+  /// Checks that the folder can be used, without making it: it doesn't exist yet but can, or it is empty, or
+  /// `isOwn` finds in its content the run that is to go on; `remedy` says what to do where it doesn't. `file`
+  /// is one that the run writes.
+  public init(path: String, file: String, remedy: String, isOwn: (_ content: [String]) -> Bool) throws {
+    self.path = path
+    var status = stat()
+    existed = stat(path, &status) == 0
+    guard existed else {
+      // Whatever keeps a file of that name from being made keeps a folder from it, too.
+      var name = path
+      while name.count > 1, name.hasSuffix("/") { name.removeLast() }
+      try AtomicFile.checkWritable(name)
+      return
+    }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      throw FileError.unwritable(path: path, reason: "exists and is no folder")
+    }
+    let content = try Self.content(path)
+    hadContent = !content.isEmpty
+    if let name = content.first, !isOwn(content) {
+      throw FileError.unwritable(path: path, reason: "the folder isn't empty (\(name)); \(remedy)")
+    }
+    try AtomicFile.checkWritable(path + "/\(file)")
+  }
+
+  public func create() throws(FileError) {
+    guard !existed, mkdir(path, 0o777) != 0 else { return }
+    throw .unwritable(path: path, reason: String(cString: strerror(errno)).lowercased())
+  }
+
+  /// What a training has made before its first checkpoint.
+  private static let early = ["log.jsonl", "settings.yaml"]
+
+  /// Takes back what was made where a run failed before its first checkpoint had anything to keep.
+  public func removeIfUntouched() {
+    guard !hadContent else { return }
+    // It may have failed because the folder is another run's.
+    guard let lock = try? FolderLock(folder: path) else { return }
+    defer { withExtendedLifetime(lock) {} }
+    guard let content = try? Self.content(path), content.allSatisfy(Self.early.contains) else { return }
+    var status = stat()
+    guard stat(path + "/log.jsonl", &status) != 0 || status.st_size == 0 else { return }
+    for name in Self.early + [".lock"] { unlink("\(path)/\(name)") }
+    if !existed { rmdir(path) }
+  }
+
+  /// Names in the folder, but for the lock's and what a killed run left half-written.
+  private static func content(_ path: String) throws(FileError) -> [String] {
+    guard let stream = opendir(path) else {
+      throw .unwritable(path: path, reason: String(cString: strerror(errno)).lowercased())
+    }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
+      }
+      if ![".", "..", ".lock"].contains(name), !AtomicFile.isLeftover(name) { names.append(name) }
+    }
+    return names.sorted()
+  }
+}

@@ -1,0 +1,122 @@
+import AIPOFlows
+import AIPOImaging
+import AIPOKernels
+
+/// Sees a training's events.
+public protocol TrainingObserver {
+  mutating func observe<Scalar>(_ event: TrainingEvent<Scalar>) throws
+}
+
+/// Sees nothing.
+public struct NoTrainingObserver: TrainingObserver {
+  public init() {}
+  public func observe<Scalar>(_: TrainingEvent<Scalar>) {}
+}
+
+/// A training from files to a folder: reads the images that its settings name, trains, and draws what comes of it:
+/// `loss.svg`, sheets of samples, and of vectors of two values the density.
+public struct TrainingRun {
+  /// With a flow.
+  public let config: TrainingConfig
+  public let folder: RunFolder
+  private let resumes: Bool
+
+  /// Checks that the folder can be used; it is made by `run`. `resumes` goes on with what is in it.
+  public init(_ config: TrainingConfig, out: String, resumes: Bool = false) throws {
+    folder = try RunFolder(
+      path: out, file: "log.jsonl", remedy: "name another or go on with --resume", isOwn: { _ in resumes })
+    self.config = Self.withFlow(config)
+    self.resumes = resumes
+  }
+
+  /// The settings with the usual flow where they name none.
+  public static func withFlow(_ config: TrainingConfig) -> TrainingConfig {
+    var config = config
+    config.flow =
+      config.flow
+      ?? (config.dequantization.isNone
+        ? .vector(couplings: 8, hidden: [64, 64]) : .glow(levels: 2, steps: 8, hidden: 64, scaleBias: 0.1))
+    return config
+  }
+
+  /// The images of the settings, and what looks like a mistake about them.
+  public struct Images {
+    public let training: TrainingImages
+    /// Those that the finished model is measured on; nil for none.
+    public let test: TrainingImages?
+    public let advices: [Advice]
+  }
+
+  /// Reads the images. `progress` is told of each with how many there are.
+  public func readImages(progress: (_ read: Int, _ count: Int) throws -> Void = { _, _ in }) throws -> Images
+  {
+    guard !config.data.images.isEmpty else {
+      throw TaskError(
+        .usage,
+        resumes
+          ? "\(folder.path) holds no run to go on with (no settings.yaml); begin one with --data"
+          : "no training images: name them by --data or by data.images in the YAML")
+    }
+    let (training, advices) = try read(config.data.images, progress)
+    guard !config.data.test.isEmpty else { return Images(training: training, test: nil, advices: advices) }
+    let (test, more) = try read(config.data.test, progress)
+    return Images(training: training, test: test, advices: advices + more)
+  }
+
+  private func read(_ path: String, _ progress: (Int, Int) throws -> Void) throws -> (
+    TrainingImages, [Advice]
+  ) {
+    let isReal = config.dequantization.isNone
+    let set = try ImageSet(
+      path: path, plane: isReal ? .vectors : .image, layout: ImageLayout(rawValue: config.data.layout))
+    let transform = ImageTransform(
+      range: ValueRange(config.data.range), crop: PixelSize(config.data.crop),
+      resize: PixelSize(config.data.resize), channels: config.data.channels)
+    let images = try TrainingImages(
+      reading: set, indices: 0..<set.count, transform: transform, patch: PixelSize(config.patch),
+      areReal: isReal, accept: { try FlowTraining.require(spec, takes: $0, isPatch: !config.patch.isEmpty) },
+      progress: { try progress($0, set.count) })
+    let scale =
+      isReal ? [] : try set.advice(0..<set.count, transform: transform, clippedFor: "training")
+    return (images, set.advice + scale)
+  }
+
+  private var spec: FlowSpec {
+    guard let spec = config.flow else { preconditionFailure("the flow was set") }
+    return spec
+  }
+
+  /// Trains, from the start or on from the folder's checkpoint, in the settings' precision. Whatever threads, and
+  /// however often it was stopped, the model is the same to the byte.
+  public func run(
+    on images: Images, threads: Int = ThreadPool.availableCores, resumePoint: ResumePoint? = nil,
+    observer: some TrainingObserver = NoTrainingObserver(), isCancelled: () -> Bool = { false }
+  ) throws -> FlowTraining.Outcome {
+    try folder.create()
+    let training = FlowTraining(
+      spec: spec, config: config, images: images.training, test: images.test, folder: folder.path,
+      threads: threads)
+    let pictures = TrainingPictures(folder: folder.path)
+    var observer = observer
+    func run<Scalar: KernelScalar>(_: Scalar.Type) throws -> FlowTraining.Outcome {
+      try training.run(
+        as: Scalar.self, resume: resumes, resumePoint: resumePoint,
+        observe: { event in
+          try pictures.observe(event)
+          try observer.observe(event)
+        }, isCancelled: isCancelled)
+    }
+    do {
+      let outcome =
+        switch config.precision {
+        case .float32: try run(Float.self)
+        case .float64: try run(Double.self)
+        }
+      try pictures.drawLoss()
+      return outcome
+    } catch {
+      folder.removeIfUntouched()
+      throw error
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import AIPO
+import ArgumentParser
+
+/// `aipo reconstruct`: the main job.
+struct Reconstruct: ScalarVerb {
+  static let configuration = CommandConfiguration(
+    abstract: "Bring images back from noisy, partial or compressed observations.",
+    discussion: """
+      Minimises L_recon(x) + λ L_reg(x), both in nats: L_recon = −log p(y | x) and
+      L_reg = −log p(x) under the model. Along a path the solution is followed from
+      where it is easy to its target, and each step starts at the last solution.
+
+      Examples:
+        aipo reconstruct --task denoise --observation noisy.png --sigma 0.1 \\
+          --out clean.png
+        aipo reconstruct --task inpaint --observation holes.npy --mask mask.png \\
+          --out filled.npy --report report.html
+        aipo reconstruct --task sense --operator A.npy --observation y.npy \\
+          --out images.npy --json
+        aipo reconstruct --task sense --measurements 200 --simulate images.idx \\
+          --indices 0:24:1 --method aipo,fixed,gaussian --report report.html
+
+      With several methods the method is added to the name of --out:
+      out.png becomes out-aipo.png and so on.
+      """)
+
+  @OptionGroup(title: "Observation") var observation: ObservationOptions
+  @OptionGroup(title: "Solver") var solver: SolverOptions
+  @OptionGroup(title: "Output") var output: ReconstructOutputOptions
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var common: CommonOptions
+
+  /// The task that the flags say.
+  private func task() throws -> ReconstructionTask {
+    var task = ReconstructionTask()
+    do {
+      try observation.set(in: &task)
+      try solver.set(in: &task)
+      try task.check()
+    } catch let error as TaskError { throw ValidationError(error.description) }
+    task.model = model.model
+    task.seed = common.seed
+    task.precision = common.precision
+    return task
+  }
+
+  func validate() throws { try OutputPath.requireDistinct(output.all(try task().methods)) }
+
+  var outputs: [OutputPath?] { output.all((try? task().methods) ?? []).map(\.output) }
+
+  func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
+    let task = try task()
+    let reconstruction = try Reconstruction(
+      task, prior: common.load(model, as: Scalar.self), threads: common.threadCount)
+    let run = try ReconstructionRun(
+      reconstruction, files: output.files(task.methods), command: TypedCommand.text)
+    func advise(_ advices: [Advice]) { common.warn(run.advise(advices)) }
+    advise(reconstruction.advices)
+    Interrupt.whenOverdue { [weak run, common] isUrgent in
+      if !isUrgent, let run { _ = try? Self.finish(run, common) }
+    }
+    let progress = ProgressLine(
+      "reconstruct", total: reconstruction.count * task.methods.count, unit: "images", options: common)
+    let watch = ReconstructionWatch(
+      work: common.observer(progress), isTraced: output.report != nil || output.trace != nil,
+      onState: { progress.update($2, ReconstructionWatch.words($0, $1)) })
+    try reconstruction.run(0..<reconstruction.count, observer: watch, advise: advise, take: run.add)
+    progress.finish()
+    return try Self.finish(run, common)
+  }
+
+  /// Closes the run, tells what it comes to, and gives the exit code.
+  private static func finish<Scalar>(_ run: ReconstructionRun<Scalar>, _ common: CommonOptions) throws
+    -> ExitStatus
+  {
+    try run.finish(isInterrupted: Interrupt.requested) { outcome in
+      try common.printJSON(outcome.json)
+      try common.print(outcome.text)
+      if let interrupted = Interrupt.status { return interrupted }
+      guard let failure = outcome.failure else { return .done }
+      Console.error("aipo: " + failure)
+      return .noResult
+    } ?? .done
+  }
+}

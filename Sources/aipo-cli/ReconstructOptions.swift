@@ -1,0 +1,165 @@
+import AIPO
+import ArgumentParser
+
+extension ArgumentHelp {
+  /// What the table of settings says of a flag.
+  static func key(_ name: String) -> ArgumentHelp {
+    guard let key = ReconstructionKey.named(name) else { preconditionFailure("no setting \(name)") }
+    var notes: [String] = []
+    if !key.words.isEmpty { notes.append("values: \(key.words.joined(separator: ", "))") }
+    if !key.valueName.isEmpty, !key.help.contains("default:"), let usual = key.usual {
+      notes.append("default: \(usual)")
+    }
+    let text = notes.isEmpty ? key.help : "\(key.help) (\(notes.joined(separator: "; ")))"
+    return ArgumentHelp(stringLiteral: text).naming(key.valueName)
+  }
+
+  private func naming(_ valueName: String) -> ArgumentHelp {
+    var help = self
+    help.valueName = valueName
+    return help
+  }
+}
+
+extension CompletionKind {
+  /// The words of a setting, with more that begin a value.
+  static func key(_ name: String, _ more: String...) -> CompletionKind {
+    .list((ReconstructionKey.named(name)?.words ?? []) + more)
+  }
+}
+
+/// Flags that are settings of a task, by the names of its table.
+protocol TaskFlags: ParsableArguments {}
+
+extension TaskFlags {
+  /// Those that are given, with their texts: every property is one flag.
+  private var given: [(name: String, text: String)] {
+    Mirror(reflecting: self).children.compactMap { label, value in
+      let name = (label ?? "").dropFirst().reduce("") {
+        $1.isUppercase ? "\($0)-\($1.lowercased())" : "\($0)\($1)"
+      }
+      switch value {
+      case let option as Option<String?>: return option.wrappedValue.map { (name, $0) }
+      case let flag as Flag<Bool>: return flag.wrappedValue ? (name, "true") : nil
+      default: return nil
+      }
+    }
+  }
+
+  func set(in task: inout ReconstructionTask) throws {
+    for (name, text) in given { try task.set(name, to: text) }
+  }
+}
+
+/// What is observed: which images, and how they came to be as they are.
+struct ObservationOptions: TaskFlags {
+  @Option(help: .key("task"), completion: .key("task")) var task: String?
+  @Option(help: .key("observation"), completion: .file()) var observation: String?
+  @Option(help: .key("operator"), completion: .file(extensions: ["npy"])) var `operator`: String?
+  @Option(help: .key("truth"), completion: .file()) var truth: String?
+  @Option(help: .key("simulate"), completion: .file()) var simulate: String?
+  @Option(help: .key("indices")) var indices: String?
+  @Option(help: .key("noise"), completion: .list(NoiseChoice.names + ["flow:"])) var noise: String?
+  @Option(parsing: .unconditional, help: .key("sigma")) var sigma: String?
+  @Option(help: .key("noise-covariance"), completion: .file(extensions: ["npy"])) var noiseCovariance: String?
+  @Option(parsing: .unconditional, help: .key("tip")) var tip: String?
+  @Option(parsing: .unconditional, help: .key("nu")) var nu: String?
+  @Option(parsing: .unconditional, help: .key("peak")) var peak: String?
+  @Flag(help: .key("counts")) var counts = false
+  @Option(parsing: .unconditional, help: .key("outliers")) var outliers: String?
+  @Option(parsing: .unconditional, help: .key("measurements")) var measurements: String?
+  @Option(help: .key("mask"), completion: .file()) var mask: String?
+  @Option(parsing: .unconditional, help: .key("mask-threshold")) var maskThreshold: String?
+  @Option(parsing: .unconditional, help: .key("range")) var range: String?
+  @Option(help: .key("layout"), completion: .key("layout")) var layout: String?
+  @Option(help: .key("crop")) var crop: String?
+  @Option(help: .key("resize")) var resize: String?
+  @Flag(help: .key("grey")) var grey = false
+  @Flag(help: .key("colour")) var colour = false
+}
+
+/// How it is solved.
+struct SolverOptions: TaskFlags {
+  @Option(help: .key("method"), completion: .key("method")) var method: String?
+  @Option(help: .key("path"), completion: .list(PathChoice.named.map(\.name) + ["curve:"])) var path: String?
+  @Option(parsing: .unconditional, help: .key("lambda")) var lambda: String?
+  @Option(parsing: .unconditional, help: .key("flow-share")) var flowShare: String?
+  @Option(parsing: .unconditional, help: .key("restarts")) var restarts: String?
+  @Option(parsing: .unconditional, help: .key("penalty")) var penalty: String?
+  @Option(help: .key("space"), completion: .key("space")) var space: String?
+  @Option(help: .key("corrector"), completion: .key("corrector")) var corrector: String?
+  @Option(help: .key("predictor"), completion: .key("predictor")) var predictor: String?
+  @Option(parsing: .unconditional, help: .key("probes")) var probes: String?
+  @Option(help: .key("init"), completion: .key("init")) var `init`: String?
+  @Option(parsing: .unconditional, help: .key("tolerance")) var tolerance: String?
+  @Option(parsing: .unconditional, help: .key("epsilon")) var epsilon: String?
+  @Option(parsing: .unconditional, help: .key("max-evaluations")) var maxEvaluations: String?
+}
+
+/// What a run leaves behind.
+struct ReconstructOutputOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The images: .png (clipped, a grid where several) or .npy or .npz (unclipped). (default: none)",
+      valueName: "file"))
+  var out: OutputPath?
+
+  @Option(
+    help: ArgumentHelp(
+      "A report in one HTML file: images, error maps, curves, settings. (default: none)", valueName: "file"))
+  var report: OutputPath?
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      The pictures alone as a PNG: a column an image; truth, observation and every method as rows, with their \
+      names. (default: none)
+      """, valueName: "file"))
+  var sheet: OutputPath?
+
+  @Flag(inversion: .prefixedNo, help: "Whether the sheet names its rows and columns.")
+  var sheetLabels = true
+
+  @Option(
+    help: ArgumentHelp("The states of every path, a JSON line each. (default: none)", valueName: "file"))
+  var trace: OutputPath?
+
+  @Option(
+    name: .customLong("save-observation"),
+    help: ArgumentHelp(
+      """
+      What was observed, as --observation takes it (hidden pixels are 0): an NPY or NPZ, unclipped. With --simulate, \
+      the noisy data for another run. (default: none)
+      """, valueName: "file"))
+  var observation: OutputPath?
+
+  func validate() throws {
+    try out?.require([.png, .array], "--out")
+    try sheet?.require([.png], "--sheet")
+    try observation?.require([.array], "--save-observation")
+  }
+
+  /// Where each method's images go: `--out`, with the method in the name where there are several.
+  private func images(_ methods: [ReconstructionMethod]) -> [OutputPath] {
+    guard let out else { return [] }
+    return methods.count > 1 ? methods.map { out.adding("-\($0.rawValue)") } : [out]
+  }
+
+  /// Every file that is written, by its flag.
+  func all(_ methods: [ReconstructionMethod]) -> [(flag: String, output: OutputPath?)] {
+    images(methods).map { ("--out", $0) } + [
+      ("--report", report), ("--sheet", sheet), ("--trace", trace), ("--save-observation", observation),
+    ]
+  }
+
+  func files(_ methods: [ReconstructionMethod]) -> ReconstructionFiles {
+    var files = ReconstructionFiles()
+    files.images = images(methods).map(\.path)
+    files.report = report?.path
+    files.sheet = sheet?.path
+    files.isSheetLabelled = sheetLabels
+    files.trace = trace?.path
+    files.observation = observation?.path
+    return files
+  }
+}

@@ -1,0 +1,87 @@
+import AIPO
+import ArgumentParser
+
+/// `aipo study`: many reconstructions, compared.
+struct StudyVerb: Verb {
+  static let configuration = CommandConfiguration(
+    commandName: "study", abstract: "Run a grid of reconstructions over many images and compare them.",
+    discussion: """
+      A study is a YAML that lists settings of 'aipo reconstruct'; every
+      combination is solved. results.csv (a line for each image and setting),
+      results.json (means), report.html and results.md (tables) go to a folder.
+
+      A study may be stopped: the same command goes on, and the files are the
+      same to the byte. Another build of aipo may solve otherwise, so it refuses
+      a folder that this one began, unless --any-build is given.
+
+      The YAML's keys:
+        title     of the report
+        about     a sentence or more (optional)
+        options   settings that all solves share: flags of 'aipo reconstruct'
+                  without their dashes; true for a flag without a value
+        variants  a list of settings that are compared on every problem (optional)
+        grids     a list of
+          name      of the section in the report
+          about     a sentence or more (optional)
+          options   add to the ones above or replace them
+          variants  in place of the ones above (optional)
+          draws     a number: solve so many random combinations, not all; the
+                    number of a draw is its seed, unless options name one
+                    (optional)
+      A list of values stands for each of them. In options each value is a problem
+      of its own, in variants a row of the tables; seeds and indices only add
+      samples. The first variant of a problem is what the others are compared with.
+
+      Examples:
+        aipo study Studies/quick.yaml --out quick
+        aipo study mine.yaml --out mine --model run/model.safetensors --json
+      """)
+
+  @Argument(help: "The study, a YAML.", completion: .file(extensions: ["yaml", "yml"]))
+  var file: String
+
+  @Option(
+    help: ArgumentHelp("The study's folder. It is made, or the study in it goes on.", valueName: "folder"),
+    completion: .directory)
+  var out: String
+
+  @Flag(
+    name: .customLong("any-build"),
+    help: "Go on in a folder that another build of aipo began; the report names all builds.")
+  var anyBuild = false
+
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var common: CommonOptions
+
+  func perform() throws -> ExitStatus {
+    let flags = [
+      ("model", model.model), ("seed", common.givenSeed.map { "\($0)" }),
+      ("precision", common.givenPrecision?.rawValue),
+    ]
+    let study = try Study(
+      path: file,
+      defaults: flags.compactMap { name, value in value.map { StudyOption(name: name, value: $0) } },
+      seed: common.seed)
+    try common.requireMemory()
+    // What is solved is kept as it comes, so that nothing need be waited for.
+    Interrupt.install()
+    var progress: ProgressLine?
+    let results = try study.run(
+      in: out, others: anyBuild ? .kept : .refused, threads: common.threadCount,
+      observer: Study.Observer(
+        onBegin: { done, total in
+          progress = ProgressLine("study", total: total, unit: "solves", options: common)
+          progress?.begin(at: Double(done))
+        },
+        onProgress: { progress?.update($0, $1) }, onAdvice: common.warn, isCancelled: { Interrupt.requested })
+    )
+    progress?.finish()
+    guard let results else { return Interrupt.status ?? .done }
+    try common.printJSON(results.json)
+    try common.print(results.text)
+    if let interrupted = Interrupt.status { return interrupted }
+    guard let failure = results.failure else { return .done }
+    Console.error("aipo: " + failure)
+    return .noResult
+  }
+}
