@@ -40,12 +40,9 @@ let package = Package(
       name: "AIPOFlows",
       dependencies: ["AIPOKernels", .product(name: "Yams", package: "Yams")],
       path: "Sources/Flows"),
-    .target(
-      name: "AIPOInverseProblems", dependencies: ["AIPOFlows"], path: "Sources/InverseProblems"),
-    .target(
-      name: "AIPOContinuation",
-      dependencies: ["AIPOInverseProblems", .product(name: "Yams", package: "Yams")],
-      path: "Sources/Continuation"),
+    .target(name: "AIPOPriors", dependencies: ["AIPOFlows"], path: "Sources/Priors"),
+    .target(name: "AIPOProblems", dependencies: ["AIPOPriors"], path: "Sources/Problems"),
+    .target(name: "AIPOSolvers", dependencies: ["AIPOProblems"], path: "Sources/Solvers"),
     .target(
       name: "AIPOImaging",
       dependencies: ["AIPOKernels", "CAIPOPNG", "CAIPOTurboJPEG", "CAIPOZlib"],
@@ -53,9 +50,9 @@ let package = Package(
     .target(
       name: "AIPOInterchange", dependencies: ["AIPOFlows", "AIPOImaging"], path: "Sources/Interchange"),
     .target(
-      name: "AIPOFlowTesting", dependencies: ["AIPOInverseProblems"], path: "Sources/FlowTesting"),
+      name: "AIPOFlowTesting", dependencies: ["AIPOProblems"], path: "Sources/FlowTesting"),
     .target(
-      name: "AIPOTasks", dependencies: ["AIPOContinuation", "AIPOImaging", "AIPOInterchange"],
+      name: "AIPOTasks", dependencies: ["AIPOSolvers", "AIPOImaging", "AIPOInterchange"],
       path: "Sources/Tasks"),
     .target(
       name: "AIPOStudies", dependencies: ["AIPOTasks", .product(name: "Yams", package: "Yams")],
@@ -81,12 +78,16 @@ let package = Package(
         .product(name: "Yams", package: "Yams"),
       ],
       path: "Tests/FlowsTests"),
+    .target(
+      name: "AIPOTestCases", dependencies: ["AIPOProblems", "AIPOFlowTesting"], path: "Tests/TestCases"),
     .testTarget(
-      name: "InverseProblemsTests", dependencies: ["AIPOInverseProblems", "AIPOFlowTesting"],
-      path: "Tests/InverseProblemsTests"),
+      name: "ProblemsTests",
+      dependencies: ["AIPOProblems", "AIPOFlowTesting", "AIPOTestCases", "CAIPOAllocationCounting"],
+      path: "Tests/ProblemsTests"),
     .testTarget(
-      name: "ContinuationTests", dependencies: ["AIPOContinuation", "AIPOFlowTesting"],
-      path: "Tests/ContinuationTests"),
+      name: "SolversTests",
+      dependencies: ["AIPOSolvers", "AIPOFlowTesting", "AIPOTestCases", "CAIPOAllocationCounting"],
+      path: "Tests/SolversTests"),
     .testTarget(
       name: "ImagingTests", dependencies: ["AIPOImaging", "AIPOTestFiles"], path: "Tests/ImagingTests"),
     .testTarget(

@@ -1,5 +1,5 @@
-import AIPOFlows
 import AIPOKernels
+import AIPOPriors
 
 #if canImport(Glibc)
   import Glibc
@@ -9,12 +9,14 @@ import AIPOKernels
 
 /// A smooth prior in closed form, to test solvers with: `x = μ + L u`, `u_i = ε_i + a sin ε_i`, ε standard
 /// normal, |a| < 1, L lower triangular with a positive diagonal. a = 0 is the Gaussian N(μ, L Lᵀ).
-public struct WarpedGaussian<Scalar: KernelScalar>: LatentPrior {
+public struct WarpedGaussian: LatentPrior {
   public let imageShape: ImageShape
   public let mean: [Double]
   /// L, row-major d × d.
   public let factor: [Double]
   public let warp: Double
+  /// log det L.
+  private let scaleLogDet: Double
 
   public init(imageShape: ImageShape, mean: [Double], factor: [Double], warp: Double) {
     let d = imageShape.count
@@ -23,6 +25,7 @@ public struct WarpedGaussian<Scalar: KernelScalar>: LatentPrior {
     self.mean = mean
     self.factor = factor
     self.warp = warp
+    scaleLogDet = (0..<d).reduce(0.0) { $0 + log(factor[$1 * d + $1]) }
   }
 
   /// Random μ in [0, 1], L with a diagonal in [0.1, 0.3] and small entries below it.
@@ -38,133 +41,130 @@ public struct WarpedGaussian<Scalar: KernelScalar>: LatentPrior {
     return WarpedGaussian(imageShape: imageShape, mean: mean, factor: factor, warp: warp)
   }
 
-  private var d: Int { imageShape.count }
-  private var scaleLogDet: Double { (0..<d).reduce(0.0) { $0 + log(factor[$1 * d + $1]) } }
+  // MARK: Parts
 
-  private func latents(_ x: ArraySlice<Double>) -> [Double] {
-    var u = [Double](repeating: 0, count: d)
+  /// `e ← ε` of x.
+  private func setLatents(_ e: Vector, of x: Vector) {
+    let d = count
     for i in 0..<d {
-      var sum = x[x.startIndex + i] - mean[i]
-      for j in 0..<i { sum -= factor[i * d + j] * u[j] }
-      u[i] = sum / factor[i * d + i]
+      var sum = x[i] - mean[i]
+      for j in 0..<i { sum -= factor[i * d + j] * e[j] }
+      e[i] = sum / factor[i * d + i]
     }
-    return u.map { u in
-      var low = u - warp.magnitude
-      var high = u + warp.magnitude
-      var e = u
-      guard u.isFinite else { return u }
-      for _ in 0..<100 {
-        let miss = e + warp * sin(e) - u
-        if miss == 0 { break }
-        if miss > 0 { high = e } else { low = e }
-        let next = e - miss / (1 + warp * cos(e))
-        let safe = next > low && next < high ? next : 0.5 * (low + high)
-        if safe == e { break }
-        e = safe
-      }
-      return e
-    }
+    e.setEach(nil, unwarped)
   }
 
-  private func warpLogDet(_ e: [Double]) -> Double {
-    e.reduce(0.0) { $0 + log(1 + warp * cos($1)) } + scaleLogDet
+  /// The ε of `u = ε + a sin ε`.
+  private func unwarped(_ u: Double) -> Double {
+    guard u.isFinite else { return u }
+    var (low, high) = (u - warp.magnitude, u + warp.magnitude)
+    var e = u
+    for _ in 0..<100 {
+      let miss = e + warp * sin(e) - u
+      if miss == 0 { break }
+      if miss > 0 { high = e } else { low = e }
+      let next = e - miss / (1 + warp * cos(e))
+      let safe = next > low && next < high ? next : 0.5 * (low + high)
+      if safe == e { break }
+      e = safe
+    }
+    return e
   }
 
-  /// `L⁻ᵀ v`.
-  private func backSolve(_ v: [Double]) -> [Double] {
-    var w = v
+  /// du/dε
+  private func slope(_ e: Double) -> Double { 1 + warp * cos(e) }
+
+  /// d log(du/dε)/dε
+  private func logSlopeDerivative(_ e: Double) -> Double { -warp * sin(e) / slope(e) }
+
+  /// log|det ∂x/∂ε|
+  private func logDet(_ e: Vector) -> Double { scaleLogDet + e.total { log(slope($0)) } }
+
+  /// `w ← L⁻ᵀw`
+  private func backSolve(_ w: Vector) {
+    let d = count
     for i in stride(from: d - 1, through: 0, by: -1) {
       for j in (i + 1)..<max(d, i + 1) { w[i] -= factor[j * d + i] * w[j] }
       w[i] /= factor[i * d + i]
     }
-    return w
   }
 
-  private func rows(_ x: Tensor<Scalar>) -> [ArraySlice<Double>] {
-    let values = x.elements.map { Double($0) }
-    return (0..<(values.count / d)).map { values[($0 * d)..<(($0 + 1) * d)] }
-  }
+  /// `−log N(ε; 0, I)`
+  private func normalEnergy(_ e: Vector) -> Double { 0.5 * (e.dot(e) + Double(count) * log(2 * Double.pi)) }
 
-  private func tensor(_ rows: [[Double]], shape: [Int]) throws -> Tensor<Scalar> {
-    try Tensor(shape: shape, elements: rows.joined().map { Scalar($0) })
-  }
-
-  private func normalLogProb(_ e: [Double]) -> Double {
-    -0.5 * (e.reduce(0.0) { $0 + $1 * $1 } + Double(d) * log(2 * Double.pi))
-  }
-
-  public func evaluate(_ x: Tensor<Scalar>) throws -> [Double] { try evaluateWithGradient(x).logProb }
-
-  public func evaluateWithGradient(_ x: Tensor<Scalar>) throws
-    -> (logProb: [Double], gradient: Tensor<Scalar>)
-  {
-    var logProb: [Double] = []
-    var gradients: [[Double]] = []
-    for row in rows(x) {
-      let e = latents(row)
-      logProb.append(normalLogProb(e) - warpLogDet(e))
-      gradients.append(
-        backSolve(
-          e.map { e in
-            let slope = 1 + warp * cos(e)
-            return (-e + warp * sin(e) / slope) / slope
-          }))
+  /// `g ← diag(du/dε) Lᵀ x̄ + l̄ ∂log|det|/∂ε`
+  private func pullback(_ xbar: Vector, logDetCotangent: Double, latents e: Vector, into g: Vector) {
+    let d = count
+    for j in 0..<d {
+      var sum = 0.0
+      for i in j..<d { sum += factor[i * d + j] * xbar[i] }
+      g[j] = sum * slope(e[j]) + logDetCotangent * logSlopeDerivative(e[j])
     }
-    return (logProb, try tensor(gradients, shape: x.shape))
   }
 
-  public func encode(_ x: Tensor<Scalar>) throws -> (latents: Tensor<Scalar>, logDet: [Double]) {
-    let found = rows(x).map { latents($0) }
-    return (try tensor(found, shape: [found.count, d]), found.map { -warpLogDet($0) })
-  }
+  // MARK: Prior
 
-  public func decode(_ latents: Tensor<Scalar>) throws -> (images: Tensor<Scalar>, logDet: [Double]) {
-    let all = rows(latents).map { Array($0) }
-    let images = all.map { e in
-      let u = e.map { $0 + warp * sin($0) }
-      return (0..<d).map { i in
-        (0...i).reduce(mean[i]) { $0 + factor[i * d + $1] * u[$1] }
+  public func evaluate(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
+    try scratch.scope {
+      let e = try scratch.take(count)
+      setLatents(e, of: x)
+      if let gradient {
+        gradient.setEach(nil, e) { ($0 + logSlopeDerivative($0)) / slope($0) }
+        backSolve(gradient)
       }
+      return normalEnergy(e) + logDet(e)
     }
-    let shape = [all.count, imageShape.height, imageShape.width, imageShape.channels]
-    return (try tensor(images, shape: shape), all.map { warpLogDet($0) })
   }
 
-  public func decodeGradient(
-    at images: Tensor<Scalar>, imageCotangent: Tensor<Scalar>, logDetCotangent: [Double]
-  ) throws -> Tensor<Scalar> {
-    let cotangents = rows(imageCotangent)
-    let result = rows(images).enumerated().map { k, row in
-      let e = latents(row)
-      let bar = cotangents[k]
-      return (0..<d).map { j in
-        let slope = 1 + warp * cos(e[j])
-        let pulled = (j..<d).reduce(0.0) { $0 + factor[$1 * d + j] * bar[bar.startIndex + $1] }
-        return pulled * slope - logDetCotangent[k] * warp * sin(e[j]) / slope
-      }
+  public var probeLength: Int? { count }
+
+  /// `g ← Jᵀv`, J = ∂ε/∂x.
+  public func probe(_ v: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
+    try scratch.scope {
+      let e = try scratch.take(count)
+      setLatents(e, of: x)
+      g.setEach(nil, v, e) { $0 / slope($1) }
+      backSolve(g)
     }
-    return try tensor(result, shape: [result.count, d])
   }
 
-  public func encodeGradient(
-    at images: Tensor<Scalar>, latentCotangent: Tensor<Scalar>, logDetCotangent: [Double]
-  ) throws -> Tensor<Scalar> {
-    let cotangents = rows(latentCotangent)
-    let result = rows(images).enumerated().map { k, row in
-      let bar = cotangents[k]
-      return backSolve(
-        latents(row).enumerated().map { j, e in
-          let slope = 1 + warp * cos(e)
-          return (bar[bar.startIndex + j] + logDetCotangent[k] * warp * sin(e) / slope) / slope
-        })
-    }
-    return try tensor(result, shape: images.shape)
+  public func encode(_ x: Vector, into latents: Vector, _ scratch: Scratch) throws -> Double {
+    setLatents(latents, of: x)
+    return -logDet(latents)
   }
 
-  public func baseLogProbWithGradient(_ latents: Tensor<Scalar>) throws
-    -> (logProb: [Double], gradient: Tensor<Scalar>)
-  {
-    let all = rows(latents).map { Array($0) }
-    return (all.map { normalLogProb($0) }, try tensor(all.map { $0.map { -$0 } }, shape: latents.shape))
+  public func decode(_ latents: Vector, into x: Vector, _ scratch: Scratch) throws -> Double {
+    let d = count
+    for i in 0..<d {
+      var sum = mean[i]
+      for j in 0...i { sum += factor[i * d + j] * (latents[j] + warp * sin(latents[j])) }
+      x[i] = sum
+    }
+    return logDet(latents)
+  }
+
+  public func decode(
+    _ latents: Vector, into x: Vector, gradient: Vector, _ scratch: Scratch,
+    cotangents: (_ logDet: Double, _ xbar: Vector) throws -> Double
+  ) throws {
+    let logDet = try decode(latents, into: x, scratch)
+    try scratch.scope {
+      let xbar = try scratch.take(count)
+      let logDetCotangent = try cotangents(logDet, xbar)
+      pullback(xbar, logDetCotangent: logDetCotangent, latents: latents, into: gradient)
+    }
+  }
+
+  public func decodePullback(_ xbar: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
+    try scratch.scope {
+      let e = try scratch.take(count)
+      setLatents(e, of: x)
+      pullback(xbar, logDetCotangent: 0, latents: e, into: g)
+    }
+  }
+
+  public func baseEnergy(_ latents: Vector, gradient: Vector, _ scratch: Scratch) throws -> Double {
+    gradient.set(latents)
+    return normalEnergy(latents)
   }
 }

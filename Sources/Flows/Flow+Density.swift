@@ -6,7 +6,7 @@ import AIPOKernels
   import Darwin
 #endif
 
-extension Flow: LatentPrior {
+extension Flow {
   /// Layers made by hand count as smooth.
   public var isSmooth: Bool { spec?.isSmooth ?? true }
 
@@ -83,6 +83,9 @@ extension Flow: LatentPrior {
     }
   }
 
+  /// `decode`, and the gradient of φ by what `decode` computed on its way: `cotangents` is called with the images of a
+  /// part of the batch, sets `∂φ/∂x` and `∂φ/∂ log|det ∂x/∂ε|` of theirs, and the gradient of these images follows. A
+  /// part is all of the batch unless memory is short. `cotangents` must not call this prior.
   public func decodeWithGradient(
     _ latents: Tensor<Scalar>, _ result: inout DecodeGradient<Scalar>,
     cotangents: (_ result: inout DecodeGradient<Scalar>, _ part: Range<Int>) throws -> Void

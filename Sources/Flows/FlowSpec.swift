@@ -228,7 +228,7 @@ public struct FlowSpec: Hashable, Sendable {
   }
 
   /// What height and width must be divisible by: two for each squeeze.
-  var sideDivisor: Int {
+  package var sideDivisor: Int {
     ((try? flattened()) ?? []).reduce(1) { min($0 * ($1.kind?.divisor ?? 1), 1 << 30) }
   }
 }

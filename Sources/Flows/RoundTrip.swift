@@ -1,6 +1,6 @@
 import AIPOKernels
 
-extension LatentPrior {
+extension Flow {
   /// Which images don't come back from their latents: `max |G(ε) − x|` beyond 1/256 of the largest |x|, or of 1, or
   /// G(ε) not finite.
   ///

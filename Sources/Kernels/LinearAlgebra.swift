@@ -126,47 +126,46 @@ public struct Matrix: Sendable, Equatable {
     storage.withUnsafeMutableBufferPointer(body)
   }
 
-  /// `A x`.
+  /// `y ← A x`
+  public func multiply(_ x: Vector, into y: Vector) { product(x, CblasNoTrans, into: y, from: columns, to: rows) }
+
+  /// `y ← Aᵀ x`
+  public func multiplyTransposed(_ x: Vector, into y: Vector) {
+    product(x, CblasTrans, into: y, from: rows, to: columns)
+  }
+
+  private func product(_ x: Vector, _ transpose: CBLAS_TRANSPOSE, into y: Vector, from: Int, to: Int) {
+    precondition(x.count == from && y.count == to)
+    guard rows > 0, columns > 0 else { return y.set(0) }
+    BLASThreads.single {
+      withColumns { a in
+        cblas_dgemv(
+          CblasColMajor, transpose, Int32(rows), Int32(columns), 1, a.baseAddress, Int32(rows), x.base, 1, 0,
+          y.base, 1)
+      }
+    }
+  }
+
+  /// `y ← A x` for a symmetric A, reading only its lower triangle.
+  public func multiplySymmetric(_ x: Vector, into y: Vector) {
+    precondition(rows == columns && x.count == rows && y.count == rows)
+    guard rows > 0 else { return }
+    BLASThreads.single {
+      withColumns { a in
+        cblas_dsymv(
+          CblasColMajor, CblasLower, Int32(rows), 1, a.baseAddress, Int32(rows), x.base, 1, 0, y.base, 1)
+      }
+    }
+  }
+
+  /// `A x`
   public func times(_ x: [Double]) -> [Double] {
-    precondition(x.count == columns)
-    return vectorProduct(x, CblasNoTrans, count: rows)
-  }
-
-  /// `Aᵀ x`.
-  public func transposedTimes(_ x: [Double]) -> [Double] {
-    precondition(x.count == rows)
-    return vectorProduct(x, CblasTrans, count: columns)
-  }
-
-  private func vectorProduct(_ x: [Double], _ transpose: CBLAS_TRANSPOSE, count: Int) -> [Double] {
-    guard rows > 0, columns > 0 else { return [Double](repeating: 0, count: count) }
-    return BLASThreads.single {
-      withColumns { a in
-        [Double](unsafeUninitializedCapacity: count) { y, initialized in
-          y.initialize(repeating: 0)
-          cblas_dgemv(
-            CblasColMajor, transpose, Int32(rows), Int32(columns), 1, a.baseAddress, Int32(rows), x, 1, 0,
-            y.baseAddress, 1)
-          initialized = count
-        }
-      }
+    var x = x
+    var y = [Double](repeating: 0, count: rows)
+    x.withUnsafeMutableBufferPointer { x in
+      y.withUnsafeMutableBufferPointer { y in multiply(Vector(x), into: Vector(y)) }
     }
-  }
-
-  /// `A x` for a symmetric A, reading only its lower triangle.
-  public func symmetricTimes(_ x: [Double]) -> [Double] {
-    precondition(rows == columns && x.count == rows)
-    guard rows > 0 else { return [] }
-    return BLASThreads.single {
-      withColumns { a in
-        [Double](unsafeUninitializedCapacity: rows) { y, initialized in
-          y.initialize(repeating: 0)
-          cblas_dsymv(
-            CblasColMajor, CblasLower, Int32(rows), 1, a.baseAddress, Int32(rows), x, 1, 0, y.baseAddress, 1)
-          initialized = rows
-        }
-      }
-    }
+    return y
   }
 
   /// `A B`.
@@ -279,18 +278,16 @@ public struct Cholesky: Sendable {
     (0..<order).reduce(0.0) { $0 + 2 * log(factor[$1, $1]) }
   }
 
-  /// `A⁻¹ b`.
-  public func solve(_ b: [Double]) -> [Double] {
+  /// `b ← A⁻¹ b`
+  public func solve(_ b: Vector) {
     precondition(b.count == order)
-    var x = b
     let n = Int32(order)
-    guard n > 0 else { return x }
+    guard n > 0 else { return }
     BLASThreads.single {
       factor.withColumns { l in
-        _ = LAPACKE_dpotrs_work(LAPACK_COL_MAJOR, 76, n, 1, l.baseAddress, n, &x, n)
+        _ = LAPACKE_dpotrs_work(LAPACK_COL_MAJOR, 76, n, 1, l.baseAddress, n, b.base, n)
       }
     }
-    return x
   }
 
   /// `A⁻¹ B`.
@@ -329,15 +326,14 @@ public struct Cholesky: Sendable {
     return result
   }
 
-  /// `L z`: a draw of N(0, A) from a standard normal z.
-  public func factorTimes(_ z: [Double]) -> [Double] {
-    byFactor(z, cblas_dtrmv)
-  }
+  /// `z ← L z`: a draw of N(0, A) from a standard normal z.
+  public func multiplyFactor(_ z: Vector) { byFactor(z, cblas_dtrmv) }
 
-  /// `L⁻¹v`: white where v has covariance A.
-  public func whiten(_ v: [Double]) -> [Double] {
-    byFactor(v, cblas_dtrsv)
-  }
+  /// `v ← L⁻¹v`: white where v has covariance A.
+  public func whiten(_ v: Vector) { byFactor(v, cblas_dtrsv) }
+
+  /// `v ← L⁻ᵀv`: the adjoint of `whiten`.
+  public func whitenTransposed(_ v: Vector) { byFactor(v, cblas_dtrsv, CblasTrans) }
 
   private typealias TriangularRoutine = (
     CBLAS_ORDER, CBLAS_UPLO, CBLAS_TRANSPOSE, CBLAS_DIAG, Int32, UnsafePointer<Double>?, Int32,
@@ -345,18 +341,18 @@ public struct Cholesky: Sendable {
   ) -> Void
 
   /// What a BLAS routine for triangular matrices makes of a vector with L.
-  private func byFactor(_ vector: [Double], _ routine: TriangularRoutine) -> [Double] {
+  private func byFactor(
+    _ vector: Vector, _ routine: TriangularRoutine, _ transpose: CBLAS_TRANSPOSE = CblasNoTrans
+  ) {
     precondition(vector.count == order)
-    var result = vector
-    guard order > 0 else { return result }
+    guard order > 0 else { return }
     BLASThreads.single {
       factor.withColumns { l in
         routine(
-          CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, Int32(order), l.baseAddress, Int32(order),
-          &result, 1)
+          CblasColMajor, CblasLower, transpose, CblasNonUnit, Int32(order), l.baseAddress, Int32(order),
+          vector.base, 1)
       }
     }
-    return result
   }
 
   /// `L⁻¹B`.
@@ -374,81 +370,5 @@ public struct Cholesky: Sendable {
       }
     }
     return x
-  }
-
-  /// `B L⁻ᵀ`, so that `(B L⁻ᵀ)(B L⁻ᵀ)ᵀ = B A⁻¹ Bᵀ`.
-  public func rightSolveTransposed(_ b: Matrix) -> Matrix {
-    precondition(b.columns == order)
-    var x = b
-    guard order > 0, b.rows > 0 else { return x }
-    BLASThreads.single {
-      factor.withColumns { l in
-        x.withMutableColumns { x in
-          cblas_dtrsm(
-            CblasColMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, Int32(b.rows), Int32(order), 1,
-            l.baseAddress, Int32(order), x.baseAddress, Int32(b.rows))
-        }
-      }
-    }
-    return x
-  }
-}
-
-/// `P A = L U` of a square matrix (LAPACK dgetrf).
-public struct LU: Sendable {
-  private let factor: Matrix
-  private let pivots: [Int32]
-
-  public init(_ matrix: Matrix) throws(LinearAlgebraError) {
-    precondition(matrix.rows == matrix.columns)
-    var factor = matrix
-    let n = Int32(matrix.rows)
-    var pivots = [Int32](repeating: 0, count: matrix.rows)
-    let status: Int32 =
-      n == 0
-      ? 0
-      : BLASThreads.single {
-        factor.withMutableColumns { LAPACKE_dgetrf_work(LAPACK_COL_MAJOR, n, n, $0.baseAddress, n, &pivots) }
-      }
-    guard status == 0 else { throw .singular(pivot: Int(status)) }
-    self.factor = factor
-    self.pivots = pivots
-  }
-
-  /// `log |det A|`.
-  public var logAbsDeterminant: Double {
-    (0..<factor.rows).reduce(0.0) { $0 + log(factor[$1, $1].magnitude) }
-  }
-
-  /// `A⁻¹ b`.
-  public func solve(_ b: [Double]) -> [Double] {
-    precondition(b.count == factor.rows)
-    var x = b
-    let n = Int32(factor.rows)
-    guard n > 0 else { return x }
-    BLASThreads.single {
-      factor.withColumns { lu in
-        _ = LAPACKE_dgetrs_work(LAPACK_COL_MAJOR, 78, n, 1, lu.baseAddress, n, pivots, &x, n)
-      }
-    }
-    return x
-  }
-
-  /// `A⁻¹` (LAPACK dgetri).
-  public func inverse() throws(LinearAlgebraError) -> Matrix {
-    var result = factor
-    let n = Int32(factor.rows)
-    guard n > 0 else { return result }
-    let status: Int32 = BLASThreads.single {
-      result.withMutableColumns { a in
-        var size = 0.0
-        _ = LAPACKE_dgetri_work(LAPACK_COL_MAJOR, n, a.baseAddress, n, pivots, &size, -1)
-        var work = [Double](repeating: 0, count: max(1, Int(size)))
-        return LAPACKE_dgetri_work(
-          LAPACK_COL_MAJOR, n, a.baseAddress, n, pivots, &work, Int32(work.count))
-      }
-    }
-    guard status == 0 else { throw .singular(pivot: Int(status)) }
-    return result
   }
 }

@@ -28,6 +28,11 @@ public struct Memory<Element: KernelScalar>: @unchecked Sendable {
     count = buffer.count
   }
 
+  /// A buffer that is only read.
+  public init(reading buffer: UnsafeBufferPointer<Element>) {
+    self.init(UnsafeMutableBufferPointer(mutating: buffer))
+  }
+
   @inlinable public subscript(index: Int) -> Element {
     get {
       precondition(index >= first && index < count)
@@ -98,6 +103,13 @@ public struct Memory<Element: KernelScalar>: @unchecked Sendable {
   }
 
   public var elements: [Element] { Array(UnsafeBufferPointer(start: base + first, count: count - first)) }
+
+  /// Runs `body` with the elements as a buffer.
+  public func withUnsafeMutableBufferPointer<R, E: Error>(
+    _ body: (UnsafeMutableBufferPointer<Element>) throws(E) -> R
+  ) throws(E) -> R {
+    try body(UnsafeMutableBufferPointer(start: base + first, count: count - first))
+  }
 
   /// The elements as a tensor of the given shape.
   public func tensor(shape: [Int]) throws(TensorError) -> Tensor<Element> {

@@ -137,6 +137,24 @@ extension Memory<Double> {
     blocks(pool) { range, _ in for i in range { base[i] = function(x.base[i], y.base[i]) } }
   }
 
+  /// `selfᵢ ← f(xᵢ, yᵢ).value`; gives the sum of the terms. x and y may be self.
+  @inlinable @inline(__always)
+  public func setEachSumming(
+    _ x: Vector, _ y: Vector, _ pool: ThreadPool? = nil,
+    _ function: (Double, Double) -> (value: Double, term: Double)
+  ) -> Double {
+    precondition(x.count == count && y.count == count && x.first == 0 && y.first == 0)
+    return sum(pool) { range in
+      var s = 0.0
+      for i in range {
+        let (value, term) = function(x.base[i], y.base[i])
+        base[i] = value
+        s += term
+      }
+      return s
+    }
+  }
+
   /// `self ← x` in another precision.
   public func set<S: KernelScalar>(converting x: Memory<S>, times factor: Double = 1, _ pool: ThreadPool? = nil) {
     precondition(x.count == count && x.first == 0)
@@ -165,11 +183,9 @@ extension Tensor<Double> {
   /// A vector of zeros, `[count]`.
   public init(count: Int) throws(TensorError) { try self.init(shape: [count]) }
 
-  /// Runs `body` with the elements as a vector to read from.
-  public func reading<R, E: Error>(_ body: (Vector) throws(E) -> R) throws(E) -> R {
-    try body(view)
-  }
+  /// The elements behind index i of the first axis, to be read; as `view`.
+  public func row(_ i: Int) -> Vector { view[i * rowLength..<(i + 1) * rowLength] }
 
   /// The elements to be read, as long as this tensor lives and isn't written. Writing goes by `withMemory`.
-  public var view: Vector { withUnsafeBufferPointer { Vector(UnsafeMutableBufferPointer(mutating: $0)) } }
+  public var view: Vector { withUnsafeBufferPointer { Vector(reading: $0) } }
 }

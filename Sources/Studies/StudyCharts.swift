@@ -1,6 +1,6 @@
-import AIPOContinuation
 import AIPOImaging
 import AIPOKernels
+import AIPOSolvers
 
 /// Target and PSNR against evaluations, means over the images.
 struct StudyCharts {

@@ -1,5 +1,3 @@
-import AIPOFlows
-import AIPOInverseProblems
 import AIPOKernels
 import AIPOTasks
 
@@ -10,14 +8,8 @@ final class StudyModels {
     var precision: Precision
   }
 
-  private struct Loaded<Scalar: KernelScalar> {
-    let prior: LoadedModel<Scalar>
-    let gaussian: GaussianDensity?
-  }
-
   private let threads: Int
-  /// `Loaded` in the key's precision.
-  private var loaded: [Key: Any] = [:]
+  private var loaded: [Key: ReconstructionModel] = [:]
   /// By the names in the YAML, empty for the default.
   private(set) var sources: [String: ModelSource] = [:]
 
@@ -27,25 +19,15 @@ final class StudyModels {
     for cell in cells {
       let key = Self.key(cell)
       guard loaded[key] == nil else { continue }
-      func load<Scalar>(_: Scalar.Type) throws -> Loaded<Scalar> {
-        let prior = try LoadedModel<Scalar>(cell.task.model, threads: threads)
-        sources[key.name] = prior.source
-        return Loaded(prior: prior, gaussian: try prior.gaussian())
-      }
-      loaded[key] =
-        switch key.precision {
-        case .float32: try load(Float.self)
-        case .float64: try load(Double.self)
-        }
+      let model = try ReconstructionModel(cell.task.model, precision: key.precision, threads: threads)
+      sources[key.name] = model.source
+      loaded[key] = model
     }
   }
 
-  /// The reconstruction of a cell of the study, `Scalar` being its precision.
-  func reconstruction<Scalar>(_ cell: StudyPlan.Cell, as _: Scalar.Type) throws -> Reconstruction<Scalar> {
-    guard let model = loaded[Self.key(cell)] as? Loaded<Scalar> else {
-      preconditionFailure("the cell is one of the study's, in another precision")
-    }
-    return try Reconstruction(cell.task, prior: model.prior, gaussian: model.gaussian, threads: threads)
+  /// The reconstruction of a cell of the study.
+  func reconstruction(_ cell: StudyPlan.Cell) throws -> Reconstruction {
+    try Reconstruction(cell.task, model: loaded[Self.key(cell)], threads: threads)
   }
 
   private static func key(_ cell: StudyPlan.Cell) -> Key {

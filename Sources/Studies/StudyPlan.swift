@@ -1,4 +1,4 @@
-import AIPOContinuation
+import AIPOSolvers
 import AIPOTasks
 
 /// What a study's YAML asks for: grids of settings, each of which makes a task.

@@ -1,5 +1,5 @@
-import AIPOContinuation
 import AIPOKernels
+import AIPOSolvers
 import AIPOTasks
 
 /// A study's results for programs: a table of every solve, and what they come to.

@@ -1,6 +1,6 @@
-import AIPOContinuation
 import AIPOImaging
 import AIPOKernels
+import AIPOSolvers
 import AIPOTasks
 
 /// Makes the report of a study from its summary.

@@ -1,5 +1,5 @@
-import AIPOContinuation
 import AIPOKernels
+import AIPOSolvers
 import AIPOTasks
 
 /// Solves the cells of a study, a few images at a time.
@@ -20,25 +20,15 @@ struct StudyRunner {
     for grid in plan.grids {
       for cell in grid.cells where !observer.isCancelled() {
         do {
-          let size =
-            switch cell.task.precision {
-            case .float32: try size(cell, isDrawn: grid.isDrawn, Float.self)
-            case .float64: try size(cell, isDrawn: grid.isDrawn, Double.self)
-            }
-          sizes.append(size)
+          let reconstruction = try models.reconstruction(cell)
+          if !grid.isDrawn { try reconstruction.checkFirst() }
+          sizes.append(reconstruction.count)
         } catch {
           throw StudyCellError(cell: sizes.count, command: cell.commandLine, error: error)
         }
       }
     }
     return sizes
-  }
-
-  private func size<Scalar: KernelScalar>(_ cell: StudyPlan.Cell, isDrawn: Bool, _: Scalar.Type) throws -> Int
-  {
-    let reconstruction = try models.reconstruction(cell, as: Scalar.self)
-    if !isDrawn { try reconstruction.checkFirst() }
-    return reconstruction.count
   }
 
   /// Solves what the folder doesn't hold yet, until all is done or the user stops it: of every cell the first
@@ -65,21 +55,14 @@ struct StudyRunner {
     var advices = AdviceList()
     for part in left where !observer.isCancelled() {
       let cell = cells[part.cell]
-      func solve<Scalar: KernelScalar>(_: Scalar.Type) throws -> [StudySolve] {
-        let label = (cell.problem + cell.variant.filter { $0.name != "method" }).map(\.words)
-        return try self.solve(
-          cell, part.places, as: Scalar.self, isDrawn: isDrawn[part.cell],
+      let label = (cell.problem + cell.variant.filter { $0.name != "method" }).map(\.words)
+      let solves: [StudySolve]
+      do {
+        solves = try solve(
+          cell, part.places, isDrawn: isDrawn[part.cell],
           observe: { finished, text in
             observer.onProgress(Double(done) + finished, (label + [text]).joined(separator: ", "))
           })
-      }
-      let solves: [StudySolve]
-      do {
-        solves =
-          switch cell.task.precision {
-          case .float32: try solve(Float.self)
-          case .float64: try solve(Double.self)
-          }
       } catch {
         throw StudyCellError(cell: part.cell, command: cell.commandLine, error: error)
       }
@@ -92,11 +75,11 @@ struct StudyRunner {
   }
 
   /// Fewer than the places where the user stopped it.
-  private func solve<Scalar: KernelScalar>(
-    _ cell: StudyPlan.Cell, _ places: Range<Int>, as _: Scalar.Type, isDrawn: Bool,
+  private func solve(
+    _ cell: StudyPlan.Cell, _ places: Range<Int>, isDrawn: Bool,
     observe: @escaping (_ finished: Double, _ text: String) -> Void
   ) throws -> [StudySolve] {
-    let reconstruction = try models.reconstruction(cell, as: Scalar.self)
+    let reconstruction = try models.reconstruction(cell)
     let source = cell.task.simulate ?? cell.task.observation ?? ""
     var solves: [StudySolve] = []
     let watch = ReconstructionWatch(

@@ -1,6 +1,6 @@
-import AIPOContinuation
 import AIPOImaging
 import AIPOKernels
+import AIPOSolvers
 import AIPOTasks
 
 #if canImport(FoundationEssentials)
@@ -78,7 +78,7 @@ struct StudyCourse: Codable {
   }()
 
   /// Of a result's trace; nil where it has no states. The target is that at the final weights all the way.
-  init?<Scalar: KernelScalar>(_ result: ReconstructionResult<Scalar>, psnr quality: [Double?]) {
+  init?(_ result: ReconstructionResult, psnr quality: [Double?]) {
     let states = result.trace.enumerated().compactMap { k, state in
       state.event == .failed
         ? nil
@@ -117,7 +117,7 @@ struct StudyPicture: Codable {
   var missing: Data?
   var image: Data
 
-  init<Scalar: KernelScalar>(_ result: ReconstructionResult<Scalar>, chunk: ReconstructionInput.Chunk) {
+  init(_ result: ReconstructionResult, chunk: ReconstructionInput.Chunk) {
     let row = result.index
     func bytes(_ batch: Tensor<Double>) -> Data {
       let size = batch.rowLength

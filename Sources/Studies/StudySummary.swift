@@ -1,5 +1,5 @@
-import AIPOContinuation
 import AIPOKernels
+import AIPOSolvers
 import AIPOTasks
 
 /// What a study's grids say, from the solves.

@@ -76,6 +76,14 @@ struct CommonOptions: ParsableArguments {
     return model
   }
 
+  /// The model that the options name, to reconstruct by.
+  func load(_ options: ModelOptions) throws -> ReconstructionModel {
+    try requireMemory()
+    let model = try ReconstructionModel(options.model, precision: precision, threads: threadCount)
+    remark("model \(model.source.path), \(model.model.imageShape), \(model.model.parameterCount) parameters")
+    return model
+  }
+
   /// Shows on a line how far work has come, until it is done or the user stops it.
   func observer(_ progress: ProgressLine) -> WorkObserver {
     WorkObserver(onProgress: { progress.update($0) }, isCancelled: { Interrupt.requested })

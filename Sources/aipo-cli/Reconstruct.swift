@@ -2,7 +2,7 @@ import AIPO
 import ArgumentParser
 
 /// `aipo reconstruct`: the main job.
-struct Reconstruct: ScalarVerb {
+struct Reconstruct: Verb {
   static let configuration = CommandConfiguration(
     abstract: "Bring images back from noisy, partial or compressed observations.",
     discussion: """
@@ -46,12 +46,12 @@ struct Reconstruct: ScalarVerb {
 
   func validate() throws { try OutputPath.requireDistinct(output.all(try task().methods)) }
 
-  var outputs: [OutputPath?] { output.all((try? task().methods) ?? []).map(\.output) }
-
-  func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
+  func perform() throws -> ExitStatus {
     let task = try task()
+    try OutputPath.checkWritable(output.all(task.methods).map(\.output))
+    Interrupt.install()
     let reconstruction = try Reconstruction(
-      task, prior: common.load(model, as: Scalar.self), threads: common.threadCount)
+      task, model: common.load(model), threads: common.threadCount)
     let run = try ReconstructionRun(
       reconstruction, files: output.files(task.methods), command: TypedCommand.text)
     func advise(_ advices: [Advice]) { common.warn(run.advise(advices)) }
@@ -70,7 +70,7 @@ struct Reconstruct: ScalarVerb {
   }
 
   /// Closes the run, tells what it comes to, and gives the exit code.
-  private static func finish<Scalar>(_ run: ReconstructionRun<Scalar>, _ common: CommonOptions) throws
+  private static func finish(_ run: ReconstructionRun, _ common: CommonOptions) throws
     -> ExitStatus
   {
     try run.finish(isInterrupted: Interrupt.requested) { outcome in

@@ -17,6 +17,8 @@ let package = Package(
     .target(name: "Flows", dependencies: ["Kernels", aipo]),
     .target(name: "Imaging", dependencies: ["Kernels", aipo]),
     .executableTarget(name: "Dependent", dependencies: ["Flows", "Imaging", aipo]),
+    .executableTarget(
+      name: "Blur", dependencies: [aipo, .product(name: "AIPOFlowTesting", package: "AIPO")]),
     .executableTarget(name: "ReadmeExample", dependencies: [aipo]),
   ]
 )

@@ -38,12 +38,33 @@ import Testing
     init(_ text: String) { self.text = text }
   }
 
-  private func gaussian(_ statistics: ImageStatistics?, _ shape: ImageShape, _ scratch: Scratch) throws
-    -> StationaryGaussian
-  {
-    StationaryGaussian(
-      mean: try #require(statistics).mean.map { Double($0) },
-      covariance: try StationaryCovariance(shape, lags: try lags(statistics), scratch))
+  /// A stationary Gaussian of images of a shape.
+  private struct Gaussian {
+    let mean: [Float]
+    let covariance: StationaryCovariance
+    let scratch: Scratch
+
+    init(_ mean: [Float], _ lags: LagCovariance, _ shape: ImageShape, _ scratch: Scratch) throws {
+      self.mean = mean
+      self.scratch = scratch
+      covariance = try StationaryCovariance(shape, lags: lags, scratch)
+    }
+
+    func negativeLogProb(_ x: Vector) throws -> Double {
+      try scratch.scope {
+        let (u, v) = (try scratch.take(x.count), try scratch.take(x.count))
+        for i in 0..<x.count { u[i] = x[i] - Double(mean[i % mean.count]) }
+        try covariance.apply({ 1 / $0 }, u, into: v, scratch)
+        return 0.5 * (u.dot(v) + covariance.logDeterminant + Double(x.count) * log(2 * Double.pi))
+      }
+    }
+
+    func sample(into x: Vector, seed: UInt64, index: UInt64) throws {
+      var random = Philox(seed: seed, index: index, purpose: .test)
+      for i in 0..<x.count { x[i] = random.normal() }
+      try covariance.apply({ $0.squareRoot() }, x, into: x, scratch)
+      for i in 0..<x.count { x[i] += Double(mean[i % mean.count]) }
+    }
   }
 
   /// From the same images, a dense Gaussian and a stationary one are both the most probable of their kind, where the mean of
@@ -56,20 +77,23 @@ import Testing
       try ImageStatistics.fit(images, indices: Array(0..<400), dequantization: dequantization))
     let factor = try Cholesky(try #require(try dense.matrix()))
     let scratch = Scratch()
-    let stationary = try gaussian(dense.stationary(shape), shape, scratch)
+    let statistics = try #require(dense.stationary(shape))
+    let stationary = try Gaussian(statistics.mean, try lags(statistics), shape, scratch)
     let x = try scratch.take(d)
     var (ofDense, ofStationary) = (0.0, 0.0)
     for index in 0..<400 {
       let values = images.pixels(at: index).map { dequantization.middle($0) }
       x.copy(from: values)
-      ofStationary += try stationary.negativeLogProb(x, gradient: nil, scratch) / 400
+      ofStationary += try stationary.negativeLogProb(x) / 400
       let offset = zip(values, dense.mean).map { $0 - Double($1) }
-      ofDense += 0.5 * zip(offset, factor.solve(offset)).reduce(0) { $0 + $1.0 * $1.1 } / 400
+      var solution = offset
+      solution.withUnsafeMutableBufferPointer { factor.solve(Vector($0)) }
+      ofDense += 0.5 * zip(offset, solution).reduce(0) { $0 + $1.0 * $1.1 } / 400
     }
     // The images' dequantisation noise, which the covariances hold.
     let inverse = try factor.inverse()
     ofDense += 0.5 * dequantization.noiseVariance * (0..<d).reduce(0) { $0 + inverse[$1, $1] }
-    ofStationary += 0.5 * dequantization.noiseVariance * stationary.meanPrecision * Double(d)
+    ofStationary += 0.5 * dequantization.noiseVariance * stationary.covariance.trace { 1 / $0 }
     let constants = Double(d) * log(2 * Double.pi)
     #expect(abs(ofDense - 0.5 * Double(d)) < 1e-4 * Double(d))
     ofDense += 0.5 * (constants + factor.logDeterminant)
@@ -163,22 +187,21 @@ import Testing
     }
     let lags = LagCovariance(channels: 3, lagY: 5, lagX: 5, values: values)
     let scratch = Scratch()
-    let known = StationaryGaussian(
-      mean: [0.4, 0.5, 0.6], covariance: try StationaryCovariance(shape, lags: lags, scratch))
+    let known = try Gaussian([0.4, 0.5, 0.6], lags, shape, scratch)
     let x = try scratch.take(shape.count)
     var reals: [Double] = []
-    for index in 0..<64 {
-      try known.sample(into: x, seed: 1, index: index, scratch)
+    for index in 0..<64 as Range<UInt64> {
+      try known.sample(into: x, seed: 1, index: index)
       reals += x.elements
     }
     let images = try TrainingImages(shape: shape, reals: reals)
     let fit = try ImageStatistics.fit(images, indices: Array(0..<64), dequantization: .none)
-    let found = try gaussian(fit, shape, scratch)
+    let found = try Gaussian(try #require(fit).mean, try self.lags(fit), shape, scratch)
     var excess = 0.0
-    for index in 0..<8 {
-      try known.sample(into: x, seed: 2, index: index, scratch)
-      excess += try found.negativeLogProb(x, gradient: nil, scratch)
-      excess -= try known.negativeLogProb(x, gradient: nil, scratch)
+    for index in 0..<8 as Range<UInt64> {
+      try known.sample(into: x, seed: 2, index: index)
+      excess += try found.negativeLogProb(x)
+      excess -= try known.negativeLogProb(x)
     }
     excess /= Double(8 * shape.count)
     #expect(abs(excess - 0.0128) < 0.003)

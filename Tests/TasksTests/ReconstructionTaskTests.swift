@@ -1,4 +1,4 @@
-import AIPOContinuation
+import AIPOSolvers
 import AIPOTasks
 import Foundation
 import Testing

@@ -1,4 +1,4 @@
-import AIPOContinuation
+import AIPOSolvers
 import Testing
 
 @testable import AIPOStudies

@@ -63,13 +63,6 @@ public struct Dequantization: Sendable, Hashable, Codable {
     return result
   }
 
-  /// The 8-bit values of pixels on [0, 1], `⌊256x⌋`, from 0 to 255; NaN counts as 0.
-  func pixels<Scalar: KernelScalar>(of images: Tensor<Scalar>) -> [UInt8] {
-    images.withUnsafeBufferPointer { values in
-      values.map { value in value.isNaN ? 0 : UInt8(max(0, min(255, value * 256))) }
-    }
-  }
-
   /// The variance that the noise adds to a pixel, `2^(−2b)/12`.
   public var noiseVariance: Double { isNone ? 0 : 1 / (12 * Double(binCount * binCount)) }
 
@@ -82,7 +75,7 @@ public struct Dequantization: Sendable, Hashable, Codable {
   ///
   /// u has 24 − b bits, so that x is exact in float32 as well: both precisions see the same numbers,
   /// and none is rounded up to the next bin's edge.
-  func fill<Scalar: KernelScalar>(
+  package func fill<Scalar: KernelScalar>(
     _ out: UnsafeMutableBufferPointer<Scalar>, from values: UnsafeBufferPointer<UInt8>,
     noise: inout Philox
   ) {

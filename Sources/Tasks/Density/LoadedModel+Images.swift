@@ -1,6 +1,7 @@
 import AIPOFlows
 import AIPOImaging
 import AIPOKernels
+import AIPOPriors
 
 /// What a model says of an image.
 public struct ImageLikelihood: Sendable {
@@ -38,6 +39,20 @@ extension LoadedModel {
     return raw || !images.images.isEightBit ? values : dequantization.middles(of: values)
   }
 
+  /// Bits/dim of images by draws, `indices` theirs in their source.
+  private func bits(
+    of images: Tensor<Scalar>, under prior: FlowPrior<Scalar>, _ indices: [Int], draws: Int, seed: UInt64
+  ) throws -> [ExpectedBits] {
+    let values = try images.converted(to: Double.self)
+    let scratch = Scratch(pool: flow.pool)
+    let d = images.rowLength
+    return try indices.enumerated().map { k, index in
+      try ExpectedBits.measure(
+        prior, values.view[k * d..<(k + 1) * d], index: index, dequantization: dequantization, draws: draws,
+        seed: seed, scratch)
+    }
+  }
+
   /// Whether bits/dim are the mean of draws, or else the value at the point.
   public func drawsBits(raw: Bool) -> Bool { !raw && !dequantization.isNone }
 
@@ -54,8 +69,7 @@ extension LoadedModel {
       let indices = Array(images.indices[range])
       let expected =
         drawsBits(raw: raw)
-        ? try ExpectedBits.measure(
-          flow, x, indices: indices, dequantization: dequantization, draws: draws, seed: seed) : nil
+        ? try bits(of: x, under: FlowPrior(flow), indices, draws: draws, seed: seed) : nil
       for (k, value) in logProb.enumerated() {
         rows.append(
           ImageLikelihood(
@@ -89,9 +103,8 @@ extension LoadedModel {
       result.inexact.add(lost.map(name))
       latents.fill(rows: notFinite, with: .nan)
       if judges {
-        result.unlike += try ExpectedBits.measure(
-          flow, x, indices: indices, dequantization: dequantization, draws: 1, seed: seed
-        ).enumerated().compactMap { model.figures.advice(bitsPerDim: $1.bitsPerDim, of: name($0)) }
+        result.unlike += try bits(of: x, under: FlowPrior(flow), indices, draws: 1, seed: seed).enumerated()
+          .compactMap { model.figures.advice(bitsPerDim: $1.bitsPerDim, of: name($0)) }
       }
       try sink(latents)
       result.logDet += determinants

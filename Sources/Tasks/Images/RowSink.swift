@@ -51,6 +51,47 @@ public final class RowSink<Scalar: KernelScalar>: Sendable {
   }
 }
 
+/// A `RowSink` of doubles that are written in a precision.
+final class AnyRowSink: Sendable {
+  private enum Sink: Sendable {
+    case float32(RowSink<Float>)
+    case float64(RowSink<Double>)
+  }
+  private let sink: Sink
+
+  /// Images, `[n, h, w, c]`.
+  init(_ precision: Precision, images path: String, shape: ImageShape) throws {
+    sink =
+      switch precision {
+      case .float32: .float32(try RowSink(images: path, shape: shape))
+      case .float64: .float64(try RowSink(images: path, shape: shape))
+      }
+  }
+
+  /// Rows of any shape, in an NPY.
+  init(_ precision: Precision, rows path: String, rowShape: [Int]) throws {
+    sink =
+      switch precision {
+      case .float32: .float32(try RowSink(rows: path, rowShape: rowShape))
+      case .float64: .float64(try RowSink(rows: path, rowShape: rowShape))
+      }
+  }
+
+  func append(_ batch: Tensor<Double>) throws {
+    switch sink {
+    case .float32(let sink): try sink.append(batch.converted(to: Float.self))
+    case .float64(let sink): try sink.append(batch)
+    }
+  }
+
+  func finish() throws {
+    switch sink {
+    case .float32(let sink): try sink.finish()
+    case .float64(let sink): try sink.finish()
+    }
+  }
+}
+
 /// How many images are worked on at once: enough to keep the threads busy, few enough to bound the memory and
 /// to come to the next look at a signal soon.
 package func batchSize(_ shape: ImageShape, limit: Int = 64) -> Int {

@@ -1,7 +1,8 @@
 import AIPOFlows
 import AIPOImaging
-import AIPOInverseProblems
 import AIPOKernels
+import AIPOPriors
+import AIPOProblems
 
 /// Which file a model came from.
 public struct ModelSource: Sendable {
@@ -47,15 +48,6 @@ public struct LoadedModel<Scalar: KernelScalar> {
       return try flow.at(ImageShape(height: size.height, width: size.width, channels: shape.channels))
     } catch let error as FlowError {
       throw TaskError(.usage, key: "size", "--size \(size): \(error)")
-    }
-  }
-
-  /// The Gaussian of the training images; nil where the model holds none.
-  public func gaussian() throws -> GaussianDensity? {
-    do {
-      return try GaussianDensity.ofTrainingImages(model)
-    } catch {
-      throw TaskError(.data, "\(source.path): the covariance of the training images is unusable: \(error)")
     }
   }
 }

@@ -1,8 +1,8 @@
 import AIPOFlows
 import AIPOImaging
 import AIPOInterchange
-import AIPOInverseProblems
 import AIPOKernels
+import AIPOProblems
 
 /// The noise model of a task, of every image of it.
 struct NoiseInput {
@@ -69,7 +69,8 @@ struct NoiseInput {
       }
       source = .shared(
         task.precision == .float64
-          ? try FlowNoise<Double>(model, threads: threads) : try FlowNoise<Float>(model, threads: threads))
+          ? try FlowNoise(model, precision: Double.self, threads: threads)
+          : try FlowNoise(model, precision: Float.self, threads: threads))
     }
     self.checksum = checksum
   }
@@ -78,7 +79,7 @@ struct NoiseInput {
   private var isShared: Bool { if case .shared = source { true } else { false } }
 
   /// The noise that an image's noiseless measurements get.
-  private func simulated(_ clean: [Double], index: Int) throws -> any NoiseModel {
+  private func simulated(_ clean: Vector, index: Int) throws -> any NoiseModel {
     switch source {
     case .shared(let noise): return noise
     case .rows(let rows): return rows[index]
@@ -87,10 +88,12 @@ struct NoiseInput {
     }
   }
 
-  private func spread(_ y: [Double]) throws -> any NoiseModel {
-    guard case .spread(let sigma, let share) = source, let least = y.min(), let greatest = y.max() else {
+  private func spread(_ y: Vector) throws -> any NoiseModel {
+    guard case .spread(let sigma, let share) = source, y.count > 0 else {
       preconditionFailure("sense has measurements")
     }
+    let least = (0..<y.count).reduce(y[0]) { min($0, y[$1]) }
+    let greatest = (0..<y.count).reduce(y[0]) { max($0, y[$1]) }
     // Equal measurements have no outliers, but need some range.
     let range = least < greatest ? least...greatest : least...(least + max(least.magnitude, 1))
     return try OutlierNoise(sigma: sigma, share: share, range: range)
@@ -98,34 +101,43 @@ struct NoiseInput {
 
   /// The measurements of a true image. Where pixels are observed every pixel's noise is drawn, so that a mask
   /// changes nothing at the others.
-  func simulate(_ x: [Double], _ linear: any LinearOperator, index: Int, seed: UInt64) throws -> [Double] {
+  func simulate(_ x: Vector, _ map: any LinearMap, index: Int, seed: UInt64, _ scratch: Scratch) throws
+    -> Tensor<Double>
+  {
     var random = Philox(seed: seed, index: UInt64(index), purpose: .noise)
-    if case .selection = linear.form {
-      return linear.apply(try simulated(x, index: index).sample(prediction: x, random: &random))
+    var y = try Tensor<Double>(count: map.output.count)
+    try y.withMemory { y in
+      if case .pixelwise = map.normal {
+        try scratch.scope {
+          let noisy = try scratch.take(x.count)
+          try simulated(x, index: index).sample(prediction: x, into: noisy, random: &random, scratch)
+          try map.apply(noisy, into: y, scratch)
+        }
+      } else {
+        try map.apply(x, into: y, scratch)
+        try simulated(y, index: index).sample(prediction: y, into: y, random: &random, scratch)
+      }
     }
-    let clean = linear.apply(x)
-    return try simulated(clean, index: index).sample(prediction: clean, random: &random)
+    return y
   }
 
   /// The noise models of observations: one for all, or one an image.
-  func models(_ rows: [[Double]], operators: [any LinearOperator], indices: [Int]) throws
-    -> [any NoiseModel]
-  {
+  func models(_ rows: [Tensor<Double>], maps: [any LinearMap], indices: [Int]) throws -> [any NoiseModel] {
     /// The law of what a mask leaves.
-    func seen(_ noise: any NoiseModel, _ linear: any LinearOperator) throws -> any NoiseModel {
-      guard let mask = linear as? MaskOperator else { return noise }
+    func seen(_ noise: any NoiseModel, _ map: any LinearMap) throws -> any NoiseModel {
+      guard let mask = map as? MaskMap else { return noise }
       return try noise.restricted(to: mask.observed)
     }
-    if case .shared(let noise) = source, operators.count == 1 { return [try seen(noise, operators[0])] }
+    if case .shared(let noise) = source, maps.count == 1 { return [try seen(noise, maps[0])] }
     return try rows.indices.map { k in
-      let linear = operators[operators.count == 1 ? 0 : k]
+      let map = maps[maps.count == 1 ? 0 : k]
       switch source {
-      case .shared(let noise): return try seen(noise, linear)
-      case .rows(let all): return try seen(all[indices[k]], linear)
+      case .shared(let noise): return try seen(noise, map)
+      case .rows(let all): return try seen(all[indices[k]], map)
       case .estimated(let noise):
         return task.kind == .denoise
-          ? try GaussianNoise(sigma: try NoiseEstimate.sigma(rows[k], shape: shape)) : noise
-      case .spread: return try spread(rows[k])
+          ? try GaussianNoise(sigma: try NoiseEstimate.sigma(rows[k].view, shape: shape, Scratch())) : noise
+      case .spread: return try spread(rows[k].view)
       }
     }
   }

@@ -1,28 +1,24 @@
-import AIPOContinuation
 import AIPOImaging
 import AIPOKernels
+import AIPOSolvers
 
 /// The PSNR of the states of a run's paths, taken as the states come: a trace holds no images.
 package final class PathQuality {
   private let truth: Tensor<Double>?
-  private var values: [[Double?]]
+  /// Of each image, one a state.
+  private var values: [Int: [Double?]] = [:]
 
   /// For a chunk; nothing is taken where the truth isn't known.
-  init(_ chunk: ReconstructionInput.Chunk) {
-    truth = chunk.truth
-    values = [[Double?]](repeating: [], count: chunk.names.count)
-  }
+  init(_ chunk: ReconstructionInput.Chunk) { truth = chunk.truth }
 
-  func observe(_ states: [PathState]) {
+  /// Takes the image at a state.
+  func observe(_ image: Int, _ pixels: Vector) {
     guard let truth else { return }
-    for state in states {
-      let psnr = try? ImageMetrics.psnr(
-        Tensor(shape: [1] + truth.shape.dropFirst(), elements: state.pixels),
-        truth: truth.rows([state.image]))
-      values[state.image].append(psnr?.first ?? nil)
-    }
+    let psnr = try? ImageMetrics.psnr(
+      pixels.tensor(shape: [1] + truth.shape.dropFirst()), truth: truth.rows([image]))
+    values[image, default: []].append(psnr?.first ?? nil)
   }
 
   /// One a state of the image's trace; empty where it isn't known.
-  package func psnr(image: Int) -> [Double?] { values[image] }
+  package func psnr(image: Int) -> [Double?] { values[image] ?? [] }
 }

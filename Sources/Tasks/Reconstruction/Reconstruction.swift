@@ -1,15 +1,16 @@
-import AIPOContinuation
 import AIPOFlows
 import AIPOImaging
-import AIPOInverseProblems
 import AIPOKernels
+import AIPOPriors
+import AIPOProblems
+import AIPOSolvers
 
 /// One image as it comes out of a reconstruction.
-public struct ReconstructedImage<Scalar: KernelScalar>: Sendable {
+public struct ReconstructedImage: Sendable {
   public let method: ReconstructionMethod
   public let record: ReconstructionRecord
   /// `[h, w, c]`, finite always.
-  public let image: Tensor<Scalar>
+  public let image: Tensor<Double>
 
   /// Writes the image: `.png` (clipped), `.npy` or `.npz`.
   public func write(to path: String) throws(FileError) {
@@ -20,40 +21,35 @@ public struct ReconstructedImage<Scalar: KernelScalar>: Sendable {
 /// The images of a task with the prior that they are solved under.
 ///
 /// ```swift
-/// for result in try Reconstruction<Float>(task).run() { print(result.record.psnr ?? 0) }
+/// for result in try Reconstruction(task).run() { print(result.record.psnr ?? 0) }
 /// ```
-public struct Reconstruction<Scalar: KernelScalar> {
+public struct Reconstruction {
   /// With all that is known by its measurements.
   public var task: ReconstructionTask { input.task }
-  public let prior: LoadedModel<Scalar>
-  let gaussian: GaussianDensity?
+  public let model: ReconstructionModel
+  let prior: any Prior
+  let gaussian: GaussianPrior?
   let input: ReconstructionInput
 
-  /// Checks the task, and opens what it names.
+  /// Checks the task, and opens what it names. Images may be of any size that the model's flow accepts, and of any
+  /// other by a reflected margin.
   ///
   /// - Parameters:
-  ///   - prior: in place of the task's model.
+  ///   - model: in place of the task's, in its precision.
   ///   - images: in place of the file that the task simulates, or else of the one that it observes.
   /// Throws `TaskError`, `FileError` and what loading a model throws.
   public init(
-    _ task: ReconstructionTask, prior: LoadedModel<Scalar>? = nil, images: ImageSet? = nil,
+    _ task: ReconstructionTask, model: ReconstructionModel? = nil, images: ImageSet? = nil,
     threads: Int = ThreadPool.availableCores
   ) throws {
-    let prior = try prior ?? LoadedModel(task.model, threads: threads)
-    try self.init(task, prior: prior, gaussian: try prior.gaussian(), images: images, threads: threads)
-  }
-
-  package init(
-    _ task: ReconstructionTask, prior: LoadedModel<Scalar>, gaussian: GaussianDensity?,
-    images: ImageSet? = nil,
-    threads: Int
-  ) throws {
+    let model = try model ?? ReconstructionModel(task.model, precision: task.precision, threads: threads)
     var task = task
     if let images, task.simulate == nil { task.observation = images.path }
     try task.check()
-    self.prior = prior
-    self.gaussian = gaussian
-    input = try ReconstructionInput(task, shape: prior.shape, images: images, threads: threads)
+    self.model = model
+    input = try ReconstructionInput(task, model: model, images: images, threads: threads)
+    prior = try model.prior(at: input.shape)
+    gaussian = try model.gaussian(at: input.shape)
   }
 
   /// Images of the run.
@@ -63,8 +59,8 @@ public struct Reconstruction<Scalar: KernelScalar> {
   public var advices: [Advice] { input.advices }
 
   /// Solves all images by all methods.
-  public func run(observer: WorkObserver = WorkObserver()) throws -> [ReconstructedImage<Scalar>] {
-    var images: [ReconstructedImage<Scalar>] = []
+  public func run(observer: WorkObserver = WorkObserver()) throws -> [ReconstructedImage] {
+    var images: [ReconstructedImage] = []
     try run(
       0..<count, observer: ReconstructionWatch(work: observer),
       take: { solved in
@@ -79,7 +75,7 @@ public struct Reconstruction<Scalar: KernelScalar> {
   /// out.
   package func run(
     _ places: Range<Int>, observer: ReconstructionWatch, advise: ([Advice]) -> Void = { _ in },
-    take: (SolvedChunk<Scalar>) throws -> Void
+    take: (SolvedChunk) throws -> Void
   ) throws {
     let isCancelled = observer.work.isCancelled
     var done = 0
@@ -89,8 +85,8 @@ public struct Reconstruction<Scalar: KernelScalar> {
       for method in task.methods where !isCancelled() {
         let quality = PathQuality(chunk)
         let results = try reconstructor(method, chunk).run(
-          ReconstructionObserver<Scalar>(
-            onStates: { if observer.isTraced { quality.observe($0) } },
+          ReconstructionObserver(
+            onState: { if observer.isTraced { quality.observe($0, $2) } },
             onProgress: { observer.onState($0, method, Double(done + $0.finished)) }, isCancelled: isCancelled
           )
         ).filter { $0.reason != .cancelled }
@@ -111,7 +107,7 @@ public struct Reconstruction<Scalar: KernelScalar> {
   }
 
   /// The images of results as one batch.
-  private static func stack(_ results: [ReconstructionResult<Scalar>]) throws -> Tensor<Scalar> {
+  private static func stack(_ results: [ReconstructionResult]) throws -> Tensor<Double> {
     try Tensor(shape: [results.count] + results[0].image.shape, elements: results.flatMap(\.image.elements))
   }
 
@@ -123,7 +119,7 @@ public struct Reconstruction<Scalar: KernelScalar> {
 
   /// Places of the run in chunks of bounded memory.
   private func chunks(of places: Range<Int>) -> [Range<Int>] {
-    let size = batchSize(prior.shape, limit: input.chunkLimit)
+    let size = batchSize(input.shape, limit: input.chunkLimit)
     return stride(from: places.lowerBound, to: places.upperBound, by: size).map {
       $0..<min($0 + size, places.upperBound)
     }
@@ -135,7 +131,6 @@ public struct Reconstruction<Scalar: KernelScalar> {
   /// The images of a chunk as they are observed.
   private func chunk(_ places: Range<Int>) throws -> ReconstructionInput.Chunk {
     var chunk = try input.chunk(places)
-    chunk.problem.requantization = prior.model.requantization
     guard input.isEstimated else { return chunk }
     chunk = try estimatingSigma(chunk)
     chunk.advices += zip(chunk.sigmas, chunk.names).compactMap { NoiseEstimate.advice($0, name: $1) }
@@ -153,9 +148,9 @@ public struct Reconstruction<Scalar: KernelScalar> {
     guard task.maxEvaluations >= Self.leastBudget,
       task.methods.contains(where: { $0 == .aipo || $0 == .fixed })
     else { return chunk }
-    let options = task.options(.aipo, indices: chunk.indices, dequantization: prior.dequantization)
+    let options = task.options(.aipo, indices: chunk.indices, dequantization: model.model.dequantization)
     let found = try JointSigma.estimate(
-      chunk.problem, prior: prior.flow, gaussian: gaussian, options: options)
+      chunk.problem, prior: prior, gaussian: gaussian, options: options, pool: model.pool)
     chunk.problem = try chunk.problem.replacing(noises: found.map { try GaussianNoise(sigma: $0.sigma) })
     chunk.sigmas = found.map(\.sigma)
     chunk.sigmaEvaluations = found.map(\.evaluations)
@@ -164,47 +159,52 @@ public struct Reconstruction<Scalar: KernelScalar> {
 
   /// σ of an observation that is no whole picture, by the Gaussian of the training images.
   private func guess(_ chunk: ReconstructionInput.Chunk, _ image: Int) throws -> Double {
-    guard let gaussian, let linear = chunk.problem.linearOperator(image) else {
+    guard let gaussian, let map = chunk.problem.linearMap(image) else {
       throw TaskError(
         .data, "the model holds no Gaussian prior, which --sigma auto needs where pixels are missing")
     }
-    return try gaussian.evidenceSigma(chunk.problem.observations[image], linearOperator: linear)
+    let found = try gaussian.evidenceSigma(
+      chunk.problem.observations[image].view, map: map, Scratch(pool: model.pool))
+    guard let found else {
+      throw TaskError(.data, "--sigma auto needs an operator whose matrix is known; give a number")
+    }
+    return found
   }
 
   /// The solver of one method for a chunk. Throws where the method can't solve the problem.
   private func reconstructor(_ method: ReconstructionMethod, _ chunk: ReconstructionInput.Chunk) throws
-    -> Reconstructor<Scalar>
+    -> Reconstructor
   {
-    var options = task.options(method, indices: chunk.indices, dequantization: prior.dequantization)
+    var options = task.options(method, indices: chunk.indices, dequantization: model.model.dequantization)
     options.maximumEvaluations = max(options.maximumEvaluations - (chunk.sigmaEvaluations.max() ?? 0), 1)
     return try Reconstructor(
-      problem: chunk.problem, prior: prior.flow, gaussian: gaussian, options: options)
+      problem: chunk.problem, prior: prior, gaussian: gaussian, options: options, pool: model.pool)
   }
 
   /// What looks like a mistake, seen from the results; of those that nothing else is said about, that the pictures are
   /// unlike the prior's. Other methods than `aipo` may end anywhere.
   private func advices(
-    on results: [ReconstructionResult<Scalar>], by method: ReconstructionMethod,
+    on results: [ReconstructionResult], by method: ReconstructionMethod,
     _ chunk: ReconstructionInput.Chunk
   ) throws -> [Advice] {
-    let found = chunk.advices(results)
+    let found = try chunk.advices(results)
     guard method == .aipo else { return found }
     let known = Set((chunk.advices + found).compactMap(\.subject))
     return try found
-      + prior.model.unlikeness(
-        of: results.filter { !known.contains(chunk.names[$0.index]) }, of: chunk.problem, under: prior.flow,
+      + model.model.unlikeness(
+        of: results.filter { !known.contains(chunk.names[$0.index]) }, of: chunk.problem, under: prior,
         sources: chunk.indices, names: chunk.names, seed: task.seed)
   }
 }
 
 extension ReconstructionInput.Chunk {
   /// What looks like a mistake, seen from the results, of images about which nothing was found before.
-  fileprivate func advices<Scalar: KernelScalar>(_ results: [ReconstructionResult<Scalar>]) -> [Advice] {
-    results.compactMap { result in
+  fileprivate func advices(_ results: [ReconstructionResult]) throws -> [Advice] {
+    let scratch = Scratch()
+    return try results.compactMap { result in
       let name = names[result.index]
       guard result.objective != nil, !advices.contains(where: { $0.subject == name }) else { return nil }
-      return problem.advice(
-        ofSolution: result.image.elements.map { Double($0) }, image: result.index, name: name)
+      return try problem.advice(ofSolution: result.image, image: result.index, name: name, scratch)
     }
   }
 }
@@ -237,12 +237,12 @@ package struct ReconstructionWatch {
 }
 
 /// What a method made of (some of) a chunk.
-package struct SolvedChunk<Scalar: KernelScalar> {
+package struct SolvedChunk {
   package let method: ReconstructionMethod
   package let chunk: ReconstructionInput.Chunk
-  package let results: [ReconstructionResult<Scalar>]
+  package let results: [ReconstructionResult]
   /// Those of the results, `[n, h, w, c]`.
-  package let images: Tensor<Scalar>
+  package let images: Tensor<Double>
   package let records: [ReconstructionRecord]
   package let quality: PathQuality
   /// What looks like a mistake about them.

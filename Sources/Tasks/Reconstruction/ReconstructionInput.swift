@@ -1,9 +1,9 @@
-import AIPOContinuation
 import AIPOFlows
 import AIPOImaging
 import AIPOInterchange
-import AIPOInverseProblems
 import AIPOKernels
+import AIPOProblems
+import AIPOSolvers
 
 /// What is to be reconstructed: observations with their operator, read or simulated a chunk at a time.
 package struct ReconstructionInput {
@@ -57,14 +57,16 @@ package struct ReconstructionInput {
 
   private enum Model {
     case identity
-    case dense(DenseOperator)
+    case dense(DenseMap)
     case pattern(MaskPattern)
     case mask(MaskImages)
   }
 
   /// Opens and checks everything that the task names. Throws before any work is done.
   /// `images` takes the place of the file that the task observes or simulates.
-  init(_ task: ReconstructionTask, shape: ImageShape, images: ImageSet? = nil, threads: Int) throws {
+  init(_ task: ReconstructionTask, model prior: ReconstructionModel, images: ImageSet? = nil, threads: Int) throws {
+    let opened = try Self.open(task, prior, images)
+    let shape = opened?.shape ?? prior.model.imageShape
     self.shape = shape
     let model: Model
     switch task.kind {
@@ -72,7 +74,7 @@ package struct ReconstructionInput {
     // A mask is read below, when the number of images is known.
     case .denoise, .inpaint, nil: model = .identity
     }
-    source = try Self.source(task, shape: shape, model: model, images: images)
+    source = try Self.source(task, opened, shape: shape, model: model)
     self.model =
       switch task.mask {
       case .pattern(let pattern): .pattern(pattern)
@@ -86,14 +88,14 @@ package struct ReconstructionInput {
       }
     switch self.model {
     case .identity: measurements = shape.count
-    case .dense(let matrix): measurements = matrix.outputCount
+    case .dense(let matrix): measurements = matrix.output.count
     case .pattern(let pattern):
       // Says at once where a region reaches beyond the image.
       let observed = try pattern.observed(shape, seed: task.seed, index: 0)
       measurements = pattern.isShared ? observed.count { $0 } : nil
     case .mask(let mask): measurements = mask.isShared ? mask.observed(index: 0).count { $0 } : nil
     }
-    let values = if case .dense(let matrix) = self.model { matrix.outputCount } else { shape.count }
+    let values = if case .dense(let matrix) = self.model { matrix.output.count } else { shape.count }
     noise = try NoiseInput(
       task, shape: shape, measurements: measurements ?? shape.count, values: values,
       count: Self.sourceCount(source), threads: threads)
@@ -101,11 +103,11 @@ package struct ReconstructionInput {
     if task.kind != .denoise { known.measurements = measurements }
     self.task = known
     if task.sigma == .auto, case .dense(let matrix) = self.model,
-      matrix.outputCount < shape.count
+      matrix.output.count < shape.count
     {
       throw TaskError(
         .usage, key: "sigma",
-        "--sigma auto with \(matrix.outputCount) measurements of \(shape.count) pixels: so few can't tell noise from "
+        "--sigma auto with \(matrix.output.count) measurements of \(shape.count) pixels: so few can't tell noise from "
           + "image; give a number")
     }
     if task.noise == .poisson, case .dense(let matrix) = self.model {
@@ -198,7 +200,7 @@ package struct ReconstructionInput {
 
   /// The shape of one observation.
   var rowShape: [Int] {
-    if case .dense(let matrix) = model { return [matrix.outputCount] }
+    if case .dense(let matrix) = model { return [matrix.output.count] }
     return [shape.height, shape.width, shape.channels]
   }
 
@@ -216,58 +218,67 @@ package struct ReconstructionInput {
   /// The images at these places of the run.
   func chunk(_ range: Range<Int>) throws -> Chunk {
     let (names, indices) = identities(range)
-    let operators = try operators(indices)
-    func linear(_ k: Int) -> any LinearOperator { operators[operators.count == 1 ? 0 : k] }
+    let maps = try maps(indices)
+    let scratch = Scratch()
+    func map(_ k: Int) -> any LinearMap { maps[maps.count == 1 ? 0 : k] }
     var truth: Tensor<Double>?
-    var rows: [[Double]]
+    var rows: [Tensor<Double>] = []
     switch source {
     case .simulated(let images):
       let clean: Tensor<Double> = try images.read(range)
-      rows = try split(clean).enumerated().map { k, x in
-        try noise.simulate(x, linear(k), index: indices[k], seed: task.seed)
+      for (k, index) in indices.enumerated() {
+        rows.append(try noise.simulate(clean.row(k), map(k), index: index, seed: task.seed, scratch))
       }
       truth = clean
     case .images(let images, let known):
       let isMasked = task.kind == .inpaint
       let observed: Tensor<Double> = try images.read(range, nonFinite: isMasked ? .allowed : .refused)
-      rows = split(observed).enumerated().map { k, y in linear(k).apply(y) }
+      for k in indices.indices {
+        var row = try Tensor<Double>(count: map(k).output.count)
+        try row.withMemory { try map(k).apply(observed.row(k), into: $0, scratch) }
+        rows.append(row)
+      }
       truth = try known?.read(range)
     case .rows(let all, _, _, let known):
-      let width = all.rowLength
-      let scale = task.countScale
-      rows = indices.map { i in
-        all.withUnsafeBufferPointer { $0[(i * width)..<((i + 1) * width)].map { $0 / scale } }
+      for i in indices {
+        var row = try all.row(i).tensor(shape: [all.rowLength])
+        row.withMemory { $0.setEach { $0 / task.countScale } }
+        rows.append(row)
       }
       truth = try known?.read(range)
     }
     try Self.requireFinite(rows, names)
-    let noises = try noise.models(rows, operators: operators, indices: indices)
+    let noises = try noise.models(rows, maps: maps, indices: indices)
     for (k, row) in rows.enumerated() {
-      do { try noises[noises.count == 1 ? 0 : k].check(row) } catch {
+      do { try noises[noises.count == 1 ? 0 : k].check(row.view) } catch {
         throw TaskError(.data, "\(names[k]): \(error)")
       }
     }
-    let problem = try InverseProblem(
-      operators: operators, noises: noises, observations: rows, imageShape: shape)
-    let truths = isSimulated ? nil : truth.map(split)
-    let advices = rows.indices.flatMap { k in
-      problem.advices(
-        ofObservation: k, name: names[k], isEstimated: isEstimated, truth: truths?[k])
-        + (truths.map { darkTruthAdvice($0[k], names[k]) } ?? [])
+    let problem = try InverseProblem(maps: maps, noises: noises, observations: rows, imageShape: shape)
+    var advices: [Advice] = []
+    var observed = try Tensor<Double>(shape: [rows.count, shape.height, shape.width, shape.channels])
+    var sigmas: [Double] = []
+    for k in rows.indices {
+      let known = try isSimulated ? nil : truth.map { try $0.row(k).tensor(shape: [shape.count]) }
+      advices += try problem.advices(
+        ofObservation: k, name: names[k], isEstimated: isEstimated, truth: known, scratch)
+      if let known { advices += darkTruthAdvice(known, names[k]) }
+      let matched = try problem.noise(k).matched(rows[k].view)
+      sigmas.append(matched.sigma)
+      try observed.withMemory { all in
+        try map(k).leastSquares(
+          rows[k].view, noise: matched, into: all[k * shape.count..<(k + 1) * shape.count], scratch)
+      }
     }
-    let back = try rows.indices.map { k in try linear(k).pseudoInverse(rows[k]) }
     return Chunk(
-      offset: range.lowerBound, names: names, indices: indices, problem: problem,
-      sigmas: rows.indices.map { problem.noise($0).matched(rows[$0]).sigma },
-      sigmaEvaluations: rows.map { _ in 0 }, truth: truth,
-      observed: try Tensor(
-        shape: [rows.count, shape.height, shape.width, shape.channels], elements: Array(back.joined())),
-      masks: masks(indices), isPicture: task.kind != .sense, advices: advices)
+      offset: range.lowerBound, names: names, indices: indices, problem: problem, sigmas: sigmas,
+      sigmaEvaluations: rows.map { _ in 0 }, truth: truth, observed: observed, masks: masks(indices),
+      isPicture: task.kind != .sense, advices: advices)
   }
 
   /// Of a truth that --range makes nearly black, since it was on [0, 1] before.
-  private func darkTruthAdvice(_ truth: [Double], _ name: String) -> [Advice] {
-    guard let range = task.reading.transform.range, let greatest = truth.max(), greatest < 0.02 else {
+  private func darkTruthAdvice(_ truth: Tensor<Double>, _ name: String) -> [Advice] {
+    guard let range = task.reading.transform.range, let greatest = truth.elements.max(), greatest < 0.02 else {
       return []
     }
     return [
@@ -280,18 +291,11 @@ package struct ReconstructionInput {
 
   private var isSimulated: Bool { if case .simulated = source { true } else { false } }
 
-  private static func requireFinite(_ rows: [[Double]], _ names: [String]) throws(TaskError) {
+  private static func requireFinite(_ rows: [Tensor<Double>], _ names: [String]) throws(TaskError) {
     for (name, row) in zip(names, rows) {
-      guard let place = row.firstIndex(where: { !$0.isFinite }) else { continue }
+      guard let place = row.withUnsafeBufferPointer({ $0.firstIndex { !$0.isFinite } }) else { continue }
       throw TaskError(
-        .data, "\(name): observed value \(place) is \(row[place]), expected a finite number")
-    }
-  }
-
-  private func split(_ images: Tensor<Double>) -> [[Double]] {
-    let size = images.rowLength
-    return images.withUnsafeBufferPointer { values in
-      (0..<images.shape[0]).map { Array(values[($0 * size)..<(($0 + 1) * size)]) }
+        .data, "\(name): observed value \(place) is \(row[flat: place]), expected a finite number")
     }
   }
 
@@ -316,21 +320,21 @@ package struct ReconstructionInput {
   }
 
   /// One for all images, or one an image.
-  private func operators(_ indices: [Int]) throws -> [any LinearOperator] {
+  private func maps(_ indices: [Int]) throws -> [any LinearMap] {
     switch model {
-    case .identity: return [IdentityOperator(count: shape.count)]
+    case .identity: return [try IdentityMap(shape)]
     case .dense(let matrix): return [matrix]
     case .pattern(let pattern):
       return try (pattern.isShared ? [0] : indices).map {
-        MaskOperator(mask: try pattern.observed(shape, seed: task.seed, index: $0))
+        try MaskMap(shape, mask: try pattern.observed(shape, seed: task.seed, index: $0))
       }
     case .mask(let mask):
-      return (mask.isShared ? [0] : indices).map { MaskOperator(mask: mask.observed(index: $0)) }
+      return try (mask.isShared ? [0] : indices).map { try MaskMap(shape, mask: mask.observed(index: $0)) }
     }
   }
 
   /// Counts can't be negative.
-  private static func requireNonNegative(_ matrix: DenseOperator, path: String) throws(TaskError) {
+  private static func requireNonNegative(_ matrix: DenseMap, path: String) throws(TaskError) {
     let least = matrix.matrix.withColumns { $0.min() ?? 0 }
     guard least >= 0 else {
       throw TaskError(
@@ -341,10 +345,9 @@ package struct ReconstructionInput {
   /// Of an operator.
   private static let largestEntry = 1e100
 
-  private static func matrix(_ task: ReconstructionTask, shape: ImageShape) throws -> DenseOperator {
+  private static func matrix(_ task: ReconstructionTask, shape: ImageShape) throws -> DenseMap {
     guard let path = task.operatorFile else {
-      return try DenseOperator.gaussian(
-        measurements: task.measurements ?? 1, inputCount: shape.count, seed: task.seed)
+      return try DenseMap.gaussian(measurements: task.measurements ?? 1, input: shape, seed: task.seed)
     }
     let array = try ArrayFile.read(path, as: Double.self)
     guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == shape.count else {
@@ -354,7 +357,8 @@ package struct ReconstructionInput {
     }
     let columns = array.shape[1]
     let linear = try array.withUnsafeBufferPointer { values in
-      try DenseOperator(try Matrix(rows: array.shape[0], columns: columns) { values[$0 * columns + $1] })
+      try DenseMap(
+        try Matrix(rows: array.shape[0], columns: columns) { values[$0 * columns + $1] }, input: shape)
     }
     // Entries whose squares overflow would only fail later, without a name.
     let largest = array.elements.reduce(0) { max($0, abs($1)) }
@@ -365,13 +369,22 @@ package struct ReconstructionInput {
     return linear
   }
 
+  /// The images that the task simulates or observes, in one shape that the model takes; nil where it observes rows of
+  /// measurements.
+  private static func open(_ task: ReconstructionTask, _ model: ReconstructionModel, _ images: ImageSet?) throws
+    -> ModelImages?
+  {
+    let isSimulated = task.simulate != nil
+    guard let path = task.simulate ?? (task.kind == .sense ? nil : task.observation) else { return nil }
+    return try ModelImages(
+      path: path, set: images, reading: isSimulated ? task.reading : task.measuredReading,
+      shape: model.model.imageShape, indices: task.indices, isMeasured: !isSimulated, accepts: model.accepts)
+  }
+
   private static func source(
-    _ task: ReconstructionTask, shape: ImageShape, model: Model, images: ImageSet?
+    _ task: ReconstructionTask, _ images: ModelImages?, shape: ImageShape, model: Model
   ) throws -> Source {
-    if let path = task.simulate {
-      return .simulated(
-        try ModelImages(path: path, set: images, reading: task.reading, shape: shape, indices: task.indices))
-    }
+    if task.simulate != nil, let images { return .simulated(images) }
     guard let path = task.observation else { preconditionFailure("one of the two was checked for") }
     func truth(count: Int) throws -> ModelImages? {
       guard let file = task.truth else { return nil }
@@ -384,19 +397,17 @@ package struct ReconstructionInput {
       return images
     }
     guard case .dense(let matrix) = model else {
-      let images = try ModelImages(
-        path: path, set: images, reading: task.measuredReading, shape: shape, indices: task.indices,
-        isMeasured: true)
+      guard let images else { preconditionFailure("only rows of measurements aren't opened as images") }
       return .images(images, truth: try truth(count: images.images.count))
     }
     var array = try ArrayFile.read(path, as: Double.self)
     let found = array.shape
     if found.count == 1 { array = array.reshaped([1, found[0]]) }
-    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == matrix.outputCount else {
+    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == matrix.output.count else {
       throw TaskError(
         .data,
-        "\(path): the observation has shape \(found), expected [\(matrix.outputCount)] or "
-          + "[n, \(matrix.outputCount)] for this operator")
+        "\(path): the observation has shape \(found), expected [\(matrix.output.count)] or "
+          + "[n, \(matrix.output.count)] for this operator")
     }
     let count = array.shape[0]
     let indices = try task.indices?.indices(count: count, source: path) ?? Array(0..<count)

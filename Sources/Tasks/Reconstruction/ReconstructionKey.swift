@@ -1,7 +1,7 @@
-import AIPOContinuation
 import AIPOImaging
-import AIPOInverseProblems
 import AIPOKernels
+import AIPOProblems
+import AIPOSolvers
 
 /// A setting of a reconstruction: how it is spelled, explained, read and written.
 ///

@@ -1,6 +1,6 @@
-import AIPOContinuation
 import AIPOImaging
 import AIPOKernels
+import AIPOSolvers
 
 /// What a solver made of one image: the members of an image in the JSON of `aipo reconstruct`.
 public struct ReconstructionRecord: Codable, Hashable, Sendable {
@@ -36,14 +36,14 @@ public struct ReconstructionRecord: Codable, Hashable, Sendable {
   public var path: String
 
   /// Of the results for (some of) a chunk, with `images` theirs as one batch.
-  static func of<Scalar: KernelScalar>(
-    _ results: [ReconstructionResult<Scalar>], images: Tensor<Scalar>, chunk: ReconstructionInput.Chunk
+  static func of(
+    _ results: [ReconstructionResult], images: Tensor<Double>, chunk: ReconstructionInput.Chunk
   ) throws -> [ReconstructionRecord] {
     let rows = results.map(\.index)
-    let truth = try chunk.truth?.rows(rows).converted(to: Scalar.self)
-    let observed = try chunk.observed.rows(rows).converted(to: Scalar.self)
-    typealias Metric = (Tensor<Scalar>, Tensor<Scalar>) throws -> [Double?]
-    func values(_ images: Tensor<Scalar>, _ metric: Metric) throws -> [Double?] {
+    let truth = try chunk.truth?.rows(rows)
+    let observed = try chunk.observed.rows(rows)
+    typealias Metric = (Tensor<Double>, Tensor<Double>) throws -> [Double?]
+    func values(_ images: Tensor<Double>, _ metric: Metric) throws -> [Double?] {
       try truth.map { try metric(images, $0) } ?? results.map { _ in nil }
     }
     let psnr = try values(images) { try ImageMetrics.psnr($0, truth: $1) }

@@ -1,7 +1,7 @@
-import AIPOContinuation
 import AIPOImaging
-import AIPOInverseProblems
 import AIPOKernels
+import AIPOProblems
+import AIPOSolvers
 import Synchronization
 
 /// What a run was asked for, as it goes into JSON and report.
@@ -15,12 +15,12 @@ struct RunSettings: Sendable {
   /// Lines below the table.
   var remarks: [String] = []
 
-  init<Scalar>(_ reconstruction: Reconstruction<Scalar>, command: String) {
+  init(_ reconstruction: Reconstruction, command: String) {
     let (task, input) = (reconstruction.task, reconstruction.input)
     self.task = task.kind?.rawValue ?? ""
     solver = task.settings
     if let checksum = input.noise.checksum { solver.append(("noiseChecksum", .string(checksum))) }
-    provenance = Provenance(model: reconstruction.prior.source, seed: task.seed, command: command)
+    provenance = Provenance(model: reconstruction.model.source, seed: task.seed, command: command)
     title =
       switch task.kind {
       case .denoise, nil: "Denoising"
@@ -56,7 +56,7 @@ public struct ReconstructionFiles: Sendable {
 }
 
 /// A reconstruction that is written to files as it comes, and closed: also from another thread, with what is finished.
-package final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
+package final class ReconstructionRun: Sendable {
   private struct State {
     var records: [[ReconstructionRecord]]
     var advices = AdviceList()
@@ -67,11 +67,11 @@ package final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
   /// Images that each method is asked for.
   private let total: Int
   private let settings: RunSettings
-  private let writers: ReconstructionWriters<Scalar>
+  private let writers: ReconstructionWriters
   private let state: Mutex<State>
 
   /// - Parameter command: what makes the same again.
-  package init(_ reconstruction: Reconstruction<Scalar>, files: ReconstructionFiles, command: String) throws {
+  package init(_ reconstruction: Reconstruction, files: ReconstructionFiles, command: String) throws {
     methods = reconstruction.task.methods
     total = reconstruction.count
     var settings = RunSettings(reconstruction, command: command)
@@ -81,7 +81,8 @@ package final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
     }
     self.settings = settings
     writers = try ReconstructionWriters(
-      files, shape: reconstruction.input.shape, rowShape: reconstruction.input.rowShape)
+      files, shape: reconstruction.input.shape, rowShape: reconstruction.input.rowShape,
+      precision: reconstruction.model.precision)
     state = Mutex(State(records: methods.map { _ in [] }))
   }
 
@@ -91,7 +92,7 @@ package final class ReconstructionRun<Scalar: KernelScalar>: Sendable {
   }
 
   /// Takes the results of one method for (some of) a chunk.
-  package func add(_ solved: SolvedChunk<Scalar>) throws {
+  package func add(_ solved: SolvedChunk) throws {
     guard let method = methods.firstIndex(of: solved.method) else { return }
     try state.withLock { state in
       guard !state.isFinished else { return }

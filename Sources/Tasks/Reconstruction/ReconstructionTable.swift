@@ -1,5 +1,5 @@
-import AIPOContinuation
 import AIPOKernels
+import AIPOSolvers
 
 /// The table at the end of a run: a line an image and their mean, or a line a method.
 enum ReconstructionTable {

@@ -1,4 +1,4 @@
-import AIPOContinuation
+import AIPOSolvers
 
 extension ReconstructionTask {
   /// Throws a usage error where settings are at odds with each other. It names the one to change.

@@ -1,8 +1,8 @@
-import AIPOContinuation
 import AIPOFlows
 import AIPOImaging
-import AIPOInverseProblems
 import AIPOKernels
+import AIPOProblems
+import AIPOSolvers
 
 /// What is to be reconstructed and how: the flags of `aipo reconstruct`, the options of a study and JSON are three
 /// spellings of it (``ReconstructionKey``).
@@ -61,7 +61,7 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var restarts: Int?
   public var penalty = NumberOrAuto.auto
   public var space = SolutionSpace.x
-  public var corrector = CorrectorChoice.lbfgs
+  public var corrector = MinimizerChoice.lbfgs
   public var predictor = PredictorChoice.secant
   public var probes = CurvatureProbes().count
   public var start = StartChoice.auto
@@ -132,7 +132,7 @@ public struct ReconstructionTask: Hashable, Sendable {
     options.flowShare = flowShare.number
     options.space = space
     options.start = start
-    options.corrector = corrector.corrector
+    options.minimizer = corrector.makeMinimizer
     options.predictor = predictor.predictor
     options.stopRule = ToleranceRule(tolerance: tolerance, epsilon: epsilon)
     options.maximumEvaluations = maxEvaluations

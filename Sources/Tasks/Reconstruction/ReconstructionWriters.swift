@@ -1,36 +1,36 @@
-import AIPOContinuation
 import AIPOImaging
 import AIPOKernels
+import AIPOSolvers
 import Synchronization
 
 /// The files that a reconstruction writes: images, trace, report and sheet. The caller holds a lock.
-final class ReconstructionWriters<Scalar: KernelScalar>: Sendable {
+final class ReconstructionWriters: Sendable {
   private let files: ReconstructionFiles
-  private let sinks: [RowSink<Scalar>]
+  private let sinks: [AnyRowSink]
   private let trace: Mutex<AtomicFile?>
-  private let observation: RowSink<Scalar>?
+  private let observation: AnyRowSink?
   private let builder = Mutex(ReportBuilder())
 
-  init(_ files: ReconstructionFiles, shape: ImageShape, rowShape: [Int]) throws {
+  init(_ files: ReconstructionFiles, shape: ImageShape, rowShape: [Int], precision: Precision) throws {
     self.files = files
-    sinks = try files.images.map { try RowSink(images: $0, shape: shape) }
-    observation = try files.observation.map { try RowSink(rows: $0, rowShape: rowShape) }
+    sinks = try files.images.map { try AnyRowSink(precision, images: $0, shape: shape) }
+    observation = try files.observation.map { try AnyRowSink(precision, rows: $0, rowShape: rowShape) }
     trace = Mutex(try files.trace.map { try AtomicFile(path: $0) })
   }
 
   private var isReported: Bool { files.report != nil || files.sheet != nil }
 
-  func write(_ solved: SolvedChunk<Scalar>, method: Int) throws {
+  func write(_ solved: SolvedChunk, method: Int) throws {
     let chunk = solved.chunk
     if !sinks.isEmpty { try sinks[method].append(solved.images) }
     if method == 0, let observation {
       let rows = solved.results.map(\.index)
       try observation.append(
         try chunk.isPicture
-          ? chunk.observed.rows(rows).converted(to: Scalar.self)
+          ? chunk.observed.rows(rows)
           : Tensor(
             shape: [rows.count, chunk.problem.observations[rows[0]].count],
-            elements: rows.flatMap { chunk.problem.observations[$0].map { Scalar($0) } }))
+            elements: rows.flatMap { chunk.problem.observations[$0].elements }))
     }
     if isReported { try builder.withLock { try $0.add(solved) } }
     try trace.withLock { file in

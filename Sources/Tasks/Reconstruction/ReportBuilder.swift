@@ -1,6 +1,6 @@
-import AIPOContinuation
 import AIPOImaging
 import AIPOKernels
+import AIPOSolvers
 
 /// Gathers the entries of a report as results come. The first images get a card each; the table of means
 /// counts all.
@@ -12,7 +12,7 @@ struct ReportBuilder {
   private var places: [Int: Int] = [:]
 
   /// Adds the results of one method for a chunk.
-  mutating func add<Scalar: KernelScalar>(_ solved: SolvedChunk<Scalar>) throws {
+  mutating func add(_ solved: SolvedChunk) throws {
     let chunk = solved.chunk
     for (result, record) in zip(solved.results, solved.records) {
       let k = result.index
@@ -61,7 +61,7 @@ struct ReportBuilder {
   }
 
   /// The states of a run with what happened at each, the steps of the last descent thinned to what a chart can show.
-  private static func path<Scalar>(_ result: ReconstructionResult<Scalar>, psnr: [Double?])
+  private static func path(_ result: ReconstructionResult, psnr: [Double?])
     -> ReconstructionReport.Path?
   {
     let name: String? =

@@ -1,5 +1,6 @@
-import AIPOContinuation
-import AIPOInverseProblems
+import AIPOPriors
+import AIPOProblems
+import AIPOSolvers
 
 /// What was done to the image.
 public enum TaskKind: String, CaseIterable, Sendable {

@@ -1,0 +1,19 @@
+import AIPOFlows
+import AIPOKernels
+
+extension FlowModel {
+  /// The flow as a prior for images of a size, which the layers need not accept: see `ReflectedPrior`.
+  ///
+  /// - Parameter flow: this model's, as `makeFlow` gives it.
+  /// - Throws: `FlowError.unsupportedShape` where no size around this one is accepted either.
+  public func prior<Scalar: KernelScalar>(_ flow: Flow<Scalar>, at image: ImageShape? = nil) throws -> any Prior {
+    guard let image, image != flow.imageShape, !accepts(image) else {
+      return FlowPrior(try flow.at(image ?? flow.imageShape), encoding: requantization)
+    }
+    let divisor = spec.sideDivisor
+    func rounded(_ side: Int) -> Int { (side + divisor - 1) / divisor * divisor }
+    let outer = ImageShape(height: rounded(image.height), width: rounded(image.width), channels: image.channels)
+    // Throws where the channels are wrong, or one size alone fits.
+    return ReflectedPrior(FlowPrior(try flow.at(accepts(outer) ? outer : image), encoding: requantization), imageShape: image)
+  }
+}

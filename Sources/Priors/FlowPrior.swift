@@ -1,0 +1,180 @@
+import AIPOFlows
+import AIPOKernels
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// A normalizing flow as a prior: `R(x) = −log p_base(ε) − log|det ∂ε/∂x|`, ε = G⁻¹(x).
+///
+/// The flow works in its own precision, and points are rounded to it. Several threads may call it at once.
+public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
+  public let flow: Flow<Scalar>
+  public let encoding: Requantization?
+  private let buffers = BufferPool<Scalar>()
+  /// Shapes of a batch of one, made once: an array takes memory.
+  private let batch: [Int]
+  private let latentBatch: [Int]
+
+  public init(_ flow: Flow<Scalar>, encoding: Requantization? = nil) {
+    self.flow = flow
+    self.encoding = encoding
+    let shape = flow.imageShape
+    batch = [1, shape.height, shape.width, shape.channels]
+    latentBatch = [1, shape.count]
+  }
+
+  public var imageShape: ImageShape { flow.imageShape }
+  public var resolution: Double { Double(Scalar.ulpOfOne) }
+  public var isSmooth: Bool { flow.isSmooth }
+
+  public func round(_ x: Vector, _ scratch: Scratch) {
+    guard Scalar.self == Float.self else { return }
+    x.setEach(scratch.pool) { Double(Float($0)) }
+  }
+
+  public func evaluate(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
+    try buffers.with { buffers in
+      try buffers.images.set(x, shape: batch, scratch.pool)
+      guard let gradient else {
+        try flow.evaluate(buffers.images.tensor, logProb: &buffers.number)
+        return -buffers.number[0]
+      }
+      try flow.evaluateWithGradient(
+        buffers.images.tensor, logProb: &buffers.number, gradient: &buffers.gradient.tensor)
+      buffers.gradient.get(gradient, times: -1, scratch.pool)
+      return -buffers.number[0]
+    }
+  }
+
+  // MARK: Latents
+
+  public func encode(_ x: Vector, into latents: Vector, _ scratch: Scratch) throws -> Double {
+    try buffers.with { buffers in
+      try buffers.images.set(x, shape: batch, scratch.pool)
+      try buffers.latents.resize(latentBatch)
+      try flow.encode(buffers.images.tensor, latents: &buffers.latents.tensor, logDet: &buffers.number)
+      buffers.latents.get(latents, scratch.pool)
+      return buffers.number[0]
+    }
+  }
+
+  public func decode(_ latents: Vector, into x: Vector, _ scratch: Scratch) throws -> Double {
+    try buffers.with { buffers in
+      try buffers.latents.set(latents, shape: latentBatch, scratch.pool)
+      try buffers.images.resize(batch)
+      try flow.decode(buffers.latents.tensor, images: &buffers.images.tensor, logDet: &buffers.number)
+      buffers.images.get(x, scratch.pool)
+      return buffers.number[0]
+    }
+  }
+
+  public func decode(
+    _ latents: Vector, into x: Vector, gradient: Vector, _ scratch: Scratch,
+    cotangents: (_ logDet: Double, _ xbar: Vector) throws -> Double
+  ) throws {
+    try buffers.with { buffers in
+      try buffers.latents.set(latents, shape: latentBatch, scratch.pool)
+      if buffers.decoded == nil { buffers.decoded = try DecodeGradient() }
+      try flow.decodeWithGradient(buffers.latents.tensor, &buffers.decoded!) { decoded, _ in
+        decoded.images.withUnsafeBufferPointer { x.set(converting: Memory(reading: $0), scratch.pool) }
+        let logDet = decoded.logDet[0]
+        try scratch.scope {
+          let xbar = try scratch.take(count)
+          decoded.logDetCotangent[0] = try cotangents(logDet, xbar)
+          decoded.imageCotangent.withMemory { xbar.convert(into: $0, scratch.pool) }
+        }
+      }
+      buffers.decoded!.gradient.withUnsafeBufferPointer {
+        gradient.set(converting: Memory(reading: $0), scratch.pool)
+      }
+    }
+  }
+
+  public func decodePullback(_ xbar: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
+    try buffers.with { buffers in
+      try buffers.images.set(x, shape: batch, scratch.pool)
+      try buffers.gradient.set(xbar, shape: batch, scratch.pool)
+      let found = try flow.decodeGradient(
+        at: buffers.images.tensor, imageCotangent: buffers.gradient.tensor, logDetCotangent: [0])
+      found.withUnsafeBufferPointer { g.set(converting: Memory(reading: $0), scratch.pool) }
+    }
+  }
+
+  public func baseEnergy(_ latents: Vector, gradient: Vector, _ scratch: Scratch) throws -> Double {
+    switch flow.base {
+    case .gaussian, .learnedGaussian, .diagonalGaussian:
+      gradient.set(latents, scratch.pool)
+      return 0.5 * latents.dot(latents, scratch.pool) + 0.5 * log(2 * Double.pi) * Double(count)
+    case .uniform:
+      gradient.set(0, scratch.pool)
+      return latents.total(scratch.pool) { $0 >= 0 && $0 <= 1 ? 0 : $0.isNaN ? .nan : .infinity }
+    }
+  }
+
+  // MARK: Curvature
+
+  public var probeLength: Int? { count }
+
+  /// `g ← Jᵀv`, J = ∂ε/∂x.
+  public func probe(_ v: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
+    try buffers.with { buffers in
+      try buffers.images.set(x, shape: batch, scratch.pool)
+      try buffers.latents.set(v, shape: latentBatch, scratch.pool)
+      let found = try flow.encodeGradient(
+        at: buffers.images.tensor, latentCotangent: buffers.latents.tensor, logDetCotangent: [0])
+      found.withUnsafeBufferPointer { g.set(converting: Memory(reading: $0), scratch.pool) }
+    }
+  }
+}
+
+/// Arrays in a flow's precision that calls use again, a set a call at a time.
+private final class BufferPool<Scalar: KernelScalar>: @unchecked Sendable {
+  /// One array.
+  struct Buffer {
+    var tensor: Tensor<Scalar>
+
+    init() throws(TensorError) { tensor = try Tensor(shape: [0]) }
+
+    mutating func resize(_ shape: [Int]) throws(TensorError) {
+      if tensor.shape != shape { tensor = try Tensor(shape: shape) }
+    }
+
+    mutating func set(_ x: Vector, shape: [Int], _ pool: ThreadPool) throws(TensorError) {
+      try resize(shape)
+      tensor.withMemory { x.convert(into: $0, pool) }
+    }
+
+    func get(_ x: Vector, times factor: Double = 1, _ pool: ThreadPool) {
+      tensor.withUnsafeBufferPointer { x.set(converting: Memory(reading: $0), times: factor, pool) }
+    }
+  }
+
+  final class Buffers {
+    var images: Buffer
+    var gradient: Buffer
+    var latents: Buffer
+    var decoded: DecodeGradient<Scalar>?
+    var number = [0.0]
+
+    init() throws(TensorError) {
+      images = try Buffer()
+      gradient = try Buffer()
+      latents = try Buffer()
+    }
+  }
+
+  private let lock = Lock()
+  private var idle: [Buffers] = []
+
+  func with<R>(_ body: (Buffers) throws -> R) throws -> R {
+    lock.lock()
+    let waiting = idle.popLast()
+    lock.unlock()
+    let buffers = try waiting ?? Buffers()
+    defer { lock.withLock { idle.append(buffers) } }
+    return try body(buffers)
+  }
+}

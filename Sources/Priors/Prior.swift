@@ -1,0 +1,60 @@
+import AIPOFlows
+import AIPOKernels
+
+/// A density over images of one shape, as the energy `R(x) = −log p(x)`.
+public protocol Prior: Energy {
+  var imageShape: ImageShape { get }
+
+  /// h: the image that a point stands for is h(x), see `Requantization`. Nil for the identity. What is measured is an
+  /// image, so h belongs to the data term.
+  var encoding: Requantization? { get }
+
+  /// Unit roundoff of the arithmetic that R is computed in, relative to R.
+  var resolution: Double { get }
+
+  /// Whether R has second derivatives everywhere in its support: with ReLU it has none at its kinks.
+  var isSmooth: Bool { get }
+
+  /// Moves x to the nearest point at which R can be had exactly: its values as the prior's arithmetic holds them.
+  func round(_ x: Vector, _ scratch: Scratch)
+
+  /// Length of the vectors that the curvature is probed with; nil where it can't be.
+  var probeLength: Int? { get }
+
+  /// `g ← Mᵀv` of an M whose MᵀM is the Gauss–Newton part of ∇²R at x. As dear as a gradient.
+  func probe(_ v: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws
+}
+
+extension Prior {
+  public var count: Int { imageShape.count }
+  public var encoding: Requantization? { nil }
+  public var resolution: Double { .ulpOfOne }
+  public var isSmooth: Bool { true }
+  public func round(_ x: Vector, _ scratch: Scratch) {}
+  public var probeLength: Int? { nil }
+  public func probe(_ v: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
+    preconditionFailure("this prior's curvature can't be probed")
+  }
+}
+
+/// A density made by an invertible map `x = G(ε)` of a base density, so that one can work in ε as well.
+public protocol LatentPrior: Prior {
+  /// `latents ← ε = G⁻¹(x)`; gives `log|det ∂ε/∂x|`.
+  func encode(_ x: Vector, into latents: Vector, _ scratch: Scratch) throws -> Double
+
+  /// `x ← G(ε)`; gives `log|det ∂x/∂ε|`.
+  func decode(_ latents: Vector, into x: Vector, _ scratch: Scratch) throws -> Double
+
+  /// `x ← G(ε)`, and the gradient of a scalar φ of x and `l = log|det ∂x/∂ε|` by what `decode` computed on its way:
+  /// `cotangents` is called with x and l, writes ∂φ/∂x and gives ∂φ/∂l, and `gradient ← ∂φ/∂ε`. `cotangents` must not
+  /// call this prior.
+  func decode(
+    _ latents: Vector, into x: Vector, gradient: Vector, _ scratch: Scratch,
+    cotangents: (_ logDet: Double, _ xbar: Vector) throws -> Double) throws
+
+  /// `g ← J_Gᵀ x̄` at the x of a point, J_G = ∂x/∂ε.
+  func decodePullback(_ xbar: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws
+
+  /// `−log p(ε)` of the base density, and its gradient.
+  func baseEnergy(_ latents: Vector, gradient: Vector, _ scratch: Scratch) throws -> Double
+}

@@ -1,0 +1,58 @@
+import AIPOKernels
+import AIPOProblems
+
+/// Why work on an image ends in its midst.
+enum Interruption: Error {
+  /// The evaluations meant for a solve are used up.
+  case budget
+  case cancelled
+}
+
+/// Evaluates the objective of one image for whoever works on it, counts, and throws where the work is to end.
+public final class Evaluator {
+  public let objective: any Objective
+  /// What the objective and its users work with.
+  public let scratch: Scratch
+  /// Evaluations of the flow so far: one a value and gradient, and one a probe.
+  public private(set) var evaluations = 0
+  private let samples: SampleStore
+  private let isCancelled: () -> Bool
+
+  /// - Parameter isCancelled: asked before every evaluation.
+  public init(_ objective: any Objective, _ scratch: Scratch, isCancelled: @escaping () -> Bool = { false }) {
+    self.objective = objective
+    self.scratch = scratch
+    self.isCancelled = isCancelled
+    samples = SampleStore(dimension: objective.dimension)
+  }
+
+  public var dimension: Int { objective.dimension }
+  public var pool: ThreadPool { scratch.pool }
+
+  /// Value and gradient at the point that `set` writes, rounded; nil where they aren't finite.
+  public func evaluate(_ weights: ObjectiveWeights, at set: (_ point: Vector) throws -> Void) throws
+    -> ObjectiveSample?
+  {
+    if isCancelled() { throw Interruption.cancelled }
+    let sample = try samples.next()
+    try set(sample.point)
+    objective.round(sample.point, scratch)
+    if weights.flow != 0 || objective.latentCoordinates { evaluations += 1 }
+    return try objective.evaluate(sample, weights: weights, scratch) ? sample : nil
+  }
+
+  /// A copy of a sample, to be changed.
+  func copy(_ sample: ObjectiveSample) throws -> ObjectiveSample {
+    let copy = try samples.next()
+    copy.copy(sample, pool)
+    return copy
+  }
+
+  /// The curvature at a point by probes, as `Objective.probeCurvature`.
+  func probe(_ point: Vector, key: UInt64, _ probes: CurvatureProbes) throws -> Tensor<Double>? {
+    if isCancelled() { throw Interruption.cancelled }
+    guard let found = try objective.probeCurvature(point, key: key, probes: probes, scratch) else { return nil }
+    evaluations += probes.count
+    return found
+  }
+}

@@ -1,0 +1,440 @@
+import AIPOKernels
+import AIPOPriors
+import AIPOProblems
+
+/// Reconstructs the images of an inverse problem with a prior.
+///
+///     let results = try Reconstructor(problem: problem, prior: prior, gaussian: gaussian).run()
+///
+/// Small images are solved side by side, a thread each; large ones one after another by all threads. An image's result is
+/// the same bits either way.
+public struct Reconstructor: Sendable {
+  public let problem: InverseProblem
+  public let prior: any Prior
+  /// The Gaussian of the training images; without it there is no prior path and no Gaussian start.
+  public let gaussian: GaussianPrior?
+  public let options: ReconstructionOptions
+  let pool: ThreadPool
+  private let shared = SharedWork()
+
+  /// Images of fewer values than this are solved side by side: above, a flow keeps all threads busy with one.
+  static let sideBySideLimit = 1 << 14
+
+  /// Throws where the shapes of problem, prior and Gaussian differ, an option is out of range or needs what
+  /// isn't there.
+  ///
+  /// - Parameter pool: the threads to work on; the same as the prior's, where it has some.
+  public init(
+    problem: InverseProblem, prior: any Prior, gaussian: GaussianPrior?,
+    options: ReconstructionOptions = ReconstructionOptions(),
+    pool: ThreadPool = ThreadPool(threads: ThreadPool.availableCores)
+  ) throws(SolverError) {
+    try options.check(count: problem.count)
+    self.problem = problem
+    self.prior = prior
+    self.gaussian = gaussian
+    self.options = options
+    self.pool = pool
+    for other in [prior.imageShape, gaussian?.imageShape ?? prior.imageShape] where other != problem.imageShape {
+      let found = problem.imageShape
+      throw .problem(
+        .shapeMismatch(
+          what: "image of the problem", found: [found.height, found.width, found.channels],
+          expected: [other.height, other.width, other.channels]))
+    }
+    if options.space == .z, !(prior is any LatentPrior) {
+      throw .unsupported("this prior has no latents, so it can't be solved in space z")
+    }
+    if gaussian == nil {
+      if options.method == .gaussian || options.start == .gaussian || options.path.needsGaussian
+        || options.flowShare ?? 1 < 1
+      {
+        throw .unsupported(
+          "the model holds no Gaussian prior, which this method, start, path or flow share needs")
+      }
+    }
+    if followsTheorem { try checkTheorem() }
+  }
+
+  /// The path that the method takes.
+  public var path: PathChoice {
+    options.path == .auto ? (gaussian == nil ? .lambda : .noise) : options.path
+  }
+
+  /// t at an image's target.
+  public func flowShare(of image: Int) -> Double {
+    if let share = options.flowShare { return share }
+    guard options.lambda == .auto, gaussian != nil, !followsTheorem else { return 1 }
+    return coverage(of: image) == .pixels
+      ? ReconstructionOptions.flowShareOfMissing : ReconstructionOptions.usualFlowShare
+  }
+
+  /// What the data see of an image, which decides what is chosen for it.
+  func coverage(of image: Int) -> Coverage {
+    problem.isShared ? shared.coverage { Coverage(of: problem.map(0)) } : Coverage(of: problem.map(image))
+  }
+
+  var followsTheorem: Bool { options.method == .aipo && options.path == .theorem }
+
+  /// The index of an image in its source, which keys everything random.
+  func source(_ image: Int) -> UInt64 {
+    UInt64(options.sourceIndices.isEmpty ? image : options.sourceIndices[image])
+  }
+
+  /// The data term of an image. h has joints, where the theorem asks for second derivatives.
+  func dataTerm(_ image: Int) -> DataTerm {
+    problem.dataTerm(image, encoding: followsTheorem ? nil : prior.encoding)
+  }
+
+  /// The objective over x.
+  func pixelObjective(_ image: Int) -> PixelObjective {
+    PixelObjective(
+      data: dataTerm(image), prior: prior, gaussian: gaussian, isotropicCurvature: options.isotropicCurvature,
+      cache: problem.isShared ? shared.metrics : nil)
+  }
+
+  func linearMap(_ image: Int) throws -> any LinearMap {
+    guard let linear = problem.linearMap(image) else {
+      throw SolverError.unsupported("this method or start needs a linear operator")
+    }
+    return linear
+  }
+
+  var latentPrior: any LatentPrior {
+    get throws {
+      guard let latent = prior as? any LatentPrior else {
+        throw SolverError.unsupported("this prior has no latents, which this method or start needs")
+      }
+      return latent
+    }
+  }
+
+  // MARK: - All images
+
+  /// Solves all images. After cancellation those that were begun have the reason `cancelled`; the others are left out.
+  public func run(_ observer: ReconstructionObserver = ReconstructionObserver()) throws(SolverError)
+    -> [ReconstructionResult]
+  {
+    try solver {
+      try BLASThreads.single {
+        let isSideBySide = pool.threads > 1 && problem.count > 1 && problem.imageShape.count < Self.sideBySideLimit
+        let log = RunLog(count: problem.count, observer)
+        func solve(_ image: Int, _ scratch: Scratch) throws {
+          guard !observer.isCancelled() else { return }
+          let work = ImageWork(image: image, scratch: scratch, log: log)
+          try log.add(try self.solve(work))
+        }
+        if isSideBySide {
+          let alone = ThreadPool(threads: 1)
+          let scratches = (0..<pool.threads).map { _ in Scratch(pool: alone) }
+          try pool.run(problem.count) { image, worker in try solve(image, scratches[worker]) }
+        } else {
+          let scratch = Scratch(pool: pool)
+          for image in 0..<problem.count { try solve(image, scratch) }
+        }
+        return log.results
+      }
+    }
+  }
+
+  /// Solves one image.
+  private func solve(_ work: ImageWork) throws -> ReconstructionResult {
+    let clock = ContinuousClock()
+    let begin = clock.now
+    let solution =
+      switch options.method {
+      case .aipo where followsTheorem: try theorem(work)
+      case .aipo, .fixed: try followPath(work)
+      case .gaussian: try closedForm(work)
+      case .latent: try latentNorm(work)
+      case .restarts: try restarts(work)
+      case .tv, .lasso: try classical(work)
+      }
+    return try result(solution, work, seconds: (clock.now - begin).inSeconds)
+  }
+
+  /// What became of an image.
+  struct Solution {
+    var outcome: PathOutcome
+    /// The image where the outcome has none: the start.
+    var fallback: Tensor<Double>
+    /// The path's name.
+    var path: String
+  }
+
+  private func result(_ solution: Solution, _ work: ImageWork, seconds: Double) throws -> ReconstructionResult {
+    let outcome = solution.outcome
+    let data = dataTerm(work.image)
+    let shape = problem.imageShape
+    let pixels = outcome.sample?.pixels ?? solution.fallback.view
+    let recon = try outcome.sample?.recon ?? data.evaluate(pixels: pixels, gradient: nil, work.scratch)
+    let weights = ObjectiveWeights(lambda: outcome.weights.lambda, t: flowShare(of: work.image))
+    // A solution of a target that isn't finite is none, whichever term it is.
+    let isFinite =
+      outcome.sample.flatMap { weights.regularizer(flow: $0.flow, gaussian: $0.gaussian) } != nil
+    let reg = isFinite ? outcome.sample?.flow : nil
+    return ReconstructionResult(
+      index: work.image, image: try pixels.tensor(shape: [shape.height, shape.width, shape.channels]),
+      objective: reg.map { recon + weights.lambda * $0 }, recon: recon, reg: reg,
+      gaussian: isFinite && weights.t < 1 ? outcome.sample?.gaussian : nil,
+      misfit: try data.misfit(pixels: pixels, work.scratch), lambda: weights.lambda, flowShare: weights.t,
+      evaluations: outcome.evaluations, iterations: outcome.iterations, seconds: seconds,
+      converged: reg != nil && outcome.stop.isConverged, reason: outcome.stop, path: solution.path,
+      trace: work.trace)
+  }
+
+  // MARK: - Methods
+
+  private func followPath(_ work: ImageWork) throws -> Solution {
+    let image = work.image
+    let rule: (any LambdaRule)? =
+      // Choosing λ can pay where the data see every value through noise.
+      options.lambda == .auto && options.space == .x && coverage(of: image) == .whole ? options.lambdaRule : nil
+    let path = solutionPath(rule, flowShare: flowShare(of: image))
+    let settings = PathSettings(
+      predictor: options.predictor, stepControl: options.stepControl, stopRule: options.stopRule, lambdaRule: rule,
+      maximumEvaluations: options.maximumEvaluations, probes: probes,
+      domain: options.space == .x ? options.domain : nil, seed: options.seed, source: source(image))
+    let objective: any Objective =
+      switch options.space {
+      case .x: pixelObjective(image)
+      case .z: LatentObjective(data: dataTerm(image), prior: try latentPrior, gaussian: gaussian)
+      }
+    let start = try start(of: image, lambda: path.weights(at: 0).lambda, work.scratch)
+    let evaluator = work.evaluator(objective)
+    let run = try Continuation(
+      evaluator, path: path, minimizer: options.minimizer(), settings: settings, data: dataTerm(image),
+      onState: work.report)
+    let outcome = try run.run { point in
+      point.set(start.view)
+      if options.space == .z {
+        try setLatents(of: point, work.scratch)
+      } else if path.weights(at: 0).flow == 0 {
+        // Under the Gaussian alone a start in pixels v is the point x = h⁻¹(v), where a closed form is the solution.
+        dataTerm(image).encoding?.encode(point, into: point)
+      }
+    }
+    return Solution(
+      outcome: outcome, fallback: start, path: options.method == .fixed ? "fixed" : path.name)
+  }
+
+  var probes: CurvatureProbes {
+    var probes = options.probes
+    probes.seed = options.seed
+    return probes
+  }
+
+  /// `point ← G⁻¹(point)` for a start: beyond black and white the latents are so large that no descent from them gets
+  /// anywhere, and where G⁻¹ isn't finite, ε = 0 is.
+  func setLatents(of point: Vector, _ scratch: Scratch) throws {
+    if let domain = options.domain { point.setEach { min(max($0, domain.lowerBound), domain.upperBound) } }
+    try scratch.scope {
+      let latents = try scratch.take(point.count)
+      _ = try latentPrior.encode(point, into: latents, scratch)
+      if latents.isFinite() { point.set(latents) } else { point.set(0) }
+    }
+  }
+
+  private func solutionPath(_ rule: (any LambdaRule)?, flowShare: Double) -> any SolutionPath {
+    let lambda: Double
+    switch options.lambda {
+    case .value(let value): lambda = value
+    case .auto: lambda = rule?.first ?? 1
+    }
+    let target = ObjectiveWeights(lambda: lambda, t: flowShare)
+    if options.method == .fixed { return FixedWeights(target) }
+    switch path {
+    case .noise, .auto: return CurvePath.noise(target: target)
+    case .curve(let corners): return CurvePath(corners: corners, target: target)
+    case .prior: return PriorPath(target: target)
+    case .lambda: return LambdaPath(target: target)
+    case .theorem: return UniformLambdaPath(target: lambda)
+    }
+  }
+
+  private func closedForm(_ work: ImageWork) throws -> Solution {
+    let image = work.image
+    var mean = try Tensor<Double>(count: problem.imageShape.count)
+    try mean.withMemory { try setGaussianMean($0, image, lambda: 1, work.scratch) }
+    let weights = ObjectiveWeights(lambda: 1, t: flowShare(of: image))
+    let sample = try work.evaluator(pixelObjective(image)).evaluate(weights) { point in
+      point.set(mean.view)
+      prior.encoding?.encode(point, into: point)
+    }
+    return Solution(
+      outcome: PathOutcome(
+        sample: sample, weights: weights, evaluations: 1, iterations: 0,
+        stop: sample == nil ? .noFiniteStart : .closedForm),
+      fallback: mean, path: "gaussian")
+  }
+
+  // MARK: - Starts
+
+  /// The mean of an image given its measurements, under the Gaussian at λ.
+  private func setGaussianMean(_ v: Vector, _ image: Int, lambda: Double, _ scratch: Scratch) throws {
+    guard let gaussian else { throw SolverError.unsupported("the model holds no Gaussian prior") }
+    let map = try linearMap(image)
+    let y = problem.observations[image].view
+    func make() throws -> GaussianPosterior {
+      try GaussianPosterior(
+        gaussian, map: map, noise: try problem.noise(image).matched(y), lambda: lambda, scratch)
+    }
+    let posterior = try problem.isShared ? shared.posterior(at: lambda, make) : make()
+    try posterior.mean(y, into: v, scratch)
+  }
+
+  /// The start of an image in pixels, finite; under the flow it is a guess of x as it is.
+  func start(of image: Int, lambda: Double, _ scratch: Scratch) throws -> Tensor<Double> {
+    var start = try Tensor<Double>(count: problem.imageShape.count)
+    try start.withMemory { v in
+      switch startChoice(image) {
+      case .mean: v.set(gaussian!.mean.view)
+      case .choice(.auto), .choice(.observed):
+        let y = problem.observations[image].view
+        try linearMap(image).leastSquares(
+          y, noise: try problem.noise(image).matched(y), into: v, scratch)
+      case .choice(.gaussian): try setGaussianMean(v, image, lambda: lambda, scratch)
+      case .choice(.random):
+        var random = Philox(seed: options.seed, index: source(image), purpose: .start)
+        for i in 0..<v.count { v[i] = random.uniform() }
+      case .choice(.zero): try decode({ $0.set(0) }, into: v, scratch)
+      case .choice(.prior):
+        var random = Philox(seed: options.seed, index: source(image), purpose: .start)
+        try decode({ for i in 0..<$0.count { $0[i] = random.normal() } }, into: v, scratch)
+      }
+    }
+    return start
+  }
+
+  private enum Start {
+    /// The Gaussian's mean.
+    case mean
+    case choice(StartChoice)
+  }
+
+  private func startChoice(_ image: Int) -> Start {
+    guard options.start == .auto else { return .choice(options.start) }
+    return switch coverage(of: image) {
+    case .whole: .choice(.observed)
+    case .pixels, .sums: .choice(gaussian == nil ? .observed : .gaussian)
+    case .nonlinear: gaussian == nil ? .choice(.zero) : .mean
+    }
+  }
+
+  /// `x ← G(ε)` of the latents that `set` writes, or the Gaussian's mean where it isn't finite.
+  func decode(_ set: (_ latents: Vector) -> Void, into x: Vector, _ scratch: Scratch) throws {
+    try scratch.scope {
+      let latents = try scratch.take(x.count)
+      set(latents)
+      _ = try latentPrior.decode(latents, into: x, scratch)
+      guard !x.isFinite() else { return }
+      if let gaussian { x.set(gaussian.mean.view) } else { x.set(0.5) }
+    }
+  }
+}
+
+/// What images of one map and noise share.
+private final class SharedWork: @unchecked Sendable {
+  let metrics = MetricCache()
+  private let lock = Lock()
+  private var known: Coverage?
+  private var posteriors: [(lambda: Double, posterior: GaussianPosterior)] = []
+
+  func coverage(_ make: () -> Coverage) -> Coverage {
+    lock.withLock {
+      if let known { return known }
+      let made = make()
+      known = made
+      return made
+    }
+  }
+
+  func posterior(at lambda: Double, _ make: () throws -> GaussianPosterior) rethrows -> GaussianPosterior {
+    try lock.withLock {
+      if let found = posteriors.first(where: { $0.lambda == lambda }) { return found.posterior }
+      let made = try make()
+      posteriors.append((lambda, made))
+      return made
+    }
+  }
+}
+
+/// What the work on one image has, and where it reports to.
+final class ImageWork {
+  let image: Int
+  let scratch: Scratch
+  private let log: RunLog
+  /// The states so far.
+  var trace: [PathState] = []
+
+  fileprivate init(image: Int, scratch: Scratch, log: RunLog) {
+    self.image = image
+    self.scratch = scratch
+    self.log = log
+  }
+
+  var isCancelled: () -> Bool { log.observer.isCancelled }
+
+  func evaluator(_ objective: any Objective) -> Evaluator {
+    Evaluator(objective, scratch, isCancelled: isCancelled)
+  }
+
+  func report(_ state: PathState, _ pixels: Vector) {
+    trace.append(state)
+    log.report(image, state, pixels)
+  }
+}
+
+/// What is known of all images, whichever thread solves them.
+private final class RunLog: @unchecked Sendable {
+  let observer: ReconstructionObserver
+  private let lock = Lock()
+  private var done: [ReconstructionResult?]
+  /// The first image whose result wasn't given to the observer.
+  private var next = 0
+  private var evaluations = 0
+  /// The latest states of the images at work.
+  private var latest: [Int: PathState] = [:]
+
+  init(count: Int, _ observer: ReconstructionObserver) {
+    self.observer = observer
+    done = [ReconstructionResult?](repeating: nil, count: count)
+  }
+
+  var results: [ReconstructionResult] { done.compactMap(\.self) }
+
+  func report(_ image: Int, _ state: PathState, _ pixels: Vector) {
+    lock.withLock {
+      latest[image] = state
+      observer.onState(image, state, pixels)
+      observer.onProgress(progress)
+    }
+  }
+
+  func add(_ result: ReconstructionResult) throws {
+    try lock.withLock {
+      latest[result.index] = nil
+      evaluations += result.evaluations
+      done[result.index] = result
+      while next < done.count, let result = done[next] {
+        next += 1
+        try observer.onResult(result)
+      }
+      observer.onProgress(progress)
+    }
+  }
+
+  private var progress: ReconstructionProgress {
+    func mean(_ value: (PathState) -> Double) -> Double? {
+      latest.isEmpty ? nil : latest.values.reduce(0) { $0 + value($1) } / Double(latest.count)
+    }
+    return ReconstructionProgress(
+      finished: done.count { $0 != nil }, total: done.count,
+      evaluations: evaluations + latest.values.reduce(0) { $0 + $1.evaluations }, lambda: mean(\.weights.lambda),
+      t: mean(\.weights.t), objective: mean(\.objective))
+  }
+}
+
+extension Duration {
+  var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}

@@ -1,0 +1,64 @@
+import AIPOFlows
+import AIPOKernels
+import AIPOPriors
+
+/// A model, loaded to reconstruct by: its flow as a prior and the Gaussian of its training images, at any size.
+public final class ReconstructionModel: @unchecked Sendable {
+  public let source: ModelSource
+  public let model: FlowModel
+  public let precision: Precision
+  package let pool: ThreadPool
+  private let makePrior: (ImageShape) throws -> any Prior
+  private let lock = Lock()
+  private var gaussians: [ImageShape: GaussianPrior?] = [:]
+  private var priors: [ImageShape: any Prior] = [:]
+
+  /// - Parameter path: of the model file; nil for the one that ``ModelLocator`` finds.
+  public convenience init(
+    _ path: String? = nil, precision: Precision = .float32, threads: Int = ThreadPool.availableCores
+  ) throws {
+    switch precision {
+    case .float32: self.init(try LoadedModel<Float>(path, threads: threads), precision)
+    case .float64: self.init(try LoadedModel<Double>(path, threads: threads), precision)
+    }
+  }
+
+  private init<Scalar: KernelScalar>(_ loaded: LoadedModel<Scalar>, _ precision: Precision) {
+    let (model, flow) = (loaded.model, loaded.flow)
+    source = loaded.source
+    self.model = model
+    self.precision = precision
+    pool = flow.pool
+    makePrior = { try model.prior(flow, at: $0) }
+  }
+
+  /// Whether there is a prior for images of a shape: of any height and width, unless the flow is for one size alone.
+  func accepts(_ image: ImageShape) -> Bool {
+    image == model.imageShape
+      || image.channels == model.imageShape.channels && model.spec.reasonForOneSize == nil
+  }
+
+  /// The flow as a prior for images of a shape.
+  package func prior(at image: ImageShape) throws -> any Prior {
+    try lock.withLock {
+      if let known = priors[image] { return known }
+      let made = try makePrior(image)
+      priors[image] = made
+      return made
+    }
+  }
+
+  /// The Gaussian of the training images for images of a shape; nil where the model holds none.
+  package func gaussian(at image: ImageShape) throws -> GaussianPrior? {
+    try lock.withLock {
+      if let known = gaussians[image] { return known }
+      do {
+        let made = try GaussianPrior.ofTrainingImages(model, at: image)
+        gaussians[image] = made
+        return made
+      } catch {
+        throw TaskError(.data, "\(source.path): the covariance of the training images is unusable: \(error)")
+      }
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import AIPOKernels
+import AIPOPriors
+import AIPOProblems
+import AIPOTestCases
+import Testing
+
+/// The noise's deviation by the evidence of a Gaussian prior.
+@Suite struct EvidenceTests {
+  private let shapes = [
+    ImageShape(height: 4, width: 6, channels: 1), ImageShape(height: 1, width: 7, channels: 3),
+  ]
+
+  /// A few strong directions on little of all.
+  private func prior(_ shape: ImageShape) throws -> GaussianPrior {
+    let d = shape.count
+    let factor = try Matrix(rows: d, columns: 5, rowMajor: randomVector(5 * d, seed: 1).map { 0.3 * $0 })
+    var covariance = try factor.timesTransposed(factor)
+    for (i, value) in randomVector(d, seed: 2).enumerated() {
+      covariance[i, i] += 0.0004 * (1 + value * value)
+    }
+    return try GaussianPrior(imageShape: shape, mean: randomVector(d, seed: 3), covariance: covariance)
+  }
+
+  private func sigma(_ prior: GaussianPrior, _ y: [Double], _ map: any LinearMap) throws -> Double? {
+    try y.asVector { try prior.evidenceSigma($0, map: map, Scratch()) }
+  }
+
+  private func maps(_ shape: ImageShape) throws -> [any LinearMap] {
+    [
+      try IdentityMap(shape), try MaskMap(shape, mask: (0..<shape.count).map { $0 % 3 != 0 }),
+      try Gains(input: shape), try DenseMap.gaussian(measurements: 40, input: shape, seed: 4),
+    ]
+  }
+
+  @Test func findsTheNoiseOfImagesOfItsOwn() throws {
+    for shape in shapes {
+      let prior = try prior(shape)
+      for (kind, a) in try maps(shape).enumerated() {
+        for sigma in [0.1, 0.4] {
+          let found = try (0..<60).map { k -> Double in
+            let x = try written(shape.count) { x, _ in prior.sample(seed: 5, index: k, into: x) }
+            let noise = randomVector(a.output.count, seed: 100 + UInt64(k))
+            return try #require(try self.sigma(prior, adding(a.apply(x), noise, scaledBy: sigma), a))
+          }
+          let mean = found.reduce(0, +) / 60
+          #expect((mean / sigma - 1).magnitude < 0.06, "\(shape) \(kind) \(sigma) \(mean)")
+        }
+      }
+    }
+  }
+
+  /// `log det S + rᵀS⁻¹r` with S = ACAᵀ + σ²I is least there.
+  @Test func isTheMostProbable() throws {
+    let shape = shapes[1]
+    let prior = try prior(shape)
+    for (kind, a) in try maps(shape).enumerated() where kind != 2 {
+      let y = adding(try a.apply(prior.mean.elements), randomVector(a.output.count, seed: 8), scaledBy: 0.3)
+      let found = try #require(try sigma(prior, y, a))
+      let matrix = try a.matrix()
+      let residual = adding(y, try a.apply(prior.mean.elements), scaledBy: -1)
+      func cost(_ sigma: Double) throws -> Double {
+        var s = try matrix.times(prior.covariance).timesTransposed(matrix)
+        s.addToDiagonal(sigma * sigma)
+        let (inverse, logDet) = try s.inverted()
+        return logDet + dot(residual, inverse.times(residual))
+      }
+      let least = try cost(found)
+      for factor in [0.2, 0.7, 0.99, 1.01, 1.4, 3] {
+        #expect(try cost(factor * found) > least, "\(kind) \(factor)")
+      }
+    }
+  }
+
+  /// Where the measurements are the mean's own, no noise is the most probable; it stays above the floor.
+  @Test func staysInItsRange() throws {
+    for shape in shapes {
+      let prior = try prior(shape)
+      let exact = try #require(try sigma(prior, prior.mean.elements, try IdentityMap(shape)))
+      #expect(exact >= NoiseEstimate.floor * 0.999 && exact < 1.1 * NoiseEstimate.floor)
+      let nothing = try MaskMap(shape, mask: [Bool](repeating: false, count: shape.count))
+      #expect(try #require(try sigma(prior, [], nothing)) >= NoiseEstimate.floor * 0.999)
+      // What a map known by its products alone sees isn't told.
+      let own = CyclicDifference(input: shape)
+      #expect(try sigma(prior, prior.mean.elements, own) == nil)
+    }
+  }
+}

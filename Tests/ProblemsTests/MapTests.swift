@@ -1,0 +1,308 @@
+import AIPOFlowTesting
+import AIPOKernels
+import AIPOPriors
+import AIPOProblems
+import AIPOTestCases
+import Testing
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+@Suite struct MapTests {
+  @Test func mapsKeepTheirPromises() throws {
+    for shape in testShapes {
+      for (name, map) in try allMaps(shape) {
+        for seed in 0..<3 as Range<UInt64> {
+          for result in try MapChecks.measure(map, seed: seed) {
+            #expect(result.holds, "\(shape) \(name): \(result)")
+          }
+        }
+      }
+    }
+  }
+
+  /// The same bits on any number of threads where an image is more than a block of the vectors' verbs.
+  @Test func largeImagesOnSeveralThreads() throws {
+    let shape = ImageShape(height: 113, width: 109, channels: 3)
+    let maps: [any Map] = [
+      try IdentityMap(shape), try MaskMap(shape, mask: (0..<shape.count).map { $0 % 3 != 1 }),
+      Saturation(input: shape),
+    ]
+    for map in maps {
+      let x = try Tensor(randomVector(shape.count, seed: 4))
+      #expect(try MapChecks.differingValues(map, at: x) == 0)
+    }
+  }
+
+  /// The noise made white leaves a map of which everything holds, too, and whose AᵀA is `AᵀΣ⁻¹A`.
+  @Test func whitenedMapsKeepTheirPromises() throws {
+    for shape in testShapes {
+      for (name, map) in try linearMaps(shape) where map.output.count > 0 {
+        for (law, noise, covariance) in try gaussianNoises(map.output.count) {
+          let white = try noise.whitened(map, Scratch())
+          for result in try MapChecks.measure(white) {
+            #expect(result.holds, "\(shape) \(name), \(law): \(result)")
+          }
+          let x = randomVector(shape.count, seed: 6)
+          let expected = try map.adjoint(covariance.inverted().inverse.times(map.apply(x)))
+          let found = try white.adjoint(white.apply(x)).map { $0 / noise.whiteVariance }
+          #expect(distance(found, expected) <= 1e-9 * norm(expected), "\(shape) \(name), \(law)")
+        }
+      }
+    }
+  }
+
+  /// Masks and matrices by what they must give.
+  @Test func products() throws {
+    let shape = ImageShape(height: 1, width: 2, channels: 3)
+    let mask = try MaskMap(shape, mask: [true, false, false, true, true, false])
+    #expect(try mask.apply([1, 2, 3, 4, 5, 6]) == [1, 4, 5])
+    #expect(try mask.adjoint([7, 8, 9]) == [7, 0, 0, 8, 9, 0])
+    let rows = try Matrix(rows: 2, columns: 6, rowMajor: (1...12).map { Double($0) })
+    let dense = try DenseMap(rows, input: shape)
+    #expect(try dense.apply([1, 0, 0, 0, 0, 2]) == [13, 31])
+    #expect(try dense.adjoint([1, -1]) == [Double](repeating: -6, count: 6))
+    #expect(try dense.matrix() == rows)
+    #expect(throws: ProblemError.self) { try MaskMap(shape, mask: [true]) }
+    #expect(throws: ProblemError.self) { try DenseMap(rows, input: .vector(5)) }
+    #expect(throws: ProblemError.self) {
+      try DenseMap(Matrix(rows: 1, columns: 2, rowMajor: [1, .nan]), input: .vector(2))
+    }
+  }
+
+  @Test func coverage() throws {
+    let expected: [String: Coverage] = [
+      "identity": .whole, "mask of nothing": .whole, "tall": .whole, "mask": .pixels,
+      "mask of everything": .pixels, "user's own, pixelwise": .pixels, "saturation": .nonlinear,
+    ]
+    for shape in testShapes {
+      for (name, map) in try allMaps(shape) where name != "square" {
+        #expect(Coverage(of: map) == expected[name] ?? .sums, "\(shape) \(name)")
+      }
+    }
+    // Of full rank, but of little of one direction.
+    func diagonal(_ least: Double) throws -> DenseMap {
+      try DenseMap(
+        try Matrix(rows: 3, columns: 3) { $0 == $1 ? ($0 == 2 ? least : 1) : 0 }, input: .vector(3))
+    }
+    #expect(Coverage(of: try diagonal(2e-3)) == .whole)
+    #expect(Coverage(of: try diagonal(5e-4)) == .sums)
+  }
+
+  /// `w·(A diag(s))ᵀ(A diag(s)) + diag(c)`, exactly, or where A is known by its products alone by conjugate gradients.
+  @Test func metricsInvertTheCurvature() throws {
+    for shape in testShapes {
+      let d = shape.count
+      for (name, map) in try linearMaps(shape) {
+        let tolerance = if case .unknown = map.normal { 1e-4 } else { 1e-8 }
+        for (weight, scale) in [(100.0, 3.0), (0.0, 2.0), (1e4, 300.0)] {
+          for slopes in [nil, (0..<d).map { 0.2 + 0.3 * Double($0 % 4) }] {
+            let damping = (0..<d).map { scale * (1 + Double($0 % 5)) }
+            let v = randomVector(d, seed: 9)
+            let metric = try Metric(
+              of: map, weight: weight, slopes: try slopes.map { try Tensor($0) }, damping: try Tensor(damping)
+            )
+            let x = try metric.solve(v)
+            func sloped(_ x: [Double]) -> [Double] { slopes.map { zip($0, x).map(*) } ?? x }
+            let image = adding(
+              zip(x, damping).map(*), sloped(try map.adjoint(map.apply(sloped(x)))), scaledBy: weight)
+            #expect(distance(image, v) <= tolerance * norm(v), "\(shape) \(name) \(weight)")
+          }
+        }
+      }
+    }
+  }
+
+  /// Where the noise is next to nothing, `A⁺y` by the eigenvectors of AᵀA: least squares, and nothing in the null space.
+  @Test func leastSquaresAreThePseudoInverse() throws {
+    for shape in testShapes {
+      for (name, map) in try linearMaps(shape) where name != "square" {
+        let y = try map.apply(randomVector(shape.count, seed: 7))
+        let matrix = try map.matrix()
+        let (values, vectors) = try matrix.transposedTimes(matrix).symmetricEigen()
+        let right = try map.adjoint(y)
+        var expected = [Double](repeating: 0, count: shape.count)
+        for (k, value) in values.enumerated() where value > 1e-10 {
+          let vector = (0..<shape.count).map { vectors[$0, k] }
+          expected = adding(expected, vector, scaledBy: dot(vector, right) / value)
+        }
+        let noise = try GaussianNoise(sigma: 1e-9)
+        let x = try map.leastSquares(y, noise: noise)
+        #expect(distance(x, expected) <= 1e-7 * (1 + norm(expected)), "\(shape) \(name)")
+        // Weights change nothing where the measurements can all be met.
+        let weighted = try GaussianNoise(sigmas: y.indices.map { 1e-9 * (1 + Double($0 % 2)) })
+        let other = try map.leastSquares(y, noise: weighted)
+        #expect(try distance(map.apply(other), y) <= 1e-7 * (1 + norm(y)), "\(shape) \(name)")
+      }
+    }
+  }
+
+  /// Directions that noise drowns are left at 0, and the residual is what the noise leads to expect.
+  @Test func leastSquaresStopAtTheNoise() throws {
+    let d = 45
+    // Singular values from 1 to 1e-6 along random directions.
+    let vectors = try randomCovariance(d, seed: 3).symmetricEigen().vectors
+    let matrix = try Matrix(rows: d, columns: d) { i, j in
+      pow(10, -6 * Double(i) / Double(d - 1)) * vectors[j, i]
+    }
+    let map = try DenseMap(matrix, input: testShapes[1])
+    let truth = randomVector(d, seed: 8)
+    let sigma = 0.03
+    let y = adding(try map.apply(truth), randomVector(d, seed: 9), scaledBy: sigma)
+    let x = try map.leastSquares(y, noise: try GaussianNoise(sigma: sigma))
+    let residual = distance(try map.apply(x), y) / (sigma * Double(d).squareRoot())
+    #expect(residual <= 1 && residual > 0.5, "\(residual)")
+    #expect(norm(x) < 1.5 * norm(truth))
+    // What is all noise starts from nothing; a mean of the noise is no image.
+    #expect(try map.leastSquares(y, noise: GaussianNoise(sigma: 100)).allSatisfy { $0 == 0 })
+    let offset = [Double](repeating: 5, count: d)
+    let shifted = try map.leastSquares(
+      adding(y, offset), noise: GaussianNoise(sigmas: [Double](repeating: sigma, count: d), mean: offset))
+    #expect(distance(shifted, x) < 1e-6 * norm(x))
+  }
+
+  @Test func sensingMatrixHasItsVarianceAndDependsOnTheSeedAlone() throws {
+    let shape = ImageShape(height: 4, width: 25, channels: 1)
+    func matrix(seed: UInt64) throws -> Matrix {
+      try DenseMap.gaussian(measurements: 40, input: shape, seed: seed).matrix
+    }
+    let a = try matrix(seed: 3)
+    #expect(try matrix(seed: 3) == a)
+    #expect(try matrix(seed: 4) != a)
+    let square = a.columnMajor.reduce(0.0) { $0 + $1 * $1 } / 4000
+    #expect((square * 40 - 1).magnitude < 0.1)
+  }
+
+  @Test func masksHideWhatTheySay() throws {
+    let shape = ImageShape(height: 6, width: 8, channels: 2)
+    let center = try MaskPattern(parsing: "center:2").observed(shape, seed: 0, index: 0)
+    #expect(center.count { !$0 } == 8)
+    #expect(!center[(2 * 8 + 3) * 2] && !center[(3 * 8 + 4) * 2 + 1] && center[(2 * 8 + 2) * 2])
+    let box = try MaskPattern(parsing: "box:1,2,3,4").observed(shape, seed: 0, index: 0)
+    #expect(box.count { !$0 } == 24 && !box[(1 * 8 + 2) * 2] && box[0])
+    let random = MaskPattern.random(0.5)
+    let wide = ImageShape(height: 40, width: 50, channels: 1)
+    let one = try random.observed(wide, seed: 1, index: 5)
+    #expect(try random.observed(wide, seed: 1, index: 5) == one)
+    #expect(try random.observed(wide, seed: 1, index: 6) != one)
+    #expect((Double(one.count { $0 }) / 2000 - 0.5).magnitude < 0.06)
+    #expect(try MaskPattern.random(1).observed(wide, seed: 1, index: 0).allSatisfy { !$0 })
+    #expect(try MaskPattern.random(0).observed(wide, seed: 1, index: 0).allSatisfy { $0 })
+    for text in ["center:7", "box:5,0,2,1"] {
+      #expect(throws: ProblemError.self) {
+        try MaskPattern(parsing: text).observed(shape, seed: 0, index: 0)
+      }
+    }
+    for text in ["center", "center:-1", "center:x", "box:1,2,3", "random:1.5", "random:nan", "ring:3"] {
+      #expect(throws: ProblemError.self) { try MaskPattern(parsing: text) }
+    }
+  }
+}
+
+// MARK: Wrong maps
+
+/// A map by functions, right or wrong.
+private struct AnyLinearMap: LinearMap {
+  let input: ImageShape
+  var output: ImageShape { input }
+  var normal: NormalForm = .unknown
+  let forward: @Sendable (_ x: Vector, _ y: Vector, Scratch) -> Void
+  let backward: @Sendable (_ u: Vector, _ x: Vector, Scratch) -> Void
+
+  func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) { forward(x, y, scratch) }
+  func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) { backward(u, x, scratch) }
+}
+
+private struct WrongDerivative: Map {
+  let input: ImageShape
+  var output: ImageShape { input }
+  func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) { y.setEach(nil, x) { $0 / (1 + $0 * $0) } }
+  func pullback(_ u: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) {
+    g.setEach(nil, u, x) { $0 * (1 - $1 * $1) / (1 + $1 * $1) }
+  }
+}
+
+/// What the checks are for.
+@Suite struct WrongMapTests {
+  private let shape = ImageShape(height: 5, width: 3, channels: 3)
+
+  /// The properties that a map fails.
+  private func failures(_ map: any Map) throws -> [String] {
+    try MapChecks.measure(map).filter { !$0.holds }.map(\.property)
+  }
+
+  private let pullback = "pullback against central differences"
+  private let adjoint = "adjoint (dot test)"
+  private let normal = "normal form against products"
+  private let threads = "values that differ on 1, 2 and 5 threads"
+
+  @Test func wrongAdjoints() throws {
+    let d = shape.count
+    // A shift that repeats the border, whose adjoint would sum what the border gets.
+    let border = AnyLinearMap(
+      input: shape, forward: { x, y, _ in for i in 0..<d { y[i] = x[min(i + 1, d - 1)] } },
+      backward: { u, x, _ in for i in 0..<d { x[i] = u[max(i - 1, 0)] } })
+    #expect(try failures(border) == [pullback, adjoint])
+    let scaled = AnyLinearMap(
+      input: shape, forward: { x, y, _ in y.set(x) }, backward: { u, x, _ in x.set(1 + 1e-9, u, plus: 0) })
+    #expect(try failures(scaled) == [adjoint])
+  }
+
+  @Test func outputsThatAreNotOverwritten() throws {
+    let adds = AnyLinearMap(
+      input: shape, forward: { x, y, _ in y.add(x) }, backward: { u, x, _ in x.set(u) })
+    #expect(try failures(adds).contains(adjoint))
+    let leaves = AnyLinearMap(
+      input: shape,
+      forward: { x, y, _ in
+        y.set(x)
+        y[3] = 0
+      }, backward: { u, x, _ in for i in 0..<u.count where i != 3 { x[i] = u[i] } })
+    #expect(try failures(leaves) == [pullback, adjoint])
+  }
+
+  @Test func wrongNormalForms() throws {
+    let d = shape.count
+    func claiming(_ normal: NormalForm, times factor: Double) -> AnyLinearMap {
+      AnyLinearMap(
+        input: shape, normal: normal, forward: { x, y, _ in y.set(factor, x, plus: 0) },
+        backward: { u, x, _ in x.set(factor, u, plus: 0) })
+    }
+    let ones = try Tensor([Double](repeating: 1, count: d))
+    #expect(try failures(claiming(.pixelwise(ones), times: 1)) == [])
+    #expect(try failures(claiming(.pixelwise(ones), times: 2)) == [normal])
+    #expect(try failures(claiming(.pixelwise(try Tensor([1, 1])), times: 1)) == [normal])
+    let unit = try Matrix(rows: d, columns: d) { $0 == $1 ? 1 : 0 }
+    #expect(try failures(claiming(.dense(unit), times: 1)) == [])
+    // AᵀA is the same, A isn't.
+    #expect(try failures(claiming(.dense(unit), times: -1)) == [normal])
+    // AᵀA is the identity, but measurements see two values.
+    let c = 0.5.squareRoot()
+    let turned = AnyLinearMap(
+      input: shape, normal: .pixelwise(ones),
+      forward: { x, y, _ in
+        y.set(x)
+        (y[0], y[1]) = (c * (x[0] - x[1]), c * (x[0] + x[1]))
+      },
+      backward: { u, x, _ in
+        x.set(u)
+        (x[0], x[1]) = (c * (u[0] + u[1]), c * (u[1] - u[0]))
+      })
+    #expect(try failures(turned) == [normal])
+  }
+
+  @Test func wrongDerivatives() throws {
+    #expect(try failures(Saturation(input: shape)) == [])
+    #expect(try failures(WrongDerivative(input: shape)) == [pullback])
+  }
+
+  @Test func resultsThatHangOnThreads() throws {
+    let hanging = AnyLinearMap(
+      input: shape, forward: { x, y, scratch in y.set(1 + 1e-15 * Double(scratch.pool.threads), x, plus: 0) },
+      backward: { u, x, _ in x.set(u) })
+    #expect(try failures(hanging) == [threads])
+  }
+}
