@@ -143,9 +143,8 @@ typedef struct ck_affine {
   void ck_logistic_fwd_vjp_##S(int64_t count, double lbar, T *y, T *ybar);                            \
   void ck_logistic_inv_vjp_##S(int64_t count, double lbar, T *x, T *xbar);                            \
                                                                                                       \
-  /* ---- SiLU: y = u·σ(u), and ū = ȳ·σ(u)(1 + u(1 − σ(u))) ----------------------------------------- */ \
-  void ck_silu_fwd_##S(int64_t count, const T *u, T *y /* may be u */);                               \
-  void ck_silu_vjp_##S(int64_t count, const T *u, T *ybar /* in place: ū */);                         \
+  /* ---- SiLU: y = u·σ(u), and its slope σ(u)(1 + u(1 − σ(u))) ------------------------------------- */ \
+  void ck_silu_##S(int64_t count, const T *u, T *y /* may be u */, T *slope /* may be u, or NULL */); \
                                                                                                       \
   /* ---- moving channels ----------------------------------------------------------------------------\
    * squeeze: z[i,j,4c+2dy+dx] = x[2i+dy,2j+dx,c]; h, w, c are those of x, and rows those of z. */    \
@@ -162,6 +161,10 @@ typedef struct ck_affine {
   double ck_dot_##S(int64_t count, const T *x, const T *y);                                           \
   /* y += x */                                                                                        \
   void ck_add_##S(int64_t count, const T *x, T *y);                                                   \
+  /* y *= x */                                                                                        \
+  void ck_multiply_by_##S(int64_t count, const T *x, T *y);                                           \
+  /* sum[k] += Σ_p x[p·xs + k] for k < c, in the pixels' order. */                                    \
+  void ck_sum_pixels_##S(int64_t pixels, int32_t c, const T *x, int64_t xs, T *sum);                  \
   /* y = a·x + b·y; b = 0 doesn't read y. x may be y. */                                              \
   void ck_axpby_##S(int64_t count, T a, const T *x, T b, T *y);                                       \
                                                                                                       \

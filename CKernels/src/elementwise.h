@@ -337,25 +337,19 @@ static void NAME(logistic_inv_vjp)(int64_t count, double lbar, T *x, T *xbar) {
 
 /* ---- activations ---- */
 
-/* By way of a block: y may be u, where the compiler can't make vectors of a loop that writes y. */
-static void NAME(silu_fwd)(int64_t count, const T *u, T *y) {
+/* By way of blocks: y or the slopes may be u, where the compiler can't make vectors of a loop that writes them. */
+static void NAME(silu)(int64_t count, const T *u, T *y, T *slope) {
   for (int64_t i0 = 0; i0 < count; i0 += CK_MAX_STACK) {
     int64_t n = count - i0 < CK_MAX_STACK ? count - i0 : CK_MAX_STACK;
-    T block[CK_MAX_STACK];
+    T values[CK_MAX_STACK], slopes[CK_MAX_STACK];
     for (int64_t i = 0; i < n; i++) {
-      T v = u[i0 + i], e = NAME(exp_)(-NAME(abs_)(v));
-      block[i] = v * (v < 0 ? e : 1) / (1 + e);
+      T v = u[i0 + i], e = NAME(exp_)(-NAME(abs_)(v)), d = 1 / (1 + e);
+      T sigma = v < 0 ? e * d : d, other = v < 0 ? d : e * d;
+      values[i] = v * (v < 0 ? e : 1) / (1 + e);
+      slopes[i] = sigma * (1 + v * other);
     }
-    memcpy(y + i0, block, (size_t)n * sizeof(T));
-  }
-}
-
-static void NAME(silu_vjp)(int64_t count, const T *u, T *ybar) {
-  for (int64_t i = 0; i < count; i++) {
-    T e = NAME(exp_)(-NAME(abs_)(u[i]));
-    T d = 1 / (1 + e);
-    T sigma = u[i] < 0 ? e * d : d, other = u[i] < 0 ? d : e * d;
-    ybar[i] *= sigma * (1 + u[i] * other);
+    memcpy(y + i0, values, (size_t)n * sizeof(T));
+    if (slope) memcpy(slope + i0, slopes, (size_t)n * sizeof(T));
   }
 }
 
@@ -417,6 +411,21 @@ static double NAME(dot)(int64_t count, const T *x, const T *y) {
 
 static void NAME(add)(int64_t count, const T *x, T *y) {
   for (int64_t i = 0; i < count; i++) y[i] += x[i];
+}
+
+static void NAME(multiply_by)(int64_t count, const T *x, T *y) {
+  for (int64_t i = 0; i < count; i++) y[i] *= x[i];
+}
+
+static void NAME(sum_pixels)(int64_t pixels, int32_t c, const T *x, int64_t xs, T *sum) {
+  for (int32_t k0 = 0; k0 < c; k0 += CK_MAX_STACK) {
+    int32_t n = c - k0 < CK_MAX_STACK ? c - k0 : CK_MAX_STACK;
+    T block[CK_MAX_STACK];
+    for (int32_t k = 0; k < n; k++) block[k] = 0;
+    for (int64_t p = 0; p < pixels; p++)
+      for (int32_t k = 0; k < n; k++) block[k] += x[p * xs + k0 + k];
+    for (int32_t k = 0; k < n; k++) sum[k0 + k] += block[k];
+  }
 }
 
 static void NAME(axpby)(int64_t count, T a, const T *x, T b, T *y) {

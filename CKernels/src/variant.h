@@ -42,8 +42,7 @@
   X(void, logistic_inv, (int64_t count, T *y, double *logdet), (count, y, logdet))                    \
   X(void, logistic_fwd_vjp, (int64_t count, double lbar, T *y, T *ybar), (count, lbar, y, ybar))      \
   X(void, logistic_inv_vjp, (int64_t count, double lbar, T *x, T *xbar), (count, lbar, x, xbar))      \
-  X(void, silu_fwd, (int64_t count, const T *u, T *y), (count, u, y))                                 \
-  X(void, silu_vjp, (int64_t count, const T *u, T *ybar), (count, u, ybar))                           \
+  X(void, silu, (int64_t count, const T *u, T *y, T *slope), (count, u, y, slope))                    \
   X(void, squeeze, (int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *x, T *z),   \
     (h, w, c, row0, row1, x, z))                                                                      \
   X(void, unsqueeze, (int32_t h, int32_t w, int32_t c, int64_t row0, int64_t row1, const T *z, T *x), \
@@ -56,6 +55,8 @@
     (parity, add, height, width, c, row0, row1, x, y))                                                \
   X(double, dot, (int64_t count, const T *x, const T *y), (count, x, y))                              \
   X(void, add, (int64_t count, const T *x, T *y), (count, x, y))                                      \
+  X(void, multiply_by, (int64_t count, const T *x, T *y), (count, x, y))                              \
+  X(void, sum_pixels, (int64_t pixels, int32_t c, const T *x, int64_t xs, T *sum), (pixels, c, x, xs, sum)) \
   X(void, axpby, (int64_t count, T a, const T *x, T b, T *y), (count, a, x, b, y))                    \
   X(void, adam,                                                                                       \
     (int64_t count, double rate, double beta1, double beta2, double correction1, double correction2,  \

@@ -93,9 +93,9 @@ extension KernelCase {
         let (u, y) = (try arrays.random(count), try arrays.zeros(count))
         return { Kernel.silu(u, into: y) }
       },
-      elementwise("silu vjp", moved: 3) { arrays in
-        let (u, cotangent) = (try arrays.random(count), try arrays.random(count))
-        return { Kernel.siluVJP(u, cotangent: cotangent) }
+      elementwise("silu and its slope", moved: 3) { arrays in
+        let (u, y, slopes) = (try arrays.random(count), try arrays.zeros(count), try arrays.zeros(count))
+        return { Kernel.silu(u, into: y, slopes: slopes) }
       },
     ]
   }

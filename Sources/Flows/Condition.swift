@@ -96,29 +96,43 @@ struct ImageBiases<Scalar: KernelScalar> {
   /// Sets, or adds to, the given rows of a batch in y (dense, counted from the batch's first row on) what belongs to the
   /// `count` channels from `offset` on.
   func put(_ rows: Range<Int>, offset: Int, count: Int, stride: Int, adding: Bool, into y: Memory<Scalar>) {
-    for r in rows {
-      let bias = row((first + r) / height, offset, count)
-      let start = r * width * stride
+    eachImage(rows) { image, pixels in
+      let bias = row(image, offset, count)
       if adding {
-        for pixel in 0..<width {
-          Kernel.add(bias, to: y[start + pixel * stride..<start + pixel * stride + count])
-        }
+        for pixel in pixels { Kernel.add(bias, to: y[pixel * stride..<pixel * stride + count]) }
       } else {
         Kernel.copyChannels(
-          count, pixels: width, from: bias, stride: 0,
-          to: y[start..<start + (width - 1) * stride + count], stride: stride)
+          count, pixels: pixels.count, from: bias, stride: 0, to: part(y, pixels, count, stride),
+          stride: stride)
       }
     }
   }
 
   /// The other way: adds the cotangents of rows of y, summed over the pixels of an image, to `values`.
   func sum(_ rows: Range<Int>, offset: Int, count: Int, stride: Int, cotangent: Memory<Scalar>) {
-    for r in rows {
-      let sum = row((first + r) / height, offset, count)
-      for pixel in r * width..<(r + 1) * width {
-        Kernel.add(cotangent[pixel * stride..<pixel * stride + count], to: sum)
-      }
+    eachImage(rows) { image, pixels in
+      Kernel.sumPixels(
+        part(cotangent, pixels, count, stride), pixels: pixels.count, channels: count, stride: stride,
+        into: row(image, offset, count))
     }
+  }
+
+  /// The pixels of each image that has some of the rows.
+  private func eachImage(_ rows: Range<Int>, _ body: (_ image: Int, _ pixels: Range<Int>) -> Void) {
+    var start = rows.lowerBound
+    while start < rows.upperBound {
+      let image = (first + start) / height
+      let end = min((image + 1) * height - first, rows.upperBound)
+      body(image, start * width..<end * width)
+      start = end
+    }
+  }
+
+  /// `count` channels of some pixels.
+  private func part(
+    _ memory: Memory<Scalar>, _ pixels: Range<Int>, _ count: Int, _ stride: Int
+  ) -> Memory<Scalar> {
+    memory[pixels.lowerBound * stride..<(pixels.upperBound - 1) * stride + count]
   }
 }
 

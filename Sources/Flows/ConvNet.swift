@@ -209,7 +209,7 @@ final class ConvNet<Scalar: KernelScalar> {
   /// Values that an array of outputs, or of cotangents, takes for so many pixels.
   func hiddenCount(pixels: Int) -> Int { pixels * hiddenChannels }
 
-  /// Values for what the derivatives of hidden activations need: a bit a ReLU, or the input of a smooth activation.
+  /// Values for what the derivatives of hidden activations need: a bit a ReLU, or the slope of a smooth activation.
   func derivativeCount(pixels: Int) -> Int {
     let perScalar = MemoryLayout<Scalar>.stride
     return activation == .relu ? (pixels * maskBytes + perScalar - 1) / perScalar : pixels * hiddenChannels
@@ -233,7 +233,7 @@ final class ConvNet<Scalar: KernelScalar> {
   /// The most rows beside a strip that any array of hidden stages has, above and below.
   var margin: Int { max(recomputedReach, 0) + (stages.first?.reach ?? 0) }
 
-  /// A stage's outputs, inputs of its activations, or their cotangents, by the batch's rows.
+  /// A stage's outputs, slopes of its activations, or their cotangents, by the batch's rows.
   private func values(_ hidden: Hidden, _ stage: Stage, width: Int) -> Memory<Scalar> {
     let start = hidden.rows.count * width * stage.offset
     let size = width * stage.channels
@@ -298,7 +298,10 @@ final class ConvNet<Scalar: KernelScalar> {
           convolution.forward(
             rows: range, x: source, stride: sourceStride, bias: stage.bias?.values, epilogue: epilogue,
             mask: written, y: target, stride: c, scratch: scratch)
-          if smooth { Kernel.silu(target[part], into: result[part]) }
+          if smooth {
+            let target = target[part]
+            Kernel.silu(target, into: result[part], slopes: derivatives == nil ? nil : target)
+          }
         }
       }
     }
@@ -333,14 +336,14 @@ final class ConvNet<Scalar: KernelScalar> {
       var epilogue: Convolution<Scalar>.Epilogue = skipped == nil ? [] : .add
       if activation == .relu { epilogue.insert(.gate) }
       let read = activation == .relu ? mask(derivatives, before, width: width) : nil
-      let inputs = activation == .silu ? values(derivatives, before, width: width) : nil
+      let slopes = activation == .silu ? values(derivatives, before, width: width) : nil
       try runner.run(strip.reaching(before.backReach), work: work, scratch: scratch) { range, scratch in
         let part = range.lowerBound * width * c..<range.upperBound * width * c
         if let skipped { next[part].copy(from: skipped[part]) }
         convolution.adjoint(
           rows: range, cotangent: cotangent, stride: convolution.outChannels, epilogue: epilogue, mask: read,
           into: next, stride: c, scratch: scratch)
-        if let inputs { Kernel.siluVJP(inputs[part], cotangent: next[part]) }
+        if let slopes { Kernel.multiply(next[part], by: slopes[part]) }
       }
     }
   }

@@ -25,7 +25,7 @@ public enum GradientMemory: Sendable, Hashable {
     case nothing
     /// What couplings condition on, and the slopes of their transforms.
     case inputs
-    /// What the nets' derivatives need: a bit a ReLU, or the input of a smooth activation; for parameter gradients also
+    /// What the nets' derivatives need: a bit a ReLU, or the slope of a smooth activation; for parameter gradients also
     /// the hidden layers' outputs.
     case nets
   }

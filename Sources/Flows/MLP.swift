@@ -91,8 +91,8 @@ final class MLP<Scalar: KernelScalar> {
     var outputs: [Memory<Scalar>] = []
     /// Which of them are positive, for ReLU.
     var masks: [Mask] = []
-    /// Their values before the activation, for smooth ones.
-    var inputs: [Memory<Scalar>] = []
+    /// The slopes of smooth activations.
+    var slopes: [Memory<Scalar>] = []
   }
 
   /// Values that the net takes a pixel on its way there and back.
@@ -141,8 +141,8 @@ final class MLP<Scalar: KernelScalar> {
       guard !layer.isLast else { break }
       if let mask { kept.masks.append(mask) }
       if smooth {
-        Kernel.silu(target, into: output)
-        kept.inputs.append(target)
+        Kernel.silu(target, into: output, slopes: target)
+        kept.slopes.append(target)
       }
       kept.outputs.append(output)
     }
@@ -182,7 +182,7 @@ final class MLP<Scalar: KernelScalar> {
           rows: 0..<rows, cotangent: cotangent, stride: stride, epilogue: k == 0 ? .add : gated ? .gate : [],
           mask: gated ? activations.masks[k - 1] : nil, into: target, stride: input, scratch: scratch)
       }
-      if activation == .silu, k > 0 { Kernel.siluVJP(activations.inputs[k - 1], cotangent: target) }
+      if activation == .silu, k > 0 { Kernel.multiply(target, by: activations.slopes[k - 1]) }
       (cotangent, stride) = (target, input)
     }
   }

@@ -168,15 +168,10 @@ public enum Kernel<T: KernelScalar> {
 
   // MARK: Activations
 
-  /// `y = u·σ(u)`; both may be the same memory.
-  public static func silu(_ u: Memory<T>, into y: Memory<T>) {
-    precondition(u.count == y.count)
-    table.silu(Int64(u.count), u.base, y.base)
-  }
-
-  public static func siluVJP(_ u: Memory<T>, cotangent: Memory<T>) {
-    precondition(u.count == cotangent.count)
-    table.siluVJP(Int64(u.count), u.base, cotangent.base)
+  /// `y = u·σ(u)`, and its slopes where they are wanted. Either may be u's memory.
+  public static func silu(_ u: Memory<T>, into y: Memory<T>, slopes: Memory<T>? = nil) {
+    precondition(u.count == y.count && (slopes?.count ?? u.count) == u.count)
+    table.silu(Int64(u.count), u.base, y.base, slopes?.base)
   }
 
   // MARK: Moving channels
@@ -224,6 +219,22 @@ public enum Kernel<T: KernelScalar> {
   public static func dot(_ x: Memory<T>, _ y: Memory<T>) -> Double {
     precondition(x.count == y.count)
     return table.dot(Int64(x.count), x.base, y.base)
+  }
+
+  /// y *= x
+  public static func multiply(_ y: Memory<T>, by x: Memory<T>) {
+    precondition(x.count == y.count)
+    table.multiplyBy(Int64(x.count), x.base, y.base)
+  }
+
+  /// Adds `channels` values of every pixel to `sum`, in the pixels' order.
+  @_specialize(where T == Float)
+  @_specialize(where T == Double)
+  public static func sumPixels(
+    _ x: Memory<T>, pixels: Int, channels: Int, stride: Int, into sum: Memory<T>
+  ) {
+    precondition(sum.count == channels && (pixels == 0 || x.count >= (pixels - 1) * stride + channels))
+    table.sumPixels(Int64(pixels), Int32(channels), x.base, Int64(stride), sum.base)
   }
 
   /// y += x

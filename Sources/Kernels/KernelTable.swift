@@ -35,14 +35,15 @@ public struct KernelTable<T: KernelScalar>: Sendable {
   let logisticInverse: @Sendable (Int64, Out, Doubles) -> Void
   let logisticVJP: @Sendable (Int64, Double, Out, Out) -> Void
   let logisticInverseVJP: @Sendable (Int64, Double, Out, Out) -> Void
-  let silu: @Sendable (Int64, In, Out) -> Void
-  let siluVJP: @Sendable (Int64, In, Out) -> Void
+  let silu: @Sendable (Int64, In, Out, Out?) -> Void
   let squeeze: @Sendable (Int32, Int32, Int32, Int64, Int64, In, Out) -> Void
   let unsqueeze: @Sendable (Int32, Int32, Int32, Int64, Int64, In, Out) -> Void
   let copyChannels: @Sendable (Int64, Int32, In, Int64, Out, Int64) -> Void
   let checkerboard: @Sendable (Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, Out) -> Void
   let dot: @Sendable (Int64, In, In) -> Double
   let add: @Sendable (Int64, In, Out) -> Void
+  let multiplyBy: @Sendable (Int64, In, Out) -> Void
+  let sumPixels: @Sendable (Int64, Int32, In, Int64, Out) -> Void
   let axpby: @Sendable (Int64, T, In, T, Out) -> Void
   let adam:
     @Sendable (
@@ -61,10 +62,11 @@ extension Float: KernelScalar {
     actnorm: ck_actnorm_f32, actnormVJP: ck_actnorm_vjp_f32, moments: ck_moments_f32,
     affine: ck_affine_f32, affineVJP: ck_affine_vjp_f32,
     logistic: ck_logistic_fwd_f32, logisticInverse: ck_logistic_inv_f32, logisticVJP: ck_logistic_fwd_vjp_f32,
-    logisticInverseVJP: ck_logistic_inv_vjp_f32, silu: ck_silu_fwd_f32, siluVJP: ck_silu_vjp_f32,
+    logisticInverseVJP: ck_logistic_inv_vjp_f32, silu: ck_silu_f32,
     squeeze: ck_squeeze_f32, unsqueeze: ck_unsqueeze_f32,
     copyChannels: ck_copy_channels_f32,
-    checkerboard: ck_checkerboard_f32, dot: ck_dot_f32, add: ck_add_f32,
+    checkerboard: ck_checkerboard_f32, dot: ck_dot_f32, add: ck_add_f32, multiplyBy: ck_multiply_by_f32,
+    sumPixels: ck_sum_pixels_f32,
     axpby: ck_axpby_f32, adam: ck_adam_f32)
 }
 
@@ -78,9 +80,10 @@ extension Double: KernelScalar {
     actnorm: ck_actnorm_f64, actnormVJP: ck_actnorm_vjp_f64, moments: ck_moments_f64,
     affine: ck_affine_f64, affineVJP: ck_affine_vjp_f64,
     logistic: ck_logistic_fwd_f64, logisticInverse: ck_logistic_inv_f64, logisticVJP: ck_logistic_fwd_vjp_f64,
-    logisticInverseVJP: ck_logistic_inv_vjp_f64, silu: ck_silu_fwd_f64, siluVJP: ck_silu_vjp_f64,
+    logisticInverseVJP: ck_logistic_inv_vjp_f64, silu: ck_silu_f64,
     squeeze: ck_squeeze_f64, unsqueeze: ck_unsqueeze_f64,
     copyChannels: ck_copy_channels_f64,
-    checkerboard: ck_checkerboard_f64, dot: ck_dot_f64, add: ck_add_f64,
+    checkerboard: ck_checkerboard_f64, dot: ck_dot_f64, add: ck_add_f64, multiplyBy: ck_multiply_by_f64,
+    sumPixels: ck_sum_pixels_f64,
     axpby: ck_axpby_f64, adam: ck_adam_f64)
 }

@@ -79,8 +79,8 @@ static void NAME(maps)(const char *variant, const NAME(ck_table) *const tables[2
     const NAME(ck_table) *t = tables[side];
     sums[0][side] = t->dot(n, x.of[side], g.of[side]);
     t->add(n, x.of[side], g.of[side]);
-    t->silu_fwd(n, x.of[side], y.of[side]);
-    t->silu_vjp(n, x.of[side], g.of[side]);
+    t->silu(n, g.of[side], y.of[side], g.of[side]);
+    t->multiply_by(n, x.of[side], g.of[side]);
     t->logistic_fwd(n, x.of[side], &sums[1][side]);
     t->logistic_fwd_vjp(n, 0.5, x.of[side], g.of[side]);
     t->logistic_fwd(n, x.of[side], &sums[2][side]);
@@ -107,6 +107,7 @@ static void NAME(moves)(const char *variant, const NAME(ck_table) *const tables[
     t->squeeze(h, w, c, 0, h, x.of[side], y.of[side]);
     t->checkerboard(1, 1, h, w, c, 0, 2 * h, y.of[side], x.of[side]);
     t->copy_channels(pixels, c, x.of[side], c, z.of[side], c + 2);
+    t->sum_pixels(pixels, c, x.of[side], c, z.of[side]);
     t->unsqueeze(h, w, c, 0, h, x.of[side], y.of[side]);
     t->checkerboard(0, 0, h, w, c, 0, 2 * h, y.of[side], x.of[side]);
   }

@@ -259,10 +259,9 @@ import Testing
       #expect(x.doubles[0] >= 0 && x.doubles[0] <= 1)
       let u = try TestArray<T>([s])
       let y = try TestArray<T>([0])
-      Kernel.silu(u.memory, into: y.memory)
-      #expect((y.doubles[0] - s / (1 + exp(-s))).magnitude <= 1e-6 * max(1, abs(s)))
       let g = try TestArray<T>([1])
-      Kernel.siluVJP(u.memory, cotangent: g.memory)
+      Kernel.silu(u.memory, into: y.memory, slopes: g.memory)
+      #expect((y.doubles[0] - s / (1 + exp(-s))).magnitude <= 1e-6 * max(1, abs(s)))
       #expect(g.doubles[0].isFinite && (g.doubles[0] - (s > 0 ? 1 : 0)).magnitude < 0.51)
     }
     for bad in [Double.nan] {
@@ -317,18 +316,22 @@ import Testing
     let u = normals(101, seed: 1, scale: 4)
     let input = try TestArray<T>(u)
     let y = try TestArray<T>([Double](repeating: .nan, count: 101))
-    Kernel.silu(input.memory, into: y.memory)
+    let g = try TestArray<T>([Double](repeating: .nan, count: 101))
+    Kernel.silu(input.memory, into: y.memory, slopes: g.memory)
     close(y.doubles, u.map { $0 / (1 + exp(-$0)) }, T.self, "SiLU")
-    let g = try TestArray<T>([Double](repeating: 2, count: 101))
-    Kernel.siluVJP(input.memory, cotangent: g.memory)
     close(
       g.doubles,
       u.map { u in
         let s = 1 / (1 + exp(-u))
-        return 2 * s * (1 + u * (1 - s))
+        return s * (1 + u * (1 - s))
       }, T.self, "derivative of SiLU")
+    let slopes = try TestArray<T>(u)
+    Kernel.silu(slopes.memory, into: g.memory, slopes: slopes.memory)
+    #expect(g.memory.elements == y.memory.elements)
     Kernel.silu(input.memory, into: input.memory)
     #expect(input.memory.elements == y.memory.elements)
+    Kernel.multiply(input.memory, by: slopes.memory)
+    #expect(input.doubles == zip(y.memory.elements, slopes.memory.elements).map { Double($0 * $1) })
   }
 
   // MARK: Approximations

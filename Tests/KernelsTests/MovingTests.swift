@@ -40,6 +40,14 @@ import Testing
     #expect(y.doubles == [1, 2, -1, 6, 7, -1, 11, 12, -1, 16, 17, -1])
   }
 
+  @Test(arguments: [1, 3, 300]) func pixelsAreSummed(channels: Int) throws {
+    let (pixels, stride) = (5, channels + 2)
+    let x = try TestArray<Double>((0..<pixels * stride).map { Double($0) })
+    let sum = try TestArray<Double>([Double](repeating: 1, count: channels))
+    Kernel.sumPixels(x.memory, pixels: pixels, channels: channels, stride: stride, into: sum.memory)
+    #expect(sum.doubles == (0..<channels).map { Double(1 + 10 * stride + pixels * $0) })
+  }
+
   @Test func checkerboards() throws {
     let shape = ImageShape(height: 3, width: 5, channels: 2)
     let x = normals(2 * shape.count, seed: 1)
