@@ -1,7 +1,7 @@
 /// Text and numbers as HTML and SVG show them.
-enum Markup {
+package enum Markup {
   /// Safe as text and as a quoted attribute; control characters that XML doesn't allow are dropped.
-  static func escape(_ text: String) -> String {
+  package static func escape(_ text: String) -> String {
     var result = ""
     for scalar in text.unicodeScalars {
       switch scalar {
@@ -20,7 +20,7 @@ enum Markup {
   }
 
   /// A number with that many decimals, a true minus sign, and thin spaces between thousands.
-  static func fixed(_ value: Double, decimals: Int) -> String {
+  package static func fixed(_ value: Double, decimals: Int) -> String {
     guard value.isFinite else { return "–" }
     var scale = 1.0
     for _ in 0..<decimals { scale *= 10 }
@@ -39,12 +39,12 @@ enum Markup {
     return sign + ([whole] + groups).joined(separator: "\u{2009}") + fraction
   }
 
-  static func fixed(_ value: Double?, decimals: Int) -> String {
+  package static func fixed(_ value: Double?, decimals: Int) -> String {
     value.map { fixed($0, decimals: decimals) } ?? "–"
   }
 
   /// About three significant digits, as 0.05, 0.125, 1.3e-5.
-  static func short(_ value: Double) -> String {
+  package static func short(_ value: Double) -> String {
     guard value.isFinite else { return "–" }
     let size = abs(value)
     if size == 0 { return "0" }
@@ -59,7 +59,7 @@ enum Markup {
       fixed(value, decimals: size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4))
   }
 
-  static func trimmed(_ text: String) -> String {
+  package static func trimmed(_ text: String) -> String {
     guard text.contains(".") else { return text }
     var text = text
     while text.hasSuffix("0") { text.removeLast() }
@@ -67,13 +67,13 @@ enum Markup {
     return text
   }
 
-  static func superscript(_ number: Int) -> String {
+  package static func superscript(_ number: Int) -> String {
     let digits = Array("⁰¹²³⁴⁵⁶⁷⁸⁹")
     return (number < 0 ? "⁻" : "") + String(String(abs(number)).map { digits[$0.wholeNumberValue!] })
   }
 
   /// A coordinate in a drawing, to a hundredth.
-  static func coordinate(_ value: Double) -> String {
+  package static func coordinate(_ value: Double) -> String {
     let hundredths = Int((value * 100).rounded())
     let sign = hundredths < 0 ? "-" : ""
     let fraction = abs(hundredths) % 100
@@ -83,7 +83,7 @@ enum Markup {
       ? "\(whole).\(fraction / 10)" : "\(whole).\(fraction < 10 ? "0" : "")\(fraction)"
   }
 
-  static func base64(_ bytes: [UInt8]) -> String {
+  package static func base64(_ bytes: [UInt8]) -> String {
     let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
     var result = [UInt8]()
     result.reserveCapacity((bytes.count + 2) / 3 * 4)

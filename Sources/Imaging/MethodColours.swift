@@ -2,7 +2,7 @@
 ///
 /// Any two stay apart for readers with protanopia, deuteranopia or tritanopia, and stand out from the ground by a
 /// contrast of 3 at least, in the light theme as in the dark one; the tests measure both.
-enum MethodColours {
+package enum MethodColours {
   struct Colour {
     /// `nil` is free for methods that aren't here.
     var method: String?
@@ -21,11 +21,11 @@ enum MethodColours {
   ]
 
   /// The method's place in the table; nil where it isn't there.
-  static func place(of method: String) -> Int? { table.firstIndex { $0.method == method } }
+  package static func place(of method: String) -> Int? { table.firstIndex { $0.method == method } }
 
   /// A place for each of the methods of a picture: those that the table doesn't know take what the others leave, in
   /// their order, and begin anew when nothing is left.
-  static func places(of methods: [String]) -> [String: Int] {
+  package static func places(of methods: [String]) -> [String: Int] {
     var places: [String: Int] = [:]
     for method in methods { places[method] = place(of: method) }
     let free = table.indices.filter { !places.values.contains($0) }

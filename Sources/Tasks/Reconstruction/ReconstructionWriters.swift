@@ -61,7 +61,7 @@ final class ReconstructionWriters: Sendable {
       }
       if let report = files.report { try content.write(to: report) }
       if let sheet = files.sheet {
-        try content.sections[0].writeSheet(to: sheet, isLabelled: files.isSheetLabelled)
+        try content.writeSheet(to: sheet, isLabelled: files.isSheetLabelled)
       }
     }
     try trace.withLock { file in

@@ -23,19 +23,16 @@ struct ReportBuilder {
         guard entries.count < Self.longest else { continue }
         place = entries.count
         places[chunk.offset + k] = place
-        entries.append(try Self.entry(k, chunk, record))
+        entries.append(try Self.entry(k, chunk))
       }
-      var shown = record.result(of: solved.method)
-      shown.image = try result.image.converted(to: Float.self)
-      shown.reason = result.reason.explanation
-      shown.path = Self.path(result, psnr: solved.quality.psnr(image: k))
-      entries[place].results.append(shown)
+      entries[place].results.append(
+        ReconstructionReport.Result(
+          method: solved.method.rawValue, record: record, image: try result.image.converted(to: Float.self),
+          path: Self.path(result, psnr: solved.quality.psnr(image: k))))
     }
   }
 
-  private static func entry(_ k: Int, _ chunk: ReconstructionInput.Chunk, _ figures: ReconstructionRecord)
-    throws
-    -> ReconstructionReport.Entry
+  private static func entry(_ k: Int, _ chunk: ReconstructionInput.Chunk) throws -> ReconstructionReport.Entry
   {
     let shape = Array(chunk.observed.shape.dropFirst())
     var observed: Tensor<Float>?
@@ -51,8 +48,7 @@ struct ReportBuilder {
     return ReconstructionReport.Entry(
       source: chunk.names[k],
       truth: try chunk.truth.map { try Tensor(shape: shape, elements: row($0, k).map { Float($0) }) },
-      observed: observed, observedNote: note, psnrObserved: figures.psnrObserved,
-      ssimObserved: figures.ssimObserved, results: [])
+      observed: observed, observedNote: note)
   }
 
   private static func row(_ images: Tensor<Double>, _ k: Int) -> [Double] {
@@ -88,7 +84,7 @@ struct ReportBuilder {
     let points = states.indices.filter { states[$0].event != .iterate || $0 % stride == 0 }.map { k in
       let state = states[k]
       return ReconstructionReport.PathPoint(
-        event: event(state.event), isOnPath: isOnPath(k), evaluations: state.evaluations,
+        event: state.event, isOnPath: isOnPath(k), evaluations: state.evaluations,
         parameter: name == "t" ? state.weights.t : name == "s" ? state.s : state.weights.lambda,
         lambda: state.weights.lambda, objective: state.objective, recon: state.recon,
         reg: result.targetReg(at: state), psnr: psnr.indices.contains(k) ? psnr[k] : nil)
@@ -96,38 +92,19 @@ struct ReportBuilder {
     return ReconstructionReport.Path(parameterName: name, points: points)
   }
 
-  private static func event(_ event: PathEvent) -> ReconstructionReport.PathPoint.Event {
-    switch event {
-    case .start: .start
-    case .predicted: .predicted
-    case .solved: .solved
-    case .unfinished: .unfinished
-    case .failed: .failed
-    case .iterate: .step
-    case .lambda: .trial
-    case .finished: .finished
-    }
-  }
-
   func report(
     settings: RunSettings, methods: [ReconstructionMethod], records figures: [[ReconstructionRecord]],
     advices: AdviceList
   ) -> ReconstructionReport {
-    var rows: [ReconstructionReport.SummaryRow] = []
-    if figures[0].contains(where: { $0.psnrObserved != nil }) {
-      rows.append(
-        ReconstructionReport.SummaryRow(
-          psnrObserved: figures[0].map(\.psnrObserved), ssimObserved: figures[0].map(\.ssimObserved)))
-    }
-    for (method, figures) in zip(methods, figures) {
-      rows.append(
-        ReconstructionReport.SummaryRow(
-          method: method.rawValue, results: figures.map { $0.result(of: method) }))
-    }
+    typealias Row = ReconstructionReport.SummaryRow
+    let isKnown = figures[0].contains { $0.psnrObserved != nil }
+    let rows =
+      (isKnown ? [Row(observed: figures[0])] : [])
+      + zip(methods, figures).map { Row(method: $0.rawValue, records: $1) }
     let total = figures.map(\.count).max() ?? 0
     let shown = entries.count < total ? " The first \(entries.count) are shown; the means count all." : ""
     return ReconstructionReport(
-      ReportHead(
+      head: ReportHead(
         title: "Images brought back with a learned prior",
         subtitle: "\(total) image\(total == 1 ? "" : "s"), reconstructed from what was measured. The prior "
           + "\(settings.provenance.model) was learned from images of one kind and says how plausible an image is.\(shown)",
@@ -136,15 +113,11 @@ struct ReportBuilder {
         provenance: JSONValue(encoding: settings.provenance).members.filter { $0.0 != "command" }
           .map { ReportHead.Field($0, $1.text) },
         warnings: advices.lines),
-      sections: [
-        ReconstructionReport.Section(
-          title: settings.title, caption: Self.caption(settings, figures),
-          methodNotes: zip(methods, figures).map {
-            ReportHead.Field($0.rawValue, Self.note($0, path: $1.first?.path))
-          },
-          settings: settings.solver.map { ReportHead.Field($0, $1.text) }, entries: entries,
-          summary: rows)
-      ])
+      title: settings.title, caption: Self.caption(settings, figures),
+      methodNotes: zip(methods, figures).map {
+        ReportHead.Field($0.rawValue, Self.note($0, path: $1.first?.path))
+      },
+      settings: settings.solver.map { ReportHead.Field($0, $1.text) }, entries: entries, rows: rows)
   }
 
   /// What a method does.
@@ -188,16 +161,5 @@ struct ReportBuilder {
           + "curves show. Objective and L reg in the tables are the flow’s alone.")
     }
     return sentences.joined(separator: " ")
-  }
-}
-
-extension ReconstructionRecord {
-  /// The figures as a report shows them, without picture and path.
-  fileprivate func result(of method: ReconstructionMethod) -> ReconstructionReport.Result {
-    ReconstructionReport.Result(
-      method: method.rawValue, image: nil, psnr: psnr, ssim: ssim, objective: objective, recon: recon,
-      reg: reg,
-      lambda: lambda, sigma: sigma, flowShare: method.usesFlow ? flowShare : nil, evaluations: evaluations,
-      converged: converged)
   }
 }

@@ -1,10 +1,11 @@
+import AIPOImaging
 import AIPOKernels
 
-extension ReconstructionReport.Section {
-  /// The section's pictures alone as a PNG: a column an image; truth and observation, where there are any,
+extension ReconstructionReport {
+  /// The pictures alone as a PNG: a column an image; truth and observation, where there are any,
   /// and the methods in their order as rows, named unless `isLabelled` is false. Every pixel becomes a square of
   /// `scale` pixels; a place without a picture is light grey. Throws `unwritable`.
-  public func writeSheet(to path: String, scale: Int = 3, isLabelled: Bool = true) throws(FileError) {
+  func writeSheet(to path: String, scale: Int = 3, isLabelled: Bool = true) throws(FileError) {
     var rows = [(label: String, images: [Tensor<Float>?])]()
     if entries.contains(where: { $0.truth != nil }) { rows.append(("truth", entries.map(\.truth))) }
     if entries.contains(where: { $0.observed != nil }) { rows.append(("observed", entries.map(\.observed))) }
@@ -31,7 +32,7 @@ extension ReconstructionReport.Section {
       return image
     }
     let labels = ImageGrid.Labels(
-      above: entries.map { ReconstructionReport.short($0.source) }, left: rows.map(\.label), title: title)
+      above: entries.map { Self.short($0.source) }, left: rows.map(\.label), title: title)
     let grid = ImageGrid(
       images: images, shape: ImageShape(height: height, width: width, channels: 3), columns: entries.count,
       scale: scale, gap: 2 * scale, labels: isLabelled ? labels : ImageGrid.Labels())

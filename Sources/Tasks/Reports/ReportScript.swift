@@ -1,3 +1,4 @@
+import AIPOImaging
 import AIPOKernels
 
 /// What a report's page does with a script: it enlarges pictures and charts, and saves them. Without it the page says

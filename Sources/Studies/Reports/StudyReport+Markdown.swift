@@ -1,8 +1,6 @@
-import AIPOKernels
-
 extension StudyReport {
   /// Title, tables and commands as Markdown, without charts and pictures.
-  public func markdown() -> String {
+  func markdown() -> String {
     var parts = ["# \(Self.plain(head.title))"]
     if !head.subtitle.isEmpty { parts.append(Self.plain(head.subtitle)) }
     parts.append("```sh\n\(head.command)\n```")

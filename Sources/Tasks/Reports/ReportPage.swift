@@ -1,7 +1,9 @@
+import AIPOImaging
+
 /// What the pages of all reports have in common.
-enum ReportPage {
+package enum ReportPage {
   /// Everything up to the first section; the links lead to sections by their ids.
-  static func opening(_ head: ReportHead, links: [(id: String, title: String)]) -> [String] {
+  package static func opening(_ head: ReportHead, links: [(id: String, title: String)]) -> [String] {
     let title = Markup.escape(head.title)
     var parts = [
       "<!DOCTYPE html>",
@@ -26,13 +28,13 @@ enum ReportPage {
     return parts + ["</header>"]
   }
 
-  static func sectionOpening(id: String, title: String, caption: String) -> [String] {
+  package static func sectionOpening(id: String, title: String, caption: String) -> [String] {
     [#"<section id="\#(id)"><h2>\#(Markup.escape(title))</h2>"#]
       + (caption.isEmpty ? [] : [#"<p class="caption">\#(Markup.escape(caption))</p>"#])
   }
 
   /// The footer, with `note` as HTML, and the end of the page.
-  static func closing(_ head: ReportHead, note: String) -> [String] {
+  package static func closing(_ head: ReportHead, note: String) -> [String] {
     ["<footer>"] + (head.command.isEmpty ? [] : [code(head.command)])
       + [fields(head.provenance, class: "facts"), "<p>\(note)</p></footer>", "</main>"]
       + ["<script>\(ReportScript.source)</script>", "</body></html>\n"]
@@ -45,11 +47,11 @@ enum ReportPage {
     """
 
   /// A mark of the colour at this place of `MethodColours`.
-  static func swatch(_ place: Int) -> String { #"<i class="swatch c\#(place)"></i>"# }
+  package static func swatch(_ place: Int) -> String { #"<i class="swatch c\#(place)"></i>"# }
 
-  static func code(_ text: String) -> String { "<pre><code>\(Markup.escape(text))</code></pre>" }
+  package static func code(_ text: String) -> String { "<pre><code>\(Markup.escape(text))</code></pre>" }
 
-  static func fields(_ fields: [ReportHead.Field], class name: String) -> String {
+  package static func fields(_ fields: [ReportHead.Field], class name: String) -> String {
     if fields.isEmpty { return "" }
     let items = fields.map {
       "<div><dt>\(Markup.escape($0.name))</dt><dd>\(Markup.escape($0.value))</dd></div>"

@@ -1,3 +1,6 @@
+import AIPOImaging
+import AIPOSolvers
+
 /// The curves of one image: what every method reached after how many evaluations, the states of a path with what
 /// happened at each, and the λ that were tried.
 struct PathCharts {
@@ -20,8 +23,7 @@ struct PathCharts {
     self.results = results
     lines = results.compactMap { result in
       guard let path = result.path, Set(path.points.map(\.evaluations)).count > 1 else { return nil }
-      return Line(
-        method: result.method, path: path, lambda: result.lambda ?? path.points[path.points.count - 1].lambda)
+      return Line(method: result.method, path: path, lambda: result.record.lambda)
     }
   }
 
@@ -36,7 +38,7 @@ struct PathCharts {
         let states = line.path.points.filter(\.isOnPath)
         if Set(states.map(\.parameter)).count > 1 { parts.append(group(pathCharts(line, states, name))) }
       }
-      let trials = line.path.points.filter { $0.event == .trial }.sorted { $0.lambda < $1.lambda }
+      let trials = line.path.points.filter { $0.event == .lambda }.sorted { $0.lambda < $1.lambda }
       if Set(trials.map(\.lambda)).count > 1 { parts.append(group(trialCharts(line, trials))) }
     }
     return parts.joined(separator: "\n")
@@ -51,7 +53,7 @@ struct PathCharts {
   /// What the marks on the curves mean: those that this image has.
   private var eventKeys: String {
     let events = Set(lines.flatMap { $0.path.points.map(\.event) })
-    let keys = Point.Event.allCases.filter(events.contains).compactMap { event in
+    let keys = PathEvent.inOrder.filter(events.contains).compactMap { event in
       event.mark.map { mark in
         """
         <span><svg class="chart key" viewBox="0 0 12 12" aria-hidden="true"><g class="neutral">\
@@ -94,7 +96,9 @@ struct PathCharts {
     let x = lines.flatMap { $0.path.points.map { Double($0.evaluations) } }
     let series = results.compactMap { result -> LineChart.Series? in
       guard let line = lines.first(where: { $0.method == result.method }) else {
-        guard unit == "dB", let psnr = result.psnr, let low = x.min(), let high = x.max() else { return nil }
+        guard unit == "dB", let psnr = result.record.psnr, let low = x.min(), let high = x.max() else {
+          return nil
+        }
         return LineChart.Series(
           name: result.method, method: result.method, x: [low, high], y: [psnr, psnr], marks: [nil, nil])
       }
@@ -167,7 +171,12 @@ struct PathCharts {
   }
 }
 
-extension ReconstructionReport.PathPoint.Event {
+extension PathEvent {
+  /// As a legend has them.
+  static let inOrder: [PathEvent] = [
+    .start, .predicted, .solved, .unfinished, .failed, .lambda, .iterate, .finished,
+  ]
+
   var mark: LineChart.Mark? {
     switch self {
     case .start: .plus
@@ -175,9 +184,9 @@ extension ReconstructionReport.PathPoint.Event {
     case .solved: .dot
     case .unfinished: .triangle
     case .failed: .cross
-    case .trial: .diamond
+    case .lambda: .diamond
     case .finished: .square
-    case .step: nil
+    case .iterate: nil
     }
   }
 
@@ -188,8 +197,8 @@ extension ReconstructionReport.PathPoint.Event {
     case .solved: "corrected"
     case .unfinished: "corrected as far as its iterations went"
     case .failed: "given up, step halved"
-    case .trial: "a λ tried"
-    case .step: "step"
+    case .lambda: "a λ tried"
+    case .iterate: "step"
     case .finished: "stopped"
     }
   }

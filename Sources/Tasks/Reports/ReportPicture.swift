@@ -1,7 +1,8 @@
+import AIPOImaging
 import AIPOKernels
 
 /// Pictures of a report as PNG data inside the page.
-enum ReportPicture {
+package enum ReportPicture {
   /// `[h, w, c]` clipped to [0, 1], as RGB or, where nothing needs colour, as grey. Missing (NaN) pixels
   /// are of a checked blue that no grey image has. With other than one or three channels the first is
   /// shown.
@@ -27,7 +28,7 @@ enum ReportPicture {
     return (pixels, ImageShape(height: shape.height, width: shape.width, channels: stored))
   }
 
-  static func image(_ tensor: Tensor<Float>, alt: String) throws(FileError) -> String {
+  package static func image(_ tensor: Tensor<Float>, alt: String) throws(FileError) -> String {
     let (pixels, shape) = pixels(tensor)
     return try tag(pixels, shape, alt: alt, class: "")
   }
@@ -56,10 +57,10 @@ enum ReportPicture {
     return try tag(pixels, shape, alt: alt, class: "error ")
   }
 
-  /// A round number that 99 of 100 errors of a section don't exceed.
-  static func errorScale(_ section: ReconstructionReport.Section) -> Double {
+  /// A round number that 99 of 100 errors don't exceed.
+  static func errorScale(_ entries: [ReconstructionReport.Entry]) -> Double {
     var errors = [Double]()
-    for entry in section.entries {
+    for entry in entries {
       for result in entry.results {
         if let truth = entry.truth, let image = result.image, image.shape == truth.shape {
           errors += Self.errors(image, truth)

@@ -20,7 +20,7 @@ struct StudyReportBuilder {
     var subtitle = plan.about
     if done < total { subtitle += (subtitle.isEmpty ? "" : " ") + "Unfinished: \(done) of \(total) solves." }
     return StudyReport(
-      ReportHead(
+      head: ReportHead(
         title: plan.title, subtitle: subtitle, command: command,
         provenance: provenance.members.flatMap { name, value -> [ReportHead.Field] in
           switch value {

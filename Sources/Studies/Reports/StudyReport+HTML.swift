@@ -1,8 +1,10 @@
+import AIPOImaging
 import AIPOKernels
+import AIPOTasks
 
 extension StudyReport {
   /// The page. Throws only where a picture can't be encoded.
-  public func html() throws(FileError) -> String {
+  func html() throws(FileError) -> String {
     var parts = ReportPage.opening(head, links: sections.enumerated().map { ("s\($0)", $1.title) })
     for (k, section) in sections.enumerated() {
       parts += ReportPage.sectionOpening(id: "s\(k)", title: section.title, caption: section.caption)
@@ -85,5 +87,5 @@ extension StudyReport {
   }
 
   /// Writes the page, whole or not at all. Throws `unwritable`.
-  public func write(to path: String) throws(FileError) { try AtomicFile.write(html(), to: path) }
+  func write(to path: String) throws(FileError) { try AtomicFile.write(html(), to: path) }
 }

@@ -1,47 +1,44 @@
+import AIPOImaging
 import AIPOKernels
 
 extension ReconstructionReport {
   private typealias Field = ReportHead.Field
 
   /// The page. Throws only where a picture can't be encoded.
-  public func html() throws(FileError) -> String {
-    var parts = ReportPage.opening(
-      head, links: sections.enumerated().map { ("s\($0)", $1.title) })
-    for (k, section) in sections.enumerated() { parts.append(try Self.section(section, k)) }
-    parts += ReportPage.closing(
-      head,
-      note: """
-        PSNR (dB) and SSIM (1 at most) say how close a picture is to the truth, after clipping to [0, 1]; means of dB. \
-        The objective is L<sub>recon</sub> + λ L<sub>reg</sub> in nats, constants included: −log p(y | x), the misfit \
-        to the measurements, and λ times −log p(x), how unlike the training images it is; lower is better at the same \
-        λ. σ is the deviation of the noise that was supposed. An evaluation is one value and gradient of the flow, \
-        which is nearly all of the work. The solver finds a local solution.
-        """)
+  func html() throws(FileError) -> String {
+    let parts =
+      ReportPage.opening(head, links: []) + [try section()]
+      + ReportPage.closing(
+        head,
+        note: """
+          PSNR (dB) and SSIM (1 at most) say how close a picture is to the truth, after clipping to [0, 1]; means of dB. \
+          The objective is L<sub>recon</sub> + λ L<sub>reg</sub> in nats, constants included: −log p(y | x), the misfit \
+          to the measurements, and λ times −log p(x), how unlike the training images it is; lower is better at the same \
+          λ. σ is the deviation of the noise that was supposed. An evaluation is one value and gradient of the flow, \
+          which is nearly all of the work. The solver finds a local solution.
+          """)
     return parts.joined(separator: "\n")
   }
 
-  private static func section(_ section: Section, _ index: Int) throws(FileError) -> String {
-    let scale = ReportPicture.errorScale(section)
-    var parts = ReportPage.sectionOpening(id: "s\(index)", title: section.title, caption: section.caption)
-    let places = MethodColours.places(of: section.methods)
-    let notes = section.methodNotes.map { note in
+  private func section() throws(FileError) -> String {
+    let scale = ReportPicture.errorScale(entries)
+    var parts = ReportPage.sectionOpening(id: "s0", title: title, caption: caption)
+    let places = MethodColours.places(of: methods)
+    let notes = methodNotes.map { note in
       let swatch = places[note.name].map(ReportPage.swatch) ?? ""
       return "<div><dt>\(swatch)\(Markup.escape(note.name))</dt><dd>\(Markup.escape(note.value))</dd></div>"
     }
     if !notes.isEmpty { parts.append(#"<dl class="methods">\#(notes.joined())</dl>"#) }
-    if !section.rows.isEmpty { parts.append(summary(section)) }
-    if section.methods.count > 1 {
-      parts.append(try comparison(section, scale))
+    if !rows.isEmpty { parts.append(summary()) }
+    if methods.count > 1 {
+      parts += [try comparison(scale), everyFigure()]
     } else {
-      for entry in section.entries { parts.append(try card(entry, scale)) }
+      for entry in entries { parts.append(try Self.card(entry, scale)) }
     }
-    if section.methods.count > 1 { parts.append(everyFigure(section)) }
-    parts.append(ReportPage.fields(section.settings, class: "settings"))
-    parts.append("</section>")
-    return parts.joined(separator: "\n")
+    return (parts + [ReportPage.fields(settings, class: "settings"), "</section>"]).joined(separator: "\n")
   }
 
-  private static func summary(_ section: Section) -> String {
+  private func summary() -> String {
     struct Column {
       var name: String
       var decimals: Int
@@ -49,7 +46,6 @@ extension ReconstructionReport {
       /// Whether more is better.
       var isRanked = false
     }
-    let rows = section.rows
     let columns = [
       Column(name: "PSNR, dB", decimals: 2, value: \.psnr, isRanked: true),
       Column(name: "SSIM", decimals: 3, value: \.ssim, isRanked: true),
@@ -62,7 +58,7 @@ extension ReconstructionReport {
     // Only rows of the same images are compared.
     let compared = rows.filter { $0.images == most }
     let head = (columns.map(\.name) + ranges.map { $0.0 }).map { #"<th scope="col">\#($0)</th>"# }.joined()
-    let places = MethodColours.places(of: section.methods)
+    let places = MethodColours.places(of: methods)
     let bars = PSNRBars(compared.compactMap(\.psnr?.mean))
     let body = rows.map { row in
       let isCompared = row.images == most
@@ -70,9 +66,9 @@ extension ReconstructionReport {
         let value = column.value(row)
         let values = compared.compactMap { column.value($0)?.mean }
         let isBest = column.isRanked && isCompared && values.count > 1 && value?.mean == values.max()
-        return "<td\(isBest ? #" class="best""# : "")>\(words(value, column.decimals))</td>"
+        return "<td\(isBest ? #" class="best""# : "")>\(Self.words(value, column.decimals))</td>"
       }
-      cells += ranges.map { "<td>\(words(row[keyPath: $0.1]))</td>" }
+      cells += ranges.map { "<td>\(Self.words(row[keyPath: $0.1]))</td>" }
       if let bars { cells.append(bars.cell(isCompared ? row.psnr?.mean : nil, place: places[row.method])) }
       let swatch = places[row.method].map(ReportPage.swatch) ?? ""
       let count = row.images < most ? " (\(row.images) of \(most) images)" : ""
@@ -145,7 +141,9 @@ extension ReconstructionReport {
     if let result = entry.results.first {
       let alt = "result for \(entry.source)"
       figures.append(
-        figure("Result", try picture(result.image, alt: alt), value: quality(result.psnr, result.ssim)))
+        figure(
+          "Result", try picture(result.image, alt: alt),
+          value: quality(result.record.psnr, result.record.ssim)))
       let map = try errorMap(entry, result, scale)
       if !map.isEmpty { figures.append(figure("Error", map, extra: scaleBar(scale, label: ""))) }
     }
@@ -165,97 +163,100 @@ extension ReconstructionReport {
     func add(_ name: String, _ value: Double?, _ words: (Double) -> String) {
       if let value { facts.append(Field(name, words(value))) }
     }
-    add("λ", result.lambda, Markup.short)
-    add("σ", result.sigma, Markup.short)
-    add("Flow’s share", result.flowShare, Markup.short)
-    add("Objective, nats", result.objective) { Markup.fixed($0, decimals: 1) }
-    add("L recon, nats", result.recon) { Markup.fixed($0, decimals: 1) }
-    add("L reg, nats", result.reg) { Markup.fixed($0, decimals: 1) }
-    if let value = result.evaluations { facts.append(Field("Evaluations", "\(value)")) }
-    if let value = result.converged { facts.append(Field("Converged", ending(value, result.reason))) }
-    return facts
+    let record = result.record
+    add("λ", record.lambda, Markup.short)
+    add("σ", record.sigma, Markup.short)
+    add("Flow’s share", usesFlow(result.method) ? record.flowShare : nil, Markup.short)
+    add("Objective, nats", record.objective) { Markup.fixed($0, decimals: 1) }
+    add("L recon, nats", record.recon) { Markup.fixed($0, decimals: 1) }
+    add("L reg, nats", record.reg) { Markup.fixed($0, decimals: 1) }
+    return facts + [Field("Evaluations", "\(record.evaluations)"), Field("Converged", ending(record))]
   }
 
-  private static func ending(_ converged: Bool, _ reason: String?) -> String {
-    (converged ? "yes" : "no") + (reason.map { ": \($0)" } ?? "")
+  private static func ending(_ record: ReconstructionRecord) -> String {
+    "\(record.converged ? "yes" : "no"): \(record.reason.explanation)"
   }
 
   // MARK: Several methods: images are rows, methods columns
 
-  private static func comparison(_ section: Section, _ scale: Double) throws(FileError) -> String {
-    let methods = section.methods
+  private func comparison(_ scale: Double) throws(FileError) -> String {
+    let methods = methods
     let places = MethodColours.places(of: methods)
-    let hasTruth = section.entries.contains { $0.truth != nil }
-    let hasObserved = section.entries.contains { $0.observed != nil || $0.observedNote != nil }
+    let hasTruth = entries.contains { $0.truth != nil }
+    let hasObserved = entries.contains { $0.observed != nil || $0.observedNote != nil }
     let head =
       (hasTruth ? ["<b>Truth</b>"] : []) + (hasObserved ? ["<b>Observed</b>"] : [])
       + methods.map {
         #"<b class="method">\#(ReportPage.swatch(places[$0] ?? 0))\#(Markup.escape($0))</b>"#
       }
-    let notes = Set(section.entries.compactMap { $0.observed == nil ? nil : $0.observedNote }).sorted()
-    let isMasked = section.entries.contains { $0.observed?.elements.contains(where: \.isNaN) ?? false }
+    let notes = Set(entries.compactMap { $0.observed == nil ? nil : $0.observedNote }).sorted()
+    let isMasked = entries.contains { $0.observed?.elements.contains(where: \.isNaN) ?? false }
     var keys = [String]()
     if notes.count == 1 { keys.append("<span>Observed: \(Markup.escape(notes[0]))</span>") }
     if isMasked { keys.append(#"<span class="bar"><i class="missing"></i>missing pixel</span>"#) }
-    if hasTruth { keys.append(scaleBar(scale)) }
+    if hasTruth { keys.append(Self.scaleBar(scale)) }
     var parts = [String]()
-    parts.append(pictureCaption(hasTruth: hasTruth))
+    parts.append(Self.pictureCaption(hasTruth: hasTruth))
     if !keys.isEmpty { parts.append(#"<p class="keys">\#(keys.joined())</p>"#) }
     let columns =
       "--single:\((hasTruth ? 1 : 0) + (hasObserved ? 1 : 0));--double:\(methods.count);--columns:\(head.count)"
     let kind = hasTruth ? "grid pairs" : "grid"
     parts.append(#"<div class="\#(kind)" style="\#(columns)">"#)
     parts.append(#"<div class="row head"><span></span>\#(head.joined())</div>"#)
-    for entry in section.entries {
-      parts.append(#"<div class="row">\#(rowLabel(entry.source))"#)
-      if hasTruth { parts.append(figure("", try picture(entry.truth, alt: "truth, \(short(entry.source))"))) }
-      if hasObserved { parts.append(figure("", try observed(entry), value: decibel(entry.psnrObserved))) }
-      let best = entry.results.compactMap(\.psnr).max()
+    for entry in entries {
+      let name = Self.short(entry.source)
+      parts.append(#"<div class="row">\#(Self.rowLabel(entry.source))"#)
+      if hasTruth { parts.append(Self.figure("", try Self.picture(entry.truth, alt: "truth, \(name)"))) }
+      if hasObserved {
+        parts.append(Self.figure("", try Self.observed(entry), value: Self.decibel(entry.psnrObserved)))
+      }
+      let best = entry.results.compactMap(\.record.psnr).max()
       for method in methods {
         let result = entry.results.first { $0.method == method }
-        let alt = "\(method), \(short(entry.source))"
-        let picture = try picture(result?.image, alt: alt) + errorMap(entry, result, scale)
-        let isBest = best != nil && result?.psnr == best
+        let alt = "\(method), \(name)"
+        let picture = try Self.picture(result?.image, alt: alt) + Self.errorMap(entry, result, scale)
+        let isBest = best != nil && result?.record.psnr == best
         parts.append(
-          figure(
-            "", #"<div class="pair">\#(picture)</div>"#, value: decibel(result?.psnr),
-            extra: weight(result?.lambda), class: isBest ? "best" : ""))
+          Self.figure(
+            "", #"<div class="pair">\#(picture)</div>"#, value: Self.decibel(result?.record.psnr),
+            extra: Self.weight(result?.record.lambda), class: isBest ? "best" : ""))
       }
       parts.append("</div>")
     }
     parts.append("</div>")
-    return parts.joined(separator: "\n") + paths(section)
+    return parts.joined(separator: "\n") + paths
   }
 
   /// The curves of every image; those of the first stay open.
-  private static func paths(_ section: Section) -> String {
-    let parts = section.entries.compactMap { entry -> String? in
+  private var paths: String {
+    let parts = entries.compactMap { entry -> String? in
       let charts = PathCharts(entry.results).html
       guard !charts.isEmpty else { return nil }
       return
-        "<summary>The way to the solution of \(Markup.escape(short(entry.source)))</summary>\(charts)"
+        "<summary>The way to the solution of \(Markup.escape(Self.short(entry.source)))</summary>\(charts)"
     }
     return parts.enumerated().map { k, part in "<details\(k == 0 ? " open" : "")>\(part)</details>" }
       .joined(separator: "\n")
   }
 
   /// A table of every image and method.
-  private static func everyFigure(_ section: Section) -> String {
+  private func everyFigure() -> String {
     let columns = [
       "Image", "Method", "PSNR, dB", "SSIM", "λ", "σ", "Objective, nats", "L recon", "L reg", "Evaluations",
     ]
     let head = columns.map { "<th scope=\"col\">\($0)</th>" }.joined()
-    let body = section.entries.flatMap { entry in
+    let body = entries.flatMap { entry in
       entry.results.enumerated().map { k, result in
+        let record = result.record
         let cells = [
-          Markup.fixed(result.psnr, decimals: 2), Markup.fixed(result.ssim, decimals: 3),
-          result.lambda.map(Markup.short) ?? "–", result.sigma.map(Markup.short) ?? "–",
-          Markup.fixed(result.objective, decimals: 1),
-          Markup.fixed(result.recon, decimals: 1), Markup.fixed(result.reg, decimals: 1),
-          result.evaluations.map { "\($0)" } ?? "–",
+          Markup.fixed(record.psnr, decimals: 2), Markup.fixed(record.ssim, decimals: 3),
+          Markup.short(record.lambda), Markup.short(record.sigma),
+          Markup.fixed(record.objective, decimals: 1),
+          Markup.fixed(record.recon, decimals: 1), Markup.fixed(record.reg, decimals: 1),
+          "\(record.evaluations)",
         ].map { "<td>\($0)</td>" }.joined()
-        let end = result.converged.map { ending($0, result.reason) } ?? "–"
-        let image = k == 0 ? Markup.escape(short(entry.source)) : ""
+        let end = Self.ending(record)
+        let image = k == 0 ? Markup.escape(Self.short(entry.source)) : ""
         return """
           <tr\(k == 0 ? #" class="first""# : "")><th scope="row">\(image)</th><th scope="row">\
           \(Markup.escape(result.method))</th>\(cells)<td class="words">\(Markup.escape(end))</td></tr>

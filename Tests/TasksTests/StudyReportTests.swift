@@ -1,7 +1,9 @@
+import AIPOImaging
 import AIPOKernels
+import AIPOTasks
 import Testing
 
-@testable import AIPOImaging
+@testable import AIPOStudies
 
 struct StudyReportTests {
   private func report(_ text: String) throws -> StudyReport {
@@ -19,7 +21,7 @@ struct StudyReportTests {
       ],
       strips: [Report.Strip(label: text, images: [image, nil])], commands: ["aipo reconstruct \(text)"])
     return Report(
-      ReportHead(
+      head: ReportHead(
         title: text, subtitle: text, command: "aipo study \(text)",
         provenance: [ReportHead.Field("kernels", text)]),
       sections: [
