@@ -26,7 +26,7 @@ public enum ColorMap {
   }
 
   /// The map as a CSS gradient from left to right.
-  static let gradient: String = {
+  package static let gradient: String = {
     let stops = stride(from: 0, through: 32, by: 4).map { "#" + hex(magma[$0]) }
     return "linear-gradient(90deg, \(stops.joined(separator: ", ")))"
   }()

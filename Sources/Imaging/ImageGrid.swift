@@ -44,7 +44,7 @@ public struct ImageGrid: Sendable {
       labels: labels)
   }
 
-  init(
+  package init(
     images: [[UInt8]], shape: ImageShape, columns: Int? = nil, scale: Int = 1, gap: Int = 2,
     labels: Labels = Labels()
   ) {

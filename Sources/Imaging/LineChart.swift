@@ -75,7 +75,7 @@ public struct LineChart: Sendable {
 
   /// For inclusion in a page that defines `rules` and the variables of a theme; flush with its column, and with its
   /// caption.
-  func htmlFigure() -> String {
+  package func htmlFigure() -> String {
     let svg = svg(style: "", left: 12)
     let text = caption.isEmpty ? "" : "<figcaption>\(Markup.escape(caption))</figcaption>"
     return #"<figure class="plot">\#(svg)\#(text)</figure>"#
@@ -282,14 +282,14 @@ public struct LineChart: Sendable {
   private static let dashes = ["none", "7 4", "1.5 4", "10 4 1.5 4", "16 5", "7 3 1.5 3 1.5 3"]
 
   /// The colours of the light theme as CSS variables, and what the dark one changes.
-  static let lightTheme =
+  package static let lightTheme =
     ":root{--surface:#fff;--ink:#1d1c1a;--muted:#6a675f;--line:#e6e3dc;\(MethodColours.variables(\.light))}\n"
-  static let darkTheme =
+  package static let darkTheme =
     "@media (prefers-color-scheme:dark){:root{--surface:#1b1d21;--ink:#ecebe7;--muted:#a09d95;--line:#32353b;"
     + "\(MethodColours.variables(\.dark))}}\n"
 
   /// How the parts of a chart look.
-  static let rules = """
+  package static let rules = """
     .chart{font:12px ui-sans-serif,system-ui,"Segoe UI","Helvetica Neue",Arial,sans-serif;\
     font-variant-numeric:tabular-nums}
     .chart .ground{fill:var(--surface)}
@@ -315,7 +315,7 @@ public struct LineChart: Sendable {
 
 extension LineChart.Mark {
   /// The mark alone, in a group that has a colour.
-  func svg(x: Double, y: Double) -> String {
+  package func svg(x: Double, y: Double) -> String {
     func path(_ name: String, _ steps: String) -> String {
       #"<path class="\#(name)" d="M\#(Markup.coordinate(x)) \#(Markup.coordinate(y))\#(steps)"/>"#
     }

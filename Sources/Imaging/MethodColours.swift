@@ -3,14 +3,14 @@
 /// Any two stay apart for readers with protanopia, deuteranopia or tritanopia, and stand out from the ground by a
 /// contrast of 3 at least, in the light theme as in the dark one; the tests measure both.
 package enum MethodColours {
-  struct Colour {
+  package struct Colour {
     /// `nil` is free for methods that aren't here.
     var method: String?
-    var light: UInt32
-    var dark: UInt32
+    package var light: UInt32
+    package var dark: UInt32
   }
 
-  static let table: [Colour] = [
+  package static let table: [Colour] = [
     Colour(method: "aipo", light: 0x1650D8, dark: 0x5A82FF),
     Colour(method: "fixed", light: 0xD06400, dark: 0xFF6A3C),
     Colour(method: "gaussian", light: 0x006B55, dark: 0x31D98A),
@@ -38,7 +38,7 @@ package enum MethodColours {
   }
 
   /// The colours as CSS variables, `--s0` and so on.
-  static func variables(_ colour: KeyPath<Colour, UInt32>) -> String {
+  package static func variables(_ colour: KeyPath<Colour, UInt32>) -> String {
     table.indices.map { "--s\($0):\(hex(table[$0][keyPath: colour]))" }.joined(separator: ";")
   }
 

@@ -25,7 +25,7 @@ enum StoredPixels: Sendable {
 /// is dropped where every pixel is opaque, and refused otherwise: there is no right background.
 /// Colour profiles and gamma are ignored; stored values are what counts. The orientation of an eXIf chunk before the
 /// pixels is applied.
-enum PNG {
+package enum PNG {
   static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
 
   struct Header {
@@ -75,7 +75,7 @@ enum PNG {
   }
 
   /// An 8-bit image of one or three channels as a file's bytes.
-  static func encode(_ pixels: [UInt8], shape: ImageShape, path: String) throws(FileError) -> [UInt8] {
+  package static func encode(_ pixels: [UInt8], shape: ImageShape, path: String) throws(FileError) -> [UInt8] {
     precondition(pixels.count == shape.count && (shape.channels == 1 || shape.channels == 3))
     guard shape.height > 0, shape.width > 0, shape.height < 1 << 24, shape.width < 1 << 24 else {
       throw .unwritable(path: path, reason: "a PNG of \(shape.height)x\(shape.width) pixels is impossible")

@@ -1,3 +1,5 @@
+import AIPOImaging
+
 /// The style sheet of a report.
 enum ReportStyle {
   static let css =
