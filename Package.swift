@@ -34,8 +34,10 @@ let package = Package(
     .target(
       name: "CAIPOKernels", dependencies: ["CAIPOOpenBLAS", "CAIPOLAPACKE"], path: "CKernels",
       sources: ["src"], publicHeadersPath: "include"),
+    .target(name: "AIPOPlatform", path: "Sources/Platform"),
     .target(
-      name: "AIPOKernels", dependencies: ["CAIPOKernels", "CAIPOFFT"], path: "Sources/Kernels"),
+      name: "AIPOKernels", dependencies: ["AIPOPlatform", "CAIPOKernels", "CAIPOFFT"], path: "Sources/Kernels"
+    ),
     .target(
       name: "AIPOFlows",
       dependencies: ["AIPOKernels", .product(name: "Yams", package: "Yams")],

@@ -1,12 +1,7 @@
 import AIPOFlows
 import AIPOKernels
+import AIPOPlatform
 import AIPOTasks
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// What `aipo bench flow` has measured.
 package struct FlowFigures {

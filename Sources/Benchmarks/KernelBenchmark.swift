@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// Speeds of kernels under the variant that is active at the start, and their differences from the reference.
 package final class KernelBenchmark<Scalar: KernelScalar> {

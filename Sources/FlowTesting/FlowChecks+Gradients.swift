@@ -1,11 +1,6 @@
 import AIPOFlows
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 extension FlowChecks {
   /// The order at which `φ(p + hv) − φ(p) − h⟨g, v⟩` vanishes with h, for every gradient that a flow gives.

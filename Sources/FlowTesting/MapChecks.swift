@@ -1,12 +1,7 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOPriors
 import AIPOProblems
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// Checks that a map of one's own can be put through, at random vectors:
 ///

@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOPriors
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// A smooth prior in closed form, to test solvers with: `x = μ + L u`, `u_i = ε_i + a sin ε_i`, ε standard
 /// normal, |a| < 1, L lower triangular with a positive diagonal. a = 0 is the Gaussian N(μ, L Lᵀ).

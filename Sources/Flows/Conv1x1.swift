@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// How the matrix of an invertible 1×1 convolution is held.
 public enum MatrixForm: String, Codable, Sendable, CaseIterable {

@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// What of the images' covariance C a whitening knows.
 public enum WhiteningForm: String, Codable, Sendable, CaseIterable {

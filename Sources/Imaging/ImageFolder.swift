@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// The pictures of a folder and of the folders in it, sorted by the bytes of their paths. What is hidden and what
 /// macOS adds to archives (`__MACOSX`) is passed over; whatever else is no picture is counted and named.

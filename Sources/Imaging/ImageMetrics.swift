@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// Peak signal-to-noise ratio and structural similarity, after clipping both images to [0, 1], and the error without.
 /// Sums are in double.

@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import CAIPOPNG
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// Pixels as a file stores them, `[h, w, c]`.
 enum StoredPixels: Sendable {
@@ -75,7 +70,8 @@ package enum PNG {
   }
 
   /// An 8-bit image of one or three channels as a file's bytes.
-  package static func encode(_ pixels: [UInt8], shape: ImageShape, path: String) throws(FileError) -> [UInt8] {
+  package static func encode(_ pixels: [UInt8], shape: ImageShape, path: String) throws(FileError) -> [UInt8]
+  {
     precondition(pixels.count == shape.count && (shape.channels == 1 || shape.channels == 3))
     guard shape.height > 0, shape.width > 0, shape.height < 1 << 24, shape.width < 1 << 24 else {
       throw .unwritable(path: path, reason: "a PNG of \(shape.height)x\(shape.width) pixels is impossible")

@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// A picture of a function of two variables, a pixel a value, with points and lines of the plane on it. x grows to the
 /// right and y upwards.

@@ -1,11 +1,6 @@
 import AIPOFlows
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// A flow in our terms, put together layer by layer from another program's tensors.
 struct FlowMapping<Scalar: KernelScalar> {

@@ -1,11 +1,6 @@
 import AIPOFlows
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 extension FlowMapping {
   /// glow-pytorch. A block's prior, mean and log-deviation of what leaves given what stays, is a coupling before the split:

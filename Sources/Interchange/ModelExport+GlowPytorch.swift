@@ -1,11 +1,6 @@
 import AIPOFlows
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 extension Exporter {
   /// glow-pytorch: its data are x − ½, so that the first actnorm takes ½ more.

@@ -1,11 +1,6 @@
 import AIPOFlows
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// A model of ours as tensors that another program loads by their names.
 public enum ModelExport {

@@ -1,11 +1,6 @@
 import AIPOFlows
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// The convolutions of a Glow coupling's net in a file: 3×3, 1×1, 3×3.
 struct NetNames {

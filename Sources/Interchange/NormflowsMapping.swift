@@ -1,11 +1,6 @@
 import AIPOFlows
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 extension FlowMapping {
   /// normflows' `MultiscaleFlow` of `GlowBlock`s: level 0 is the deepest, and a level's blocks run backwards from images

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// What looks like a user's mistake, though work can go on: one line that says what was found and what to do.
 /// Whatever takes a user's data returns such; the command prints them.

@@ -1,10 +1,5 @@
+import AIPOPlatform
 import Synchronization
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// A file that appears whole or not at all.
 ///

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// A file open for reading. It is read with `read` and `pread`, never mapped, so that a file that
 /// shrinks meanwhile gives an error and not a signal.

@@ -1,12 +1,7 @@
+import AIPOPlatform
 import CAIPOLAPACKE
 import CAIPOOpenBLAS
 import Synchronization
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// OpenBLAS's own threads. Its thread count is process-wide and changes the bits of its results, so
 /// our calls run with one thread; the host's setting is put back when the outermost call returns.
@@ -127,7 +122,9 @@ public struct Matrix: Sendable, Equatable {
   }
 
   /// `y ← A x`
-  public func multiply(_ x: Vector, into y: Vector) { product(x, CblasNoTrans, into: y, from: columns, to: rows) }
+  public func multiply(_ x: Vector, into y: Vector) {
+    product(x, CblasNoTrans, into: y, from: columns, to: rows)
+  }
 
   /// `y ← Aᵀ x`
   public func multiplyTransposed(_ x: Vector, into y: Vector) {

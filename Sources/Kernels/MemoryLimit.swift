@@ -1,10 +1,5 @@
+import AIPOPlatform
 import Synchronization
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// How much memory arrays may take. What would be more is refused before it is allocated: the system would end the
 /// process for it, now or when the memory is written to.

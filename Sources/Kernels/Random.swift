@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// What a stream of random numbers is for. Streams of different purposes never overlap.
 public enum RandomPurpose: UInt32, Sendable {

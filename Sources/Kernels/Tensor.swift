@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// What can go wrong with the memory or the shape of an array.
 public enum TensorError: Error, Equatable, CustomStringConvertible {

@@ -1,11 +1,6 @@
+import AIPOPlatform
 import CAIPOKernels
 import Synchronization
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// A fixed team of threads that works off numbered tasks. The caller is worker 0.
 ///

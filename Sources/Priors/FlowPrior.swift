@@ -1,11 +1,6 @@
 import AIPOFlows
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// A normalizing flow as a prior: `R(x) = −log p_base(ε) − log|det ∂ε/∂x|`, ε = G⁻¹(x).
 ///

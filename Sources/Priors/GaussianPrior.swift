@@ -1,11 +1,6 @@
 import AIPOFlows
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// N(μ, C) over images on [0, 1], in double precision: a prior with closed-form solutions.
 public final class GaussianPrior: Prior {

@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// The σ for which `Σ log(e + σ²) + q/(e + σ²)` is least, e the eigenvalues of a covariance and q the squares of an offset
 /// along its eigenvectors: the most probable deviation of white noise.

@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOPriors
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// What looks wrong with observations, their noise and what was made of them. Every check compares by
 /// `NoiseModel.misfit`, whatever the law, against a bound that right use stays far below.

@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOProblems
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// Hessian-vector products by the central difference of two gradients,
 ///

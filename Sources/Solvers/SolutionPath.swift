@@ -1,10 +1,5 @@
+import AIPOPlatform
 import AIPOProblems
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// A way through the weights (λ, t) from an easy objective at s = 0 to the target at s = 1.
 public protocol SolutionPath: Sendable {

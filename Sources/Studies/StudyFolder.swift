@@ -1,17 +1,12 @@
 import AIPOFlows
 import AIPOKernels
+import AIPOPlatform
 import AIPOTasks
 
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
   import Foundation
-#endif
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
 #endif
 
 /// What a study's folder was made for: a run goes on in it only where all of this is the same.

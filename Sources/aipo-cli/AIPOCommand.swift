@@ -1,11 +1,6 @@
 import AIPO
+import AIPOPlatform
 import ArgumentParser
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// The command `aipo`: one subcommand a verb, each in a file of its own.
 @main

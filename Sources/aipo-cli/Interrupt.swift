@@ -1,11 +1,6 @@
 import AIPO
+import AIPOPlatform
 import Synchronization
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// SIGINT and SIGTERM as a flag that long work looks at between its steps.
 ///

@@ -1,11 +1,6 @@
 import AIPO
+import AIPOPlatform
 import ArgumentParser
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// A file that a verb is going to write, tried before the work starts.
 struct OutputPath: ExpressibleByArgument, Hashable {

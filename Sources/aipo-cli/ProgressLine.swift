@@ -1,11 +1,6 @@
 import AIPO
+import AIPOPlatform
 import Synchronization
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// A line on standard error that shows how far long work has come: a bar, the rate, the time left, and what
 /// the work has to say about itself. Drawn only on a terminal; with `-v` elsewhere, as a line every few

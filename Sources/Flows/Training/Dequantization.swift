@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// Uniform dequantisation with b bits: an 8-bit value v becomes `x = (⌊v·2ᵇ/256⌋ + u)/2ᵇ`, u uniform on
 /// [0, 1), so that x covers [0, 1) without gaps and a density can be fitted.

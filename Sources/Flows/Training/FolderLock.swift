@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// Keeps a folder for one run: a lock on the file `.lock` in it, which the system gives back when the process
 /// ends, however it ends.

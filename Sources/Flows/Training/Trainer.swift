@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// Maximum-likelihood training of a density, in a folder that holds its log and its checkpoint.
 ///

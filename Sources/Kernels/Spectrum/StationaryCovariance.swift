@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// A covariance of images that depends on the pixels' distance alone, on the image's torus: a block-circulant, symmetric
 /// and positive definite matrix C of d × d, kept as the eigenvalues and eigenvectors of its spectrum, which is a Hermitian

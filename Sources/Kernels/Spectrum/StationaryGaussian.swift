@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// N(μ, C) over images of any size, with one mean a channel and a covariance that depends on the pixels' distance alone:
 /// what is known of a kind of images up to second order, wherever in the image. Products, densities and draws cost two

@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOPriors
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// The covariance Σ of Gaussian noise.
 public enum NoiseCovariance: Sendable {
@@ -105,7 +100,8 @@ public struct GaussianNoise: NoiseModel {
     }
   }
 
-  public func negativeLogLikelihood(_ y: Vector, prediction: Vector, gradient: Vector, _ scratch: Scratch) throws
+  public func negativeLogLikelihood(_ y: Vector, prediction: Vector, gradient: Vector, _ scratch: Scratch)
+    throws
     -> Double
   {
     try scratch.scope {

@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOPriors
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// Independent Laplace noise of deviation σ, so of scale b = σ/√2, its tip rounded within δ (Huber's density): of
 /// r = y − f(x),

@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOPriors
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// Independent Gaussian noise in which a share of the measurements tells nothing of the image: a mixture of a
 /// Gaussian and a uniform density on [a, b],

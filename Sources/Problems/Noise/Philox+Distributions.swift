@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 extension Philox {
   /// A Gamma draw of this shape > 0 and scale 1.

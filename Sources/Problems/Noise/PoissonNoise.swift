@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOPriors
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// Photon counting, `y = k/P` with `k ~ Poisson(θ)`, `θ = P·ρ(f(x))`, where P is the count at f = 1; with read
 /// noise, `y = k/P + σe`, e ~ N(0, 1).

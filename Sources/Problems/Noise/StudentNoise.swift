@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOPriors
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// Independent noise σt with t of Student's distribution with ν degrees of freedom:
 ///

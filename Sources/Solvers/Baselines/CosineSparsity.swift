@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOPriors
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// The sum of the magnitudes of an image's orthonormal two-dimensional cosine transform (DCT-II), channel by
 /// channel: the lasso's penalty in that basis.

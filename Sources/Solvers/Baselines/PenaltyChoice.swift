@@ -1,11 +1,6 @@
 import AIPOKernels
+import AIPOPlatform
 import AIPOProblems
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
 
 /// The weight of the penalty of `tv` and `lasso`, in nats a unit of the penalty.
 public enum PenaltyWeight: Sendable, Hashable {

@@ -1,10 +1,5 @@
 import AIPOKernels
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Darwin)
-  import Darwin
-#endif
+import AIPOPlatform
 
 /// The address space that OpenBLAS takes at its first products; without it, OpenBLAS asks again for ever instead of
 /// failing.
