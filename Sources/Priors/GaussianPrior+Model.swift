@@ -2,25 +2,40 @@ import AIPOFlows
 import AIPOKernels
 
 extension GaussianPrior {
-  /// The Gaussian of the images that a model was trained on; nil where the model holds none for images of this shape.
+  /// The Gaussian of the images that a model was trained on, for images of a shape: of the training's shape as the file
+  /// holds it, of another one a stationary Gaussian. Nil where the model holds no statistics, or those of vectors of another
+  /// length.
   ///
-  /// Throws where the covariance isn't positive definite, or its shape isn't the model's.
-  public static func ofTrainingImages(_ model: FlowModel, at image: ImageShape? = nil) throws(ProblemError)
+  /// Throws where the covariance isn't positive definite.
+  public static func ofTrainingImages(_ model: FlowModel, at image: ImageShape? = nil) throws
     -> GaussianPrior?
   {
-    guard let statistics = model.statistics, image ?? model.imageShape == model.imageShape else { return nil }
-    return try GaussianPrior(imageShape: model.imageShape, statistics: statistics)
+    guard let statistics = model.statistics else { return nil }
+    let shape = image ?? model.imageShape
+    if shape == model.imageShape { return try GaussianPrior(imageShape: shape, statistics: statistics) }
+    guard shape.channels == model.imageShape.channels,
+      let stationary = statistics.stationary(model.imageShape)
+    else { return nil }
+    return try GaussianPrior(imageShape: shape, statistics: stationary)
   }
 
-  /// The Gaussian of images with these statistics, as `ImageStatistics.fit` finds them in images of one's own.
+  /// The Gaussian of images with these statistics, as `ImageStatistics.fit` finds them in images of one's own. A stationary
+  /// covariance is one of images of any size.
   ///
-  /// Throws where the covariance isn't positive definite, or its shape isn't the images'.
-  public convenience init(imageShape: ImageShape, statistics: ImageStatistics) throws(ProblemError) {
-    let covariance = try algebra { () throws(LinearAlgebraError) in try statistics.matrix() }
-    guard let covariance else {
-      let d = imageShape.count
-      throw .shapeMismatch(what: "covariance of the Gaussian prior", found: [], expected: [d, d])
+  /// Throws where the covariance isn't positive definite, or the images have another shape or other channels.
+  public convenience init(imageShape: ImageShape, statistics: ImageStatistics) throws {
+    let mean = statistics.mean.map { Double($0) }
+    switch statistics.covariance {
+    case .full:
+      let matrix = try algebra { () throws(LinearAlgebraError) in try statistics.matrix()! }
+      try self.init(imageShape: imageShape, mean: mean, covariance: matrix)
+    case .stationary(let lags):
+      guard lags.channels == imageShape.channels else {
+        throw ProblemError.shapeMismatch(
+          what: "channels of the Gaussian prior", found: [lags.channels], expected: [imageShape.channels])
+      }
+      try self.init(
+        channelMeans: mean, covariance: try StationaryCovariance(imageShape, lags: lags, Scratch()))
     }
-    try self.init(imageShape: imageShape, mean: statistics.mean.map { Double($0) }, covariance: covariance)
   }
 }

@@ -7,7 +7,7 @@ import AIPOPriors
 ///
 /// the unique minimiser of `½(y − Ax)ᵀΣ⁻¹(y − Ax) + λ·½(x − μ)ᵀC⁻¹(x − μ)`. Where the map is pixelwise or dense and there
 /// are fewer measurements than values, it is solved in their space, `x* = μ + CAᵀ(ACAᵀ + λΣ)⁻¹(y − Aμ)`. A map that
-/// is known by its products alone takes conjugate gradients.
+/// is known by its products alone, or a stationary C, takes conjugate gradients.
 public struct GaussianPosterior: Sendable {
   private let prior: GaussianPrior
   private let noise: GaussianNoise
@@ -17,14 +17,13 @@ public struct GaussianPosterior: Sendable {
   private let solver: Solver
 
   private enum Solver: Sendable {
-    /// `(S C S + λI)⁻¹` on the values that are seen, S² the diagonal of AᵀΣ⁻¹A there.
-    case pixels(positions: [Int], roots: [Double], Cholesky)
+    /// C, and `(S C S + λI)⁻¹` on the values that are seen.
+    case pixels(SeenPixels, Matrix, Cholesky)
     /// `(A C Aᵀ + λv I)⁻¹` and `C Aᵀ`.
     case measurements(Cholesky, cross: Matrix)
     /// `(AᵀA + λv C⁻¹)⁻¹`.
     case image(Cholesky)
-    /// By products, preconditioned by a metric.
-    case products(lambda: Double, Metric)
+    case products(GaussianHessian)
   }
 
   /// Throws where λ isn't above 0 or a factorisation fails.
@@ -39,22 +38,23 @@ public struct GaussianPosterior: Sendable {
     self.variance = variance
     let map = try noise.whitened(a, scratch)
     self.map = map
-    switch map.normal {
-    case .pixelwise(let seen):
-      let (positions, roots, covariance) = try prior.seen(by: seen, variance: variance)
-      var gram = covariance
+    switch (prior.covariance, map.normal) {
+    case (.dense(let c, _, _), .pixelwise(let seen)):
+      let pixels = try SeenPixels(seen, variance: variance, c)
+      var gram = pixels.covariance
       gram.addToDiagonal(lambda)
-      solver = .pixels(positions: positions, roots: roots, try Cholesky(gram))
-    case .dense(let a) where a.rows <= a.columns:
-      let cross = try prior.covariance.timesTransposed(a)
+      solver = .pixels(pixels, c, try Cholesky(gram))
+    case (.dense(let c, _, _), .dense(let a)) where a.rows <= a.columns:
+      let cross = try c.timesTransposed(a)
       var gram = try a.times(cross)
       gram.addToDiagonal(s)
       solver = .measurements(try Cholesky(gram), cross: cross)
-    case .dense(let a):
+    case (.dense(_, let precision, _), .dense(let a)):
       var h = try a.transposedTimes(a)
-      h.add(prior.precision, scaledBy: s)
+      h.add(precision, scaledBy: s)
       solver = .image(try Cholesky(h))
-    case .unknown: solver = .products(lambda: lambda, try prior.preconditioner(map, variance, lambda, scratch))
+    case (.dense, .unknown), (.stationary, _):
+      solver = .products(try GaussianHessian(prior, map, variance: variance, lambda: lambda, scratch))
     }
   }
 
@@ -71,94 +71,119 @@ public struct GaussianPosterior: Sendable {
       try map.apply(prior.mean.view, into: predicted, scratch)
       residual.add(predicted, times: -1, pool)
       switch solver {
-      case .pixels(let positions, let roots, let factor):
+      case .pixels(let pixels, let covariance, let factor):
         try map.adjoint(residual, into: pulled, scratch)
-        let inner = try scratch.take(positions.count)
-        for (k, i) in positions.enumerated() { inner[k] = pulled[i] / (variance * roots[k]) }
+        let inner = try scratch.take(pixels.positions.count)
+        for (k, i) in pixels.positions.enumerated() { inner[k] = pulled[i] / (variance * pixels.roots[k]) }
         factor.solve(inner)
         pulled.set(0, pool)
-        for (k, i) in positions.enumerated() { pulled[i] = roots[k] * inner[k] }
-        prior.covariance.multiplySymmetric(pulled, into: x)
+        for (k, i) in pixels.positions.enumerated() { pulled[i] = pixels.roots[k] * inner[k] }
+        covariance.multiplySymmetric(pulled, into: x)
       case .measurements(let factor, let cross):
         factor.solve(residual)
         cross.multiply(residual, into: x)
       case .image(let factor):
         try map.adjoint(residual, into: x, scratch)
         factor.solve(x)
-      case .products(let lambda, let preconditioner):
+      case .products(let hessian):
         try map.adjoint(residual, into: pulled, scratch)
         pulled.scale(by: 1 / variance, pool)
-        x.set(0, pool)
-        try prior.solve(
-          pulled, into: x, map, variance: variance, lambda: lambda, tolerance: 1e-10, preconditioner, scratch)
+        try hessian.solve(pulled, into: x, tolerance: 1e-10, scratch)
       }
       x.add(prior.mean.view, pool)
     }
   }
 }
 
-extension GaussianPrior {
-  /// The values that a pixelwise map sees, the roots S of its `AᵀA/v` there, and `S C S`.
-  fileprivate func seen(by diagonal: Tensor<Double>, variance: Double) throws
-    -> (positions: [Int], roots: [Double], covariance: Matrix)
-  {
-    let positions = (0..<count).filter { diagonal[flat: $0] > 0 }
-    let roots = positions.map { (diagonal[flat: $0] / variance).squareRoot() }
-    return (
-      positions, roots,
-      try Matrix(rows: positions.count, columns: positions.count) {
-        roots[$0] * roots[$1] * covariance[positions[$0], positions[$1]]
-      }
-    )
-  }
+/// The values that a pixelwise map sees.
+private struct SeenPixels: Sendable {
+  let positions: [Int]
+  /// S, the roots of `AᵀA/v` there.
+  let roots: [Double]
+  /// `S C S`
+  let covariance: Matrix
 
-  /// `H⁻¹` for `H = AᵀA/v + λC⁻¹`, the curvature of the objective under this prior, of a map whose noise is white and of
-  /// variance v.
-  public func metric(for map: any LinearMap, variance: Double, lambda: Double, _ scratch: Scratch) throws -> Metric {
-    var h = precision
-    h.scale(by: lambda)
-    switch map.normal {
-    case .pixelwise(let seen): for i in 0..<count { h[i, i] += seen[flat: i] / variance }
-    case .dense(let a): h.add(try a.transposedTimes(a), scaledBy: 1 / variance)
-    case .unknown:
-      let preconditioner = try self.preconditioner(map, variance, lambda, scratch)
-      return Metric { v, result, scratch in
-        result.set(0, scratch.pool)
-        try self.solve(
-          v, into: result, map, variance: variance, lambda: lambda, tolerance: Metric.tolerance, preconditioner,
-          scratch)
+  init(_ diagonal: Tensor<Double>, variance: Double, _ c: Matrix) throws {
+    let positions = (0..<diagonal.count).filter { diagonal[flat: $0] > 0 }
+    let roots = positions.map { (diagonal[flat: $0] / variance).squareRoot() }
+    (self.positions, self.roots) = (positions, roots)
+    covariance = try Matrix(rows: positions.count, columns: positions.count) {
+      roots[$0] * roots[$1] * c[positions[$0], positions[$1]]
+    }
+  }
+}
+
+/// `H = AᵀA/v + λC⁻¹` by its products, for conjugate gradients. They are preconditioned by the same with a multiple w of the
+/// identity in place of AᵀA: with its diagonal's maximum where A is pixelwise, so that H takes one step where the diagonal
+/// is constant and no eigenvalue is above 1 elsewhere, else with its mean.
+struct GaussianHessian: Sendable {
+  let prior: GaussianPrior
+  let map: any LinearMap
+  let variance: Double
+  let lambda: Double
+  private let preconditioner: Metric
+
+  init(
+    _ prior: GaussianPrior, _ map: any LinearMap, variance: Double, lambda: Double, _ scratch: Scratch
+  ) throws {
+    (self.prior, self.map, self.variance, self.lambda) = (prior, map, variance, lambda)
+    let weight: Double
+    if case .pixelwise(let diagonal) = map.normal {
+      weight = diagonal.elements.reduce(0, max) / variance
+    } else {
+      weight = try map.meanSquare(scratch) / variance
+    }
+    switch prior.covariance {
+    case .dense(_, var h, _):
+      h.scale(by: lambda)
+      h.addToDiagonal(weight)
+      preconditioner = Metric(inverse: try Cholesky(h).inverse())
+    case .stationary(let covariance):
+      preconditioner = Metric { v, result, scratch in
+        try covariance.apply({ 1 / (weight + lambda / $0) }, v, into: result, scratch)
       }
     }
-    return Metric(inverse: try Cholesky(h).inverse())
   }
 
-  /// `(AᵀA/v + λC⁻¹) x = b` by conjugate gradients.
-  fileprivate func solve(
-    _ b: Vector, into x: Vector, _ map: any LinearMap, variance: Double, lambda: Double, tolerance: Double,
-    _ preconditioner: Metric, _ scratch: Scratch
-  ) throws {
+  /// `x ← H⁻¹b`, to a residual of `tolerance` times that of b in the preconditioner's norm.
+  @discardableResult
+  func solve(_ b: Vector, into x: Vector, tolerance: Double, _ scratch: Scratch) throws -> Int {
     try scratch.scope {
-      let inner = try scratch.take(count)
-      try ConjugateGradients.solve(
-        b, into: x, tolerance: tolerance, iterations: 2 * count + 20, scratch,
+      let inner = try scratch.take(b.count)
+      x.set(0, scratch.pool)
+      return try ConjugateGradients.solve(
+        b, into: x, tolerance: tolerance, iterations: 2 * b.count + 20, scratch,
         precondition: { r, z in try preconditioner.solve(r, into: z, scratch) },
         product: { p, y in
           try map.applyNormal(p, into: y, scratch)
-          try multiplyPrecision(p, into: inner, scratch)
+          try prior.covariance.multiplyInverse(p, into: inner, scratch)
           y.set(lambda, inner, plus: 1 / variance, scratch.pool)
         })
     }
   }
+}
 
-  /// The same with a multiple of the identity in place of AᵀA: what it is on average.
-  fileprivate func preconditioner(
-    _ map: any LinearMap, _ variance: Double, _ lambda: Double, _ scratch: Scratch
-  ) throws -> Metric {
-    let average = try map.meanSquare(scratch) / variance
-    var h = precision
-    h.scale(by: lambda)
-    h.addToDiagonal(average)
-    return Metric(inverse: try Cholesky(h).inverse())
+extension GaussianPrior {
+  /// `H⁻¹` for `H = AᵀA/v + λC⁻¹`, the curvature of the objective under this prior, of a map whose noise is white and of
+  /// variance v.
+  public func metric(for map: any LinearMap, variance: Double, lambda: Double, _ scratch: Scratch) throws
+    -> Metric
+  {
+    switch (covariance, map.normal) {
+    case (.dense(_, var h, _), .pixelwise(let seen)):
+      h.scale(by: lambda)
+      for i in 0..<count { h[i, i] += seen[flat: i] / variance }
+      return Metric(inverse: try Cholesky(h).inverse())
+    case (.dense(_, var h, _), .dense(let a)):
+      h.scale(by: lambda)
+      h.add(try a.transposedTimes(a), scaledBy: 1 / variance)
+      return Metric(inverse: try Cholesky(h).inverse())
+    case (.dense, .unknown), (.stationary, _):
+      let hessian = try GaussianHessian(self, map, variance: variance, lambda: lambda, scratch)
+      return Metric { v, result, scratch in
+        try hessian.solve(v, into: result, tolerance: Metric.tolerance, scratch)
+      }
+    }
   }
 
   /// The deviation σ of white noise under which the measurements of an image are the most probable,
@@ -166,7 +191,7 @@ extension GaussianPrior {
   ///     y ~ N(Aμ, ACAᵀ + σ²I)
   ///
   /// at least `NoiseEstimate.floor` and at most the measurements' own root mean square. By the eigenvalues of
-  /// ACAᵀ, so of a map that is pixelwise or dense; nil of another. An image that the Gaussian doesn't know well looks
+  /// ACAᵀ, so of a dense C and a map that is pixelwise or dense; nil of others. An image that the Gaussian doesn't know well looks
   /// noisier than it is, one that it knows too well less: the estimate is a first guess.
   public func evidenceSigma(_ y: Vector, map: any LinearMap, _ scratch: Scratch) throws -> Double? {
     try scratch.scope {
@@ -175,17 +200,17 @@ extension GaussianPrior {
       residual.set(1, y, plus: -1)
       let projected: Matrix
       let offset: Tensor<Double>
-      switch map.normal {
-      case .pixelwise(let diagonal):
-        let (positions, roots, covariance) = try seen(by: diagonal, variance: 1)
+      switch (covariance, map.normal) {
+      case (.dense(let c, _, _), .pixelwise(let diagonal)):
+        let seen = try SeenPixels(diagonal, variance: 1, c)
         let pulled = try scratch.take(count)
         try map.adjoint(residual, into: pulled, scratch)
-        projected = covariance
-        offset = try Tensor(positions.indices.map { pulled[positions[$0]] / roots[$0] })
-      case .dense(let a):
-        projected = try a.times(covariance).timesTransposed(a)
+        projected = seen.covariance
+        offset = try Tensor(seen.positions.indices.map { pulled[seen.positions[$0]] / seen.roots[$0] })
+      case (.dense(let c, _, _), .dense(let a)):
+        projected = try a.times(c).timesTransposed(a)
         offset = try residual.tensor(shape: [y.count])
-      case .unknown: return nil
+      case (.dense, .unknown), (.stationary, _): return nil
       }
       let (values, vectors) = try projected.symmetricEigen()
       let squares = try scratch.take(offset.count)

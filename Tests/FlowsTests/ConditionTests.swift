@@ -47,7 +47,8 @@ import Yams
     let factor = try Cholesky(noisy)
     for i in 0..<3 {
       let centred = (0..<d).map { v[flat: i * d + $0] - Double(statistics.mean[$0]) }
-      let solved = factor.solve(centred)
+      var solved = centred
+      solved.withUnsafeMutableBufferPointer { factor.solve(Vector($0)) }
       let logDet = try noisy.symmetricEigen().values.reduce(0) { $0 + log($1) }
       let expected =
         -0.5 * (zip(centred, solved).reduce(0) { $0 + $1.0 * $1.1 } + logDet + Double(d) * log(2 * .pi))

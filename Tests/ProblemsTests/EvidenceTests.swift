@@ -38,7 +38,7 @@ import Testing
       for (kind, a) in try maps(shape).enumerated() {
         for sigma in [0.1, 0.4] {
           let found = try (0..<60).map { k -> Double in
-            let x = try written(shape.count) { x, _ in prior.sample(seed: 5, index: k, into: x) }
+            let x = try written(shape.count) { try prior.sample(seed: 5, index: k, into: $0, $1) }
             let noise = randomVector(a.output.count, seed: 100 + UInt64(k))
             return try #require(try self.sigma(prior, adding(a.apply(x), noise, scaledBy: sigma), a))
           }
@@ -53,13 +53,14 @@ import Testing
   @Test func isTheMostProbable() throws {
     let shape = shapes[1]
     let prior = try prior(shape)
+    guard case .dense(let covariance, _, _) = prior.covariance else { fatalError("not dense") }
     for (kind, a) in try maps(shape).enumerated() where kind != 2 {
       let y = adding(try a.apply(prior.mean.elements), randomVector(a.output.count, seed: 8), scaledBy: 0.3)
       let found = try #require(try sigma(prior, y, a))
       let matrix = try a.matrix()
       let residual = adding(y, try a.apply(prior.mean.elements), scaledBy: -1)
       func cost(_ sigma: Double) throws -> Double {
-        var s = try matrix.times(prior.covariance).timesTransposed(matrix)
+        var s = try matrix.times(covariance).timesTransposed(matrix)
         s.addToDiagonal(sigma * sigma)
         let (inverse, logDet) = try s.inverted()
         return logDet + dot(residual, inverse.times(residual))

@@ -267,7 +267,7 @@ import Testing
     let count = 24
     let y = try (0..<count).map { i in
       adding(
-        try written(36) { x, _ in density.sample(seed: 1, index: i, into: x) },
+        try written(36) { try density.sample(seed: 1, index: i, into: $0, $1) },
         randomVector(36, seed: 500 + UInt64(i)), scaledBy: 0.2)
     }
     let (map, noise) = (try IdentityMap(shape), try GaussianNoise(sigma: 0.2))

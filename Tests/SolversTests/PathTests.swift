@@ -209,7 +209,7 @@ import Testing
     let prior = WarpedGaussian.random(imageShape: shape, warp: 0, seed: 31)
     let density = try prior.unwarped()
     let truths = try (0..<6).map { i in
-      try written(144) { x, _ in density.sample(seed: 1, index: i, into: x) }
+      try written(144) { try density.sample(seed: 1, index: i, into: $0, $1) }
     }
     let y = truths.enumerated().map { i, x in
       adding(x, randomVector(144, seed: 500 + UInt64(i)), scaledBy: 0.2)

@@ -65,16 +65,20 @@ public struct ImageStatistics: Sendable, Equatable {
     let deviations = mean.indices.map { Double(mean[$0]) - channelMean[$0 % c] }
     let pairs = LagCovariance.pairs(c)
     var sums = [Double](repeating: 0, count: (2 * h - 1) * (2 * w - 1) * pairs.count)
-    triangle.withUnsafeBufferPointer { triangle in
-      for p in 0..<h * w {
-        for q in 0..<h * w {
-          let lag = (q / w - p / w + h - 1) * (2 * w - 1) + q % w - p % w + w - 1
-          for (k, (a, b)) in pairs.enumerated() {
-            let (i, j) = (p * c + a, q * c + b)
-            sums[lag * pairs.count + k] +=
-              Double(triangle[max(i, j) * (max(i, j) + 1) / 2 + min(i, j)]) + deviations[i] * deviations[j]
-          }
-        }
+    // Of a pair of channels and of a pair of pixels, where in `sums`.
+    var channels = [Int](repeating: 0, count: c * c)
+    for (k, (a, b)) in pairs.enumerated() { channels[a * c + b] = k }
+    let origin = (h - 1) * (2 * w - 1) + w - 1
+    let places = (0..<h * w).map { $0 / w * (2 * w - 1) + $0 % w }
+    var next = 0
+    for i in mean.indices {
+      let (p, a) = (places[i / c], i % c)
+      for j in 0...i {
+        let (q, b) = (places[j / c], j % c)
+        let product = Double(triangle[next]) + deviations[i] * deviations[j]
+        next += 1
+        if a <= b { sums[(origin + q - p) * pairs.count + channels[a * c + b]] += product }
+        if b <= a && i != j { sums[(origin + p - q) * pairs.count + channels[b * c + a]] += product }
       }
     }
     return ImageStatistics(

@@ -40,8 +40,8 @@ struct WindowPeriodograms {
       try spectrum.withMemory { u in
         try transform.forward(field, into: u, scratch)
         power.withMemory { power in
-          for k in 0..<u.count / (2 * c) {
-            for (i, (a, b)) in pairs.enumerated() {
+          for (i, (a, b)) in pairs.enumerated() {
+            for k in 0..<u.count / (2 * c) {
               let (p, q, place) = (2 * (k * c + a), 2 * (k * c + b), 2 * (k * pairs.count + i))
               power[place] += u[p] * u[q] + u[p + 1] * u[q + 1]
               power[place + 1] += u[p] * u[q + 1] - u[p + 1] * u[q]

@@ -31,15 +31,13 @@ public struct FlowNoise: NoiseModel {
     let gaussian: GaussianNoise
     switch statistics.covariance {
     case .full:
-      let prior = try GaussianPrior(imageShape: model.imageShape, statistics: statistics)
-      gaussian = try GaussianNoise(covariance: prior.covariance, mean: prior.mean.elements)
+      gaussian = try GaussianNoise(covariance: statistics.matrix()!, mean: statistics.mean.map { Double($0) })
     case .stationary(let lags):
       // Too large for a dense matrix: the variances alone.
-      let places = 0..<model.imageShape.count
-      let c = lags.channels
+      let channels = (0..<model.imageShape.count).map { $0 % lags.channels }
       gaussian = try GaussianNoise(
-        sigmas: places.map { lags.variances[$0 % c].squareRoot() },
-        mean: places.map { Double(statistics.mean[$0 % c]) })
+        sigmas: channels.map { lags.variances[$0].squareRoot() },
+        mean: channels.map { Double(statistics.mean[$0]) })
     }
     self.init(FlowPrior(try model.makeFlow(Scalar.self, threads: threads)), gaussian: gaussian)
   }

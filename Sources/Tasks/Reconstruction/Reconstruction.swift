@@ -166,7 +166,10 @@ public struct Reconstruction {
     let found = try gaussian.evidenceSigma(
       chunk.problem.observations[image].view, map: map, Scratch(pool: model.pool))
     guard let found else {
-      throw TaskError(.data, "--sigma auto needs an operator whose matrix is known; give a number")
+      throw TaskError(
+        .data,
+        "--sigma auto needs a full covariance of the model's own image size, and an operator whose matrix is known; "
+          + "give a number")
     }
     return found
   }
