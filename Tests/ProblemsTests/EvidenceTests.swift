@@ -53,14 +53,13 @@ import Testing
   @Test func isTheMostProbable() throws {
     let shape = shapes[1]
     let prior = try prior(shape)
-    guard case .dense(let covariance, _, _) = prior.covariance else { fatalError("not dense") }
     for (kind, a) in try maps(shape).enumerated() where kind != 2 {
       let y = adding(try a.apply(prior.mean.elements), randomVector(a.output.count, seed: 8), scaledBy: 0.3)
       let found = try #require(try sigma(prior, y, a))
       let matrix = try a.matrix()
       let residual = adding(y, try a.apply(prior.mean.elements), scaledBy: -1)
       func cost(_ sigma: Double) throws -> Double {
-        var s = try matrix.times(covariance).timesTransposed(matrix)
+        var s = try matrix.times(prior.covariance.matrix).timesTransposed(matrix)
         s.addToDiagonal(sigma * sigma)
         let (inverse, logDet) = try s.inverted()
         return logDet + dot(residual, inverse.times(residual))

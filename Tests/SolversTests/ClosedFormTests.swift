@@ -21,7 +21,7 @@ import Testing
   /// LU.
   @Test(arguments: [0, 3]) func denoisingPathAtEveryLambda(probes: Int) throws {
     let density = try gaussian(seed: 2)
-    let precision = try density.covariance.inverted().inverse
+    let precision = try density.covariance.matrix.inverted().inverse
     for y in [randomVector(12, seed: 5), randomVector(12, seed: 6)] {
       let objective = PixelObjective(
         data: try DataTerm(IdentityMap(shape), GaussianNoise(sigma: 1), y), prior: density, gaussian: density,
@@ -118,7 +118,7 @@ import Testing
     var h = try prior.covariance().inverted().inverse
     var right = h.times(prior.mean).map { t * lambda * $0 }
     h.scale(by: t * lambda)
-    var second = try other.covariance.inverted().inverse
+    var second = try other.covariance.matrix.inverted().inverse
     right = adding(right, second.times(other.mean.elements), scaledBy: (1 - t) * lambda)
     second.scale(by: (1 - t) * lambda)
     h.add(second, scaledBy: 1)

@@ -279,7 +279,7 @@ import Testing
     for lambda in Recorder.lambdas {
       let trials = try #require(recorder.trials[lambda])
       #expect(trials.count == count)
-      let (matrix, _) = try smoother(map, weight: 25, lambda: lambda, covariance: density.covariance)
+      let (matrix, _) = try smoother(map, weight: 25, lambda: lambda, covariance: density.covariance.matrix)
       // The variance of a probe of signs is 2 Σ_{i≠j} S².
       var variance = 0.0
       for i in 0..<36 { for j in 0..<36 where i != j { variance += 2 * matrix[i, j] * matrix[i, j] } }

@@ -24,7 +24,7 @@ import Testing
     let shape = ImageShape(height: 2, width: 3, channels: 1)
     let density = try GaussianPrior(
       imageShape: shape, mean: randomVector(6, seed: 1), covariance: try randomCovariance(6, seed: 2))
-    let precision = try density.covariance.inverted().inverse
+    let precision = try density.covariance.matrix.inverted().inverse
     let a = try DenseMap.gaussian(measurements: 30, input: shape, seed: 3)
     let y = try a.apply(randomVector(6, seed: 4))
     let noise = try GaussianNoise(sigma: 0.1)

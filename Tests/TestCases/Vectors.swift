@@ -60,6 +60,14 @@ extension LinearMap {
   }
 }
 
+extension GaussianCovariance {
+  /// C of a dense one.
+  public var matrix: Matrix {
+    guard case .dense(let c, _, _) = self else { fatalError("not dense") }
+    return c
+  }
+}
+
 extension Energy {
   public func evaluate(_ x: [Double]) throws -> (value: Double, gradient: [Double]) {
     var value = 0.0
