@@ -15,12 +15,7 @@ import Testing
     let d = shape.count
     let c = try randomCovariance(d, seed: 4)
     let mean = randomVector(d, seed: 21)
-    let statistics = try #require(
-      ImageStatistics(
-        mean: mean.map { Float($0) },
-        covariance: .full(lowerTriangle: (0..<d).flatMap { i in (0...i).map { Float(c[i, $0]) } })
-      ).stationary(shape))
-    let stationary = try GaussianPrior(imageShape: shape, statistics: statistics)
+    let stationary = try stationaryPrior(shape)
     guard case .stationary(let covariance) = stationary.covariance else { fatalError("not stationary") }
     var columns: [Double] = []
     for j in 0..<d {

@@ -116,13 +116,22 @@ public func allPriors(_ shape: ImageShape) throws -> [(name: String, value: any 
     covariance: try randomCovariance(shape.count, seed: 4))
   let larger = ImageShape(height: shape.height + 2, width: 2 * shape.width + 1, channels: shape.channels)
   return try latentPriors(shape).map { ($0.name, $0.value) } + [
-    ("gaussian", gaussian),
+    ("gaussian", gaussian), ("stationary gaussian", try stationaryPrior(shape)),
     ("reflected flow", ReflectedPrior(FlowPrior<Double>(try smoothFlow(even(shape))), imageShape: shape)),
     (
       "reflected, far beyond",
       ReflectedPrior(WarpedGaussian.random(imageShape: larger, warp: 0.6, seed: 8), imageShape: shape)
     ),
   ]
+}
+
+/// The stationary one with the mean covariances at lags of the dense one in `allPriors`.
+public func stationaryPrior(_ shape: ImageShape) throws -> GaussianPrior {
+  let c = try randomCovariance(shape.count, seed: 4)
+  let dense = ImageStatistics(
+    mean: randomVector(shape.count, seed: 21).map { Float($0) },
+    covariance: .full(lowerTriangle: (0..<shape.count).flatMap { i in (0...i).map { Float(c[i, $0]) } }))
+  return try GaussianPrior(imageShape: shape, statistics: dense.stationary(shape)!)
 }
 
 // MARK: Maps of users
