@@ -38,7 +38,8 @@ struct Decode: ScalarVerb {
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
-    let sink = try RowSink<Scalar>(images: out.path, shape: try model.flow(for: size).imageShape)
+    let sink = try RowSink(
+      images: out.path, shape: try model.flow(for: size).imageShape, precision: common.precision)
     let latents = try ArrayFile.read(input, as: Scalar.self)
     let progress = ProgressLine(
       "decode", total: latents.shape.count == 1 ? 1 : latents.shape.first ?? 0, unit: "images",

@@ -59,7 +59,7 @@ struct Encode: ScalarVerb {
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
     let (input, advices) = try images.open(for: model, common: common)
-    let sink = try RowSink<Scalar>(rows: out.path, rowShape: [input.shape.count])
+    let sink = try RowSink(rows: out.path, rowShape: [input.shape.count], precision: common.precision)
     let progress = ProgressLine("encode", total: input.count, unit: "images", options: common)
     let rows = try common.writing(to: sink, progress) { observer in
       // Images on another scale are unlike all others, but that is told.
@@ -75,8 +75,8 @@ struct Encode: ScalarVerb {
 
 extension CommonOptions {
   /// Does work that writes rows, of which an interruption keeps those that are there.
-  func writing<Scalar: KernelScalar, Result>(
-    to sink: RowSink<Scalar>, _ progress: ProgressLine, _ work: (WorkObserver) throws -> Result
+  func writing<Result>(
+    to sink: RowSink, _ progress: ProgressLine, _ work: (WorkObserver) throws -> Result
   ) throws -> Result {
     Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
     let result = try work(observer(progress))

@@ -48,7 +48,8 @@ struct Sample: ScalarVerb {
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
-    let sink = try RowSink<Scalar>(images: out.path, shape: try model.flow(for: size).imageShape)
+    let sink = try RowSink(
+      images: out.path, shape: try model.flow(for: size).imageShape, precision: common.precision)
     let progress = ProgressLine("sample", total: count, unit: "images", options: common)
     let (done, advice, leftOut) = try common.writing(to: sink, progress) { observer in
       try model.sample(

@@ -2,95 +2,63 @@ import AIPOImaging
 import AIPOKernels
 import Synchronization
 
-/// Rows that are written as they come, to PNG or NPY. What was written so far can be kept at any moment, also
-/// from the thread that watches for signals.
-public final class RowSink<Scalar: KernelScalar>: Sendable {
-  private enum Target {
-    case images(ImageOutput<Scalar>)
-    case array(NPYWriter<Scalar>)
-    case done
-  }
+/// Rows that are written as they come, to PNG, NPY or NPZ in a precision. What was written so far can be kept at any
+/// moment, also from the thread that watches for signals.
+public final class RowSink: Sendable {
   private struct State {
-    var target: Target
+    /// Nil once the file is in its place.
+    var file: (any RowFile)?
     var isEmpty = true
   }
   private let state: Mutex<State>
 
   /// Images, `[n, h, w, c]`.
-  public init(images path: String, shape: ImageShape) throws(FileError) {
-    state = Mutex(State(target: .images(try ImageOutput(path: path, imageShape: shape))))
+  public init(images path: String, shape: ImageShape, precision: Precision) throws(FileError) {
+    switch precision {
+    case .float32: state = Mutex(State(file: try ImageOutput<Float>(path: path, imageShape: shape)))
+    case .float64: state = Mutex(State(file: try ImageOutput<Double>(path: path, imageShape: shape)))
+    }
   }
 
-  /// Rows of any shape, in an NPY.
-  public init(rows path: String, rowShape: [Int]) throws(FileError) {
-    state = Mutex(State(target: .array(try NPYWriter(path: path, rowShape: rowShape))))
+  /// Rows of any shape, in an NPY or NPZ.
+  public init(rows path: String, rowShape: [Int], precision: Precision) throws(FileError) {
+    switch precision {
+    case .float32: state = Mutex(State(file: try NPYWriter<Float>(path: path, rowShape: rowShape)))
+    case .float64: state = Mutex(State(file: try NPYWriter<Double>(path: path, rowShape: rowShape)))
+    }
   }
 
-  public func append(_ batch: Tensor<Scalar>) throws {
+  public func append<Scalar: KernelScalar>(_ batch: Tensor<Scalar>) throws {
     try state.withLock { state in
       state.isEmpty = false
-      switch state.target {
-      case .images(let output): try output.append(batch)
-      case .array(let writer): try writer.append(batch)
-      case .done: break
-      }
+      try state.file?.add(batch)
     }
   }
 
   /// Puts the file in its place; none where nothing was written.
   public func finish() throws {
     try state.withLock { state in
-      defer { state.target = .done }
-      guard !state.isEmpty else { return }
-      switch state.target {
-      case .images(let output): try output.finish()
-      case .array(let writer): try writer.finish()
-      case .done: break
-      }
+      defer { state.file = nil }
+      if !state.isEmpty { try state.file?.finish() }
     }
   }
 }
 
-/// A `RowSink` of doubles that are written in a precision.
-final class AnyRowSink: Sendable {
-  private enum Sink: Sendable {
-    case float32(RowSink<Float>)
-    case float64(RowSink<Double>)
-  }
-  private let sink: Sink
+private protocol RowFile {
+  associatedtype Scalar: KernelScalar
+  func append(_ batch: Tensor<Scalar>) throws(FileError)
+  func finish() throws(FileError)
+}
 
-  /// Images, `[n, h, w, c]`.
-  init(_ precision: Precision, images path: String, shape: ImageShape) throws {
-    sink =
-      switch precision {
-      case .float32: .float32(try RowSink(images: path, shape: shape))
-      case .float64: .float64(try RowSink(images: path, shape: shape))
-      }
-  }
-
-  /// Rows of any shape, in an NPY.
-  init(_ precision: Precision, rows path: String, rowShape: [Int]) throws {
-    sink =
-      switch precision {
-      case .float32: .float32(try RowSink(rows: path, rowShape: rowShape))
-      case .float64: .float64(try RowSink(rows: path, rowShape: rowShape))
-      }
-  }
-
-  func append(_ batch: Tensor<Double>) throws {
-    switch sink {
-    case .float32(let sink): try sink.append(batch.converted(to: Float.self))
-    case .float64(let sink): try sink.append(batch)
-    }
-  }
-
-  func finish() throws {
-    switch sink {
-    case .float32(let sink): try sink.finish()
-    case .float64(let sink): try sink.finish()
-    }
+extension RowFile {
+  /// Appends rows in the file's precision.
+  func add<Other: KernelScalar>(_ batch: Tensor<Other>) throws {
+    try append(batch as? Tensor<Scalar> ?? batch.converted(to: Scalar.self))
   }
 }
+
+extension ImageOutput: RowFile {}
+extension NPYWriter: RowFile {}
 
 /// How many images are worked on at once: enough to keep the threads busy, few enough to bound the memory and
 /// to come to the next look at a signal soon.

@@ -6,15 +6,15 @@ import Synchronization
 /// The files that a reconstruction writes: images, trace, report and sheet. The caller holds a lock.
 final class ReconstructionWriters: Sendable {
   private let files: ReconstructionFiles
-  private let sinks: [AnyRowSink]
+  private let sinks: [RowSink]
   private let trace: Mutex<AtomicFile?>
-  private let observation: AnyRowSink?
+  private let observation: RowSink?
   private let builder = Mutex(ReportBuilder())
 
   init(_ files: ReconstructionFiles, shape: ImageShape, rowShape: [Int], precision: Precision) throws {
     self.files = files
-    sinks = try files.images.map { try AnyRowSink(precision, images: $0, shape: shape) }
-    observation = try files.observation.map { try AnyRowSink(precision, rows: $0, rowShape: rowShape) }
+    sinks = try files.images.map { try RowSink(images: $0, shape: shape, precision: precision) }
+    observation = try files.observation.map { try RowSink(rows: $0, rowShape: rowShape, precision: precision) }
     trace = Mutex(try files.trace.map { try AtomicFile(path: $0) })
   }
 
