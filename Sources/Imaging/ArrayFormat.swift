@@ -169,6 +169,17 @@ struct ArrayData: Sendable {
     storage = .memory(data)
   }
 
+  /// Numbers of a program.
+  init(_ values: Tensor<Double>, name: String) {
+    path = name
+    header = ArrayHeader(
+      format: "tensor", type: .float64, bigEndian: false, fortranOrder: false, shape: values.shape, offset: 0)
+    storage = .memory(
+      values.withUnsafeBufferPointer {
+        $0.flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian, Array.init) }
+      })
+  }
+
   /// The bytes of `range` among those of the elements.
   func bytes(_ range: Range<Int>) throws(FileError) -> [UInt8] {
     switch storage {

@@ -79,6 +79,17 @@ public struct ImageSet: Sendable {
     }
   }
 
+  /// Images `[n, h, w, c]` of a program, on [0, 1]; at least one. `name` is what messages call them.
+  public init(_ images: Tensor<Double>, name: String = "images") {
+    precondition(images.shape.count == 4 && images.count > 0, "a batch of images, not \(images.shape)")
+    path = name
+    count = images.shape[0]
+    advice = []
+    let shape = ImageShape(height: images.shape[1], width: images.shape[2], channels: images.shape[3])
+    storage = .array(
+      ArrayData(images, name: name), ImageLayout.Images(count: count, shape: shape, channelsFirst: false))
+  }
+
   /// The shape of one image.
   public func shape(of index: Int) -> ImageShape {
     precondition((0..<count).contains(index))
