@@ -114,7 +114,7 @@ lint: build ## fails where the style isn't kept, modules aren't as drawn, or a p
 	scripts/check-modules
 	scripts/lint-docs .build/release/aipo
 
-DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOInverseProblems AIPOContinuation AIPOImaging AIPOInterchange AIPOTasks AIPOStudies AIPOFlowTesting
+DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOPriors AIPOProblems AIPOSolvers AIPOImaging AIPOInterchange AIPOTasks AIPOStudies AIPOFlowTesting
 
 docs: setup ## the reference and the articles, at .build/documentation
 	$(SWIFT) package --allow-writing-to-directory .build/documentation generate-documentation \
