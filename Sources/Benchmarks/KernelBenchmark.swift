@@ -41,10 +41,10 @@ package final class KernelBenchmark<Scalar: KernelScalar> {
 
   package func measure(_ item: KernelCase<Scalar>) throws {
     peakGflops = max(peakGflops, product.operations / product.seconds(threads: 1) * 1e-9)
-    let (seconds, values) = try run(item, repeats: repeats)
+    let (seconds, numbers) = try run(item, repeats: repeats)
     let copySpeed = try Self.copySpeed(bytes: item.bytes, repeats: repeats)
     choose("reference")
-    let reference = try run(item, repeats: 0).values
+    let reference = try run(item, repeats: 0).numbers
     choose(variant)
     let isConvolution = item.operations > 0
     lines.append(
@@ -52,7 +52,7 @@ package final class KernelBenchmark<Scalar: KernelScalar> {
         kernel: item.kernel, shape: item.shape,
         speed: (isConvolution ? item.operations : item.bytes) / seconds * 1e-9,
         intensity: isConvolution ? item.operations / item.bytes : nil, copySpeed: copySpeed,
-        residual: KernelArrays<Scalar>.residual(values, reference), tolerance: item.tolerance))
+        residual: KernelArrays<Scalar>.residual(numbers, reference), tolerance: item.tolerance))
   }
 
   private func choose(_ name: String) {
@@ -61,12 +61,14 @@ package final class KernelBenchmark<Scalar: KernelScalar> {
   }
 
   /// The median time, and the result of one run.
-  private func run(_ item: KernelCase<Scalar>, repeats: Int) throws -> (seconds: Double, values: [[Double]]) {
+  private func run(_ item: KernelCase<Scalar>, repeats: Int) throws -> (
+    seconds: Double, numbers: [KernelArrays<Scalar>.Numbers]
+  ) {
     let arrays = KernelArrays<Scalar>()
     let kernel = try item.prepare(arrays)
     kernel()
-    let values = arrays.values
-    return (Self.median(repeats, reset: arrays.reset, kernel), values)
+    let numbers = arrays.numbers
+    return (Self.median(repeats, reset: arrays.reset, kernel), numbers)
   }
 
   /// GB/s of a copy that reads and writes so many bytes altogether.

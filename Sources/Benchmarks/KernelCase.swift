@@ -74,17 +74,20 @@ final class KernelArrays<Scalar: KernelScalar> {
     for storage in doubles { storage.memory.fill(0) }
   }
 
-  /// Every array's numbers.
-  var values: [[Double]] {
-    arrays.map { $0.storage.memory.elements.map { Double($0) } } + doubles.map(\.memory.elements)
+  /// What one array holds.
+  struct Numbers { let values: [Double] }
+
+  var numbers: [Numbers] {
+    arrays.map { Numbers(values: $0.storage.memory.elements.map { Double($0) }) }
+      + doubles.map { Numbers(values: $0.memory.elements) }
   }
 
   /// The largest difference between two runs, over the largest number of the same array.
-  static func residual(_ values: [[Double]], _ reference: [[Double]]) -> Double {
+  static func residual(_ numbers: [Numbers], _ reference: [Numbers]) -> Double {
     var result = 0.0
-    for (a, b) in zip(values, reference) {
+    for (a, b) in zip(numbers, reference) {
       var (difference, size) = (0.0, 0.0)
-      for (x, y) in zip(a, b) {
+      for (x, y) in zip(a.values, b.values) {
         // A NaN would be lost in a maximum.
         guard x.isFinite, y.isFinite else { return .infinity }
         difference = max(difference, abs(x - y))

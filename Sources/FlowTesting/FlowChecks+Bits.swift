@@ -22,7 +22,9 @@ extension FlowChecks {
     var batch = 0
     for i in 0..<count {
       let alone = try results(of: one, x: try x.rows([i]), latents: try e.rows([i]), from: i)
-      for (name, rows) in alone.perImage where !same(rows[0], whole.perImage[name]![i]) { batch += 1 }
+      for (name, rows) in alone.perImage where !same(rows[0].values, whole.perImage[name]![i].values) {
+        batch += 1
+      }
     }
     return [
       CheckResult(
@@ -33,8 +35,11 @@ extension FlowChecks {
   }
 
   private struct Results {
-    /// What belongs to one image, by name.
-    var perImage: [String: [[Double]]] = [:]
+    /// What belongs to one image.
+    struct Row { let values: [Double] }
+
+    /// By name, a row an image.
+    var perImage: [String: [Row]] = [:]
     /// What belongs to the batch.
     var ofBatch: [String: [Double]] = [:]
   }
@@ -47,9 +52,13 @@ extension FlowChecks {
     func keep(_ name: String, _ tensor: Tensor<Scalar>) {
       let values = tensor.elements.map { Double($0) }
       let size = tensor.rowLength
-      results.perImage[name] = (0..<tensor.shape[0]).map { Array(values[$0 * size..<($0 + 1) * size]) }
+      results.perImage[name] = (0..<tensor.shape[0]).map {
+        Results.Row(values: Array(values[$0 * size..<($0 + 1) * size]))
+      }
     }
-    func keep(_ name: String, _ values: [Double]) { results.perImage[name] = values.map { [$0] } }
+    func keep(_ name: String, _ values: [Double]) {
+      results.perImage[name] = values.map { Results.Row(values: [$0]) }
+    }
 
     let count = x.shape[0]
     let ones = [Double](repeating: 1, count: count)
@@ -77,7 +86,7 @@ extension FlowChecks {
   private func differing(_ a: Results, _ b: Results) -> Int {
     var count = 0
     for (name, rows) in a.perImage {
-      for (row, other) in zip(rows, b.perImage[name]!) where !same(row, other) { count += 1 }
+      for (row, other) in zip(rows, b.perImage[name]!) where !same(row.values, other.values) { count += 1 }
     }
     for (name, values) in a.ofBatch where !same(values, b.ofBatch[name]!) { count += 1 }
     return count

@@ -44,7 +44,7 @@ struct StudyStarts {
     let solves = present.map(\.bySample)
     let best = panel.best(for: present[0])
     // An image counts where every start has a finite result at the same weights.
-    let above: [[Double]] = present[0].solves.compactMap { solve in
+    let above = present[0].solves.compactMap { solve -> [Double]? in
       guard let least = best[solve.weightedSample] else { return nil }
       let targets = solves.compactMap { byStart -> Double? in
         guard let other = byStart[solve.sample], other.weightedSample == solve.weightedSample else {
