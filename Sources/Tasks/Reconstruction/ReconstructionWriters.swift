@@ -14,7 +14,9 @@ final class ReconstructionWriters: Sendable {
   init(_ files: ReconstructionFiles, shape: ImageShape, rowShape: [Int], precision: Precision) throws {
     self.files = files
     sinks = try files.images.map { try RowSink(images: $0, shape: shape, precision: precision) }
-    observation = try files.observation.map { try RowSink(rows: $0, rowShape: rowShape, precision: precision) }
+    observation = try files.observation.map {
+      try RowSink(rows: $0, rowShape: rowShape, precision: precision)
+    }
     trace = Mutex(try files.trace.map { try AtomicFile(path: $0) })
   }
 
