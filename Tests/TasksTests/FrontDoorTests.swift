@@ -21,11 +21,11 @@ import Testing
     let flow = try Flow<Double>(spec: spec, imageShape: shape, seed: 1)
     try flow.initialize(from: images)
     let variances = (0..<shape.count).flatMap { i in (0...i).map { $0 == i ? Float(0.05) : 0 } }
-    try FlowModel(
+    var prior = FlowModel(
       spec: spec, imageShape: shape, dequantization: Dequantization(bits: 5), tensors: flow.namedTensors,
       statistics: ImageStatistics(
-        mean: [Float](repeating: 0.5, count: shape.count), covariance: .full(lowerTriangle: variances))
-    ).save(path: model)
+        mean: [Float](repeating: 0.5, count: shape.count), covariance: .full(lowerTriangle: variances)))
+    try prior.save(path: model)
   }
 
   deinit { try? FileManager.default.removeItem(atPath: folder) }
