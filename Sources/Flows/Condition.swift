@@ -25,8 +25,11 @@ public struct Condition: Hashable, Sendable {
   /// The level that a flow takes for s.
   func effective(_ s: Double) -> Double { max(s, least) }
 
+  /// The level at a share of the way from the logarithm of the least to that of the greatest.
+  func level(_ share: Double) -> Double { least * pow(greatest / least, share) }
+
   /// A level for training, log-uniform.
-  func draw(_ random: inout Philox) -> Double { least * pow(greatest / least, random.uniform()) }
+  func draw(_ random: inout Philox) -> Double { level(random.uniform()) }
 
   /// Smooth functions of log s: u, linear and from −1 to 1 over the range, and bumps `exp(−(u − u_k)²/(2w²))` at places
   /// u_k evenly over it, w their distance.

@@ -1,9 +1,10 @@
 import AIPOFlowTesting
-import AIPOFlows
 import AIPOKernels
 import Foundation
 import Testing
 import Yams
+
+@testable import AIPOFlows
 
 /// Flows that know their noise level.
 @Suite struct ConditionTests {
@@ -80,6 +81,31 @@ import Yams
       let variance = second / Double(places.count) - mean * mean
       #expect((tensors["layers.0.variance"]![c] - variance).magnitude < 1e-12)
     }
+  }
+
+  /// A flow that is the Gaussian has the Gaussian's bits/dim, and more noise means more of them.
+  @Test func figuresOfAGaussian() throws {
+    let folder = TrainingFolder()
+    let shape = ImageShape(height: 8, width: 8, channels: 1)
+    var config = TrainingConfig()
+    config.steps = 1
+    config.batch = 2
+    config.validation.images = .count(7)
+    config.samples.every = 0
+    let training = FlowTraining(
+      spec: FlowSpec(layers: [.actnorm]).conditioned(whitening: .dense), config: config,
+      images: trainingImages(60, shape), folder: folder.path, threads: 1)
+    guard case .finished(var model) = try training.run(as: Double.self, resume: false) else {
+      throw CancellationError()
+    }
+    let figures = try #require(model.figures.noise)
+    #expect(figures.count == 5 && figures[0].level == 0.005 && (figures[4].level - 0.5).magnitude < 1e-12)
+    let bits = try figures.map { try #require($0.gaussian).bitsPerDim }
+    #expect(bits == bits.sorted() && figures.allSatisfy { $0.flow.images == 7 })
+    // At the greatest noise, of which whitening leaves N(0, I), log₂(s√(2πe)) + 5 bits and what the images add.
+    #expect(bits[4] > log2(0.5 * (2 * .pi * M_E).squareRoot()) + 5 && bits[4] < bits[0] + 7)
+    try model.save(path: folder.path + "/copy.safetensors")
+    #expect(try FlowModel.load(path: folder.path + "/copy.safetensors").figures.noise == figures)
   }
 
   private func glow() throws -> Flow<Double> {

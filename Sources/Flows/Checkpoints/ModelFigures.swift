@@ -11,6 +11,9 @@ public struct ModelFigures: Codable, Sendable, Hashable {
   public var validation: Evaluation?
   /// Bits/dim on the test images.
   public var test: Evaluation?
+  /// Bits/dim on the validation images with noise, at levels evenly over the logarithm of those learned; of a flow with a
+  /// condition alone.
+  public var noise: [NoiseFigure]?
   /// How bits/dim are distributed over the images trained on, and over those kept back.
   public var trainingBits: BitsDistribution?
   public var validationBits: BitsDistribution?

@@ -31,15 +31,14 @@ public struct Evaluation: Sendable, Hashable, Codable {
 
   /// Measures a density. Image i is dequantised once, with noise keyed by (seed, i) for its index i in
   /// the set: the same whatever batch it is in. The mean of `−log₂ p/d + b` over the images is given,
-  /// with its standard error; of a density with a condition that of noisy images, each at a noise level of its own, drawn
-  /// as for training. No averaging over several draws of the noise. Of pictures larger than the density's
+  /// with its standard error; of a density with a condition that of noisy images, at the given noise level or each at one
+  /// of its own, drawn as for training. No averaging over several draws of the noise. Of pictures larger than the density's
   /// shape, fixed patches are measured, and their mean counts as the picture's value.
   ///
   /// Throws `imageShape`, `nonFiniteDensity`, and what the flow throws.
   public static func measure<Flow: TrainableFlow>(
     _ flow: Flow, on images: TrainingImages, dequantization: Dequantization, seed: UInt64 = 0,
-    batch: Int = 64,
-    isCancelled: () -> Bool = { false }
+    batch: Int = 64, noise: Double? = nil, isCancelled: () -> Bool = { false }
   ) throws -> Evaluation {
     guard images.shape == flow.imageShape else {
       throw TrainingError.imageShape(found: "\(images.shape)", expected: "\(flow.imageShape)")
@@ -58,7 +57,9 @@ public struct Evaluation: Sendable, Hashable, Codable {
       var x = TrainingBatch<Flow.Scalar>(
         images: try images.dequantized(start..<end, dequantization, seed: seed))
       if let condition = flow.condition {
-        x.smooth(condition) { Philox(seed: seed, index: UInt64(start + $0), purpose: .evaluationSmoothing) }
+        x.smooth {
+          Philox(seed: seed, index: UInt64(start + $0), purpose: .evaluationSmoothing)
+        } level: { random in noise ?? condition.draw(&random) }
       }
       for (k, logProb) in try flow.density(of: x).logProb(x.images).enumerated() {
         guard logProb.isFinite else {

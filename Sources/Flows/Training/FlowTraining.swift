@@ -93,6 +93,11 @@ public struct FlowTraining: Sendable {
     do {
       try model.figures.measureDistributions(
         of: flow, on: images, split, dequantization: config.dequantization, isCancelled: isCancelled)
+      if let condition = flow.condition, !split.validation.isEmpty {
+        model.figures.noise = try NoiseFigure.measure(
+          flow, condition, statistics: model.statistics, on: images.subset(split.validation),
+          dequantization: config.dequantization, seed: config.seed, isCancelled: isCancelled)
+      }
       if let test {
         model.figures.test = try Evaluation.measure(
           flow, on: test, dequantization: config.dequantization, batch: config.batch,

@@ -42,14 +42,16 @@ struct TrainingBatch<Scalar: KernelScalar>: Equatable {
   /// The noise level of each that has been added to it; empty where the density knows clean images alone.
   var noise: [Double] = []
 
-  /// Adds noise of a level drawn from the condition's range to every image, both from the image's stream.
-  mutating func smooth(_ condition: Condition, _ stream: (_ image: Int) -> Philox) {
+  /// Adds noise to every image from the image's stream, of a level that is drawn from the stream too.
+  mutating func smooth(
+    _ stream: (_ image: Int) -> Philox, level: (_ random: inout Philox) -> Double
+  ) {
     let (count, d) = (images.shape[0], images.rowLength)
     noise = []
     images.withUnsafeMutableBufferPointer { values in
       for i in 0..<count {
         var random = stream(i)
-        let s = condition.draw(&random)
+        let s = level(&random)
         noise.append(s)
         for k in i * d..<(i + 1) * d { values[k] += Scalar(s * random.normal()) }
       }
@@ -109,9 +111,9 @@ struct TrainingBatches {
     }
     var batch = TrainingBatch(images: result)
     if let condition {
-      batch.smooth(condition) {
+      batch.smooth {
         Philox(seed: seed, index: UInt64(step * size + $0), purpose: .smoothing)
-      }
+      } level: { condition.draw(&$0) }
     }
     return batch
   }

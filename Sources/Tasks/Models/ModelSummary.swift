@@ -41,6 +41,10 @@ package struct ModelSummary {
     if let images = model.figures.trainingImages { add("training images", "\(images)") }
     if let value = model.figures.validation { add("validation", Self.figure(value)) }
     if let value = model.figures.test { add("test", Self.figure(value)) }
+    for noise in model.figures.noise ?? [] {
+      let gaussian = noise.gaussian.map { "; of the Gaussian \(fixed($0.bitsPerDim, 4))" } ?? ""
+      add("with noise \(fixed(noise.level, 3))", Self.figure(noise.flow) + gaussian)
+    }
     if let bits = model.figures.trainingBits { add("their bits/dim", Self.text(bits)) }
     if let bits = model.figures.validationBits { add("bits/dim, kept back", Self.text(bits)) }
     add("provenance", model.provenance)
