@@ -227,7 +227,7 @@ import Testing
   }
 
   /// Every shipped recipe runs on pictures that lie there, by its name.
-  @Test(arguments: ["grey-28", "grey-64", "colour-32", "colour-64", "patches", "patches-quick"])
+  @Test(arguments: ["grey-28", "smooth-28", "grey-64", "colour-32", "colour-64", "patches", "patches-quick"])
   func shippedRecipesRun(recipe: String) throws {
     try FileManager.default.createDirectory(atPath: folder["pictures"], withIntermediateDirectories: true)
     try folder.write(
@@ -244,7 +244,7 @@ import Testing
     let info = try Program.run(["info", "run/model.safetensors", "--json"], in: folder)
     let shape = try #require(try info.json["imageShape"] as? [String: Int])
     let side = recipe.hasPrefix("patches") ? 32 : try #require(Int(recipe.split(separator: "-")[1]))
-    let isGrey = recipe.hasPrefix("grey") || recipe == "patches-quick"
+    let isGrey = recipe.hasPrefix("grey") || recipe.hasPrefix("smooth") || recipe == "patches-quick"
     #expect(shape == ["height": side, "width": side, "channels": isGrey ? 1 : 3])
   }
 

@@ -59,7 +59,9 @@ public struct Evaluation: Sendable, Hashable, Codable {
       if let condition = flow.condition {
         x.smooth {
           Philox(seed: seed, index: UInt64(start + $0), purpose: .evaluationSmoothing)
-        } level: { random in noise ?? condition.draw(&random) }
+        } level: { random in
+          noise ?? condition.draw(&random)
+        }
       }
       for (k, logProb) in try flow.density(of: x).logProb(x.images).enumerated() {
         guard logProb.isFinite else {

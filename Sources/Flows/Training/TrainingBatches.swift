@@ -113,7 +113,9 @@ struct TrainingBatches {
     if let condition {
       batch.smooth {
         Philox(seed: seed, index: UInt64(step * size + $0), purpose: .smoothing)
-      } level: { condition.draw(&$0) }
+      } level: {
+        condition.draw(&$0)
+      }
     }
     return batch
   }
