@@ -10,9 +10,9 @@ func reconstructionBenchmarks() {
     options.maximumEvaluations = 60
     return try Reconstructor(
       problem: InverseProblem(
-        operators: [IdentityOperator(count: truth.count)], noise: GaussianNoise(sigma: 0.1),
-        observation: truth, imageShape: flow.imageShape),
-      prior: flow, gaussian: nil, options: options)
+        maps: [IdentityMap(flow.imageShape)], noises: [GaussianNoise(sigma: 0.1)], observation: truth,
+        imageShape: flow.imageShape),
+      prior: FlowPrior(flow), gaussian: nil, options: options, pool: flow.pool)
   } run: {
     _ = try $0.run()
   }

@@ -41,7 +41,9 @@ extension Memory<Double> {
   /// `self ← x`
   public func set(_ x: Vector, _ pool: ThreadPool? = nil) {
     precondition(x.count == count && x.first == 0)
-    blocks(pool) { range, _ in (base + range.lowerBound).update(from: x.base + range.lowerBound, count: range.count) }
+    blocks(pool) { range, _ in
+      (base + range.lowerBound).update(from: x.base + range.lowerBound, count: range.count)
+    }
   }
 
   /// `self ← a·x + b·self`; b = 0 doesn't read self. x may be self.
@@ -156,7 +158,9 @@ extension Memory<Double> {
   }
 
   /// `self ← x` in another precision.
-  public func set<S: KernelScalar>(converting x: Memory<S>, times factor: Double = 1, _ pool: ThreadPool? = nil) {
+  public func set<S: KernelScalar>(
+    converting x: Memory<S>, times factor: Double = 1, _ pool: ThreadPool? = nil
+  ) {
     precondition(x.count == count && x.first == 0)
     if let x = x as? Memory<Float> {
       blocks(pool) { range, _ in for i in range { base[i] = factor * Double(x.base[i]) } }
@@ -178,7 +182,9 @@ extension Memory<Double> {
 
 extension Tensor<Double> {
   /// A vector of these values, `[count]`.
-  public init(_ values: [Double]) throws(TensorError) { try self.init(shape: [values.count], elements: values) }
+  public init(_ values: [Double]) throws(TensorError) {
+    try self.init(shape: [values.count], elements: values)
+  }
 
   /// A vector of zeros, `[count]`.
   public init(count: Int) throws(TensorError) { try self.init(shape: [count]) }
@@ -186,6 +192,7 @@ extension Tensor<Double> {
   /// The elements behind index i of the first axis, to be read; as `view`.
   public func row(_ i: Int) -> Vector { view[i * rowLength..<(i + 1) * rowLength] }
 
-  /// The elements to be read, as long as this tensor lives and isn't written. Writing goes by `withMemory`.
+  /// The elements to be read, as long as this tensor lives and isn't written: it must have a name, as what a call gives
+  /// ends with the expression. Writing goes by `withMemory`.
   public var view: Vector { withUnsafeBufferPointer { Vector(reading: $0) } }
 }

@@ -6,14 +6,18 @@ extension FlowModel {
   ///
   /// - Parameter flow: this model's, as `makeFlow` gives it.
   /// - Throws: `FlowError.unsupportedShape` where no size around this one is accepted either.
-  public func prior<Scalar: KernelScalar>(_ flow: Flow<Scalar>, at image: ImageShape? = nil) throws -> any Prior {
+  public func prior<Scalar: KernelScalar>(_ flow: Flow<Scalar>, at image: ImageShape? = nil) throws
+    -> any Prior
+  {
     guard let image, image != flow.imageShape, !accepts(image) else {
       return FlowPrior(try flow.at(image ?? flow.imageShape), encoding: requantization)
     }
     let divisor = spec.sideDivisor
     func rounded(_ side: Int) -> Int { (side + divisor - 1) / divisor * divisor }
-    let outer = ImageShape(height: rounded(image.height), width: rounded(image.width), channels: image.channels)
+    let outer = ImageShape(
+      height: rounded(image.height), width: rounded(image.width), channels: image.channels)
     // Throws where the channels are wrong, or one size alone fits.
-    return ReflectedPrior(FlowPrior(try flow.at(accepts(outer) ? outer : image), encoding: requantization), imageShape: image)
+    return ReflectedPrior(
+      FlowPrior(try flow.at(accepts(outer) ? outer : image), encoding: requantization), imageShape: image)
   }
 }

@@ -17,7 +17,8 @@ public struct ReflectedPrior: Prior {
   public init(_ base: any Prior, imageShape: ImageShape) {
     let outer = base.imageShape
     precondition(
-      outer.channels == imageShape.channels && outer.height >= imageShape.height && outer.width >= imageShape.width)
+      outer.channels == imageShape.channels && outer.height >= imageShape.height
+        && outer.width >= imageShape.width)
     self.base = base
     self.imageShape = imageShape
   }

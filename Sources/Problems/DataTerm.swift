@@ -13,7 +13,9 @@ public struct DataTerm: Energy {
   /// h; nil for the identity.
   public let encoding: Requantization?
 
-  public init(map: any Map, noise: any NoiseModel, observation: Tensor<Double>, encoding: Requantization? = nil) {
+  public init(
+    map: any Map, noise: any NoiseModel, observation: Tensor<Double>, encoding: Requantization? = nil
+  ) {
     self.map = map
     self.noise = noise
     self.observation = observation

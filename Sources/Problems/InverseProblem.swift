@@ -14,7 +14,9 @@ public struct InverseProblem: Sendable {
   ///   - maps: one for all images, or one an image.
   ///   - noises: one for all images, or one an image.
   ///   - observations: m finite numbers an image.
-  public init(maps: [any Map], noises: [any NoiseModel], observations: [Tensor<Double>], imageShape: ImageShape)
+  public init(
+    maps: [any Map], noises: [any NoiseModel], observations: [Tensor<Double>], imageShape: ImageShape
+  )
     throws(ProblemError)
   {
     for (what, count) in [("map list", maps.count), ("noise list", noises.count)]
@@ -56,7 +58,8 @@ public struct InverseProblem: Sendable {
         what: "observation", found: observation.shape, expected: [observation.shape[0]] + image)
     }
     guard isWhole || observation.shape.count <= 2 else {
-      throw .shapeMismatch(what: "observation", found: observation.shape, expected: [observation.shape[0], m])
+      throw .shapeMismatch(
+        what: "observation", found: observation.shape, expected: [observation.shape[0], m])
     }
     let n = observation.shape.count == 1 ? 1 : observation.shape.first ?? 0
     let width = n == 0 ? m : observation.count / n
@@ -70,7 +73,8 @@ public struct InverseProblem: Sendable {
         }
         return row
       }
-      guard let mask = f as? MaskMap, width == imageShape.count, isWhole || mask.observed.count != width else {
+      guard let mask = f as? MaskMap, width == imageShape.count, isWhole || mask.observed.count != width
+      else {
         rows.append(row)
         continue
       }

@@ -75,7 +75,8 @@ public final class Continuation {
       stop = .cancelled
     }
     return PathOutcome(
-      sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: iterations, stop: stop)
+      sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: iterations, stop: stop
+    )
   }
 
   /// Evaluates the start. Latents so large that G overflows are drawn towards 0, where it doesn't, and at last there.
@@ -187,7 +188,8 @@ public final class Continuation {
   /// of freedom, not its objective, are what is asked.
   private func verdict(_ progress: SolveProgress, isProbe: Bool = false) -> StopVerdict? {
     guard stage == .ladder || isProbe else { return settings.stopRule.verdict(progress) }
-    guard let change = progress.change(over: 4), change < progress.threshold(ToleranceRule.coarseEpsilon) else {
+    guard let change = progress.change(over: 4), change < progress.threshold(ToleranceRule.coarseEpsilon)
+    else {
       return nil
     }
     return .objective
@@ -304,7 +306,9 @@ public final class Continuation {
     guard products > 0, evaluator.evaluations + 2 * products < limit, let here = sample else { return nil }
     var there = here
     if !here.serves(following) {
-      guard let found = try evaluator.evaluate(following, at: { $0.set(here.point, pool) }) else { return nil }
+      guard let found = try evaluator.evaluate(following, at: { $0.set(here.point, pool) }) else {
+        return nil
+      }
       there = found
     }
     return try scratch.scope {
@@ -314,7 +318,8 @@ public final class Continuation {
       here.gradient(weights, into: old, pool)
       slope.add(old, times: -1, pool)
       return try Tangent.step(
-        evaluator, at: there, weights: weights, slope: slope, products: products, metric: try metric(at: there))
+        evaluator, at: there, weights: weights, slope: slope, products: products,
+        metric: try metric(at: there))
     }
   }
 
@@ -392,14 +397,17 @@ public final class Continuation {
   }
 
   private func report(_ event: PathEvent, stop: PathStop? = nil) {
-    guard let sample, sample.serves(weights), let gradientNorm = try? sample.gradientNorm(weights, scratch) else {
+    guard let sample, sample.serves(weights), let gradientNorm = try? sample.gradientNorm(weights, scratch)
+    else {
       return
     }
     onState(
       PathState(
         event: event, s: s, weights: weights, objective: sample.value(weights), recon: sample.recon,
-        flow: sample.flow, gaussian: sample.gaussian, evaluations: evaluator.evaluations, iterations: iterations,
-        step: step, gradientNorm: gradientNorm, relativeGradient: reference > 0 ? gradientNorm / reference : nil,
+        flow: sample.flow, gaussian: sample.gaussian, evaluations: evaluator.evaluations,
+        iterations: iterations,
+        step: step, gradientNorm: gradientNorm,
+        relativeGradient: reference > 0 ? gradientNorm / reference : nil,
         solveIterations: progress.iterations,
         curvature: probed.map { $0.view.total() / Double(max($0.count, 1)) },
         isMonotone: [.solved, .unfinished, .finished].contains(event) ? isMonotone(sample) : nil, stop: stop),

@@ -51,7 +51,9 @@ public final class Evaluator {
   /// The curvature at a point by probes, as `Objective.probeCurvature`.
   func probe(_ point: Vector, key: UInt64, _ probes: CurvatureProbes) throws -> Tensor<Double>? {
     if isCancelled() { throw Interruption.cancelled }
-    guard let found = try objective.probeCurvature(point, key: key, probes: probes, scratch) else { return nil }
+    guard let found = try objective.probeCurvature(point, key: key, probes: probes, scratch) else {
+      return nil
+    }
     evaluations += probes.count
     return found
   }

@@ -38,7 +38,9 @@ public enum JointSigma {
     options.stopRule = ToleranceRule(epsilon: ToleranceRule.coarseEpsilon)
     let scratch = Scratch(pool: pool)
     return try solver {
-      var sigmas = try (0..<problem.count).map { try problem.noise($0).matched(problem.observations[$0].view).sigma }
+      var sigmas = try (0..<problem.count).map {
+        try problem.noise($0).matched(problem.observations[$0].view).sigma
+      }
       var spent = [Int](repeating: 0, count: problem.count)
       for _ in 0..<rounds {
         let current = try problem.replacing(noises: sigmas.map { try GaussianNoise(sigma: $0) })

@@ -26,7 +26,8 @@ public final class LatentObjective: Objective {
   public var resolution: Double { prior.resolution }
 
   public init(
-    data: DataTerm, prior: any LatentPrior, gaussian: GaussianPrior?, regularizer: LatentRegularizer = .density
+    data: DataTerm, prior: any LatentPrior, gaussian: GaussianPrior?,
+    regularizer: LatentRegularizer = .density
   ) {
     self.data = data
     self.prior = prior
@@ -36,7 +37,9 @@ public final class LatentObjective: Objective {
 
   public func round(_ point: Vector, _ scratch: Scratch) { prior.round(point, scratch) }
 
-  public func evaluate(_ sample: ObjectiveSample, weights: ObjectiveWeights, _ scratch: Scratch) throws -> Bool {
+  public func evaluate(_ sample: ObjectiveSample, weights: ObjectiveWeights, _ scratch: Scratch) throws
+    -> Bool
+  {
     let pool = scratch.pool
     (sample.flow, sample.gaussian, sample.combinedAt) = (nil, nil, weights)
     guard sample.point.isFinite(pool) else { return false }
@@ -51,7 +54,11 @@ public final class LatentObjective: Objective {
         xbar.set(0, pool)
         // An image that overflowed is done with; nothing goes back from it.
         guard x.isFinite(pool), logDet.isFinite else { return 0 }
-        if let h = data.encoding { h.decode(x, into: sample.pixels, pool) } else { sample.pixels.set(x, pool) }
+        if let h = data.encoding {
+          h.decode(x, into: sample.pixels, pool)
+        } else {
+          sample.pixels.set(x, pool)
+        }
         sample.recon = try data.evaluate(pixels: sample.pixels, gradient: xbar, scratch)
         if let gaussian, weights.gaussian != 0 {
           try scratch.scope {
@@ -92,7 +99,11 @@ public final class LatentObjective: Objective {
       let slope = try scratch.take(dimension)
       _ = try prior.decode(point, into: x, scratch)
       guard x.isFinite(scratch.pool) else { return nil }
-      if let h = data.encoding { h.decode(x, into: pixels, scratch.pool) } else { pixels.set(x, scratch.pool) }
+      if let h = data.encoding {
+        h.decode(x, into: pixels, scratch.pool)
+      } else {
+        pixels.set(x, scratch.pool)
+      }
       let noise = try data.noise.curvature(data.observation.view)
       return try probes.meanSquares(
         dimension: dimension, probeLength: data.observation.count, key: key, scratch

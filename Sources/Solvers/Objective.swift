@@ -20,7 +20,9 @@ public protocol Objective: Sendable {
 
   /// The curvature that a minimizer may suppose at an evaluated point, or nil where none is known. `probed` is what
   /// `probeCurvature` has found, nil before it was asked.
-  func metric(at sample: ObjectiveSample, weights: ObjectiveWeights, probed: Tensor<Double>?, _ scratch: Scratch) throws
+  func metric(
+    at sample: ObjectiveSample, weights: ObjectiveWeights, probed: Tensor<Double>?, _ scratch: Scratch
+  ) throws
     -> Metric?
 
   /// Estimates at a point, by random probes, the diagonal of that part of the curvature that no formula gives: positive

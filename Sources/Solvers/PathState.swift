@@ -111,7 +111,8 @@ public struct PathSettings: Sendable {
 
   public init(
     predictor: any Predictor = SecantPredictor(), stepControl: any StepControl = AdaptiveStep(),
-    stopRule: any StopRule = ToleranceRule(), lambdaRule: (any LambdaRule)? = nil, maximumEvaluations: Int = 200,
+    stopRule: any StopRule = ToleranceRule(), lambdaRule: (any LambdaRule)? = nil,
+    maximumEvaluations: Int = 200,
     pathShare: Double = 0.5, probes: CurvatureProbes = CurvatureProbes(), domain: ClosedRange<Double>? = nil,
     seed: UInt64 = 0, source: UInt64 = 0
   ) {

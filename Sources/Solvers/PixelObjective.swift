@@ -29,7 +29,9 @@ public final class PixelObjective: Objective {
 
   public func round(_ point: Vector, _ scratch: Scratch) { prior.round(point, scratch) }
 
-  public func evaluate(_ sample: ObjectiveSample, weights: ObjectiveWeights, _ scratch: Scratch) throws -> Bool {
+  public func evaluate(_ sample: ObjectiveSample, weights: ObjectiveWeights, _ scratch: Scratch) throws
+    -> Bool
+  {
     let pool = scratch.pool
     let x = sample.point
     (sample.flow, sample.gaussian, sample.combinedAt) = (nil, nil, nil)

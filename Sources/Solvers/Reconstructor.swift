@@ -35,7 +35,8 @@ public struct Reconstructor: Sendable {
     self.gaussian = gaussian
     self.options = options
     self.pool = pool
-    for other in [prior.imageShape, gaussian?.imageShape ?? prior.imageShape] where other != problem.imageShape {
+    for other in [prior.imageShape, gaussian?.imageShape ?? prior.imageShape]
+    where other != problem.imageShape {
       let found = problem.imageShape
       throw .problem(
         .shapeMismatch(
@@ -117,7 +118,8 @@ public struct Reconstructor: Sendable {
   {
     try solver {
       try BLASThreads.single {
-        let isSideBySide = pool.threads > 1 && problem.count > 1 && problem.imageShape.count < Self.sideBySideLimit
+        let isSideBySide =
+          pool.threads > 1 && problem.count > 1 && problem.imageShape.count < Self.sideBySideLimit
         let log = RunLog(count: problem.count, observer)
         func solve(_ image: Int, _ scratch: Scratch) throws {
           guard !observer.isCancelled() else { return }
@@ -162,7 +164,8 @@ public struct Reconstructor: Sendable {
     var path: String
   }
 
-  private func result(_ solution: Solution, _ work: ImageWork, seconds: Double) throws -> ReconstructionResult {
+  private func result(_ solution: Solution, _ work: ImageWork, seconds: Double) throws -> ReconstructionResult
+  {
     let outcome = solution.outcome
     let data = dataTerm(work.image)
     let shape = problem.imageShape
@@ -189,10 +192,12 @@ public struct Reconstructor: Sendable {
     let image = work.image
     let rule: (any LambdaRule)? =
       // Choosing λ can pay where the data see every value through noise.
-      options.lambda == .auto && options.space == .x && coverage(of: image) == .whole ? options.lambdaRule : nil
+      options.lambda == .auto && options.space == .x && coverage(of: image) == .whole
+      ? options.lambdaRule : nil
     let path = solutionPath(rule, flowShare: flowShare(of: image))
     let settings = PathSettings(
-      predictor: options.predictor, stepControl: options.stepControl, stopRule: options.stopRule, lambdaRule: rule,
+      predictor: options.predictor, stepControl: options.stepControl, stopRule: options.stopRule,
+      lambdaRule: rule,
       maximumEvaluations: options.maximumEvaluations, probes: probes,
       domain: options.space == .x ? options.domain : nil, seed: options.seed, source: source(image))
     let objective: any Objective =
@@ -257,7 +262,7 @@ public struct Reconstructor: Sendable {
     var mean = try Tensor<Double>(count: problem.imageShape.count)
     try mean.withMemory { try setGaussianMean($0, image, lambda: 1, work.scratch) }
     let weights = ObjectiveWeights(lambda: 1, t: flowShare(of: image))
-    let sample = try work.evaluator(pixelObjective(image)).evaluate(weights) { point in
+    let sample = try Evaluator(pixelObjective(image), work.scratch).evaluate(weights) { point in
       point.set(mean.view)
       prior.encoding?.encode(point, into: point)
     }
@@ -331,110 +336,4 @@ public struct Reconstructor: Sendable {
       if let gaussian { x.set(gaussian.mean.view) } else { x.set(0.5) }
     }
   }
-}
-
-/// What images of one map and noise share.
-private final class SharedWork: @unchecked Sendable {
-  let metrics = MetricCache()
-  private let lock = Lock()
-  private var known: Coverage?
-  private var posteriors: [(lambda: Double, posterior: GaussianPosterior)] = []
-
-  func coverage(_ make: () -> Coverage) -> Coverage {
-    lock.withLock {
-      if let known { return known }
-      let made = make()
-      known = made
-      return made
-    }
-  }
-
-  func posterior(at lambda: Double, _ make: () throws -> GaussianPosterior) rethrows -> GaussianPosterior {
-    try lock.withLock {
-      if let found = posteriors.first(where: { $0.lambda == lambda }) { return found.posterior }
-      let made = try make()
-      posteriors.append((lambda, made))
-      return made
-    }
-  }
-}
-
-/// What the work on one image has, and where it reports to.
-final class ImageWork {
-  let image: Int
-  let scratch: Scratch
-  private let log: RunLog
-  /// The states so far.
-  var trace: [PathState] = []
-
-  fileprivate init(image: Int, scratch: Scratch, log: RunLog) {
-    self.image = image
-    self.scratch = scratch
-    self.log = log
-  }
-
-  var isCancelled: () -> Bool { log.observer.isCancelled }
-
-  func evaluator(_ objective: any Objective) -> Evaluator {
-    Evaluator(objective, scratch, isCancelled: isCancelled)
-  }
-
-  func report(_ state: PathState, _ pixels: Vector) {
-    trace.append(state)
-    log.report(image, state, pixels)
-  }
-}
-
-/// What is known of all images, whichever thread solves them.
-private final class RunLog: @unchecked Sendable {
-  let observer: ReconstructionObserver
-  private let lock = Lock()
-  private var done: [ReconstructionResult?]
-  /// The first image whose result wasn't given to the observer.
-  private var next = 0
-  private var evaluations = 0
-  /// The latest states of the images at work.
-  private var latest: [Int: PathState] = [:]
-
-  init(count: Int, _ observer: ReconstructionObserver) {
-    self.observer = observer
-    done = [ReconstructionResult?](repeating: nil, count: count)
-  }
-
-  var results: [ReconstructionResult] { done.compactMap(\.self) }
-
-  func report(_ image: Int, _ state: PathState, _ pixels: Vector) {
-    lock.withLock {
-      latest[image] = state
-      observer.onState(image, state, pixels)
-      observer.onProgress(progress)
-    }
-  }
-
-  func add(_ result: ReconstructionResult) throws {
-    try lock.withLock {
-      latest[result.index] = nil
-      evaluations += result.evaluations
-      done[result.index] = result
-      while next < done.count, let result = done[next] {
-        next += 1
-        try observer.onResult(result)
-      }
-      observer.onProgress(progress)
-    }
-  }
-
-  private var progress: ReconstructionProgress {
-    func mean(_ value: (PathState) -> Double) -> Double? {
-      latest.isEmpty ? nil : latest.values.reduce(0) { $0 + value($1) } / Double(latest.count)
-    }
-    return ReconstructionProgress(
-      finished: done.count { $0 != nil }, total: done.count,
-      evaluations: evaluations + latest.values.reduce(0) { $0 + $1.evaluations }, lambda: mean(\.weights.lambda),
-      t: mean(\.weights.t), objective: mean(\.objective))
-  }
-}
-
-extension Duration {
-  var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }

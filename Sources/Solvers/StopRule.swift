@@ -45,8 +45,8 @@ public protocol StopRule: Sendable {
 }
 
 /// The solve at the end of the path stops when ‖∇L‖ ≤ tolerance × its value at the start of the run, or
-/// when L changed by less than `epsilon` nats over `window` accepted steps. Solves on the way need only
-/// follow the path: they stop at a looser gradient, a small decrease in one step, or after a few
+/// when L changed by less than `epsilon`·√d nats over `window` accepted steps, d the values of an image. Solves on the
+/// way need only follow the path: they stop at a looser gradient, a small decrease in one step, or after a few
 /// iterations.
 public struct ToleranceRule: StopRule {
   public var tolerance: Double

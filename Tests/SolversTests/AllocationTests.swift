@@ -74,9 +74,15 @@ import Testing
     }
   }
 
+  #if DEBUG
+    private static let isOptimised = false
+  #else
+    private static let isOptimised = true
+  #endif
+
   /// An iteration of L-BFGS, once it holds as many pairs as it may: its line search, its pairs, its direction and what a
   /// solve notes.
-  @Test func iterationsTakeNoMemory() throws {
+  @Test(.enabled(if: isOptimised)) func iterationsTakeNoMemory() throws {
     let prior = try prior(Double.self)
     let y = randomVector(64, seed: 4).map { 0.5 + 0.3 * $0 }
     let data = DataTerm(

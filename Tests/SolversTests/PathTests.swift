@@ -203,6 +203,29 @@ import Testing
     #expect(one.count == 1 && one[0].reason == .cancelled && !one[0].converged && one[0].trace.count >= 2)
   }
 
+  /// Whenever it comes, in whatever method, cancellation is no error, and what is there is finite.
+  @Test(arguments: ReconstructionMethod.allCases) func cancellationAtAnyMoment(method: ReconstructionMethod)
+    throws
+  {
+    let prior = WarpedGaussian.random(imageShape: shape, warp: 0.5, seed: 5)
+    for path in method == .aipo ? [PathChoice.noise, .theorem] : [.auto] {
+      for moment in [1, 2, 3, 5, 10, 30, 100] {
+        var options = ReconstructionOptions()
+        options.method = method
+        options.path = path
+        let asked = Counter()
+        var observer = ReconstructionObserver()
+        observer.isCancelled = { asked.next() >= moment }
+        let results = try reconstruct(problem(), prior, try gaussian(), options, observer)
+        let result = try #require(results.first, "\(path) \(moment)")
+        #expect(result.image.elements.allSatisfy { $0.isFinite } && result.recon.isFinite)
+        if asked.count > moment {
+          #expect(result.reason == .cancelled || method == .gaussian, "\(path) \(moment)")
+        }
+      }
+    }
+  }
+
   @Test func lambdaIsChosenNearTheRightOneForARightPrior() throws {
     // Data drawn from the prior itself: λ = 1 is right, and the estimate alone, held nowhere, must find it nearly.
     let shape = ImageShape(height: 12, width: 12, channels: 1)

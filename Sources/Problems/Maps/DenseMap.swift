@@ -41,5 +41,7 @@ public struct DenseMap: LinearMap {
   }
 
   public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) { matrix.multiply(x, into: y) }
-  public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) { matrix.multiplyTransposed(u, into: x) }
+  public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) {
+    matrix.multiplyTransposed(u, into: x)
+  }
 }

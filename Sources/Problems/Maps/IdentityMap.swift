@@ -9,11 +9,12 @@ public struct IdentityMap: LinearMap {
 
   public init(_ shape: ImageShape) throws(ProblemError) {
     input = shape
-    normal = .pixelwise(try memory { () throws(TensorError) in
-      var ones = try Tensor(count: shape.count)
-      ones.withMemory { $0.set(1) }
-      return ones
-    })
+    normal = .pixelwise(
+      try memory { () throws(TensorError) in
+        var ones = try Tensor(count: shape.count)
+        ones.withMemory { $0.set(1) }
+        return ones
+      })
   }
 
   public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) { y.set(x, scratch.pool) }

@@ -7,7 +7,8 @@ import AIPOPriors
 public protocol NoiseModel: Sendable {
   /// `−log p(y | prediction)` in nats with all constants, and its gradient in the prediction. `gradient` may be
   /// `prediction`. Not finite where the density isn't.
-  func negativeLogLikelihood(_ y: Vector, prediction: Vector, gradient: Vector, _ scratch: Scratch) throws -> Double
+  func negativeLogLikelihood(_ y: Vector, prediction: Vector, gradient: Vector, _ scratch: Scratch) throws
+    -> Double
 
   /// `y ←` a draw. y may be `prediction`.
   func sample(prediction: Vector, into y: Vector, random: inout Philox, _ scratch: Scratch) throws
@@ -74,7 +75,9 @@ public protocol IndependentNoise: NoiseModel {
 }
 
 extension IndependentNoise {
-  public func negativeLogLikelihood(_ y: Vector, prediction: Vector, gradient: Vector, _ scratch: Scratch) -> Double {
+  public func negativeLogLikelihood(_ y: Vector, prediction: Vector, gradient: Vector, _ scratch: Scratch)
+    -> Double
+  {
     precondition(y.count == prediction.count && gradient.count == y.count)
     return gradient.setEachSumming(y, prediction, scratch.pool) {
       let (value, derivative) = negativeLogLikelihood($0, prediction: $1)

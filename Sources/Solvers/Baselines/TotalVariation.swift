@@ -23,71 +23,73 @@ final class TotalVariation: Penalty, @unchecked Sendable {
   }
 
   var count: Int { shape.count }
-  private var row: Int { shape.width * shape.channels }
 
-  /// The sum of `body` over blocks of whole rows, the same blocks whatever the threads; `body` gets the places of its
-  /// values.
-  private func overRows(_ scratch: Scratch, _ body: (Range<Int>) -> Double) throws -> Double {
-    let size = max(1, (1 << 13) / max(row, 1)) * row
-    let blocks = size == 0 ? 0 : (count + size - 1) / size
+  /// The sum of `body` over all values, in blocks of whole rows that are the same whatever the threads; `body` gets a
+  /// value's place in the image and in its row.
+  @inline(__always)
+  private func sum(_ scratch: Scratch, _ body: (_ i: Int, _ j: Int) -> Double) throws -> Double {
+    let (row, rows) = (grid.row, shape.height)
+    let height = max(1, (1 << 13) / max(row, 1))
+    let blocks = (rows + height - 1) / height
     return try scratch.scope {
       let sums = try scratch.take(blocks)
-      try scratch.pool.run(blocks) { k, _ in sums[k] = body(k * size..<min((k + 1) * size, count)) }
+      try scratch.pool.run(blocks) { k, _ in
+        var sum = 0.0
+        for i in k * height..<min((k + 1) * height, rows) {
+          for j in 0..<row { sum += body(i * row + j, j) }
+        }
+        sums[k] = sum
+      }
       return sums.total()
     }
   }
 
-  /// Forward differences of x at place i, 0 beyond the edge.
-  @inline(__always)
-  private func difference(_ x: UnsafePointer<Double>, _ i: Int) -> (down: Double, right: Double) {
-    let c = shape.channels
-    return (i + row < count ? x[i + row] - x[i] : 0, i % row + c < row ? x[i + c] - x[i] : 0)
+  /// The lengths that loops ask of an image, in values: of all, of a row, of a pixel.
+  private struct Grid {
+    let count: Int
+    let row: Int
+    let pixel: Int
+
+    /// Forward differences of x at place i, j in its row; 0 beyond the edge.
+    @inline(__always)
+    func difference(_ x: UnsafePointer<Double>, _ i: Int, _ j: Int) -> (down: Double, right: Double) {
+      (i + row < count ? x[i + row] - x[i] : 0, j + pixel < row ? x[i + pixel] - x[i] : 0)
+    }
   }
 
-  /// `(Dᵀp)ᵢ`, D the differences, of a p that is 0 where there is none.
-  @inline(__always)
-  private func divergence(_ down: UnsafePointer<Double>, _ right: UnsafePointer<Double>, _ i: Int) -> Double {
-    let c = shape.channels
-    let above = i >= row ? down[i - row] : 0
-    let left = i % row >= c ? right[i - c] : 0
-    return above + left - down[i] - right[i]
+  private var grid: Grid {
+    Grid(count: count, row: shape.width * shape.channels, pixel: shape.channels)
   }
 
-  /// `u ← v − weight·Dᵀp`. u may be v.
+  /// `u ← v − weight·Dᵀp`, D the differences, of a p that is 0 where there is none. u may be v.
   private func set(_ u: Vector, _ v: Vector, minus weight: Double, _ p: Field, _ scratch: Scratch) throws {
-    let (u, v, down, right) = (u.pointer, v.pointer, p.down.pointer, p.right.pointer)
-    _ = try overRows(scratch) { range in
-      for i in range { u[i] = v[i] - weight * divergence(down, right, i) }
+    let (u, v, down, right, grid) = (u.pointer, v.pointer, p.down.pointer, p.right.pointer, grid)
+    _ = try sum(scratch) { i, j in
+      let above = i >= grid.row ? down[i - grid.row] : 0
+      let left = j >= grid.pixel ? right[i - grid.pixel] : 0
+      u[i] = v[i] - weight * (above + left - down[i] - right[i])
       return 0
     }
   }
 
   /// The gradient is that of the least norm where there are several, at pixels without a difference.
   func evaluate(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
-    let pixels = x.pointer
+    let (pixels, grid) = (x.pointer, grid)
     guard let gradient else {
-      return try overRows(scratch) { range in
-        var sum = 0.0
-        for i in range {
-          let (a, b) = difference(pixels, i)
-          sum += (a * a + b * b).squareRoot()
-        }
-        return sum
+      return try sum(scratch) { i, j in
+        let (a, b) = grid.difference(pixels, i, j)
+        return (a * a + b * b).squareRoot()
       }
     }
     return try scratch.scope {
       let slopes = Field(try scratch.take(count), try scratch.take(count))
       let (down, right) = (slopes.down.pointer, slopes.right.pointer)
-      let value = try overRows(scratch) { range in
-        var sum = 0.0
-        for i in range {
-          let (a, b) = difference(pixels, i)
-          let length = (a * a + b * b).squareRoot()
-          sum += length
-          down[i] = length > 0 ? a / length : 0
-          right[i] = length > 0 ? b / length : 0
-        }
-        return sum
+      let value = try sum(scratch) { i, j in
+        let (a, b) = grid.difference(pixels, i, j)
+        let length = (a * a + b * b).squareRoot()
+        down[i] = length > 0 ? a / length : 0
+        right[i] = length > 0 ? b / length : 0
+        return length
       }
       gradient.set(0, scratch.pool)
       try set(gradient, gradient, minus: -1, slopes, scratch)
@@ -104,29 +106,29 @@ final class TotalVariation: Penalty, @unchecked Sendable {
       let ahead = Field(try scratch.take(count), try scratch.take(count))
       ahead.down.set(p.down, scratch.pool)
       ahead.right.set(p.right, scratch.pool)
-      let (pixels, down, right) = (u.pointer, p.down.pointer, p.right.pointer)
+      let (pixels, down, right, grid) = (u.pointer, p.down.pointer, p.right.pointer, grid)
       let (aheadDown, aheadRight) = (ahead.down.pointer, ahead.right.pointer)
+      // ‖D‖² ≤ 8.
+      let rate = 1 / (8 * weight)
       var momentum = 1.0
       for _ in 0..<steps {
         try set(u, v, minus: weight, ahead, scratch)
         let grown = (1 + (1 + 4 * momentum * momentum).squareRoot()) / 2
         let push = (momentum - 1) / grown
-        _ = try overRows(scratch) { range in
-          for i in range {
-            let slope = difference(pixels, i)
-            // ‖D‖² ≤ 8.
-            var a = aheadDown[i] + slope.down / (8 * weight)
-            var b = aheadRight[i] + slope.right / (8 * weight)
-            let length = (a * a + b * b).squareRoot()
-            if length > 1 {
-              a /= length
-              b /= length
-            }
-            aheadDown[i] = a + push * (a - down[i])
-            aheadRight[i] = b + push * (b - right[i])
-            down[i] = a
-            right[i] = b
+        _ = try sum(scratch) { i, j in
+          let slope = grid.difference(pixels, i, j)
+          var a = aheadDown[i] + rate * slope.down
+          var b = aheadRight[i] + rate * slope.right
+          let square = a * a + b * b
+          if square > 1 {
+            let shrink = 1 / square.squareRoot()
+            a *= shrink
+            b *= shrink
           }
+          aheadDown[i] = a + push * (a - down[i])
+          aheadRight[i] = b + push * (b - right[i])
+          down[i] = a
+          right[i] = b
           return 0
         }
         momentum = grown

@@ -175,7 +175,9 @@ public final class LBFGS: Minimizer {
   }
 
   private func keep(from start: ObjectiveSample, to next: ObjectiveSample, _ solve: Solve) throws {
-    guard let pair = try freePair(solve.dimension), pair.set(from: start, to: next, solve.pool) else { return }
+    guard let pair = try freePair(solve.dimension), pair.set(from: start, to: next, solve.pool) else {
+      return
+    }
     guard pair.combine(solve.weights, solve.pool) else {
       spare.append(pair)
       return

@@ -35,7 +35,28 @@ public final class ReconstructionModel: @unchecked Sendable {
   /// Whether there is a prior for images of a shape: of any height and width, unless the flow is for one size alone.
   func accepts(_ image: ImageShape) -> Bool {
     image == model.imageShape
-      || image.channels == model.imageShape.channels && model.spec.reasonForOneSize == nil
+      || image.channels == model.imageShape.channels && !model.imageShape.isVector
+        && model.spec.reasonForOneSize == nil
+  }
+
+  /// Whether the model was trained on patches of pictures, which makes it one for pictures of any size.
+  private var isOfPatches: Bool {
+    model.recipe.split(separator: "\n").contains { $0.hasPrefix("patch: ") && $0 != "patch: none" }
+  }
+
+  /// What to say of images of another shape than those that the model was trained on, unless these were patches.
+  func advice(for image: ImageShape, isMeasured: Bool) -> Advice? {
+    let trained = model.imageShape
+    guard image != trained, !isOfPatches
+    else {
+      return nil
+    }
+    let size = "\(trained.height)x\(trained.width)"
+    return Advice(
+      "size",
+      "images are \(image), and the model was trained on whole images of \(trained): what it knows of them holds for that "
+        + "size; \(isMeasured ? "--crop \(size)" : "--resize \(size) or --crop \(size)") may help, or a model that "
+        + "was trained on patches")
   }
 
   /// The flow as a prior for images of a shape.

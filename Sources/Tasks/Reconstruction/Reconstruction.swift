@@ -148,7 +148,8 @@ public struct Reconstruction {
     guard task.maxEvaluations >= Self.leastBudget,
       task.methods.contains(where: { $0 == .aipo || $0 == .fixed })
     else { return chunk }
-    let options = task.options(.aipo, indices: chunk.indices, dequantization: model.model.dequantization)
+    let options = task.options(
+      .aipo, shape: input.shape, indices: chunk.indices, dequantization: model.model.dequantization)
     let found = try JointSigma.estimate(
       chunk.problem, prior: prior, gaussian: gaussian, options: options, pool: model.pool)
     chunk.problem = try chunk.problem.replacing(noises: found.map { try GaussianNoise(sigma: $0.sigma) })
@@ -178,7 +179,8 @@ public struct Reconstruction {
   private func reconstructor(_ method: ReconstructionMethod, _ chunk: ReconstructionInput.Chunk) throws
     -> Reconstructor
   {
-    var options = task.options(method, indices: chunk.indices, dequantization: model.model.dequantization)
+    var options = task.options(
+      method, shape: input.shape, indices: chunk.indices, dequantization: model.model.dequantization)
     options.maximumEvaluations = max(options.maximumEvaluations - (chunk.sigmaEvaluations.max() ?? 0), 1)
     return try Reconstructor(
       problem: chunk.problem, prior: prior, gaussian: gaussian, options: options, pool: model.pool)

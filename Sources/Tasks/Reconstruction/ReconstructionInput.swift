@@ -64,7 +64,9 @@ package struct ReconstructionInput {
 
   /// Opens and checks everything that the task names. Throws before any work is done.
   /// `images` takes the place of the file that the task observes or simulates.
-  init(_ task: ReconstructionTask, model prior: ReconstructionModel, images: ImageSet? = nil, threads: Int) throws {
+  init(_ task: ReconstructionTask, model prior: ReconstructionModel, images: ImageSet? = nil, threads: Int)
+    throws
+  {
     let opened = try Self.open(task, prior, images)
     let shape = opened?.shape ?? prior.model.imageShape
     self.shape = shape
@@ -114,7 +116,8 @@ package struct ReconstructionInput {
       try Self.requireNonNegative(matrix, path: task.operatorFile ?? "")
     }
     hiddenShare = shareOfHidden
-    advices = try readingAdvices() + maskAdvices + resizeAdvices
+    let sizeAdvice = prior.advice(for: shape, isMeasured: task.simulate == nil)
+    advices = try readingAdvices() + [sizeAdvice].compactMap(\.self) + maskAdvices + resizeAdvices
   }
 
   /// The share of values that the masks hide, each made in turn; nil where there is none.
@@ -278,7 +281,8 @@ package struct ReconstructionInput {
 
   /// Of a truth that --range makes nearly black, since it was on [0, 1] before.
   private func darkTruthAdvice(_ truth: Tensor<Double>, _ name: String) -> [Advice] {
-    guard let range = task.reading.transform.range, let greatest = truth.elements.max(), greatest < 0.02 else {
+    guard let range = task.reading.transform.range, let greatest = truth.elements.max(), greatest < 0.02
+    else {
       return []
     }
     return [
@@ -371,7 +375,8 @@ package struct ReconstructionInput {
 
   /// The images that the task simulates or observes, in one shape that the model takes; nil where it observes rows of
   /// measurements.
-  private static func open(_ task: ReconstructionTask, _ model: ReconstructionModel, _ images: ImageSet?) throws
+  private static func open(_ task: ReconstructionTask, _ model: ReconstructionModel, _ images: ImageSet?)
+    throws
     -> ModelImages?
   {
     let isSimulated = task.simulate != nil

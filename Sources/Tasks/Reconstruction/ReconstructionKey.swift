@@ -228,9 +228,10 @@ public struct ReconstructionKey: Sendable {
       key(
         "epsilon",
         """
-        The descent has converged, too, when \(ToleranceRule().window) steps change the objective by less than \
-        this, in nats; 0: never by that.
-        """, "nats", \.epsilon, .number(0...Double.greatestFiniteMagnitude, "a finite number from 0 on")),
+        The descent has converged, too, when \(ToleranceRule().window) steps change the objective by less than so \
+        many nats. 0: never by that. auto: \(ToleranceRule().epsilon)·√d for images of d values, 0.05 for 28x28.
+        """, "nats", \.epsilon,
+        .numberOrAuto("a finite number from 0 on, or auto") { $0 >= 0 && $0.isFinite }),
       key(
         "max-evaluations",
         "Evaluations of the flow (value and gradient) that an image may take; a Hessian-vector product counts 2.",

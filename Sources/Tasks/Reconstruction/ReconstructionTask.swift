@@ -66,7 +66,7 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var probes = CurvatureProbes().count
   public var start = StartChoice.auto
   public var tolerance = ToleranceRule().tolerance
-  public var epsilon = ToleranceRule().epsilon
+  public var epsilon = NumberOrAuto.auto
   public var maxEvaluations = ReconstructionOptions().maximumEvaluations
 
   // MARK: By what
@@ -123,7 +123,7 @@ public struct ReconstructionTask: Hashable, Sendable {
 
   /// The solver's options for one method.
   func options(
-    _ method: ReconstructionMethod, indices: [Int], dequantization: Dequantization
+    _ method: ReconstructionMethod, shape: ImageShape, indices: [Int], dequantization: Dequantization
   ) -> ReconstructionOptions {
     var options = ReconstructionOptions()
     options.method = method
@@ -134,7 +134,9 @@ public struct ReconstructionTask: Hashable, Sendable {
     options.start = start
     options.minimizer = corrector.makeMinimizer
     options.predictor = predictor.predictor
-    options.stopRule = ToleranceRule(tolerance: tolerance, epsilon: epsilon)
+    options.stopRule = ToleranceRule(
+      tolerance: tolerance,
+      epsilon: epsilon.number.map { $0 / Double(shape.count).squareRoot() } ?? ToleranceRule().epsilon)
     options.maximumEvaluations = maxEvaluations
     options.restarts = restarts
     if let weight = penalty.number { options.penalty = .value(weight) }

@@ -63,7 +63,7 @@ extension Anatomy {
         return
       }
       let recon = landscape.recon(
-        outcome.measurements[image], outcome.problem.observations[image], sigma: cell.kind.sigma)
+        outcome.measurements[image], outcome.problem.observations[image].elements, sigma: cell.kind.sigma)
       cases[image] = Anatomy.of(path, begin: first.pixels, recon: recon, landscape)
     }
     return found.indices.map { cases[$0] }

@@ -30,8 +30,8 @@ struct Cell {
       try kind.problem(family, dimension: dimension, seed: seed, index: $0)
     }
     let problem = try InverseProblem(
-      operators: drawn.map(\.measurement.forwardOperator), noise: try GaussianNoise(sigma: kind.sigma),
-      observations: drawn.map(\.observation), imageShape: .vector(dimension))
+      maps: drawn.map(\.measurement.map), noises: [try GaussianNoise(sigma: kind.sigma)],
+      observations: drawn.map { try Tensor($0.observation) }, imageShape: .vector(dimension))
     var outcome = try truth(problem, drawn, prior, landscape, pool)
     for method in Method.all {
       guard method.applies(to: self) else {

@@ -87,7 +87,7 @@ struct GlobalMinimum: ParsableCommand {
     let missed = (0..<problems).first { !figures.isGlobal(0, $0) }
     let pictures = try [found, missed].compactMap(\.self).map { image in
       let alone = try InverseProblem(
-        operators: [outcome.problem.forwardOperator(image)], noise: outcome.problem.noise(image),
+        maps: [outcome.problem.map(image)], noises: [outcome.problem.noise(image)],
         observations: [outcome.problem.observations[image]], imageShape: .vector(2))
       let others = try (0..<8).map { solve in
         try Method.all[random].run(alone, prior, isLinear: cell.isLinear, seed: seed &+ UInt64(solve))[0]

@@ -27,11 +27,14 @@ struct Landscape {
     flow.reserveCapacity(count)
     gaussian.reserveCapacity(count)
     let batch = 4096
+    let scratch = Scratch()
     for start in stride(from: 0, to: count, by: batch) {
       let points = (start..<min(start + batch, count)).map { Self.point($0, axis, d) }
       let x = try Tensor<Double>(shape: [points.count, 1, 1, d], elements: Array(points.joined()))
       flow += try prior.flow.evaluate(x).map { $0.isFinite ? Float(-$0) : .infinity }
-      gaussian += points.map { Float(prior.gaussian.negativeLogProb($0).value) }
+      gaussian += try points.map {
+        try Float(prior.gaussian.evaluate($0, scratch).value)
+      }
     }
     self.flow = flow
     self.gaussian = gaussian

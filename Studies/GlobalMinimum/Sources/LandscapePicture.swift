@@ -12,11 +12,13 @@ enum LandscapePicture {
   ) throws -> PlanePicture {
     let box = -0.1...1.1
     let axis = PlanePicture.middles(box, side)
+    let data = outcome.problem.dataTerm(image, encoding: nil)
+    let scratch = Scratch()
     var values: [Double] = []
     for y in axis {
       let row = try Tensor<Double>(shape: [side, 1, 1, 2], elements: axis.flatMap { [$0, y] })
       for (x, logProb) in zip(axis, try prior.flow.evaluate(row)) {
-        values.append(logProb - (try outcome.problem.recon([x, y], image: image).value))
+        values.append(logProb - (try data.evaluate([x, y], scratch).value))
       }
     }
     let (lowest, minimum) = outcome.lowest[image]

@@ -32,34 +32,53 @@ enum MeasurementKind: String, CaseIterable {
 }
 
 /// `f(x) = Ax`, or `(A(x − ½))²` value by value.
-struct Measurement: ForwardOperator {
+struct Measurement: Map {
   let rows: [[Double]]
   let isSquared: Bool
-  let inputCount: Int
-  var outputCount: Int { rows.count }
   /// A itself, as the solver wants a linear f.
-  let dense: DenseOperator
+  let dense: DenseMap
+  var input: ImageShape { dense.input }
+  var output: ImageShape { dense.output }
 
   init(rows: [[Double]], isSquared: Bool) throws {
     self.rows = rows
     self.isSquared = isSquared
-    inputCount = rows[0].count
-    dense = try DenseOperator(
-      try Matrix(rows: rows.count, columns: rows[0].count, rowMajor: Array(rows.joined())))
+    dense = try DenseMap(
+      try Matrix(rows: rows.count, columns: rows[0].count, rowMajor: Array(rows.joined())),
+      input: .vector(rows[0].count))
   }
 
   /// What the solver is given.
-  var forwardOperator: any ForwardOperator { isSquared ? self : dense }
+  var map: any Map { isSquared ? self : dense }
 
-  private func centred(_ x: [Double]) -> [Double] { isSquared ? x.map { $0 - 0.5 } : x }
-
+  /// f(x)
   func apply(_ x: [Double]) -> [Double] {
-    let products = dense.apply(centred(x))
+    let products = dense.matrix.times(isSquared ? x.map { $0 - 0.5 } : x)
     return isSquared ? products.map { $0 * $0 } : products
   }
 
-  func vjp(at x: [Double], _ u: [Double]) -> [Double] {
-    guard isSquared else { return dense.adjoint(u) }
-    return dense.adjoint(zip(dense.apply(centred(x)), u).map { 2 * $0 * $1 })
+  /// `A(x − ½)`
+  private func products(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
+    try scratch.scope {
+      let centred = try scratch.take(x.count)
+      centred.setEach(x) { $0 - 0.5 }
+      dense.apply(centred, into: y, scratch)
+    }
+  }
+
+  func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
+    guard isSquared else { return dense.apply(x, into: y, scratch) }
+    try products(x, into: y, scratch)
+    y.setEach { $0 * $0 }
+  }
+
+  func pullback(_ u: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
+    guard isSquared else { return dense.adjoint(u, into: g, scratch) }
+    try scratch.scope {
+      let slopes = try scratch.take(u.count)
+      try products(x, into: slopes, scratch)
+      slopes.setEach(slopes, u) { 2 * $0 * $1 }
+      dense.adjoint(slopes, into: g, scratch)
+    }
   }
 }

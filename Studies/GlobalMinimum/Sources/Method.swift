@@ -43,13 +43,20 @@ struct Method {
     }
   }
 
+  /// A state of a path, and where it was.
+  struct Visited {
+    let s: Double
+    let event: PathEvent
+    let pixels: [Double]
+  }
+
   /// What one problem got.
   struct Found {
     var objective = Double.infinity
     var point: [Double] = []
     var evaluations = 0
     /// The states of the path where it was solved, in order; of the last solve.
-    var states: [PathState] = []
+    var states: [Visited] = []
   }
 
   func run(_ problem: InverseProblem, _ prior: TrainedPrior, isLinear: Bool, seed: UInt64) throws -> [Found] {
@@ -62,20 +69,18 @@ struct Method {
       options.start = start == .gaussian && !isLinear ? .auto : start
       options.lambda = .value(1)
       options.stopRule =
-        isExact ? ToleranceRule.exact(tolerance: 1e-6) : ToleranceRule(tolerance: 1e-7, epsilon: 1e-6)
+        isExact ? ToleranceRule.exact(tolerance: 1e-6) : ToleranceRule(tolerance: 1e-7, epsilon: 5e-7)
       if isExact {
         options.stepControl = AdaptiveStep(firstStep: 0.01, smallest: 1e-7, largest: 0.01)
         options.maximumEvaluations = 20_000
       }
       options.seed = seed &+ UInt64(solve)
-      options.chunk = 250
-      let solver = try Reconstructor<Double>(
-        problem: problem, prior: prior.flow, gaussian: prior.gaussian, options: options)
-      var states = [[PathState]](repeating: [], count: problem.count)
-      let observer = ReconstructionObserver<Double>(onStates: { new in
-        for state in new
-        where method == .aipo && [.start, .solved, .unfinished, .finished].contains(state.event) {
-          states[state.image].append(state)
+      let solver = try Reconstructor(
+        problem: problem, prior: FlowPrior(prior.flow), gaussian: prior.gaussian, options: options)
+      var states = [[Visited]](repeating: [], count: problem.count)
+      let observer = ReconstructionObserver(onState: { image, state, pixels in
+        if method == .aipo, [.start, .solved, .unfinished, .finished].contains(state.event) {
+          states[image].append(Visited(s: state.s, event: state.event, pixels: pixels.elements))
         }
       })
       for result in try solver.run(observer) {

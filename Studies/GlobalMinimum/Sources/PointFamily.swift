@@ -52,7 +52,7 @@ enum PointFamily: String, CaseIterable {
 /// The prior of a family: a flow with a smooth activation, trained by one recipe.
 struct TrainedPrior {
   let flow: Flow<Double>
-  let gaussian: GaussianDensity
+  let gaussian: GaussianPrior
   let figures: ModelFigures
 
   /// Trains in `folder`, or takes the model that is there already.
@@ -78,7 +78,7 @@ struct TrainedPrior {
       throw StudyFailure("the training in \(folder) was stopped")
     }
     flow = try model.makeFlow(threads: threads)
-    guard let gaussian = try GaussianDensity.ofTrainingImages(model) else {
+    guard let gaussian = try GaussianPrior.ofTrainingImages(model) else {
       throw StudyFailure("the model in \(folder) holds no Gaussian")
     }
     self.gaussian = gaussian

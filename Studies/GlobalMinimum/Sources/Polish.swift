@@ -27,8 +27,9 @@ struct Polish {
     let x = try Tensor<Double>(shape: [points.count, 1, 1, d], elements: Array(points.joined()))
     let (logProb, gradient) = try prior.flow.evaluateWithGradient(x)
     let slopes = gradient.elements
+    let scratch = Scratch()
     return try points.indices.map { i in
-      let (recon, reconGradient) = try problem.recon(points[i], image: images[i])
+      let (recon, reconGradient) = try problem.dataTerm(images[i], encoding: nil).evaluate(points[i], scratch)
       let total = (0..<d).map { reconGradient[$0] - slopes[i * d + $0] }
       let value = recon - logProb[i]
       return value.isFinite && total.allSatisfy(\.isFinite) ? (value, total) : nil

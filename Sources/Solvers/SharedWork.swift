@@ -1,0 +1,28 @@
+import AIPOKernels
+import AIPOProblems
+
+/// What images of one map and noise share.
+final class SharedWork: @unchecked Sendable {
+  let metrics = MetricCache()
+  private let lock = Lock()
+  private var known: Coverage?
+  private var posteriors: [(lambda: Double, posterior: GaussianPosterior)] = []
+
+  func coverage(_ make: () -> Coverage) -> Coverage {
+    lock.withLock {
+      if let known { return known }
+      let made = make()
+      known = made
+      return made
+    }
+  }
+
+  func posterior(at lambda: Double, _ make: () throws -> GaussianPosterior) rethrows -> GaussianPosterior {
+    try lock.withLock {
+      if let found = posteriors.first(where: { $0.lambda == lambda }) { return found.posterior }
+      let made = try make()
+      posteriors.append((lambda, made))
+      return made
+    }
+  }
+}
