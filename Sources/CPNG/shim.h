@@ -64,6 +64,17 @@ static void aipo_png_put(png_structp png, png_bytep bytes, size_t count) {
 
 static void aipo_png_flush(png_structp png) { (void)png; }
 
+/* libpng takes the length that a chunk claims before it has read it, and calls more than `png_set_chunk_malloc_max` a mistake
+ * that it can live with. The largest row needs 2^27 bytes. */
+static png_voidp aipo_png_malloc(png_structp png, png_alloc_size_t bytes) {
+  (void)png;
+  return bytes <= ((png_alloc_size_t)1 << 28) ? malloc(bytes) : NULL;
+}
+static void aipo_png_free(png_structp png, png_voidp memory) {
+  (void)png;
+  free(memory);
+}
+
 /// Reads the header and, where `pixels` isn't null, the whole image.
 /// Values of 16 bits are stored in the machine's order, rows of `row_bytes` one after another;
 /// `row_bytes` must be width · channels · depth / 8 as an earlier call gave them.
@@ -91,6 +102,7 @@ static inline int aipo_png_read(
     png_destroy_read_struct(&png, &info, NULL);
     return 1;
   }
+  png_set_mem_fn(png, NULL, aipo_png_malloc, aipo_png_free);
   png_set_read_fn(png, &input, aipo_png_take);
   png_set_user_limits(png, 1 << 24, 1 << 24);
   png_set_chunk_malloc_max(png, 1 << 24);
