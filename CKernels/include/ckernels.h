@@ -159,8 +159,6 @@ typedef struct ck_affine {
                                                                                                       \
   /* ---- sums ------------------------------------------------------------------------------------ */ \
   double ck_dot_##S(int64_t count, const T *x, const T *y);                                           \
-  /* y += x */                                                                                        \
-  void ck_add_##S(int64_t count, const T *x, T *y);                                                   \
   /* y *= x */                                                                                        \
   void ck_multiply_by_##S(int64_t count, const T *x, T *y);                                           \
   /* sum[k] += Σ_p x[p·xs + k] for k < c, in the pixels' order. */                                    \

@@ -409,10 +409,6 @@ static double NAME(dot)(int64_t count, const T *x, const T *y) {
   return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-static void NAME(add)(int64_t count, const T *x, T *y) {
-  for (int64_t i = 0; i < count; i++) y[i] += x[i];
-}
-
 static void NAME(multiply_by)(int64_t count, const T *x, T *y) {
   for (int64_t i = 0; i < count; i++) y[i] *= x[i];
 }

@@ -54,7 +54,6 @@
      int64_t row1, const T *x, T *y),                                                                 \
     (parity, add, height, width, c, row0, row1, x, y))                                                \
   X(double, dot, (int64_t count, const T *x, const T *y), (count, x, y))                              \
-  X(void, add, (int64_t count, const T *x, T *y), (count, x, y))                                      \
   X(void, multiply_by, (int64_t count, const T *x, T *y), (count, x, y))                              \
   X(void, sum_pixels, (int64_t pixels, int32_t c, const T *x, int64_t xs, T *sum), (pixels, c, x, xs, sum)) \
   X(void, axpby, (int64_t count, T a, const T *x, T b, T *y), (count, a, x, b, y))                    \

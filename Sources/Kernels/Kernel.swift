@@ -240,7 +240,7 @@ public enum Kernel<T: KernelScalar> {
   /// y += x
   public static func add(_ x: Memory<T>, to y: Memory<T>) {
     precondition(x.count == y.count)
-    table.add(Int64(x.count), x.base, y.base)
+    table.axpby(Int64(x.count), 1, x.base, 1, y.base)
   }
 }
 

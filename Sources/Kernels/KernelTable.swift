@@ -41,7 +41,6 @@ public struct KernelTable<T: KernelScalar>: Sendable {
   let copyChannels: @Sendable (Int64, Int32, In, Int64, Out, Int64) -> Void
   let checkerboard: @Sendable (Int32, Int32, Int32, Int32, Int32, Int64, Int64, In, Out) -> Void
   let dot: @Sendable (Int64, In, In) -> Double
-  let add: @Sendable (Int64, In, Out) -> Void
   let multiplyBy: @Sendable (Int64, In, Out) -> Void
   let sumPixels: @Sendable (Int64, Int32, In, Int64, Out) -> Void
   let axpby: @Sendable (Int64, T, In, T, Out) -> Void
@@ -65,7 +64,7 @@ extension Float: KernelScalar {
     logisticInverseVJP: ck_logistic_inv_vjp_f32, silu: ck_silu_f32,
     squeeze: ck_squeeze_f32, unsqueeze: ck_unsqueeze_f32,
     copyChannels: ck_copy_channels_f32,
-    checkerboard: ck_checkerboard_f32, dot: ck_dot_f32, add: ck_add_f32, multiplyBy: ck_multiply_by_f32,
+    checkerboard: ck_checkerboard_f32, dot: ck_dot_f32, multiplyBy: ck_multiply_by_f32,
     sumPixels: ck_sum_pixels_f32,
     axpby: ck_axpby_f32, adam: ck_adam_f32)
 }
@@ -83,7 +82,7 @@ extension Double: KernelScalar {
     logisticInverseVJP: ck_logistic_inv_vjp_f64, silu: ck_silu_f64,
     squeeze: ck_squeeze_f64, unsqueeze: ck_unsqueeze_f64,
     copyChannels: ck_copy_channels_f64,
-    checkerboard: ck_checkerboard_f64, dot: ck_dot_f64, add: ck_add_f64, multiplyBy: ck_multiply_by_f64,
+    checkerboard: ck_checkerboard_f64, dot: ck_dot_f64, multiplyBy: ck_multiply_by_f64,
     sumPixels: ck_sum_pixels_f64,
     axpby: ck_axpby_f64, adam: ck_adam_f64)
 }
