@@ -34,9 +34,7 @@ public struct ReflectedPrior: Prior {
   public func evaluate(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
     try scratch.scope {
       let outer = try scratch.take(base.count)
-      forEachRow { row, source in
-        for j in 0..<rowLength { outer[row * rowLength + j] = x[source * innerRowLength + reflected(j)] }
-      }
+      setContinued(outer, x)
       guard let gradient else { return share * (try base.evaluate(outer, gradient: nil, scratch)) }
       let slope = try scratch.take(base.count)
       let value = try base.evaluate(outer, gradient: slope, scratch)
@@ -49,9 +47,7 @@ public struct ReflectedPrior: Prior {
     try scratch.scope {
       let outer = try scratch.take(base.count)
       let pulled = try scratch.take(base.count)
-      forEachRow { row, source in
-        for j in 0..<rowLength { outer[row * rowLength + j] = x[source * innerRowLength + reflected(j)] }
-      }
+      setContinued(outer, x)
       try base.probe(v, at: outer, into: pulled, scratch)
       fold(pulled, times: share.squareRoot(), into: g)
     }
@@ -76,6 +72,13 @@ public struct ReflectedPrior: Prior {
   private static func mirror(_ i: Int, _ n: Int) -> Int {
     let place = i % (2 * n)
     return place < n ? place : 2 * n - 1 - place
+  }
+
+  /// `outer ← Px`
+  private func setContinued(_ outer: Vector, _ x: Vector) {
+    forEachRow { row, source in
+      for j in 0..<rowLength { outer[row * rowLength + j] = x[source * innerRowLength + reflected(j)] }
+    }
   }
 
   /// `g ← factor·Pᵀu`
