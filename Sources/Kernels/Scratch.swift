@@ -13,10 +13,4 @@ public final class Scratch: @unchecked Sendable {
 
   /// Runs `body` and gives back all that it took.
   public func scope<R>(_ body: () throws -> R) rethrows -> R { try workspace.scope(body) }
-
-  /// Gives all memory back to the system. Nothing may be taken.
-  public func release() { workspace.release() }
-
-  /// Bytes that are held.
-  public var bytes: Int { workspace.capacity * MemoryLayout<Double>.stride }
 }

@@ -57,6 +57,14 @@ extension Memory<Double> {
   /// `self ← self + a·x`
   public func add(_ x: Vector, times a: Double = 1, _ pool: ThreadPool? = nil) { set(a, x, plus: 1, pool) }
 
+  /// `selfᵢ ←` standard normal draws.
+  public func setNormals(_ random: inout Philox) { for i in 0..<count { self[i] = random.normal() } }
+
+  /// `selfᵢ ←` 1 or −1, each as probable: a probe of a trace.
+  public func setSigns(_ random: inout Philox) {
+    for i in 0..<count { self[i] = random.next() & 1 == 0 ? 1 : -1 }
+  }
+
   /// `self ← x − y`
   public func setDifference(_ x: Vector, _ y: Vector, _ pool: ThreadPool? = nil) {
     setEach(pool, x, y) { $0 - $1 }

@@ -54,12 +54,6 @@ public final class Workspace<Element: KernelScalar>: @unchecked Sendable {
   /// Gives back all that was taken.
   public func reset() { (chunk, used, usedBefore) = (0, 0, 0) }
 
-  /// Gives all memory back to the system.
-  public func release() {
-    reset()
-    chunks = []
-  }
-
   /// Gives back all that was taken, and makes one chunk of many, so that the same needs fit without gaps.
   public func settle() {
     reset()

@@ -74,7 +74,7 @@ public final class GaussianPrior: Prior {
     seed: UInt64, index: Int, purpose: RandomPurpose = .sample, into x: Vector, _ scratch: Scratch
   ) throws {
     var random = Philox(seed: seed, index: UInt64(index), purpose: purpose)
-    for i in 0..<count { x[i] = random.normal() }
+    x.setNormals(&random)
     try covariance.multiplyRoot(x, scratch)
     x.add(mean.view)
   }

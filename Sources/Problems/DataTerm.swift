@@ -63,7 +63,7 @@ extension Requantization {
     pixels.setEach(pool, x) { pixel($0) }
   }
 
-  /// `x ← h⁻¹(pixels)`
+  /// `x ← h⁻¹(pixels)`. x may be pixels.
   public func encode(_ pixels: Vector, into x: Vector, _ pool: ThreadPool? = nil) {
     x.setEach(pool, pixels) { value($0) }
   }
@@ -71,5 +71,12 @@ extension Requantization {
   /// `g ← h′(x) g`: the gradient in x of what has the gradient g in h(x).
   public func pullBack(_ g: Vector, at x: Vector, _ pool: ThreadPool? = nil) {
     g.setEach(pool, g, x) { $0 * slope($1) }
+  }
+}
+
+extension Requantization? {
+  /// `pixels ← h(x)`; x itself without h.
+  public func decode(_ x: Vector, into pixels: Vector, _ pool: ThreadPool? = nil) {
+    if let self { self.decode(x, into: pixels, pool) } else { pixels.set(x, pool) }
   }
 }

@@ -229,7 +229,7 @@ extension LinearMap {
       let signs = try scratch.take(input.count)
       let image = try scratch.take(output.count)
       var random = Philox(seed: 0, purpose: .curvature)
-      for i in 0..<signs.count { signs[i] = random.next() & 1 == 0 ? 1 : -1 }
+      signs.setSigns(&random)
       try apply(signs, into: image, scratch)
       return image.dot(image, scratch.pool) / Double(max(input.count, 1))
     }

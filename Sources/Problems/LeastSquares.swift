@@ -21,19 +21,17 @@ extension LinearMap {
         x.setEach(pool, right, diagonal.view) { $1 > 0 ? $0 / $1 : 0 }
         return
       }
-      let bound = Double(output.count) * noise.whiteVariance
+      let bound = (Double(output.count) * noise.whiteVariance).squareRoot()
       let predicted = try scratch.take(output.count)
       x.set(0, pool)
-      guard white.dot(white, pool) > bound else { return }
+      guard white.norm(pool) > bound else { return }
       try ConjugateGradients.solve(
         right, into: x, tolerance: 1e-10, iterations: 2 * min(input.count, output.count) + 20, scratch,
         isDone: { _ in
           try map.apply(x, into: predicted, scratch)
-          return pow2(predicted.distance(to: white, pool)) <= bound
+          return predicted.distance(to: white, pool) <= bound
         },
         product: { p, y in try map.applyNormal(p, into: y, scratch) })
     }
   }
 }
-
-private func pow2(_ x: Double) -> Double { x * x }

@@ -35,7 +35,7 @@ public struct CurvatureProbes: Sendable, Hashable {
         let v = try scratch.take(probeLength)
         let g = try scratch.take(dimension)
         for _ in 0..<count {
-          for i in 0..<probeLength { v[i] = random.normal() }
+          v.setNormals(&random)
           try product(v, g)
           sum.setEach(scratch.pool, sum, g) { $0 + $1 * $1 / Double(count) }
         }

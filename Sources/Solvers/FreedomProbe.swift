@@ -32,7 +32,7 @@ struct FreedomProbe {
     self.linearMap = linearMap
     var random = Philox(seed: seed, index: source, purpose: .probe)
     var signs = try Tensor<Double>(count: linearMap.output.count)
-    signs.withMemory { for i in 0..<$0.count { $0[i] = random.next() & 1 == 0 ? 1 : -1 } }
+    signs.withMemory { $0.setSigns(&random) }
     var draw = signs
     draw.withMemory { noise.drawScore($0, scratch.pool) }
     self.draw = draw

@@ -80,7 +80,7 @@ extension Reconstructor {
     let data = dataTerm(image)
     var random = Philox(seed: options.seed, index: source(image), purpose: .probe)
     var signs = try Tensor<Double>(count: data.observation.count)
-    signs.withMemory { for i in 0..<$0.count { $0[i] = random.next() & 1 == 0 ? 1 : -1 } }
+    signs.withMemory { $0.setSigns(&random) }
     var moved = data.observation
     moved.withMemory { $0.add(signs.view, times: sigma) }
     let objective = PixelObjective(

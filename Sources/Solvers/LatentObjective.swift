@@ -54,11 +54,7 @@ public final class LatentObjective: Objective {
         xbar.set(0, pool)
         // An image that overflowed is done with; nothing goes back from it.
         guard x.isFinite(pool), logDet.isFinite else { return 0 }
-        if let h = data.encoding {
-          h.decode(x, into: sample.pixels, pool)
-        } else {
-          sample.pixels.set(x, pool)
-        }
+        data.encoding.decode(x, into: sample.pixels, pool)
         sample.recon = try data.evaluate(pixels: sample.pixels, gradient: xbar, scratch)
         if let gaussian, weights.gaussian != 0 {
           try scratch.scope {
@@ -99,11 +95,7 @@ public final class LatentObjective: Objective {
       let slope = try scratch.take(dimension)
       _ = try prior.decode(point, into: x, scratch)
       guard x.isFinite(scratch.pool) else { return nil }
-      if let h = data.encoding {
-        h.decode(x, into: pixels, scratch.pool)
-      } else {
-        pixels.set(x, scratch.pool)
-      }
+      data.encoding.decode(x, into: pixels, scratch.pool)
       let noise = try data.noise.curvature(data.observation.view)
       return try probes.meanSquares(
         dimension: dimension, probeLength: data.observation.count, key: key, scratch

@@ -36,7 +36,7 @@ public final class PixelObjective: Objective {
     let x = sample.point
     (sample.flow, sample.gaussian, sample.combinedAt) = (nil, nil, nil)
     guard x.isFinite(pool) else { return false }
-    if let h = data.encoding { h.decode(x, into: sample.pixels, pool) } else { sample.pixels.set(x, pool) }
+    data.encoding.decode(x, into: sample.pixels, pool)
     sample.recon = try data.evaluate(pixels: sample.pixels, gradient: sample.reconGradient, scratch)
     data.encoding?.pullBack(sample.reconGradient, at: x, pool)
     guard sample.recon.isFinite, sample.reconGradient.isFinite(pool) else { return false }

@@ -15,7 +15,7 @@ public struct Reconstructor: Sendable {
   public let gaussian: GaussianPrior?
   public let options: ReconstructionOptions
   let pool: ThreadPool
-  private let shared = SharedWork()
+  let shared = SharedWork()
 
   /// Images of fewer values than this are solved side by side: above, a flow keeps all threads busy with one.
   static let sideBySideLimit = 1 << 14
@@ -305,7 +305,7 @@ public struct Reconstructor: Sendable {
       case .choice(.zero): try decode({ $0.set(0) }, into: v, scratch)
       case .choice(.prior):
         var random = Philox(seed: options.seed, index: source(image), purpose: .start)
-        try decode({ for i in 0..<$0.count { $0[i] = random.normal() } }, into: v, scratch)
+        try decode({ $0.setNormals(&random) }, into: v, scratch)
       }
     }
     return start

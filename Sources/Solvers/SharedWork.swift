@@ -6,6 +6,7 @@ final class SharedWork: @unchecked Sendable {
   let metrics = MetricCache()
   private let lock = Lock()
   private var known: Coverage?
+  private var descent: ProximalGradient?
   private var posteriors: [(lambda: Double, posterior: GaussianPosterior)] = []
 
   func coverage(_ make: () -> Coverage) -> Coverage {
@@ -13,6 +14,15 @@ final class SharedWork: @unchecked Sendable {
       if let known { return known }
       let made = make()
       known = made
+      return made
+    }
+  }
+
+  func proximalGradient(_ make: () throws -> ProximalGradient) rethrows -> ProximalGradient {
+    try lock.withLock {
+      if let descent { return descent }
+      let made = try make()
+      descent = made
       return made
     }
   }

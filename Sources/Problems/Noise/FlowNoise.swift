@@ -60,7 +60,7 @@ public struct FlowNoise: NoiseModel {
     try scratch.scope {
       let latents = try scratch.take(y.count)
       let noise = try scratch.take(y.count)
-      for i in 0..<y.count { latents[i] = random.normal() }
+      latents.setNormals(&random)
       _ = try prior.decode(latents, into: noise, scratch)
       if let bad = (0..<noise.count).first(where: { !noise[$0].isFinite }) {
         throw ProblemError.nonFinite(

@@ -131,7 +131,7 @@ public struct GaussianNoise: NoiseModel {
   public func sample(prediction: Vector, into y: Vector, random: inout Philox, _ scratch: Scratch) throws {
     try scratch.scope {
       let noise = try scratch.take(y.count)
-      for i in 0..<y.count { noise[i] = random.normal() }
+      noise.setNormals(&random)
       colour(noise, scratch.pool)
       if let mean { noise.add(mean.view, scratch.pool) }
       y.setEach(scratch.pool, prediction, noise) { $0 + $1 }

@@ -25,7 +25,7 @@ struct PenaltySearch {
     self.measurements = measurements
     var random = Philox(seed: seed, index: source, purpose: .probe)
     var signs = measurements
-    signs.withMemory { for i in 0..<$0.count { $0[i] = random.next() & 1 == 0 ? 1 : -1 } }
+    signs.withMemory { $0.setSigns(&random) }
     self.signs = signs
   }
 

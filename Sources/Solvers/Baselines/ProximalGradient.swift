@@ -48,7 +48,7 @@ struct ProximalGradient {
       let v = try scratch.take(map.input.count)
       let product = try scratch.take(map.input.count)
       var random = Philox(seed: 0, purpose: .start)
-      for i in 0..<v.count { v[i] = random.normal() }
+      v.setNormals(&random)
       var value = 0.0
       for _ in 0..<60 {
         let length = v.norm(scratch.pool)

@@ -25,8 +25,11 @@ extension Reconstructor {
     var y = problem.observations[image]
     let noise = try problem.noise(image).matched(y.view)
     y.withMemory { noise.whitenObservation($0, scratch.pool) }
-    let solver = try ProximalGradient(
-      noise.whitened(try linearMap(image), scratch), variance: noise.whiteVariance, scratch)
+    func make() throws -> ProximalGradient {
+      try ProximalGradient(
+        noise.whitened(try linearMap(image), scratch), variance: noise.whiteVariance, scratch)
+    }
+    let solver = try problem.isShared ? shared.proximalGradient(make) : make()
     let search = try PenaltySearch(solver, measurements: y, seed: options.seed, source: source(image))
     let shape = problem.imageShape
     var pixels = try Tensor<Double>(count: shape.count)
@@ -85,7 +88,7 @@ extension Reconstructor {
       max(1, min(options.restartCount, budget)), work, budget: budget, on: objective,
       weights: ObjectiveWeights(lambda: baselineWeights(work.image).lambda)
     ) { point, random, _ in
-      if options.restartCount == 1 { point.set(0) } else { setNormal(point, &random) }
+      if options.restartCount == 1 { point.set(0) } else { point.setNormals(&random) }
     }
     let scratch = work.scratch
     if let found = outcome.sample { point.withMemory { $0.set(found.point) } }
@@ -110,7 +113,7 @@ extension Reconstructor {
       for i in 0..<point.count { point[i] = random.uniform() }
       if options.space == .z { try setLatents(of: point, scratch) }
     case .auto, .prior:
-      setNormal(point, &random)
+      point.setNormals(&random)
       if options.space == .x {
         try scratch.scope {
           let latents = try scratch.take(point.count)
@@ -124,10 +127,6 @@ extension Reconstructor {
     }
   }
 
-  private func setNormal(_ point: Vector, _ random: inout Philox) {
-    for i in 0..<point.count { point[i] = random.normal() }
-  }
-
   /// `point ←` the image that a point of a space stands for, 0 where that isn't finite.
   private func setPixels(_ point: Vector, _ space: SolutionSpace, _ scratch: Scratch) throws {
     try scratch.scope {
@@ -135,7 +134,7 @@ extension Reconstructor {
       x.set(point)
       if space == .z { _ = try latentPrior.decode(point, into: x, scratch) }
       if !x.isFinite() { x.set(0) }
-      if let h = prior.encoding { h.decode(x, into: point) } else { point.set(x) }
+      prior.encoding.decode(x, into: point)
     }
   }
 

@@ -37,7 +37,7 @@ struct CurvatureLook {
 
   /// `v ←` a random direction, of length 1.
   mutating func setDirection(_ v: Vector) {
-    for i in 0..<v.count { v[i] = random.normal() }
+    v.setNormals(&random)
     makeUnit(v)
   }
 
