@@ -29,7 +29,8 @@ public enum ModelLocator {
   }
 
   /// The shipped recipes of `train`, in `recipes/` beside the shipped priors.
-  public static let recipeNames = "grey-28, grey-64, colour-32, colour-64, patches, patches-quick, points"
+  public static let recipeNames =
+    "grey-28, grey-64, colour-32, colour-64, patches, patches-quick, smooth-28, points"
 
   /// The file of a recipe: the path itself, or of a bare name that no file has, the shipped one.
   public static func recipe(named name: String) throws(TaskError) -> String {

@@ -39,15 +39,10 @@ public final class ReconstructionModel: @unchecked Sendable {
         && model.spec.reasonForOneSize == nil
   }
 
-  /// Whether the model was trained on patches of pictures, which makes it one for pictures of any size.
-  private var isOfPatches: Bool {
-    model.recipe.split(separator: "\n").contains { $0.hasPrefix("patch: ") && $0 != "patch: none" }
-  }
-
   /// What to say of images of another shape than those that the model was trained on, unless these were patches.
   func advice(for image: ImageShape, isMeasured: Bool) -> Advice? {
     let trained = model.imageShape
-    guard image != trained, !isOfPatches
+    guard image != trained, !model.isOfPatches
     else {
       return nil
     }
