@@ -78,7 +78,7 @@ static void NAME(maps)(const char *variant, const NAME(ck_table) *const tables[2
   BOTH {
     const NAME(ck_table) *t = tables[side];
     sums[0][side] = t->dot(n, x.of[side], g.of[side]);
-    t->add(n, x.of[side], g.of[side]);
+    t->axpby(n, 1, x.of[side], 1, g.of[side]);
     t->silu(n, g.of[side], y.of[side], g.of[side]);
     t->multiply_by(n, x.of[side], g.of[side]);
     t->logistic_fwd(n, x.of[side], &sums[1][side]);
