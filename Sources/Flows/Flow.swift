@@ -256,7 +256,7 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   /// in a flow without one.
   public func whiten(_ statistics: ImageStatistics) throws {
     try net.alone {
-      for layer in net.layers { try (layer as? Whitening<Scalar>)?.take(statistics) }
+      for layer in net.layers { try (layer as? Whitening<Scalar>)?.take(statistics, of: imageShape) }
     }
   }
 

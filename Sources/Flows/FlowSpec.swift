@@ -15,7 +15,7 @@ import AIPOKernels
 ///
 /// ```yaml
 /// condition: noise   # or {noise: {least: 0.005, greatest: 0.5}}
-/// whitening: channel # or dense
+/// whitening: channel # pixel or dense
 /// glow: {levels: 2, steps: 8, hidden: 64, activation: silu}
 /// ```
 /// ```yaml
@@ -139,10 +139,14 @@ public struct FlowSpec: Hashable, Sendable {
     var result: [LayerSpec] = []
     try condition?.check()
     try Self.flatten(layers, depth: 0, into: &result)
-    let isLate = result.dropFirst().contains {
-      if case .whitening = $0 { true } else { false }
+    let later = result.drop { $0 == .squeeze(.interleaved) }
+    let isLate = result.enumerated().contains { place, layer in
+      guard case .whitening(let form) = layer else { return false }
+      return place > (form == .pixel ? result.count - later.count : 0)
     }
-    if isLate { throw .invalidSpec("a whitening is the first layer") }
+    if isLate {
+      throw .invalidSpec("a whitening is the first layer; of pixels, the first behind interleaved squeezes")
+    }
     return result
   }
 

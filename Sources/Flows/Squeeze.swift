@@ -8,6 +8,33 @@ public enum SqueezeForm: String, Codable, Sendable, CaseIterable {
   case contiguous
 }
 
+/// A pixel behind interleaved squeezes, which is a block of the image's pixels.
+struct SqueezedPixel {
+  struct Place: Equatable { let y, x, channel: Int }
+
+  /// Rows and columns of the block.
+  let side: Int
+  /// Where in the block each channel comes from.
+  let places: [Place]
+
+  /// Pixels of so many channels made of an image's: the image's channels times a power of four.
+  init(of channels: Int, in image: ImageShape) {
+    var side = 1
+    while image.channels * side * side < channels { side *= 2 }
+    precondition(image.channels * side * side == channels, "\(channels) channels of blocks of \(image)")
+    self.side = side
+    places = (0..<channels).map {
+      var (y, x, channel) = (0, 0, $0)
+      for _ in 0..<side.trailingZeroBitCount {
+        y = 2 * y + channel % 4 / 2
+        x = 2 * x + channel % 2
+        channel /= 4
+      }
+      return Place(y: y, x: x, channel: channel)
+    }
+  }
+}
+
 /// A squeeze in a flow as data.
 struct SqueezeKind: LayerKind {
   static let name = "squeeze"

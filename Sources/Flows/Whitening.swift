@@ -5,28 +5,38 @@ import AIPOPlatform
 public enum WhiteningForm: String, Codable, Sendable, CaseIterable {
   /// The variance of each channel, C = diag(v).
   case channel
+  /// The covariance of a pixel's channels, the same at every pixel. Behind squeezes, which make channels of a block's
+  /// pixels, it is the covariance of a block.
+  case pixel
   /// All of it, by its eigenvectors: for images of one size, of `ImageStatistics.fullLimit` values at most.
   case dense
 }
 
-/// A whitening in a flow as data. It is the first layer.
+/// A whitening in a flow as data. It is the first layer; one of pixels may stand behind squeezes, which keep noise white.
 struct WhiteningKind: LayerKind {
   static let name = "whitening"
   var form: WhiteningForm
 
   func output(for input: ImageShape) throws(FlowError) -> ImageShape {
-    guard form != .dense || input.count <= ImageStatistics.fullLimit else {
+    guard form == .channel || form.count(input) <= ImageStatistics.fullLimit else {
       throw .unsupportedShape(
-        input, reason: "a dense whitening takes \(ImageStatistics.fullLimit) values at most")
+        input, reason: "a \(form) whitening takes \(ImageStatistics.fullLimit) values at most")
     }
     return input
   }
 
-  func multiplyAdds(for input: ImageShape) -> Int { form == .dense ? 2 * input.channels * input.count : 0 }
+  func multiplyAdds(for input: ImageShape) -> Int {
+    form == .channel ? 0 : 2 * input.channels * form.count(input)
+  }
 
   func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) throws -> any FlowLayer<Scalar> { try Whitening<Scalar>(form, input: input) }
+}
+
+extension WhiteningForm {
+  /// Values that have a mean and a variance each: an image's, or its channels'.
+  func count(_ image: ImageShape) -> Int { self == .dense ? image.count : image.channels }
 }
 
 /// The exact whitening of Gaussian images with noise, `y = (C + s²I)^(−1/2) (x − μ)`, log-det `−½ log det(C + s²I)`.
@@ -35,7 +45,6 @@ struct WhiteningKind: LayerKind {
 /// noisy image at any s; and for any images, y tends to N(0, I) as s grows. So what is left to learn vanishes.
 public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private let form: WhiteningForm
-  /// Values that have a mean and a variance each: an image's, or its channels'.
   private let count: Int
   private let mean: LayerParameter<Scalar>
   /// Eigenvalues of C.
@@ -48,7 +57,7 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   /// A whitening of images of one shape that takes their mean for 0 and their covariance for I, until `take`.
   public init(_ form: WhiteningForm, input: ImageShape) throws {
     self.form = form
-    let count = form == .dense ? input.count : input.channels
+    let count = form.count(input)
     self.count = count
     mean = LayerParameter("mean", shape: [count], isTrainable: false) { _ in
       [Double](repeating: 0, count: count)
@@ -56,7 +65,7 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     variance = LayerParameter("variance", shape: [count], isTrainable: false) { _ in
       [Double](repeating: 1, count: count)
     }
-    if form == .dense {
+    if form != .channel {
       basis = LayerParameter("basis", shape: [count, count], isTrainable: false) { _ in
         (0..<count * count).map { $0 % (count + 1) == 0 ? 1 : 0 }
       }
@@ -69,7 +78,7 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   public var parameters: [LayerParameter<Scalar>] { [mean, variance] + (basis.map { [$0] } ?? []) }
 
   public func output(for input: ImageShape) throws -> ImageShape {
-    guard (form == .dense ? input.count : input.channels) == count else {
+    guard form.count(input) == count else {
       throw FlowError.unsupportedShape(input, reason: "its whitening is of \(count) values")
     }
     return input
@@ -82,23 +91,31 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     if let basis { rotation?.pack(basis.values) }
   }
 
-  /// Takes μ and C from images' statistics.
-  func take(_ statistics: ImageStatistics) throws {
+  /// Takes μ and C from the statistics of images of a shape.
+  func take(_ statistics: ImageStatistics, of image: ImageShape) throws {
     switch form {
     case .channel:
       for (c, moments) in statistics.channelMoments(count).enumerated() {
         mean.values[c] = Scalar(moments.mean)
         variance.values[c] = Scalar(moments.variance)
       }
+    case .pixel:
+      let moments = try statistics.blockMoments(SqueezedPixel(of: count, in: image), image)
+      try take(mean: moments.mean, covariance: moments.covariance)
     case .dense:
-      guard let (values, vectors) = try statistics.matrix()?.symmetricEigen() else {
+      guard let covariance = try statistics.matrix() else {
         preconditionFailure("images of \(count) values have a full covariance")
       }
-      mean.values.copy(from: statistics.mean.map { Scalar($0) })
-      variance.values.copy(from: values.map { Scalar(max($0, 0)) })
-      for i in 0..<count { for k in 0..<count { basis!.values[i * count + k] = Scalar(vectors[i, k]) } }
+      try take(mean: statistics.mean.map { Double($0) }, covariance: covariance)
     }
     try refresh()
+  }
+
+  private func take(mean: [Double], covariance: Matrix) throws {
+    let (values, vectors) = try covariance.symmetricEigen()
+    self.mean.values.copy(from: mean.map { Scalar($0) })
+    variance.values.copy(from: values.map { Scalar(max($0, 0)) })
+    for i in 0..<count { for k in 0..<count { basis!.values[i * count + k] = Scalar(vectors[i, k]) } }
   }
 
   // MARK: Passes
@@ -106,8 +123,18 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int { 0 }
 
   func scratchCount(input: ImageShape, _ work: FlowWork) -> Int {
-    work.threads * (4 * count + (rotation?.on(height: 1, width: 1).workspaceCount ?? 0) + 256)
+    work.threads * (scratchCount(width: input.width) + 256)
   }
+
+  /// Values of scratch memory for an image.
+  private func scratchCount(width: Int) -> Int {
+    guard let rotation else { return 3 * count }
+    let width = rowWidth(width)
+    return (3 + width) * count + rotation.on(height: 1, width: width).workspaceCount + 64
+  }
+
+  /// Pixels that are rotated at once: a row, or the whole image as one pixel.
+  private func rowWidth(_ width: Int) -> Int { form == .dense ? 1 : width }
 
   public func forward(_ pass: FlowPass<Scalar>) throws {
     try each(pass) { image, whitener in
@@ -138,16 +165,15 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     throws
   {
     let size = pass.shape.count
-    try pass.pool.split(pass.count, minimum: max(1, 16384 / (size * (form == .dense ? count : 1)))) {
+    try pass.pool.split(pass.count, minimum: max(1, 16384 / (size * (rotation == nil ? 1 : count)))) {
       images, worker in
       let workspace = pass.workspaces[worker]
       try workspace.scope {
-        let scratch = try workspace.take(
-          4 * count + (rotation?.on(height: 1, width: 1).workspaceCount ?? 0) + 64)
+        let scratch = try workspace.take(scratchCount(width: pass.shape.width))
         for image in images {
           body(
             image * size..<(image + 1) * size,
-            Whitener(self, image: image, noise: pass.noise[image], pixels: size / count, scratch))
+            Whitener(self, image: image, noise: pass.noise[image], shape: pass.shape, scratch))
         }
       }
     }
@@ -163,15 +189,21 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     /// −½ log(v + s²)
     private let logScale: Memory<Scalar>
     private let zero: Memory<Scalar>
+    private let rotation: Convolution<Scalar>?
+    /// A row of the image.
     private let rotated: Memory<Scalar>
     private let scratch: Memory<Scalar>
 
-    init(_ layer: Whitening, image: Int, noise s: Double, pixels: Int, _ memory: Memory<Scalar>) {
+    init(_ layer: Whitening, image: Int, noise s: Double, shape: ImageShape, _ memory: Memory<Scalar>) {
       let n = layer.count
+      let width = layer.rowWidth(shape.width)
       self.layer = layer
       self.image = image
       (shift, logScale) = (memory[0..<n], memory[n..<2 * n])
-      (zero, rotated, scratch) = (memory[2 * n..<3 * n], memory[3 * n..<4 * n], memory.from(4 * n))
+      zero = memory[2 * n..<3 * n]
+      rotation = layer.rotation?.on(height: 1, width: width)
+      rotated = layer.rotation == nil ? zero : memory[3 * n..<(3 + width) * n]
+      scratch = memory.from(3 * n + (layer.rotation == nil ? 0 : width * n))
       var sum = 0.0
       for k in 0..<n {
         shift[k] = -layer.mean.values[k]
@@ -179,31 +211,30 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
         zero[k] = 0
         sum += Double(logScale[k])
       }
-      logDet = Double(pixels) * sum
+      logDet = Double(shape.count / n) * sum
     }
 
     /// There: less the mean, and scaled; back: scaled, and the mean.
     func run(_ direction: Kernel<Scalar>.Direction, _ x: Memory<Scalar>) {
-      guard layer.rotation != nil else {
-        return Kernel.actnorm(x, direction, bias: shift, logScale: logScale)
-      }
-      if direction == .forward { Kernel.add(shift, to: x) }
+      guard rotation != nil else { return Kernel.actnorm(x, direction, bias: shift, logScale: logScale) }
+      if direction == .forward { Kernel.actnorm(x, .forward, bias: shift, logScale: zero) }
       scale(direction, x)
-      if direction == .inverse { for k in 0..<x.count { x[k] -= shift[k] } }
+      if direction == .inverse { Kernel.actnorm(x, .inverse, bias: shift, logScale: zero) }
     }
 
     /// `x ← (C + s²I)^(∓1/2) x`
     func scale(_ direction: Kernel<Scalar>.Direction, _ x: Memory<Scalar>) {
-      guard let rotation = layer.rotation?.on(height: 1, width: 1) else {
-        return Kernel.actnorm(x, direction, bias: zero, logScale: logScale)
-      }
+      guard let rotation else { return Kernel.actnorm(x, direction, bias: zero, logScale: logScale) }
       let n = layer.count
-      rotation.forward(
-        rows: 0..<1, x: x, stride: n, bias: nil, epilogue: [], y: rotated, stride: n, scratch: scratch)
-      Kernel.actnorm(rotated, direction, bias: zero, logScale: logScale)
-      rotation.adjoint(
-        rows: 0..<1, cotangent: rotated, stride: n, epilogue: [], mask: nil, into: x, stride: n,
-        scratch: scratch)
+      for start in stride(from: 0, to: x.count, by: rotated.count) {
+        let row = x[start..<start + rotated.count]
+        rotation.forward(
+          rows: 0..<1, x: row, stride: n, bias: nil, epilogue: [], y: rotated, stride: n, scratch: scratch)
+        Kernel.actnorm(rotated, direction, bias: zero, logScale: logScale)
+        rotation.adjoint(
+          rows: 0..<1, cotangent: rotated, stride: n, epilogue: [], mask: nil, into: row, stride: n,
+          scratch: scratch)
+      }
     }
   }
 }

@@ -62,6 +62,42 @@ import Yams
     }
   }
 
+  /// A block that is the whole image has the density that all its values have; and of the same lags, the same block.
+  @Test func whiteningOfABlock() throws {
+    let shape = ImageShape(height: 4, width: 4, channels: 1)
+    let statistics = statistics(shape.count)
+    func flow(
+      _ layers: [LayerSpec], _ image: ImageShape, _ statistics: ImageStatistics
+    ) throws -> Flow<Double> {
+      let flow = try Flow<Double>(
+        spec: FlowSpec(condition: Condition(), layers: layers), imageShape: image,
+        pool: ThreadPool(threads: 1))
+      try flow.whiten(statistics)
+      return flow
+    }
+    let block: [LayerSpec] = [.squeeze(.interleaved), .squeeze(.interleaved), .whitening(.pixel)]
+    var random = Philox(seed: 5, purpose: .test)
+    let x = try Tensor(shape: [2, 4, 4, 1], elements: (0..<32).map { _ in random.normal() })
+    let whole = try flow([.whitening(.dense)], shape, statistics).smoothed(by: 0.3).logProb(x)
+    let blocks = try flow(block, shape, statistics).smoothed(by: 0.3).logProb(x)
+    for i in 0..<2 { #expect((whole[i] - blocks[i]).magnitude < 1e-9 * whole[i].magnitude) }
+
+    // Of images that are alike in all places, lags tell what pairs of pixels do.
+    func covariance(_ a: Int, _ b: Int, _ width: Int) -> Double {
+      exp(-0.3 * Double((a / width - b / width).magnitude + (a % width - b % width).magnitude))
+    }
+    let large = ImageShape(height: 8, width: 8, channels: 1)
+    let alike = ImageStatistics(
+      mean: [Float](repeating: 0.5, count: 64),
+      covariance: .full(lowerTriangle: (0..<64).flatMap { i in (0...i).map { Float(covariance(i, $0, 8)) } }))
+    let lags = try #require(alike.stationary(large))
+    let tensors = try [alike, lags].map { statistics in
+      try flow(block, large, statistics).smoothed(by: 0.3).logProb(
+        try Tensor(shape: [1, 8, 8, 1], elements: (0..<64).map { cos(Double($0)) }))[0]
+    }
+    #expect((tensors[0] - tensors[1]).magnitude < 1e-4)
+  }
+
   /// The variance that a channel's whitening takes counts how far its pixels' means lie apart.
   @Test func whiteningOfChannelsHasTheirMoments() throws {
     let d = Self.shape.count

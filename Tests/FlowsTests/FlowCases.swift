@@ -39,7 +39,10 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
   > {
     let own: [any FlowLayer<Scalar>]
     switch layers {
-    case .spec(let spec): return try Flow(spec: spec, imageShape: shape, seed: 3, pool: pool)
+    case .spec(let spec):
+      let flow = try Flow<Scalar>(spec: spec, imageShape: shape, seed: 3, pool: pool)
+      try flow.whiten(Self.statistics(shape.count))
+      return flow
     case .whitened(let spec, let form):
       let flow = try Flow<Scalar>(
         spec: spec.conditioned(whitening: form), imageShape: shape, seed: 3, pool: pool)
@@ -259,6 +262,15 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
     }
     let net = MLPSpec(hidden: [5, 4], activation: .silu)
     return cases + [
+      FlowCase(
+        "conditioned flow of blocks, whitened behind squeezes", 4, 8, 2,
+        .spec(
+          FlowSpec(
+            condition: Condition(),
+            layers: [
+              .squeeze(.interleaved), .squeeze(.interleaved), .whitening(.pixel),
+              coupling(.firstHalf, .sigmoid, .glow, .silu),
+            ]))),
       FlowCase(
         "conditioned linear net of nothing", 2, 3, 5,
         .spec(FlowSpec(condition: Condition(), layers: [coupling(.nothing, .exponential, .linear)]))),

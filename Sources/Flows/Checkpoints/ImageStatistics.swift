@@ -50,6 +50,53 @@ public struct ImageStatistics: Sendable, Equatable {
     }
   }
 
+  /// Mean and covariance of the values of a pixel behind squeezes, which is a block of an image of this shape: means over
+  /// all blocks. The lags of a stationary covariance are rid of their bias.
+  func blockMoments(_ pixel: SqueezedPixel, _ image: ImageShape) throws(LinearAlgebraError) -> (
+    mean: [Double], covariance: Matrix
+  ) {
+    let (w, c, side) = (image.width, image.channels, pixel.side)
+    let places = pixel.places
+    switch covariance {
+    case .stationary(let lags):
+      let pairs = c * (c + 1) / 2
+      func covariance(_ p: SqueezedPixel.Place, _ q: SqueezedPixel.Place) -> Double {
+        if p.channel > q.channel { return covariance(q, p) }
+        let (dy, dx) = (q.y - p.y, q.x - p.x)
+        guard abs(dy) <= lags.lagY, abs(dx) <= lags.lagX else { return 0 }
+        let pair = p.channel * c - p.channel * (p.channel - 1) / 2 + q.channel - p.channel
+        let value = lags.values[((dy + lags.lagY) * (2 * lags.lagX + 1) + dx + lags.lagX) * pairs + pair]
+        let share =
+          (1 - Double(abs(dy)) / Double(lags.lagY + 1)) * (1 - Double(abs(dx)) / Double(lags.lagX + 1))
+        return Double(value) / share
+      }
+      return (
+        places.map { Double(mean[$0.channel]) },
+        try Matrix(rows: places.count, columns: places.count) { covariance(places[$0], places[$1]) }
+      )
+    case .full(let triangle):
+      precondition(mean.count == image.count, "statistics of \(mean.count) values of an image of \(image)")
+      let starts = stride(from: 0, to: image.height, by: side).flatMap { y in
+        stride(from: 0, to: w, by: side).map { (y * w + $0) * c }
+      }
+      let offsets = places.map { ($0.y * w + $0.x) * c + $0.channel }
+      let centre = offsets.map { offset in
+        starts.reduce(0.0) { $0 + Double(mean[$1 + offset]) } / Double(starts.count)
+      }
+      return (
+        centre,
+        try Matrix(rows: places.count, columns: places.count) { a, b in
+          starts.reduce(0.0) { sum, start in
+            let (i, j) = (start + offsets[a], start + offsets[b])
+            let (row, column) = (max(i, j), min(i, j))
+            return sum + Double(triangle[row * (row + 1) / 2 + column])
+              + (Double(mean[i]) - centre[a]) * (Double(mean[j]) - centre[b])
+          } / Double(starts.count)
+        }
+      )
+    }
+  }
+
   /// The same up to second order as far as it is alike in all places of images of this shape: each channel's mean over all
   /// pixels, and the mean over all pairs of pixels at a lag of the deviations' covariance, that of the pixels' means
   /// included. Sums are divided by the number of pixels, so that the spectrum is positive at any image size, and at this
