@@ -8,12 +8,17 @@ import AIPOPlatform
 public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
   public let flow: Flow<Scalar>
   public let encoding: Requantization?
-  private let buffers = BufferPool<Scalar>()
+  private let buffers: BufferPool<Scalar>
   /// Shapes of a batch of one, made once: an array takes memory.
   private let batch: [Int]
   private let latentBatch: [Int]
 
-  public init(_ flow: Flow<Scalar>, encoding: Requantization? = nil) {
+  public convenience init(_ flow: Flow<Scalar>, encoding: Requantization? = nil) {
+    self.init(flow, encoding: encoding, BufferPool())
+  }
+
+  private init(_ flow: Flow<Scalar>, encoding: Requantization?, _ buffers: BufferPool<Scalar>) {
+    self.buffers = buffers
     self.flow = flow
     self.encoding = encoding
     let shape = flow.imageShape
@@ -42,6 +47,12 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
       buffers.gradient.get(gradient, times: -1, scratch.pool)
       return -buffers.number[0]
     }
+  }
+
+  public var noiseLevels: Condition? { flow.condition }
+
+  public func smoothed(by s: Double, turn: Int) throws -> any Prior {
+    FlowPrior(try flow.smoothed(by: s), encoding: encoding, buffers)
   }
 
   // MARK: Latents

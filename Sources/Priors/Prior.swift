@@ -23,6 +23,17 @@ public protocol Prior: Energy {
 
   /// `g ← Mᵀv` of an M whose MᵀM is the Gauss–Newton part of ∇²R at x. As dear as a gradient.
   func probe(_ v: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws
+
+  /// The noise levels s at which the density of images with noise, `p_s = p ∗ N(0, s²I)`, is known; nil where p alone is.
+  var noiseLevels: Condition? { get }
+
+  /// The prior `R_s = −log p_s`, of one that has noise levels. Where a prior sees an image in pieces, each turn cuts it in
+  /// another way, and the next turns in a fixed order: averages over turns have no seams.
+  func smoothed(by s: Double, turn: Int) throws -> any Prior
+
+  /// `z ← D_s(v)`, the mean of the images that may lie behind `v = x + s·n` (Tweedie's formula): `v − s²∇R_s(v)`, but where
+  /// an image's border is seen more than once, the mean of what is seen. Gives R_s(v). Of a prior with noise levels.
+  func denoise(_ v: Vector, noise s: Double, turn: Int, into z: Vector, _ scratch: Scratch) throws -> Double
 }
 
 extension Prior {
@@ -34,6 +45,17 @@ extension Prior {
   public var probeLength: Int? { nil }
   public func probe(_ v: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
     preconditionFailure("this prior's curvature can't be probed")
+  }
+  public var noiseLevels: Condition? { nil }
+  public func smoothed(by s: Double, turn: Int) throws -> any Prior {
+    preconditionFailure("this prior knows images without noise alone")
+  }
+  public func denoise(_ v: Vector, noise s: Double, turn: Int, into z: Vector, _ scratch: Scratch) throws
+    -> Double
+  {
+    let value = try smoothed(by: s, turn: turn).evaluate(v, gradient: z, scratch)
+    z.set(1, v, plus: -s * s, scratch.pool)
+    return value
   }
 }
 

@@ -53,6 +53,30 @@ public struct ReflectedPrior: Prior {
     }
   }
 
+  public var noiseLevels: Condition? { base.noiseLevels }
+
+  public func smoothed(by s: Double, turn: Int) throws -> any Prior {
+    ReflectedPrior(try base.smoothed(by: s, turn: turn), imageShape: imageShape)
+  }
+
+  /// The mean of the copies of every value in the continued image's D_s.
+  public func denoise(_ v: Vector, noise s: Double, turn: Int, into z: Vector, _ scratch: Scratch) throws
+    -> Double
+  {
+    try scratch.scope {
+      let outer = try scratch.take(base.count)
+      let clean = try scratch.take(base.count)
+      setContinued(outer, v)
+      let value = try base.denoise(outer, noise: s, turn: turn, into: clean, scratch)
+      fold(clean, times: 1, into: z)
+      let copies = try scratch.take(count)
+      outer.set(1, scratch.pool)
+      fold(outer, times: 1, into: copies)
+      z.setEach(scratch.pool, z, copies) { $0 / $1 }
+      return share * value
+    }
+  }
+
   // MARK: P
 
   private var rowLength: Int { base.imageShape.width * imageShape.channels }

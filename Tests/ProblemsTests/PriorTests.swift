@@ -170,4 +170,39 @@ import Testing
     }
     #expect((square - dot(w, change)).magnitude <= 1e-9 * square)
   }
+
+  /// Under a Gaussian of independent values D_s takes each towards its mean by the share of noise in its variance, at an
+  /// image's borders as in its middle.
+  @Test(arguments: [
+    ImageShape(height: 4, width: 6, channels: 2), ImageShape(height: 3, width: 5, channels: 2),
+  ])
+  func denoisesGaussianImages(_ shape: ImageShape) throws {
+    let outer = ImageShape(height: 4, width: 6, channels: 2)
+    let flow = try Flow<Double>(
+      spec: FlowSpec(layers: []).conditioned(Condition(least: 0.01, greatest: 2)), imageShape: outer)
+    let moments = [(mean: 0.25, variance: 0.09), (mean: 0.5, variance: 0.01)]
+    try flow.whiten(
+      ImageStatistics(
+        mean: moments.map { Float($0.mean) },
+        covariance: .stationary(
+          LagCovariance(channels: 2, lagY: 0, lagX: 0, values: [0.09, 0, 0.01].map { Float($0) }))))
+    let prior: any Prior =
+      shape == outer ? FlowPrior(flow) : ReflectedPrior(FlowPrior(flow), imageShape: shape)
+    #expect(prior.noiseLevels == Condition(least: 0.01, greatest: 2))
+    let v = image(prior.count)
+    for s in [0.05, 0.3, 1] {
+      let (value, z) = try v.asVector { v in
+        var z = try Tensor<Double>(count: prior.count)
+        let value = try z.withMemory { try prior.denoise(v, noise: s, turn: 0, into: $0, Scratch()) }
+        return (value, z.elements)
+      }
+      for (k, (mean, variance)) in moments.enumerated() {
+        for i in stride(from: k, to: v.count, by: 2) {
+          #expect((z[i] - mean - variance / (variance + s * s) * (v[i] - mean)).magnitude < 1e-7)
+        }
+      }
+      #expect(
+        (value - (try prior.smoothed(by: s, turn: 0).evaluate(v).value)).magnitude <= 1e-12 * value.magnitude)
+    }
+  }
 }
