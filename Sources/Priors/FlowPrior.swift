@@ -30,10 +30,7 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
   public var resolution: Double { Double(Scalar.ulpOfOne) }
   public var isSmooth: Bool { flow.isSmooth }
 
-  public func round(_ x: Vector, _ scratch: Scratch) {
-    guard Scalar.self == Float.self else { return }
-    x.setEach(scratch.pool) { Double(Float($0)) }
-  }
+  public func round(_ x: Vector, _ scratch: Scratch) { x.round(to: Scalar.self, scratch.pool) }
 
   public func evaluate(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
     try buffers.with { buffers in
@@ -133,6 +130,14 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
         at: buffers.images.tensor, latentCotangent: buffers.latents.tensor, logDetCotangent: [0])
       found.withUnsafeBufferPointer { g.set(converting: Memory(reading: $0), scratch.pool) }
     }
+  }
+}
+
+extension Vector {
+  /// To the values that a precision holds.
+  func round<Scalar: KernelScalar>(to _: Scalar.Type, _ pool: ThreadPool) {
+    guard Scalar.self == Float.self else { return }
+    setEach(pool) { Double(Float($0)) }
   }
 }
 

@@ -85,17 +85,11 @@ public struct ReflectedPrior: Prior {
   /// Where in a row of the image the value at place j of a continued row comes from.
   private func reflected(_ j: Int) -> Int {
     let c = imageShape.channels
-    return Self.mirror(j / c, imageShape.width) * c + j % c
+    return Reflection.source(j / c, imageShape.width) * c + j % c
   }
 
   private func forEachRow(_ body: (_ row: Int, _ source: Int) -> Void) {
-    for row in 0..<base.imageShape.height { body(row, Self.mirror(row, imageShape.height)) }
-  }
-
-  /// Reflection with the edge repeated: 0 … n − 1, n − 1 … 0, 0 …
-  private static func mirror(_ i: Int, _ n: Int) -> Int {
-    let place = i % (2 * n)
-    return place < n ? place : 2 * n - 1 - place
+    for row in 0..<base.imageShape.height { body(row, Reflection.source(row, imageShape.height)) }
   }
 
   /// `outer ← Px`

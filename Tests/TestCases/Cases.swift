@@ -101,6 +101,10 @@ private func even(_ shape: ImageShape) -> ImageShape {
     height: (shape.height + 1) / 2 * 2, width: (shape.width + 1) / 2 * 2, channels: shape.channels)
 }
 
+private func patch(_ shape: ImageShape) -> ImageShape {
+  ImageShape(height: 4, width: 4, channels: shape.channels)
+}
+
 /// Every prior with latents.
 public func latentPriors(_ shape: ImageShape) throws -> [(name: String, value: any LatentPrior)] {
   [
@@ -118,6 +122,7 @@ public func allPriors(_ shape: ImageShape) throws -> [(name: String, value: any 
   return try latentPriors(shape).map { ($0.name, $0.value) } + [
     ("gaussian", gaussian), ("stationary gaussian", try stationaryPrior(shape)),
     ("reflected flow", ReflectedPrior(FlowPrior<Double>(try smoothFlow(even(shape))), imageShape: shape)),
+    ("patches", try PatchPrior<Double>(try smoothFlow(patch(shape)), imageShape: shape, stride: 2)),
     (
       "reflected, far beyond",
       ReflectedPrior(WarpedGaussian.random(imageShape: larger, warp: 0.6, seed: 8), imageShape: shape)

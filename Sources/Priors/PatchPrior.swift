@@ -1,0 +1,273 @@
+import AIPOFlows
+import AIPOKernels
+
+/// A flow of patches as a prior for an image of any size:
+///
+///     R_s(x) = (1/c) Σᵢ −log p_s(Pᵢx)
+///
+/// over the patches of a `PatchGrid`, c of them over a pixel. That is no density of x in the strict sense: its integral isn't
+/// known. R/d is comparable with −log p/d of a patch.
+///
+/// The image is continued beyond its edges by its reflection. Inside x − s²∇R_s(x) is the mean of the patches' own means
+/// (Tweedie's formula), D_s(x). Near an edge a pixel may be covered n times, with its mirror images, where c is the usual;
+/// there D_s(x) = x − s²(c/n)∇R_s(x), still a mean: its weights sum to one, so that an even picture keeps its level.
+///
+/// The flow works in its own precision, a batch of patches at a time, a batch a thread. Memory doesn't grow with the image but
+/// for two vectors that the caller has, and results are the same bits on any number of threads.
+public final class PatchPrior<Scalar: KernelScalar>: Prior {
+  public let imageShape: ImageShape
+  /// Of patches, on one thread, at the noise level s.
+  public let flow: Flow<Scalar>
+  public let encoding: Requantization?
+  /// Pixels from one patch to the next.
+  public let stride: Int
+  public let grid: PatchGrid
+  private let slots: SlotPool<Scalar>
+
+  /// - Parameters:
+  ///   - flow: of the patches.
+  ///   - stride: pixels from one patch to the next, by default half the smaller side.
+  public convenience init(
+    _ flow: Flow<Scalar>, imageShape: ImageShape, stride: Int? = nil, encoding: Requantization? = nil
+  ) throws {
+    let patch = flow.imageShape
+    let smaller = min(patch.height, patch.width)
+    let stride = stride ?? Self.usualStride(patch)
+    guard imageShape.channels == patch.channels else {
+      throw FlowError.unsupportedShape(imageShape, reason: "it is for images of \(patch.channels) channels")
+    }
+    precondition(
+      (1...smaller).contains(stride), "a stride of \(stride) leaves gaps between patches of \(patch)")
+    self.init(
+      try Flow(net: flow.net, imageShape: patch, pool: ThreadPool(threads: 1)), imageShape, stride, turn: 0,
+      encoding, SlotPool())
+  }
+
+  private init(
+    _ flow: Flow<Scalar>, _ imageShape: ImageShape, _ stride: Int, turn: Int, _ encoding: Requantization?,
+    _ slots: SlotPool<Scalar>
+  ) {
+    self.flow = flow
+    self.imageShape = imageShape
+    self.stride = stride
+    self.encoding = encoding
+    self.slots = slots
+    grid = PatchGrid(imageShape, patch: flow.imageShape, stride: stride, turn: turn)
+  }
+
+  public static func usualStride(_ patch: ImageShape) -> Int { max(1, min(patch.height, patch.width) / 2) }
+
+  public var resolution: Double { Double(Scalar.ulpOfOne) }
+  public var isSmooth: Bool { flow.isSmooth }
+
+  public func round(_ x: Vector, _ scratch: Scratch) { x.round(to: Scalar.self, scratch.pool) }
+
+  // MARK: Noise
+
+  /// The noise levels that the flow has learned; nil for one of clean images alone.
+  public var noiseLevels: Condition? { flow.condition }
+
+  /// `R_s`, over the grid of a turn: a path that takes turn k at its state k averages over grids.
+  public func smoothed(by s: Double, turn: Int) throws -> PatchPrior {
+    PatchPrior(try flow.smoothed(by: s), imageShape, stride, turn: turn, encoding, slots)
+  }
+
+  /// `mean ← D_s(v)`; gives `R_s(v)`.
+  @discardableResult
+  public func denoise(_ v: Vector, into mean: Vector, _ scratch: Scratch) throws -> Double {
+    let sum = try sumLogProb(v, gradient: mean, scratch)
+    let s = flow.noise[0]
+    let (width, channels) = (imageShape.width, imageShape.channels)
+    for y in 0..<imageShape.height {
+      for x in 0..<width {
+        let factor = s * s / (grid.rows.cover[y] * grid.columns.cover[x])
+        for j in (y * width + x) * channels..<(y * width + x + 1) * channels {
+          mean[j] = v[j] + factor * mean[j]
+        }
+      }
+    }
+    return -sum / grid.cover
+  }
+
+  // MARK: Energy
+
+  public func evaluate(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
+    let sum = try sumLogProb(x, gradient: gradient, scratch)
+    gradient?.scale(by: -1 / grid.cover, scratch.pool)
+    return -sum / grid.cover
+  }
+
+  /// Σᵢ log p_s(Pᵢx), and its gradient.
+  private func sumLogProb(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
+    gradient?.set(0, scratch.pool)
+    var sum = 0.0
+    try eachBatch(scratch.pool) { slot in
+      gather(x, slot)
+      if gradient == nil {
+        try flow.evaluate(slot.patches, logProb: &slot.logProb)
+      } else {
+        try flow.evaluateWithGradient(slot.patches, logProb: &slot.logProb, gradient: &slot.gradient)
+      }
+    } inOrder: { slot in
+      for k in 0..<slot.range.count { sum += slot.logProb[k] }
+      if let gradient { scatter(slot, into: gradient) }
+    }
+    return sum
+  }
+
+  // MARK: Curvature
+
+  /// As many as the latents of all patches.
+  public var probeLength: Int? { grid.count * flow.dimension }
+
+  /// `g ← Mᵀv` with `M = c^(−1/2) (JᵢPᵢ)ᵢ`, Jᵢ the Jacobian of patch i's latents.
+  public func probe(_ v: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
+    g.set(0, scratch.pool)
+    let d = flow.dimension
+    try eachBatch(scratch.pool) { slot in
+      gather(x, slot)
+      var latents = try Tensor<Scalar>(shape: [slot.logProb.count, d])
+      latents.withMemory { all in
+        v[slot.range.lowerBound * d..<slot.range.upperBound * d].convert(into: all[0..<slot.range.count * d])
+      }
+      slot.gradient = try flow.encodeGradient(
+        at: slot.patches, latentCotangent: latents,
+        logDetCotangent: [Double](repeating: 0, count: slot.logProb.count))
+    } inOrder: { slot in
+      scatter(slot, into: g)
+    }
+    g.scale(by: 1 / grid.cover.squareRoot(), scratch.pool)
+  }
+
+  // MARK: Batches
+
+  /// Patches of a batch at most: as many as keep the products busy and what is kept of them in the cache.
+  private static var batchLimit: Int { 128 }
+
+  /// Calls `work` for all batches, some at a time side by side, and `inOrder` for each of them in their order.
+  private func eachBatch(
+    _ pool: ThreadPool, _ work: (PatchSlot<Scalar>) throws -> Void, inOrder: (PatchSlot<Scalar>) -> Void
+  ) throws {
+    // Of one size: the last one is filled up.
+    let batches = max((grid.count + Self.batchLimit - 1) / Self.batchLimit, min(8, (grid.count + 31) / 32))
+    let size = (grid.count + batches - 1) / batches
+    let atOnce = min(batches, pool.threads == 1 ? 1 : 4 * pool.threads)
+    try slots.with(atOnce) { slots in
+      for first in Swift.stride(from: 0, to: batches, by: atOnce) {
+        let count = min(atOnce, batches - first)
+        for k in 0..<count {
+          let start = min((first + k) * size, grid.count)
+          try slots[k].begin(start..<min(start + size, grid.count), size: size, flow.imageShape)
+        }
+        try pool.run(count) { k, _ in if !slots[k].range.isEmpty { try work(slots[k]) } }
+        for k in 0..<count where !slots[k].range.isEmpty { inOrder(slots[k]) }
+      }
+    }
+  }
+
+  /// Copies a batch's patches out of the image; what fills it up are copies of its last patch.
+  private func gather(_ x: Vector, _ slot: PatchSlot<Scalar>) {
+    x.withUnsafeMutableBufferPointer { x in
+      slot.patches.withUnsafeMutableBufferPointer { patches in
+        let d = flow.dimension
+        for k in 0..<slot.logProb.count {
+          let i = min(slot.range.lowerBound + k, slot.range.upperBound - 1)
+          eachRun(i) { pixels, values in
+            PatchCopies.gather(
+              x.baseAddress! + pixels, patches.baseAddress! + k * d + values.lowerBound, values.count)
+          }
+        }
+      }
+    }
+  }
+
+  /// Adds a batch's gradients to the image's, patch by patch.
+  private func scatter(_ slot: PatchSlot<Scalar>, into g: Vector) {
+    g.withUnsafeMutableBufferPointer { g in
+      slot.gradient.withUnsafeBufferPointer { patches in
+        let d = flow.dimension
+        for k in 0..<slot.range.count {
+          eachRun(slot.range.lowerBound + k) { pixels, values in
+            PatchCopies.add(
+              patches.baseAddress! + k * d + values.lowerBound, g.baseAddress! + pixels, values.count)
+          }
+        }
+      }
+    }
+  }
+
+  /// Calls `body` for stretches of patch i that lie side by side in the image: rows, or pixels beside an edge.
+  @inline(__always)
+  private func eachRun(_ i: Int, _ body: (_ place: Int, _ values: Range<Int>) -> Void) {
+    let (patch, columns) = (grid.patch, grid.columns)
+    let (row, column) = i.quotientAndRemainder(dividingBy: columns.count)
+    let (c, width) = (patch.channels, patch.width)
+    for y in 0..<patch.height {
+      let start = grid.rows.sources[row * patch.height + y] * imageShape.width
+      let offset = y * width * c
+      if let first = columns.start(column) {
+        body((start + first) * c, offset..<offset + width * c)
+      } else {
+        for x in 0..<width {
+          body(
+            (start + columns.sources[column * width + x]) * c, offset + x * c..<offset + (x + 1) * c)
+        }
+      }
+    }
+  }
+}
+
+/// Copies between precisions, compiled for each.
+private enum PatchCopies {
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  static func gather<Scalar: KernelScalar>(
+    _ x: UnsafeMutablePointer<Double>, _ patch: UnsafeMutablePointer<Scalar>, _ count: Int
+  ) {
+    for j in 0..<count { patch[j] = Scalar(x[j]) }
+  }
+
+  @_specialize(where Scalar == Float)
+  @_specialize(where Scalar == Double)
+  static func add<Scalar: KernelScalar>(
+    _ patch: UnsafePointer<Scalar>, _ g: UnsafeMutablePointer<Double>, _ count: Int
+  ) {
+    for j in 0..<count { g[j] += Double(patch[j]) }
+  }
+}
+
+/// A batch of patches with what comes of them.
+private final class PatchSlot<Scalar: KernelScalar> {
+  var range = 0..<0
+  var patches: Tensor<Scalar>
+  var gradient: Tensor<Scalar>
+  var logProb: [Double] = []
+
+  init() throws(TensorError) {
+    patches = try Tensor(shape: [0])
+    gradient = try Tensor(shape: [0])
+  }
+
+  func begin(_ range: Range<Int>, size: Int, _ patch: ImageShape) throws(TensorError) {
+    self.range = range
+    guard logProb.count != size else { return }
+    patches = try Tensor(shape: [size, patch.height, patch.width, patch.channels])
+    gradient = try Tensor(shape: patches.shape)
+    logProb = [Double](repeating: 0, count: size)
+  }
+}
+
+/// Slots that calls use again, a set a call at a time.
+private final class SlotPool<Scalar: KernelScalar>: @unchecked Sendable {
+  private let lock = Lock()
+  private var idle: [[PatchSlot<Scalar>]] = []
+
+  func with<R>(_ count: Int, _ body: ([PatchSlot<Scalar>]) throws -> R) throws -> R {
+    lock.lock()
+    var slots = idle.popLast() ?? []
+    lock.unlock()
+    while slots.count < count { slots.append(try PatchSlot()) }
+    defer { lock.withLock { idle.append(slots) } }
+    return try body(slots)
+  }
+}
