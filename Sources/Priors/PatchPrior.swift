@@ -64,26 +64,25 @@ public final class PatchPrior<Scalar: KernelScalar>: Prior {
 
   // MARK: Noise
 
-  /// The noise levels that the flow has learned; nil for one of clean images alone.
   public var noiseLevels: Condition? { flow.condition }
 
-  /// `R_s`, over the grid of a turn: a path that takes turn k at its state k averages over grids.
-  public func smoothed(by s: Double, turn: Int) throws -> PatchPrior {
+  /// `R_s` over the grid of a turn.
+  public func smoothed(by s: Double, turn: Int) throws -> any Prior { try patches(noise: s, turn: turn) }
+
+  private func patches(noise s: Double, turn: Int) throws -> PatchPrior {
     PatchPrior(try flow.smoothed(by: s), imageShape, stride, turn: turn, encoding, slots)
   }
 
-  /// `mean ← D_s(v)`; gives `R_s(v)`.
-  @discardableResult
-  public func denoise(_ v: Vector, into mean: Vector, _ scratch: Scratch) throws -> Double {
-    let sum = try sumLogProb(v, gradient: mean, scratch)
-    let s = flow.noise[0]
+  public func denoise(_ v: Vector, noise s: Double, turn: Int, into z: Vector, _ scratch: Scratch) throws
+    -> Double
+  {
+    let prior = try patches(noise: s, turn: turn)
+    let sum = try prior.sumLogProb(v, gradient: z, scratch)
     let (width, channels) = (imageShape.width, imageShape.channels)
     for y in 0..<imageShape.height {
       for x in 0..<width {
-        let factor = s * s / (grid.rows.cover[y] * grid.columns.cover[x])
-        for j in (y * width + x) * channels..<(y * width + x + 1) * channels {
-          mean[j] = v[j] + factor * mean[j]
-        }
+        let factor = s * s / (prior.grid.rows.cover[y] * prior.grid.columns.cover[x])
+        for j in (y * width + x) * channels..<(y * width + x + 1) * channels { z[j] = v[j] + factor * z[j] }
       }
     }
     return -sum / grid.cover
@@ -142,14 +141,14 @@ public final class PatchPrior<Scalar: KernelScalar>: Prior {
   // MARK: Batches
 
   /// Patches of a batch at most: as many as keep the products busy and what is kept of them in the cache.
-  private static var batchLimit: Int { 128 }
+  private var batchLimit: Int { max(8, 8192 / flow.dimension) }
 
   /// Calls `work` for all batches, some at a time side by side, and `inOrder` for each of them in their order.
   private func eachBatch(
     _ pool: ThreadPool, _ work: (PatchSlot<Scalar>) throws -> Void, inOrder: (PatchSlot<Scalar>) -> Void
   ) throws {
     // Of one size: the last one is filled up.
-    let batches = max((grid.count + Self.batchLimit - 1) / Self.batchLimit, min(8, (grid.count + 31) / 32))
+    let batches = max((grid.count + batchLimit - 1) / batchLimit, min(8, (grid.count + 31) / 32))
     let size = (grid.count + batches - 1) / batches
     let atOnce = min(batches, pool.threads == 1 ? 1 : 4 * pool.threads)
     try slots.with(atOnce) { slots in

@@ -152,8 +152,10 @@ import Testing
     try double.setParameters(single.parameters.map { Double($0) })
     let x = self.image(image).map { Double(Float($0)) }
     func mean<Scalar>(_ flow: Flow<Scalar>) throws -> [Double] {
-      let prior = try PatchPrior(flow, imageShape: image, stride: 2).smoothed(by: 0.1, turn: 0)
-      return try x.asVector { x in try written(image.count) { try prior.denoise(x, into: $0, $1) } }
+      let prior = try PatchPrior(flow, imageShape: image, stride: 2)
+      return try x.asVector { x in
+        try written(image.count) { _ = try prior.denoise(x, noise: 0.1, turn: 0, into: $0, $1) }
+      }
     }
     let (found, expected) = (try mean(single), try mean(double))
     #expect(zip(found, expected).allSatisfy { ($0 - $1).magnitude <= 1e-5 })
@@ -182,7 +184,7 @@ import Testing
       let (flow, mean, c) = try gaussianFlow(size)
       let s = 0.15
       let d = size.count
-      let prior = try PatchPrior(flow, imageShape: image, stride: t).smoothed(by: s, turn: 1)
+      let prior = try PatchPrior(flow, imageShape: image, stride: t)
       let v = self.image(image)
       let shift = PatchGrid.shift(1, stride: t)
       let noisy = try Matrix(rows: d, columns: d) { c[$0, $1] + ($0 == $1 ? s * s : 0) }
@@ -205,10 +207,10 @@ import Testing
       let expected = zip(sums, counts).map { $0 / $1 }
       var energy = 0.0
       let found = try v.asVector { v in
-        try written(image.count) { energy = try prior.denoise(v, into: $0, $1) }
+        try written(image.count) { energy = try prior.denoise(v, noise: s, turn: 1, into: $0, $1) }
       }
       #expect(distance(found, expected) <= 1e-6 * norm(expected), "\(image) \(size) \(t)")
-      let (value, gradient) = try prior.evaluate(v)
+      let (value, gradient) = try prior.smoothed(by: s, turn: 1).evaluate(v)
       #expect(energy == value)
       let usual = Double(size.height * size.width) / Double(t * t)
       for j in found.indices where counts[j] == usual {
