@@ -88,10 +88,11 @@ extension FlowModel {
     guard images.isReal == dequantization.isNone else {
       throw TrainingError.dequantization(bits: dequantization.bits)
     }
-    var split = TrainingSplit(training: Array(0..<images.count), validation: [])
+    var (images, split) = (images, TrainingSplit(training: Array(0..<images.count), validation: []))
     if !recipe.isEmpty {
-      split = try TrainingSplit(
-        images: images, config: TrainingConfig(yaml: recipe, path: "\(path), its recipe"))
+      let config = try TrainingConfig(yaml: recipe, path: "\(path), its recipe")
+      images = images.divided(for: config)
+      split = try TrainingSplit(images: images, config: config)
     }
     let flow = try makeFlow(Float.self, threads: threads)
     try figures.measureDistributions(

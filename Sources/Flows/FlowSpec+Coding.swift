@@ -201,8 +201,8 @@ extension LayerSpec: Codable {
 
   /// The library's layers.
   static let names = [
-    "actnorm", "conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "split", "logistic",
-    "logit", "whitening", "repeat",
+    "actnorm", "conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "split", "flatten",
+    "logistic", "logit", "whitening", "repeat",
   ]
 
   /// A name alone for a layer without options, else a mapping from the name to the options.
@@ -213,6 +213,7 @@ extension LayerSpec: Codable {
       case "conv1x1": self = .conv1x1(.plu)
       case "squeeze": self = .squeeze(.interleaved)
       case "split": self = .split
+      case "flatten": self = .flatten
       case "logistic": self = .logistic
       case "whitening": self = .whitening(.channel)
       case "logit": self = .logit(margin: 0.05)
@@ -269,6 +270,7 @@ extension LayerSpec: Codable {
     case .squeeze(.interleaved): try plain("squeeze")
     case .squeeze(let form): try keyed("squeeze", SqueezeKind(form: form))
     case .split: try plain("split")
+    case .flatten: try plain("flatten")
     case .logistic: try plain("logistic")
     case .whitening(.channel): try plain("whitening")
     case .whitening(let form): try keyed("whitening", WhiteningKind(form: form))
@@ -377,17 +379,30 @@ extension FlowSpec: Codable {
     }
   }
 
+  private struct Dense: Decodable {
+    var spec: FlowSpec
+
+    init(from decoder: any Decoder) throws {
+      let keys = try KnownKeys(decoder, ["couplings", "hidden", "transform", "activation"])
+      spec = .dense(
+        couplings: try Glow.bounded(keys, "couplings", 1...256), hidden: try keys.get("hidden"),
+        transform: try keys.get("transform", default: .sigmoid),
+        activation: try keys.get("activation", default: .silu))
+    }
+  }
+
   public init(from decoder: any Decoder) throws {
     let keys = try KnownKeys(
-      decoder, ["base", "condition", "whitening", "layers", "glow", "realnvp", "vector"])
+      decoder, ["base", "condition", "whitening", "layers", "glow", "realnvp", "vector", "dense"])
     let base: Base = try keys.get("base", default: .gaussian)
     let condition: Condition? = keys.has("condition") ? try keys.get("condition") : nil
-    let given = ["layers", "glow", "realnvp", "vector"].filter { keys.has($0) }
+    let given = ["layers", "glow", "realnvp", "vector", "dense"].filter { keys.has($0) }
     guard given.count == 1 else {
       throw DecodingError.dataCorrupted(
         .init(
           codingPath: decoder.codingPath,
-          debugDescription: "a flow has exactly one of layers, glow, realnvp and vector, found \(given.count)"
+          debugDescription:
+            "a flow has exactly one of layers, glow, realnvp, vector and dense, found \(given.count)"
         ))
     }
     guard !keys.has("whitening") || condition != nil && given != ["layers"] else {
@@ -405,12 +420,16 @@ extension FlowSpec: Codable {
     case "vector":
       self = try keys.get("vector", Vector.self).spec
       self.base = base
+    case "dense":
+      self = try keys.get("dense", Dense.self).spec
+      self.base = base
     default:
       self = try keys.get("realnvp", RealNVP.self).spec
       self.base = base
     }
     if let condition, given != ["layers"] {
-      self = conditioned(condition, whitening: try keys.get("whitening", default: .channel))
+      self = conditioned(
+        condition, whitening: try keys.get("whitening", default: given == ["dense"] ? .dense : .channel))
     }
   }
 

@@ -11,6 +11,9 @@ import AIPOKernels
 /// ```yaml
 /// vector: {couplings: 12, hidden: [64, 64]}
 /// ```
+/// ```yaml
+/// dense: {couplings: 8, hidden: [256, 256]}   # for patches: nets that see all of one
+/// ```
 /// With `condition: noise` the flow knows noisy images as well (`Condition`), and a family begins with a whitening:
 ///
 /// ```yaml
@@ -125,6 +128,17 @@ public struct FlowSpec: Hashable, Sendable {
       })
   }
 
+  /// RealNVP on small images, patches that is, as vectors of all their values: `vector` behind a flattening.
+  public static func dense(
+    couplings: Int, hidden: [Int], base: Base = .gaussian, transform: CouplingSpec.Transform = .sigmoid,
+    activation: NetSpec.Activation = .silu
+  ) -> FlowSpec {
+    var spec = vector(
+      couplings: couplings, hidden: hidden, base: base, transform: transform, activation: activation)
+    spec.layers.insert(.flatten, at: 0)
+    return spec
+  }
+
   /// The most layers that a flow may have, and channels that a net may have: a stranger's file can't ask for more.
   static let layerLimit = 4096
   static let widthLimit = 8192
@@ -207,6 +221,7 @@ public struct FlowSpec: Hashable, Sendable {
     if base == .diagonalGaussian { return "its base density has a mean and a scale for every value" }
     let layers = (try? flattened()) ?? []
     if layers.first == .whitening(.dense) { return "its whitening knows every value's covariance" }
+    if layers.contains(.flatten) { return "its nets see all values of an image" }
     return layers.contains(.squeeze(.contiguous)) ? "its contiguous squeeze joins places far apart" : nil
   }
 
@@ -246,6 +261,7 @@ public indirect enum LayerSpec: Hashable, Sendable {
   case permutation(ChannelOrder)
   case squeeze(SqueezeForm)
   case split
+  case flatten
   case logistic
   case whitening(WhiteningForm)
   /// y = log(u/(1 − u)) with u = α + (1 − 2α)·x, for pixels on [0, 1]; α is the margin.
@@ -264,6 +280,7 @@ public indirect enum LayerSpec: Hashable, Sendable {
     case .permutation(let order): order
     case .squeeze(let form): SqueezeKind(form: form)
     case .split: SplitKind()
+    case .flatten: FlattenKind()
     case .logistic: LogisticKind()
     case .whitening(let form): WhiteningKind(form: form)
     case .logit(let margin): LogitKind(margin: margin)

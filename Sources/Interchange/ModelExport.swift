@@ -87,6 +87,7 @@ struct Exporter<Scalar: KernelScalar> {
       case .permutation: "a permutation"
       case .squeeze(let form): "a squeeze of form \(form.rawValue)"
       case .split: "a split"
+      case .flatten: "a flattening"
       case .logistic: "a logistic layer"
       case .logit: "a logit of the pixels"
       case .whitening: "a whitening"

@@ -2,13 +2,17 @@ import AIPOFlows
 import AIPOKernels
 
 extension FlowModel {
-  /// The flow as a prior for images of a size, which the layers need not accept: see `ReflectedPrior`.
+  /// The flow as a prior for images of a size: in patches where the model says so (`patchStride`, see `PatchPrior`), else as
+  /// a whole. The layers need not accept the size: see `ReflectedPrior`.
   ///
   /// - Parameter flow: this model's, as `makeFlow` gives it.
   /// - Throws: `FlowError.unsupportedShape` where no size around this one is accepted either.
   public func prior<Scalar: KernelScalar>(_ flow: Flow<Scalar>, at image: ImageShape? = nil) throws
     -> any Prior
   {
+    if let image, let patchStride {
+      return try PatchPrior(flow, imageShape: image, stride: patchStride, encoding: requantization)
+    }
     guard let image, image != flow.imageShape, !accepts(image) else {
       return FlowPrior(try flow.at(image ?? flow.imageShape), encoding: requantization)
     }

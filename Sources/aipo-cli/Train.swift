@@ -129,6 +129,8 @@ struct Train: Verb {
     var result = previous ?? TrainingConfig()
     if let config {
       result = try TrainingConfig(path: ModelLocator.recipe(named: config))
+    } else if previous == nil, let size = patch.flatMap({ PixelSize($0) }) {
+      result = TrainingRun.ofPatches(size)
     }
     if let data {
       if previous == nil || config != nil {

@@ -41,10 +41,13 @@ struct TrainingMonitor: TrainingObserver {
       start.shape.isVector
       ? "vectors of \(counted(start.shape.channels, "value"))"
       : "pictures" + (start.isPatched ? ", in patches of \(start.shape)" : " of \(start.shape)")
+    let parts = validation == training ? "" : " of \(validation) of them"
     try common.print(
-      validation == 0
-        ? "training on all \(training) \(things); none is kept back to validate on"
-        : "training on \(training), validating on \(validation) of \(training + validation) \(things)")
+      start.split.isOfParts
+        ? "training on \(training) \(things); a part\(parts) is kept back to validate on"
+        : validation == 0
+          ? "training on all \(training) \(things); none is kept back to validate on"
+          : "training on \(training), validating on \(validation) of \(training + validation) \(things)")
     common.warn(start.advice.map(\.description))
     guard start.step > 0 else { return }
     try common.print(

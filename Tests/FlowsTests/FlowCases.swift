@@ -127,6 +127,8 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
     FlowCase("conv1x1 of many channels", 1, 1, 33, [.conv1x1(.plu), .conv1x1(.dense)]),
     FlowCase("squeeze", 4, 6, 3, [.squeeze(.interleaved)]),
     FlowCase("contiguous squeeze", 4, 6, 3, [.squeeze(.contiguous)]),
+    FlowCase("flattening", 2, 3, 2, [.actnorm, .flatten, .conv1x1(.plu)]),
+    FlowCase("dense nets", 2, 3, 2, .spec(.dense(couplings: 2, hidden: [5, 4]))),
     FlowCase("split", 2, 3, 4, [.split, .actnorm]),
     FlowCase("split twice", 2, 3, 8, [.split, .conv1x1(.plu), .split, .actnorm]),
     FlowCase("split with a learned base", 2, 3, 4, base: .learnedGaussian, [.split, .conv1x1(.plu)]),
@@ -254,6 +256,10 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
       }
     }
     for form in WhiteningForm.allCases {
+      cases.append(
+        FlowCase(
+          "conditioned dense nets \(form.rawValue)", 2, 3, 2,
+          .whitened(.dense(couplings: 2, hidden: [5, 4]), form)))
       cases.append(FlowCase("whitening \(form.rawValue)", 2, 3, 2, .whitened(FlowSpec(layers: []), form)))
       cases.append(
         FlowCase(

@@ -63,6 +63,17 @@ struct ConfigKey {
           config.patch = patch
           return nil
         }),
+      ConfigKey(
+        path: "stride",
+        explanation:
+          "pixels between the patches in which the model sees larger pictures; whole: as one; auto: half a patch, or whole where a convolutional flow knows no noise",
+        read: { $0.stride.description },
+        write: { config, text in
+          guard let stride = PatchStride(text) else { return "a number of pixels, whole or auto" }
+          config.stride = stride
+          return nil
+        }
+      ).pacing,
       integer("steps", "updates of the parameters", \.steps, 1...1_000_000_000).pacing,
       integer("batch", "images a step", \.batch, 1...65536),
       number("rate", "learning rate between warm-up and decay", \.rate.peak, above: 0, to: 10),
@@ -86,6 +97,7 @@ struct ConfigKey {
         "initialization-images", "images that actnorm layers are initialised on",
         \.initializationImages, 1...65536),
       flag("augmentation.flip", "mirror every other image left and right", \.augmentation.flip),
+      flag("augmentation.turn", "turn by 0 to 3 quarters, of square images", \.augmentation.turn),
       integer("augmentation.shift", "move by up to so many pixels each way", \.augmentation.shift, 0...64),
       ConfigKey(
         path: "validation.images",

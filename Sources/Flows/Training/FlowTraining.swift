@@ -59,12 +59,14 @@ public struct FlowTraining: Sendable {
     if let test, test.shape != images.shape {
       throw TrainingError.imageShape(found: "\(test.shape)", expected: "\(images.shape)")
     }
-    try Self.require(spec, takes: images.shape, isPatch: !config.patch.isEmpty)
+    try Self.require(spec, config, take: images.shape)
+    let images = images.divided(for: config)
     let flow = try Flow<Scalar>(
       spec: spec, imageShape: images.shape, seed: config.seed, pool: ThreadPool(threads: threads))
     let split = try TrainingSplit(images: images, config: config)
     // Of larger pictures, the statistics are those of as many patches as tell a covariance.
-    let patches = images.subset(split.training).fixedPatches(atMost: 8192, seed: config.seed)
+    let patches = images.subset(split.training).fixedPatches(
+      atMost: 8192, overlapping: 4, seed: config.seed)
     var model = try description(split, patches)
     if let statistics = model.statistics { try flow.whiten(statistics) }
     let previous = resume ? try Self.settings(in: folder) : nil

@@ -268,10 +268,13 @@ public struct TrainingSplit: Sendable, Equatable {
   /// Indices into the images, ascending.
   public let training: [Int]
   public let validation: [Int]
+  /// Whether the images are parts of pictures, those that are kept back among them.
+  public let isOfParts: Bool
 
   init(training: [Int], validation: [Int]) {
     self.training = training
     self.validation = validation
+    isOfParts = false
   }
 
   /// Draws the validation images by the seed. Throws `nothingToTrainOn`, `constantData`, `dequantization`.
@@ -281,6 +284,12 @@ public struct TrainingSplit: Sendable, Equatable {
     if let value = images.constantValue { throw .constantData(value: value, images: images.count) }
     guard images.isReal == config.dequantization.isNone else {
       throw .dequantization(bits: config.dequantization.bits)
+    }
+    isOfParts = images.partsKeptBack > 0
+    if isOfParts {
+      let trained = images.count - images.partsKeptBack
+      (training, validation) = (Array(0..<trained), Array(trained..<images.count))
+      return
     }
     let order = Array(0..<images.count).shuffled(seed: config.seed, index: .max)
     validation = order.prefix(kept).sorted()

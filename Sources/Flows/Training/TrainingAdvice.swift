@@ -36,9 +36,11 @@ extension FlowModel {
 }
 
 extension FlowTraining {
-  /// Throws `size` where the flow can't take images of this shape, with a size that it can. To be asked before images
-  /// are read, which may take long.
-  public static func require(_ spec: FlowSpec, takes shape: ImageShape, isPatch: Bool = false) throws {
+  /// Throws `size` where the flow can't take images of this shape, with a size that it can, and `notSquare`. To be asked
+  /// before images are read, which may take long.
+  public static func require(_ spec: FlowSpec, _ config: TrainingConfig, take shape: ImageShape) throws {
+    if config.augmentation.turn, shape.height != shape.width { throw TrainingError.notSquare("\(shape)") }
+    let isPatch = !config.patch.isEmpty
     do { _ = try spec.shapes(from: shape) } catch FlowError.unsupportedShape(let shape, let reason) {
       let divisor = spec.sideDivisor
       func up(_ side: Int) -> Int { (side + divisor - 1) / divisor * divisor }

@@ -6,25 +6,32 @@ public struct Augmentation: Sendable, Hashable {
   public var flip: Bool
   /// Move by up to so many pixels each way, uniformly; the edge is repeated.
   public var shift: Int
+  /// Turn by 0 to 3 quarters, each as likely; of square images.
+  public var turn: Bool
 
-  public init(flip: Bool = false, shift: Int = 0) {
+  public init(flip: Bool = false, shift: Int = 0, turn: Bool = false) {
     precondition(shift >= 0)
     self.flip = flip
     self.shift = shift
+    self.turn = turn
   }
 
   /// The changed image `[h, w, c]`.
   func apply<Value>(to image: ArraySlice<Value>, shape: ImageShape, random: inout Philox) -> [Value] {
     var out = Array(image)
-    guard flip || shift > 0 else { return out }
+    guard flip || turn || shift > 0 else { return out }
     let mirrored = flip && random.next() & 1 == 1
     func offset() -> Int { shift == 0 ? 0 : Int(random.next() % UInt64(2 * shift + 1)) - shift }
     let (dy, dx) = (offset(), offset())
+    let quarters = turn ? Int(random.next() & 3) : 0
     let (height, width, channels) = (shape.height, shape.width, shape.channels)
+    precondition(!turn || height == width, "quarter turns are of square images")
     for y in 0..<height {
-      let sourceY = min(max(y + dy, 0), height - 1)
       for x in 0..<width {
-        let moved = min(max(x + dx, 0), width - 1)
+        var (row, column) = (y, x)
+        for _ in 0..<quarters { (row, column) = (column, height - 1 - row) }
+        let sourceY = min(max(row + dy, 0), height - 1)
+        let moved = min(max(column + dx, 0), width - 1)
         let sourceX = mirrored ? width - 1 - moved : moved
         for c in 0..<channels {
           out[(y * width + x) * channels + c] =
@@ -120,10 +127,12 @@ struct TrainingBatches {
     return batch
   }
 
-  /// The first training images, dequantised, for the data-dependent initialisation.
+  /// The first training images, dequantised, for the data-dependent initialisation: of images no more than there are, of
+  /// patches as many as are asked for, however few the pictures.
   func initializationBatch<Scalar: KernelScalar>(count: Int) throws(TensorError) -> TrainingBatch<Scalar> {
     var first = TrainingBatches(
-      images: images, indices: indices, size: min(count, indices.count), seed: seed,
+      images: images, indices: indices, size: images.areWindows ? count : min(count, indices.count),
+      seed: seed,
       dequantization: dequantization, augmentation: augmentation, condition: condition)
     return try first.batch(step: 0, as: Scalar.self)
   }

@@ -132,10 +132,3 @@ extension ConfigKey {
     return write(&copy, text)
   }
 }
-
-extension FlowModel {
-  /// Whether its recipe cuts patches out of pictures, which makes it a model of pictures of any size.
-  public var isOfPatches: Bool {
-    (try? TrainingConfig(yaml: recipe, path: path)).map { !$0.patch.isEmpty } ?? false
-  }
-}

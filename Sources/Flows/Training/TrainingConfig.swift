@@ -32,6 +32,8 @@ public struct TrainingConfig: Sendable, Hashable {
   public var dequantization = Dequantization(bits: 5)
   /// `HxW`: what is trained on are patches of this size, cut out of the images at random. Empty: whole images.
   public var patch = ""
+  /// How the model sees pictures that are larger than a patch.
+  public var stride = PatchStride.automatic
   public var augmentation = Augmentation()
 
   public var validation = Validation()

@@ -4,6 +4,8 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
   case tooFewImages(found: Int, needed: Int, purpose: String)
   /// Images of a size that the flow can't halve as often as it has to.
   case size(found: String, accepted: String, remedy: String)
+  /// Images that can't be turned by a quarter.
+  case notSquare(String)
   /// All images are kept back for validation.
   case nothingToTrainOn(images: Int, kept: Int)
   /// A picture is smaller than the patches to cut out of it, or has other channels.
@@ -37,6 +39,8 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
       "\(found) images are too few for \(purpose), which needs \(needed)"
     case .size(let found, let accepted, let remedy):
       "the flow takes \(accepted), found images of \(found): give \(remedy), or a flow of fewer levels"
+    case .notSquare(let found):
+      "augmentation.turn needs square images, found \(found): give a square --patch or --resize, or leave it out"
     case .nothingToTrainOn(let images, let kept):
       "\(kept) of \(images) images are to be kept back for validation, which leaves none to train on;"
         + " keep back fewer (--validation \(images / 10))"

@@ -11,6 +11,8 @@ public struct TrainingImages: Sendable {
   private let storedPixels: [UInt8]
   private let storedReals: [Double]
   private let windows: [Window]
+  /// How many of the last are parts of pictures that are kept back; see `divided`.
+  let partsKeptBack: Int
   /// Whether the windows are all that is stored, in order.
   private let isWhole: Bool
 
@@ -89,6 +91,7 @@ public struct TrainingImages: Sendable {
     storedPixels = pixels
     storedReals = reals
     self.windows = windows
+    partsKeptBack = 0
     isWhole = true
     if let bad = reals.firstIndex(where: { !$0.isFinite }) {
       let picture = windows.last { $0.offset <= bad }!
@@ -118,12 +121,45 @@ public struct TrainingImages: Sendable {
     TrainingImages(of: self, windows: indices.map { windows[$0] })
   }
 
-  private init(of whole: TrainingImages, windows: [Window]) {
+  private init(of whole: TrainingImages, windows: [Window], partsKeptBack: Int = 0) {
     shape = whole.shape
     storedPixels = whole.storedPixels
     storedReals = whole.storedReals
     self.windows = windows
+    self.partsKeptBack = partsKeptBack
     isWhole = false
+  }
+
+  /// For patches of so few pictures that none of them can be kept back to measure on: every picture that is long enough cut
+  /// in two, the share at its end, of at least a patch, to be kept back. Else the pictures as they are.
+  func divided(for config: TrainingConfig) -> TrainingImages {
+    let share: Double
+    switch config.validation.images {
+    case .automatic: share = 0.1
+    case .share(let value): share = value
+    case .count: return self
+    }
+    guard !config.patch.isEmpty, config.validation.images.count(of: count) == 0 else { return self }
+    var (kept, parts): ([Window], [Window]) = ([], [])
+    for window in windows {
+      let isWide = window.width > window.height
+      let (length, patch) = isWide ? (window.width, shape.width) : (window.height, shape.height)
+      let end = max(patch, Int((share * Double(length)).rounded()))
+      var (first, last) = (window, window)
+      // A picture that is hardly more than a patch is better trained on.
+      if length >= end + 3 * patch {
+        last.offset += (length - end) * (isWide ? shape.channels : window.stride)
+        if isWide {
+          (first.width, last.width) = (length - end, end)
+        } else {
+          (first.height, last.height) = (length - end, end)
+        }
+        parts.append(last)
+      }
+      kept.append(first)
+    }
+    return parts.isEmpty
+      ? self : TrainingImages(of: self, windows: kept + parts, partsKeptBack: parts.count)
   }
 
   // MARK: Patches
@@ -131,6 +167,9 @@ public struct TrainingImages: Sendable {
   private func isPatch(_ window: Window) -> Bool {
     window.height == shape.height && window.width == shape.width
   }
+
+  /// Whether there are pictures that patches are cut out of.
+  var areWindows: Bool { !windows.allSatisfy(isPatch) }
 
   /// Which picture of its source image i is, or is cut out of.
   func picture(of i: Int) -> Int { windows[i].picture }
@@ -151,12 +190,13 @@ public struct TrainingImages: Sendable {
 
   /// Patches to measure with, the same at any time: their places are keyed by (seed, picture, number).
   ///
-  /// Every picture gives as many, one behind the other: as many as a picture of the mean size holds side by side,
-  /// but no more than `most` from all pictures together, and at least one. Images that are no larger than the
-  /// patch are given as they are.
-  public func fixedPatches(atMost most: Int, seed: UInt64) -> TrainingImages {
-    guard !windows.allSatisfy(isPatch) else { return self }
-    let fitting = windows.reduce(0) { $0 + ($1.height / shape.height) * ($1.width / shape.width) }
+  /// Every picture gives as many, one behind the other: as many as a picture of the mean size holds side by side, times
+  /// `overlapping`, but no more than `most` from all pictures together, and at least one. Images that are no larger than
+  /// the patch are given as they are.
+  public func fixedPatches(atMost most: Int, overlapping: Int = 1, seed: UInt64) -> TrainingImages {
+    guard areWindows else { return self }
+    let fitting =
+      overlapping * windows.reduce(0) { $0 + ($1.height / shape.height) * ($1.width / shape.width) }
     let each = max(1, min(fitting, most) / count)
     var patches: [Window] = []
     patches.reserveCapacity(each * count)

@@ -16,7 +16,10 @@ public struct ModelImages: Sendable {
     path: String, reading: ImageReading = ImageReading(), model: FlowModel, indices: IndexSelection? = nil
   ) throws {
     try self.init(
-      path: path, reading: reading, shape: model.imageShape, indices: indices, sizes: model.acceptedSizes,
+      path: path, reading: reading, shape: model.imageShape, indices: indices,
+      sizes: model.patchStride == nil
+        ? model.acceptedSizes
+        : "\(model.acceptedSizes) (its density is that of a patch; reconstruct takes any size)",
       accepts: model.accepts)
   }
 

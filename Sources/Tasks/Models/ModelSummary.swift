@@ -21,8 +21,11 @@ package struct ModelSummary {
     } else {
       add(
         "images",
-        "\(model.imageShape), trained on these; accepts \(model.acceptedSizes)"
-      )
+        "\(model.imageShape), trained on these; accepts \(model.acceptedSizes)")
+      if let stride = model.patchStride {
+        let patch = "\(model.imageShape.height)x\(model.imageShape.width)"
+        add("reconstructs", "any size, in patches of \(patch), one every \(stride) pixels")
+      }
     }
     add("layers", "\(try model.spec.flattened().count)")
     add("base", model.spec.base.rawValue)
@@ -80,7 +83,9 @@ package struct ModelSummary {
       "imageShape": [
         "height": .int(shape.height), "width": .int(shape.width), "channels": .int(shape.channels),
       ],
-      "acceptedSizes": .string(model.acceptedSizes), "architecture": JSONValue(encoding: model.spec),
+      "acceptedSizes": .string(model.acceptedSizes),
+      "patchStride": model.patchStride.map { .int($0) } ?? .null,
+      "architecture": JSONValue(encoding: model.spec),
       "layers": .int(try model.spec.flattened().count), "base": .string(model.spec.base.rawValue),
       "condition": JSONValue(encoding: model.spec.condition), "parameters": .int(model.parameterCount),
       "dtype": .string(model.dtypeName),

@@ -32,11 +32,12 @@ public final class ReconstructionModel: @unchecked Sendable {
     makePrior = { try model.prior(flow, at: $0) }
   }
 
-  /// Whether there is a prior for images of a shape: of any height and width, unless the flow is for one size alone.
+  /// Whether there is a prior for images of a shape: of any height and width, unless the flow is for one size alone and
+  /// sees no patches.
   func accepts(_ image: ImageShape) -> Bool {
     image == model.imageShape
       || image.channels == model.imageShape.channels && !model.imageShape.isVector
-        && model.spec.reasonForOneSize == nil
+        && (model.spec.reasonForOneSize == nil || model.patchStride != nil)
   }
 
   /// What to say of images of another shape than those that the model was trained on, unless these were patches.

@@ -39,6 +39,28 @@ public struct TrainingRun {
     return config
   }
 
+  /// The settings for patches where nothing else is said: a prior of small patches that knows its noise level, out of one
+  /// picture or a few, in minutes. The recipe `one-picture` says the same.
+  public static func ofPatches(_ patch: PixelSize) -> TrainingConfig {
+    var config = TrainingConfig()
+    config.patch = patch.description
+    // Nets that see all of a larger patch are slow to learn.
+    config.flow =
+      patch.height * patch.width <= 256
+      ? .dense(couplings: 8, hidden: [256, 256]).conditioned(whitening: .dense)
+      : .glow(levels: 2, steps: 8, hidden: 64, activation: .silu).conditioned()
+    config.dequantization = Dequantization(bits: 8)
+    config.augmentation = Augmentation(flip: true, turn: patch.height == patch.width)
+    config.steps = 3000
+    config.batch = 512
+    config.rate.peak = 1e-3
+    config.rate.warmup = 100
+    config.rate.decayFraction = 0.5
+    config.clip = 5000
+    config.averageDecay = 0.995
+    return config
+  }
+
   /// The images of the settings, and what looks like a mistake about them.
   public struct Images {
     public let training: TrainingImages
@@ -74,7 +96,7 @@ public struct TrainingRun {
       resize: PixelSize(config.data.resize), channels: config.data.channels)
     let images = try TrainingImages(
       reading: set, indices: 0..<set.count, transform: transform, patch: PixelSize(config.patch),
-      areReal: isReal, accept: { try FlowTraining.require(spec, takes: $0, isPatch: !config.patch.isEmpty) },
+      areReal: isReal, accept: { try FlowTraining.require(spec, config, take: $0) },
       progress: { try progress($0, set.count) })
     let scale =
       isReal ? [] : try set.advice(0..<set.count, transform: transform, clippedFor: "training")
