@@ -76,14 +76,6 @@ struct CommonOptions: ParsableArguments {
     return model
   }
 
-  /// The model that the options name, to reconstruct by.
-  func load(_ options: ModelOptions) throws -> ReconstructionModel {
-    try requireMemory()
-    let model = try ReconstructionModel(options.model, precision: precision, threads: threadCount)
-    remark("model \(model.source.path), \(model.model.imageShape), \(model.model.parameterCount) parameters")
-    return model
-  }
-
   /// Shows on a line how far work has come, until it is done or the user stops it.
   func observer(_ progress: ProgressLine) -> WorkObserver {
     WorkObserver(onProgress: { progress.update($0) }, isCancelled: { Interrupt.requested })
@@ -113,7 +105,8 @@ struct ModelOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       The flow prior. (default: $AIPO_MODEL, else \(ModelLocator.defaultName) in ../share/aipo beside the \
-      executable or in Models upward from it)
+      executable or in Models upward from it; reconstruct takes the prior of photographs there for images that \
+      aren't grey and 28x28)
       """, valueName: "file"),
     completion: .file(extensions: ["safetensors"]))
   var model: String?

@@ -50,8 +50,9 @@ struct Reconstruct: Verb {
     let task = try task()
     try OutputPath.checkWritable(output.all(task.methods).map(\.output))
     Interrupt.install()
-    let reconstruction = try Reconstruction(
-      task, model: common.load(model), threads: common.threadCount)
+    try common.requireMemory()
+    let reconstruction = try Reconstruction(task, threads: common.threadCount)
+    common.remark(reconstruction.model.words)
     let run = try ReconstructionRun(
       reconstruction, files: output.files(task.methods), command: TypedCommand.text)
     func advise(_ advices: [Advice]) { common.warn(run.advise(advices)) }

@@ -23,7 +23,10 @@ struct Train: Verb {
       training ended there. Every verb takes it by --model.
 
       With --patch HxW the images may have any sizes that are at least as large;
-      patches are cut out of them at random, anew in each step.
+      patches are cut out of them at random, anew in each step. One picture is
+      enough: a tenth of it is kept back. The model is a prior for pictures of
+      any size, which reconstruct sees in patches (the key stride says how). With
+      no --config it also knows its noise level, and takes minutes to train.
 
       With bits: none in the YAML values are real numbers and aren't dequantised,
       and an NPY of shape [n, d] is n vectors of d values; the flow is then one
@@ -31,6 +34,7 @@ struct Train: Verb {
       values pictures of the density are drawn.
 
       Examples:
+        aipo train --data picture.png --patch 12x12 --out run
         aipo train --data photos/ --patch 32x32 --config patches --out run
         aipo train --data faces/ --resize 64x64 --config colour-64 --out run
         aipo train --out run --resume --steps 20000
@@ -38,7 +42,7 @@ struct Train: Verb {
 
   @Option(
     help: ArgumentHelp(
-      "Training images: IDX, NPY, gzip of these, or a folder of PNG and JPEG with its sub-folders. (default: data.images of the YAML)",
+      "Training images: IDX, NPY, gzip of these, or a folder of PNG and JPEG with its sub-folders, or one of these. (default: data.images of the YAML)",
       valueName: "images"), completion: .file())
   var data: String?
 
@@ -50,7 +54,7 @@ struct Train: Verb {
 
   @Option(
     help: ArgumentHelp(
-      "The settings: a YAML, or the name of a shipped recipe (\(ModelLocator.recipeNames)). (default: a Glow of 2 levels, 8 steps and 64 channels, or 8 couplings for vectors; everything else as --print-config shows)",
+      "The settings: a YAML, or the name of a shipped recipe (\(ModelLocator.recipeNames)). (default: with --patch as one-picture; else a Glow of 2 levels, 8 steps and 64 channels, or 8 couplings for vectors, and everything else as --print-config shows)",
       valueName: "yaml"), completion: .file(extensions: ["yaml", "yml"]))
   var config: String?
 
@@ -165,7 +169,7 @@ struct Train: Verb {
       progress?.update(Double(read))
     }
     progress?.finish()
-    common.remark("\(images.training.count) images, \(images.training.shape)")
+    common.remark("\(counted(images.training.count, "image")), \(images.training.shape)")
     common.warn(images.advices.map(\.description))
     return images
   }
@@ -220,7 +224,7 @@ struct Train: Verb {
     }
     return [
       "draw from it: aipo sample --model \(path) --count 16 --out samples.png",
-      "use it on a picture of \(shape.height)x\(shape.width): aipo reconstruct --model \(path) --task denoise "
+      "use it on a picture of \(model.isOfPatches ? "any size" : "\(shape.height)x\(shape.width)"): aipo reconstruct --model \(path) --task denoise "
         + "--observation noisy.png --sigma auto --out clean.png",
     ]
   }

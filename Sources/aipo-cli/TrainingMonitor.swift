@@ -37,17 +37,22 @@ struct TrainingMonitor: TrainingObserver {
 
   private func tell(_ start: TrainingStart) throws {
     let (training, validation) = (start.split.training.count, start.split.validation.count)
-    let things =
+    func things(_ count: Int) -> String {
       start.shape.isVector
-      ? "vectors of \(counted(start.shape.channels, "value"))"
-      : "pictures" + (start.isPatched ? ", in patches of \(start.shape)" : " of \(start.shape)")
-    let parts = validation == training ? "" : " of \(validation) of them"
-    try common.print(
-      start.split.isOfParts
-        ? "training on \(training) \(things); a part\(parts) is kept back to validate on"
-        : validation == 0
-          ? "training on all \(training) \(things); none is kept back to validate on"
-          : "training on \(training), validating on \(validation) of \(training + validation) \(things)")
+        ? counted(count, "vector") + " of \(counted(start.shape.channels, "value"))"
+        : counted(count, "picture")
+          + (start.isPatched ? ", in patches of \(start.shape)" : " of \(start.shape)")
+    }
+    let text =
+      if start.split.isOfParts {
+        "training on \(things(training)); a part of \(validation == training ? "each" : "\(validation)") is kept "
+          + "back to validate on"
+      } else if validation == 0 {
+        "training on all \(things(training)); none is kept back to validate on"
+      } else {
+        "training on \(training), validating on \(validation) of \(things(training + validation))"
+      }
+    try common.print(text)
     common.warn(start.advice.map(\.description))
     guard start.step > 0 else { return }
     try common.print(

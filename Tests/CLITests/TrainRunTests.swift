@@ -226,8 +226,60 @@ import Testing
     #expect(!info.output.contains("Theirs") && !info.output.contains("MIT"), "\(info.output)")
   }
 
+  /// A prior of one picture's patches with no settings at all, and what it is good for.
+  @Test func onePictureIsEnough() throws {
+    try folder.write(
+      TestIDX.bytes(count: 1, side: 60) { _, y, x in UInt8((x * x + 7 * y * (x % 5)) % 256) }, to: "p.idx")
+    let made = try Program.run(["grid", "p.idx", "--out", "p.png"], in: folder)
+    try #require(made.status == 0, "\(made.error)")
+    let result = try train([
+      "--data", "p.png", "--patch", "6x6", "--out", "run", "--steps", "2", "--batch", "16",
+    ])
+    try #require(result.status == 0, "\(result.error)")
+    #expect(
+      result.output.hasPrefix(
+        "training on 1 picture, in patches of 6x6x1; a part of each is kept back to validate on\n"),
+      "\(result.output)")
+    #expect(result.output.contains("use it on a picture of any size: "))
+    let model = "run/model.safetensors"
+    let info = try Program.run(["info", model], in: folder)
+    #expect(info.output.contains("any size, in patches of 6x6, one every 3 pixels"), "\(info.output)")
+    #expect(info.output.contains("noise levels") && info.output.contains("with noise 0.005"))
+    let json = try Program.run(["info", model, "--json"], in: folder).json
+    #expect(json["patchStride"] as? Int == 3)
+    // A patch has a density, a picture has none.
+    let density = try Program.run(["logprob", "p.png", "--model", model], in: folder)
+    #expect(
+      density.fails(65, saying: "60x60x1", "6x6 alone", "that of a patch", "--crop 6x6"), "\(density.error)")
+    #expect(
+      try Program.run(["logprob", "p.png", "--crop", "6x6", "--model", model], in: folder).status == 0)
+    let solved = try Program.run(
+      [
+        "reconstruct", "--model", model, "--task", "denoise", "--simulate", "p.png", "--crop", "31x23",
+        "--sigma", "0.1", "--max-evaluations", "3", "--out", "x.png", "--json",
+      ], in: folder)
+    #expect(solved.status == 0 && solved.errorLines.isEmpty, "\(solved.error)")
+    #expect(try solved.json["priorChosenFor"] is NSNull)
+  }
+
+  /// `--patch` alone is the recipe of that name.
+  @Test func patchesAreTheRecipe() throws {
+    let (recipe, usual) = (
+      try train(["--config", "one-picture", "--print-config"]),
+      try train(["--patch", "12x12", "--print-config"])
+    )
+    #expect(recipe.status == 0 && recipe.output == usual.output)
+    try folder.write("stride: 5\n", to: "gaps.yaml")
+    let gaps = try Program.run(
+      ["train", "--data", "images.idx", "--patch", "4x4", "--config", "gaps.yaml", "--out", "gaps"],
+      in: folder)
+    #expect(gaps.fails(65, saying: "stride is 5", "4x4"), "\(gaps.error)")
+  }
+
   /// Every shipped recipe runs on pictures that lie there, by its name.
-  @Test(arguments: ["grey-28", "smooth-28", "grey-64", "colour-32", "colour-64", "patches", "patches-quick"])
+  @Test(arguments: [
+    "grey-28", "smooth-28", "grey-64", "colour-32", "colour-64", "patches", "patches-quick", "one-picture",
+  ])
   func shippedRecipesRun(recipe: String) throws {
     try FileManager.default.createDirectory(atPath: folder["pictures"], withIntermediateDirectories: true)
     try folder.write(
@@ -243,8 +295,10 @@ import Testing
     #expect(result.status == 0, "\(result.error)")
     let info = try Program.run(["info", "run/model.safetensors", "--json"], in: folder)
     let shape = try #require(try info.json["imageShape"] as? [String: Int])
-    let side = recipe.hasPrefix("patches") ? 32 : try #require(Int(recipe.split(separator: "-")[1]))
-    let isGrey = recipe.hasPrefix("grey") || recipe.hasPrefix("smooth") || recipe == "patches-quick"
+    let side =
+      recipe == "one-picture"
+      ? 12 : recipe.hasPrefix("patches") ? 32 : try #require(Int(recipe.split(separator: "-")[1]))
+    let isGrey = !recipe.hasPrefix("colour") && recipe != "patches"
     #expect(shape == ["height": side, "width": side, "channels": isGrey ? 1 : 3])
   }
 

@@ -98,6 +98,26 @@ import Testing
     #expect(seen == expected && expected.count == 18)
   }
 
+  /// A square image and its mirror image in four positions each, every one as often.
+  @Test func augmentationTurns() {
+    let shape = ImageShape(height: 2, width: 2, channels: 1)
+    func seen(_ augmentation: Augmentation) -> [[UInt8]: Int] {
+      var counts: [[UInt8]: Int] = [:]
+      for index in 0..<1600 {
+        var random = Philox(seed: 1, index: UInt64(index), purpose: .augmentation)
+        counts[augmentation.apply(to: [1, 2, 3, 4][...], shape: shape, random: &random), default: 0] += 1
+      }
+      return counts
+    }
+    // 1 2 / 3 4 by quarters.
+    let turned: Set<[UInt8]> = [[1, 2, 3, 4], [2, 4, 1, 3], [4, 3, 2, 1], [3, 1, 4, 2]]
+    let found = seen(Augmentation(turn: true))
+    #expect(Set(found.keys) == turned && found.values.allSatisfy { abs($0 - 400) < 100 })
+    let all = seen(Augmentation(flip: true, turn: true))
+    #expect(Set(all.keys) == turned.union(turned.map { [$0[1], $0[0], $0[3], $0[2]] }))
+    #expect(all.count == 8 && all.values.allSatisfy { abs($0 - 200) < 75 })
+  }
+
   @Test func adamFollowsItsFormula() throws {
     var states = [[1.0, -2], [0, 0]].map { OptimizerState<Double>(parameters: $0, isAveraging: true) }
     let gradients: [[Double]] = [[0.5, -1], [0.25, 3], [-1, 0]]

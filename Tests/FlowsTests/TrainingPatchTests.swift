@@ -161,4 +161,92 @@ import Testing
     let whole = try TrainingImages(shape: ImageShape(height: 2, width: 6, channels: 1), pixels: pixels)
     #expect(whole.fingerprint == "2x2x6x1 \(SHA256.hexDigest(pixels))")
   }
+
+  // MARK: Few pictures
+
+  private func config(_ validation: HoldOut = .automatic) -> TrainingConfig {
+    var config = TrainingConfig()
+    config.patch = "3x4"
+    config.validation.images = validation
+    return config
+  }
+
+  /// Of one picture the last tenth of its longer side is kept back, of at least a patch; a picture that is hardly larger than
+  /// a patch is trained on whole.
+  @Test(arguments: [(100, 8), (8, 100)]) func aPartOfOnePictureIsKeptBack(_ height: Int, _ width: Int) throws
+  {
+    let size = ImageShape(height: height, width: width, channels: 1)
+    let small = ImageShape(height: 4, width: 8, channels: 1)
+    let images = try TrainingImages(
+      patch: patch, of: [size, small],
+      pixels: (0..<size.count).map { UInt8(max($0 / width, $0 % width)) } + Array(repeating: 200, count: 32))
+    let divided = images.divided(for: config())
+    let split = try TrainingSplit(images: divided, config: config())
+    #expect(split.isOfParts && split.training == [0, 1] && split.validation == [2])
+    #expect(divided.pixels(at: 0).max() == 89 && divided.pixels(at: 2).min() == 90)
+    #expect(divided.pixels(at: 2).count == 80 && divided.pixels(at: 0).count == 720)
+    #expect(divided.picture(of: 2) == 0)
+    let half = images.divided(for: config(.share(0.2)))
+    #expect(half.pixels(at: 2).count == 160)
+    // None is kept back where none is asked for, and whole ones where there are enough.
+    #expect(images.divided(for: config(.count(0))).count == 2)
+    #expect(images.divided(for: config(.share(0.5))).count == 2)
+    #expect(try !TrainingSplit(images: images, config: config(.count(1))).isOfParts)
+  }
+
+  /// The first batch has as many patches as are asked for, however few the pictures; statistics are of patches that overlap.
+  @Test func onePictureHasManyPatches() throws {
+    let size = ImageShape(height: 30, width: 40, channels: 1)
+    let images = try TrainingImages(
+      patch: patch, of: [size], pixels: (0..<size.count).map { UInt8(truncatingIfNeeded: $0) })
+    let stream = TrainingBatches(
+      images: images, indices: [0], size: 4, seed: 1, dequantization: .init(bits: 8), augmentation: .init())
+    let batch: TrainingBatch<Float> = try stream.initializationBatch(count: 256)
+    #expect(batch.images.shape == [256, 3, 4, 1])
+    #expect(Set(patches(try batch.images.converted(to: Double.self))).count > 100)
+    #expect(images.fixedPatches(atMost: 8192, seed: 1).count == 100)
+    #expect(images.fixedPatches(atMost: 8192, overlapping: 4, seed: 1).count == 400)
+    #expect(images.fixedPatches(atMost: 300, overlapping: 4, seed: 1).count == 300)
+  }
+
+  @Test func turningNeedsSquares() {
+    var config = config()
+    config.augmentation.turn = true
+    let error = #expect(throws: TrainingError.self) {
+      try FlowTraining.require(.dense(couplings: 1, hidden: [4]), config, take: self.patch)
+    }
+    #expect(error == .notSquare("3x4x1"))
+  }
+
+  // MARK: How a model sees a picture
+
+  private func model(_ spec: FlowSpec, patch: String = "8x6", stride: String = "auto") -> FlowModel {
+    var model = FlowModel(
+      spec: spec, imageShape: ImageShape(height: 8, width: 6, channels: 1),
+      dequantization: Dequantization(bits: 8), tensors: [])
+    var config = TrainingConfig()
+    config.patch = patch
+    config.stride = PatchStride(stride)!
+    config.flow = spec
+    model.recipe = config.yaml()
+    return model
+  }
+
+  /// In patches where the flow fits one size or knows noise; as the recipe says where it says so.
+  @Test func patchesOrWhole() {
+    let (dense, glow) = (
+      FlowSpec.dense(couplings: 1, hidden: [4]), FlowSpec.glow(levels: 1, steps: 1, hidden: 4)
+    )
+    #expect(model(dense).patchStride == 3)
+    #expect(model(glow).patchStride == nil && model(glow.conditioned()).patchStride == 3)
+    #expect(model(glow, stride: "2").patchStride == 2 && model(dense, stride: "5").patchStride == 5)
+    #expect(model(glow.conditioned(), stride: "whole").patchStride == nil)
+    // What a stranger's file says leaves no gaps.
+    #expect(model(dense, stride: "4000").patchStride == 6)
+    #expect(model(dense, patch: "").patchStride == nil && !model(dense, patch: "").isOfPatches)
+    #expect(
+      FlowModel(spec: dense, imageShape: .vector(4), dequantization: .init(bits: 8), tensors: []).patchStride
+        == nil)
+    #expect(PatchStride("0") == nil && PatchStride("half") == nil && PatchStride("12") == .pixels(12))
+  }
 }

@@ -241,6 +241,30 @@ import Testing
     #expect((square - dot(w, change)).magnitude <= 1e-6 * square)
   }
 
+  /// The model says whether a picture is seen in patches or as a whole; a flow by itself is that of its own size.
+  @Test func aModelOfPatchesIsAPriorForAnySize() throws {
+    let size = Self.shape(4, 4)
+    let flow: Flow<Double> = try flow(size)
+    var model = FlowModel(
+      spec: flow.spec!, imageShape: size, dequantization: Dequantization(bits: 8), tensors: flow.namedTensors)
+    var config = TrainingConfig()
+    config.patch = "4x4"
+    for (stride, found) in [(PatchStride.automatic, 2), (.pixels(3), 3)] {
+      config.stride = stride
+      model.recipe = config.yaml()
+      for image in [Self.shape(9, 7), Self.shape(4, 4), Self.shape(1, 1)] {
+        let prior = try #require(try model.prior(flow, at: image) as? PatchPrior<Double>)
+        #expect(prior.stride == found && prior.imageShape == image)
+        #expect(prior.noiseLevels == flow.condition)
+      }
+      #expect(try model.prior(flow) is FlowPrior<Double>)
+    }
+    config.stride = .whole
+    model.recipe = config.yaml()
+    #expect(try model.prior(flow, at: Self.shape(9, 7)) is ReflectedPrior)
+    #expect(try model.prior(flow, at: Self.shape(8, 6)) is FlowPrior<Double>)
+  }
+
   @Test func otherChannelsAreRefused() throws {
     #expect(throws: FlowError.self) {
       try PatchPrior<Double>(try flow(Self.shape(4, 4)), imageShape: Self.shape(8, 8, 3))

@@ -5,6 +5,8 @@ import AIPOPriors
 /// A model, loaded to reconstruct by: its flow as a prior and the Gaussian of its training images, at any size.
 public final class ReconstructionModel: @unchecked Sendable {
   public let source: ModelSource
+  /// The images that it was chosen for, where none was named.
+  public let chosenFor: ImageShape?
   public let model: FlowModel
   public let precision: Precision
   package let pool: ThreadPool
@@ -13,23 +15,37 @@ public final class ReconstructionModel: @unchecked Sendable {
   private var gaussians: [ImageShape: GaussianPrior?] = [:]
   private var priors: [ImageShape: any Prior] = [:]
 
-  /// - Parameter path: of the model file; nil for the one that ``ModelLocator`` finds.
+  /// - Parameters:
+  ///   - path: of the model file; nil for the one that ``ModelLocator`` finds.
+  ///   - image: the images that it is for, which tell it what to look for.
   public convenience init(
-    _ path: String? = nil, precision: Precision = .float32, threads: Int = ThreadPool.availableCores
+    _ path: String? = nil, for image: ImageShape? = nil, precision: Precision = .float32,
+    threads: Int = ThreadPool.availableCores
   ) throws {
+    let chosenFor = ModelLocator.chooses(named: path) ? image : nil
+    let path = try ModelLocator.path(named: path, for: image)
     switch precision {
-    case .float32: self.init(try LoadedModel<Float>(path, threads: threads), precision)
-    case .float64: self.init(try LoadedModel<Double>(path, threads: threads), precision)
+    case .float32: self.init(try LoadedModel<Float>(path, threads: threads), precision, chosenFor)
+    case .float64: self.init(try LoadedModel<Double>(path, threads: threads), precision, chosenFor)
     }
   }
 
-  private init<Scalar: KernelScalar>(_ loaded: LoadedModel<Scalar>, _ precision: Precision) {
+  private init<Scalar: KernelScalar>(
+    _ loaded: LoadedModel<Scalar>, _ precision: Precision, _ chosenFor: ImageShape?
+  ) {
     let (model, flow) = (loaded.model, loaded.flow)
     source = loaded.source
+    self.chosenFor = chosenFor
     self.model = model
     self.precision = precision
     pool = flow.pool
     makePrior = { try model.prior(flow, at: $0) }
+  }
+
+  /// Which model it is, and why, for a line.
+  public var words: String {
+    "model \(source.path), \(model.imageShape), \(model.parameterCount) parameters"
+      + (chosenFor.map { "; none was named, and it is the one for images of \($0)" } ?? "")
   }
 
   /// Whether there is a prior for images of a shape: of any height and width, unless the flow is for one size alone and

@@ -35,14 +35,19 @@ public struct Reconstruction {
   /// other by a reflected margin.
   ///
   /// - Parameters:
-  ///   - model: in place of the task's, in its precision.
+  ///   - model: in place of the task's, in its precision. Where neither is named, the images tell which shipped prior to
+  ///     take.
   ///   - images: in place of the file that the task simulates, or else of the one that it observes.
   /// Throws `TaskError`, `FileError` and what loading a model throws.
   public init(
     _ task: ReconstructionTask, model: ReconstructionModel? = nil, images: ImageSet? = nil,
     threads: Int = ThreadPool.availableCores
   ) throws {
-    let model = try model ?? ReconstructionModel(task.model, precision: task.precision, threads: threads)
+    let model =
+      try model
+      ?? ReconstructionModel(
+        task.model, for: ReconstructionInput.shape(of: task, images), precision: task.precision,
+        threads: threads)
     var task = task
     if let images, task.simulate == nil { task.observation = images.path }
     try task.check()

@@ -373,6 +373,18 @@ package struct ReconstructionInput {
     return linear
   }
 
+  /// The shape of the images that a task simulates or observes, before there is a model; nil where it isn't told by them, or
+  /// they can't be read, which is told later.
+  static func shape(of task: ReconstructionTask, _ images: ImageSet?) -> ImageShape? {
+    let isSimulated = task.simulate != nil
+    guard let path = task.simulate ?? (task.kind == .sense ? nil : task.observation) else { return nil }
+    let reading = isSimulated ? task.reading : task.measuredReading
+    guard let set = try? images ?? ImageSet(path: path, layout: reading.layout),
+      let indices = try? task.indices?.indices(count: set.count, source: path) ?? Array(0..<set.count)
+    else { return nil }
+    return try? set.shape(of: indices, transform: reading.transform)
+  }
+
   /// The images that the task simulates or observes, in one shape that the model takes; nil where it observes rows of
   /// measurements.
   private static func open(_ task: ReconstructionTask, _ model: ReconstructionModel, _ images: ImageSet?)

@@ -12,6 +12,8 @@ struct RunSettings: Sendable {
   /// What decided the results.
   var solver: [(String, JSONValue)]
   var provenance: Provenance
+  /// The images that the prior was chosen for, where none was named.
+  var priorChosenFor: String?
   /// Lines below the table.
   var remarks: [String] = []
 
@@ -20,6 +22,7 @@ struct RunSettings: Sendable {
     self.task = task.kind?.rawValue ?? ""
     solver = task.settings
     if let checksum = input.noise.checksum { solver.append(("noiseChecksum", .string(checksum))) }
+    priorChosenFor = reconstruction.model.chosenFor.map { "\($0)" }
     provenance = Provenance(model: reconstruction.model.source, seed: task.seed, command: command)
     title =
       switch task.kind {
@@ -157,6 +160,7 @@ package final class ReconstructionRun: Sendable {
     return [
       "task": .string(settings.task), "method": .string(method.rawValue),
       "path": records.first.map { .string($0.path) } ?? .null, "prior": .string(settings.provenance.model),
+      "priorChosenFor": settings.priorChosenFor.map { .string($0) } ?? .null,
       "seed": .unsigned(settings.provenance.seed),
       "settings": .object(settings.solver + JSONValue(encoding: settings.provenance).members),
       "images": .array(records.map { JSONValue(encoding: $0) }),

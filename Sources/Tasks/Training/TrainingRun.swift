@@ -27,6 +27,11 @@ public struct TrainingRun {
       path: out, file: "log.jsonl", remedy: "name another or go on with --resume", isOwn: { _ in resumes })
     self.config = Self.withFlow(config)
     self.resumes = resumes
+    if case .pixels(let stride) = config.stride, let patch = PixelSize(config.patch),
+      stride > min(patch.height, patch.width)
+    {
+      throw TaskError(.data, "stride is \(stride), which leaves gaps between patches of \(patch)")
+    }
   }
 
   /// The settings with the usual flow where they name none.
