@@ -96,6 +96,10 @@ public enum MapChecks {
       try map.adjoint(image, into: product, scratch)
       switch map.normal {
       case .unknown: return 0
+      case .stationary(let spectrum):
+        guard spectrum.shape == map.input else { return .infinity }
+        try spectrum.apply({ $0 }, x.view, into: claimed, scratch)
+        return mismatch(product, claimed)
       case .dense(let matrix):
         guard matrix.rows == image.count, matrix.columns == x.count else { return .infinity }
         matrix.multiply(x.view, into: other)

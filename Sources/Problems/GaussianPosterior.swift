@@ -53,7 +53,7 @@ public struct GaussianPosterior: Sendable {
       var h = try a.transposedTimes(a)
       h.add(precision, scaledBy: s)
       solver = .image(try Cholesky(h))
-    case (.dense, .unknown), (.stationary, _):
+    case (.dense, .stationary), (.dense, .unknown), (.stationary, _):
       solver = .products(try GaussianHessian(prior, map, variance: variance, lambda: lambda, scratch))
     }
   }
@@ -113,9 +113,10 @@ private struct SeenPixels: Sendable {
   }
 }
 
-/// `H = AᵀA/v + λC⁻¹` by its products, for conjugate gradients. They are preconditioned by the same with a multiple w of the
-/// identity in place of AᵀA: with its diagonal's maximum where A is pixelwise, so that H takes one step where the diagonal
-/// is constant and no eigenvalue is above 1 elsewhere, else with its mean.
+/// `H = AᵀA/v + λC⁻¹` by its products, for conjugate gradients. They are preconditioned by the same with something simpler in
+/// place of AᵀA: a spectrum that is near it, if C is stationary, so that H takes one step where AᵀA is that spectrum; else
+/// a multiple w of the identity: the diagonal's maximum where A is pixelwise, so that H takes one step where the diagonal
+/// is constant and no eigenvalue is above 1 elsewhere, else the diagonal's mean.
 struct GaussianHessian: Sendable {
   let prior: GaussianPrior
   let map: any LinearMap
@@ -130,6 +131,8 @@ struct GaussianHessian: Sendable {
     let weight: Double
     if case .pixelwise(let diagonal) = map.normal {
       weight = diagonal.elements.reduce(0, max) / variance
+    } else if let near = map.nearNormal {
+      weight = near.mean() / variance
     } else {
       weight = try map.meanSquare(scratch) / variance
     }
@@ -139,8 +142,11 @@ struct GaussianHessian: Sendable {
       h.addToDiagonal(weight)
       preconditioner = Metric(inverse: try Cholesky(h).inverse())
     case .stationary(let covariance):
+      let near = map.nearNormal
       preconditioner = Metric { v, result, scratch in
-        try covariance.apply({ 1 / (weight + lambda / $0) }, v, into: result, scratch)
+        try covariance.apply(
+          { e, s in 1 / ((near == nil ? weight : s / variance) + lambda / e) }, with: near, v, into: result,
+          scratch)
       }
     }
   }
@@ -178,7 +184,7 @@ extension GaussianPrior {
       h.scale(by: lambda)
       h.add(try a.transposedTimes(a), scaledBy: 1 / variance)
       return Metric(inverse: try Cholesky(h).inverse())
-    case (.dense, .unknown), (.stationary, _):
+    case (.dense, .stationary), (.dense, .unknown), (.stationary, _):
       let hessian = try GaussianHessian(self, map, variance: variance, lambda: lambda, scratch)
       return Metric { v, result, scratch in
         try hessian.solve(v, into: result, tolerance: Metric.tolerance, scratch)
@@ -210,7 +216,7 @@ extension GaussianPrior {
       case (.dense(let c, _, _), .dense(let a)):
         projected = try a.times(c).timesTransposed(a)
         offset = try residual.tensor(shape: [y.count])
-      case (.dense, .unknown), (.stationary, _): return nil
+      case (.dense, .stationary), (.dense, .unknown), (.stationary, _): return nil
       }
       let (values, vectors) = try projected.symmetricEigen()
       let squares = try scratch.take(offset.count)

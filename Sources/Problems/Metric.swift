@@ -33,7 +33,8 @@ public struct Metric: Sendable {
   /// `H = w·(A diag(s))ᵀ(A diag(s)) + diag(c)`.
   ///
   /// Exact where A is pixelwise or dense: there by Cholesky, m × m by Woodbury's formula where m < d. Else by conjugate
-  /// gradients, preconditioned by diag(c).
+  /// gradients, preconditioned by diag(c), and where a spectrum is near AᵀA by `diag(√c)(w·m·S + 1)diag(√c)`, m the mean
+  /// of s²/c.
   ///
   /// - Parameters:
   ///   - weight: w, at least 0.
@@ -75,14 +76,30 @@ public struct Metric: Sendable {
         for i in 0..<damping.count { h[i, i] += damping[flat: i] }
         form = .cholesky(try Cholesky(h))
       }
-    case .unknown:
-      form = .operation { v, result, scratch in
+    case .stationary, .unknown:
+      var spectral: (near: Spectrum, factor: Double, roots: Tensor<Double>)?
+      if let near = map.nearNormal, weight > 0 {
+        var roots = damping
+        roots.withMemory { $0.setEach { $0.squareRoot() } }
+        let mean =
+          (0..<damping.count).reduce(0.0) { sum, i in
+            let slope = slopes?[flat: i] ?? 1
+            return sum + slope * slope / damping[flat: i]
+          } / Double(max(damping.count, 1))
+        spectral = (near, weight * mean, roots)
+      }
+      form = .operation { [spectral] v, result, scratch in
         try scratch.scope {
           let inner = try scratch.take(v.count)
           result.set(0, scratch.pool)
           try ConjugateGradients.solve(
             v, into: result, tolerance: Self.tolerance, iterations: 4 * v.count + 20, scratch,
-            precondition: { r, z in z.setEach(scratch.pool, r, damping.view) { $0 / $1 } },
+            precondition: { r, z in
+              guard let spectral else { return z.setEach(scratch.pool, r, damping.view) { $0 / $1 } }
+              z.setEach(scratch.pool, r, spectral.roots.view) { $0 / $1 }
+              try spectral.near.apply({ 1 / (spectral.factor * $0 + 1) }, z, into: z, scratch)
+              z.setEach(scratch.pool, z, spectral.roots.view) { $0 / $1 }
+            },
             product: { p, y in
               inner.set(p, scratch.pool)
               if let slopes { inner.setEach(scratch.pool, p, slopes.view) { $0 * $1 } }

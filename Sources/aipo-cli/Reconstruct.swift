@@ -15,6 +15,12 @@ struct Reconstruct: Verb {
           --out clean.png
         aipo reconstruct --task inpaint --observation holes.npy --mask mask.png \\
           --out filled.npy --report report.html
+        aipo reconstruct --task deblur --kernel motion:9,30 --observation shaken.png \\
+          --sigma 0.01 --out sharp.png
+        aipo reconstruct --task superresolve --scale 4 --observation small.png \\
+          --model photos.safetensors --out large.png
+        aipo reconstruct --task demosaic --pattern RGGB --observation raw.png \\
+          --model photos.safetensors --out colours.png
         aipo reconstruct --task sense --operator A.npy --observation y.npy \\
           --out images.npy --json
         aipo reconstruct --task sense --measurements 200 --simulate images.idx \\

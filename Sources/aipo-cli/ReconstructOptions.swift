@@ -70,6 +70,12 @@ struct ObservationOptions: TaskFlags {
   @Option(parsing: .unconditional, help: .key("measurements")) var measurements: String?
   @Option(help: .key("mask"), completion: .file()) var mask: String?
   @Option(parsing: .unconditional, help: .key("mask-threshold")) var maskThreshold: String?
+  @Option(help: .key("kernel"), completion: .file(extensions: ["npy"])) var kernel: String?
+  @Option(help: .key("boundary"), completion: .key("boundary")) var boundary: String?
+  @Option(parsing: .unconditional, help: .key("scale")) var scale: String?
+  @Option(parsing: .unconditional, help: .key("phase")) var phase: String?
+  @Option(help: .key("pattern")) var pattern: String?
+  @Option(help: .key("mixing"), completion: .file(extensions: ["npy"])) var mixing: String?
   @Option(parsing: .unconditional, help: .key("range")) var range: String?
   @Option(help: .key("layout"), completion: .key("layout")) var layout: String?
   @Option(help: .key("crop")) var crop: String?

@@ -18,7 +18,8 @@ import Testing
   static let tasks: [[String]] = [
     ["denoise"], ["inpaint", "--mask", "random:0.5"], ["inpaint", "--mask", "center:3"],
     ["sense", "--measurements", "30"],
-    ["sense", "--measurements", "80"],
+    ["sense", "--measurements", "80"], ["deblur", "--kernel", "gaussian:0.8"],
+    ["superresolve", "--scale", "2", "--kernel", "box"],
   ]
 
   @Test(arguments: tasks) func jsonHoldsWhatTheContractSays(_ task: [String]) throws {

@@ -16,6 +16,8 @@ import Testing
     "path": "curve:3,0/1,1", "lambda": "2", "flow-share": "0.5", "space": "z", "corrector": "adam",
     "predictor": "tangent", "init": "zero", "probes": "3", "tolerance": "0.01", "epsilon": "0.1",
     "max-evaluations": "7", "precision": "float64", "restarts": "5", "penalty": "3",
+    "kernel": "motion:9.125,-30", "boundary": "valid", "scale": "4", "phase": "7.5", "pattern": "RGB/BGR",
+    "mixing": "M.npy",
   ]
 
   /// Whatever a key is set to is written, and read again as the same task.

@@ -34,7 +34,50 @@ public func linearMaps(_ shape: ImageShape) throws -> [(name: String, value: any
     ("zero", try DenseMap(try Matrix(rows: 4, columns: d), input: shape)),
     ("user's own", CyclicDifference(input: shape)),
     ("user's own, pixelwise", try Gains(input: shape)),
-  ]
+    ("blur, circular", try Convolution(shape, kernel: sharpKernel(4, 3), boundary: .circular)),
+    ("blur, reflect", try Convolution(shape, kernel: sharpKernel(3, 2), boundary: .reflect, path: .direct)),
+    (
+      "blur, replicate",
+      try Convolution(shape, kernel: sharpKernel(5, 5), boundary: .replicate, path: .fourier)
+    ),
+    (
+      "blur, zero",
+      try Convolution(shape, kernel: .gaussian(deviation: 0.4), boundary: .zero, path: .separable)
+    ),
+    (
+      "blur, valid",
+      try Convolution(
+        shape, kernel: sharpKernel(min(2, shape.height), min(3, shape.width)), boundary: .valid, path: .direct
+      )
+    ),
+    ("downsampling, bicubic", try Resampling(shape, factor: 2)),
+    (
+      "downsampling, gaussian",
+      try Resampling(shape, factor: 3, kernel: .gaussian(deviation: 0.9), phase: 4.5, boundary: .circular)
+    ),
+    ("every second pixel", try Subsampling(shape, factor: 2)),
+    (
+      "blur, then every second pixel",
+      try ComposedMap(
+        Subsampling(shape, factor: 2),
+        after: Convolution(shape, kernel: sharpKernel(3, 3), boundary: .circular))
+    ),
+    ("mixing of channels", try ChannelMixing(shape, mixing: mixing(shape.channels))),
+  ] + (shape.channels == 3 ? [("colour filter array", try ColourFilterArray(shape, pattern: bayer))] : [])
+}
+
+/// A kernel that can be inverted: 1 over the pixel itself, and less around.
+public func sharpKernel(_ height: Int, _ width: Int) throws -> BlurKernel {
+  var values = randomVector(height * width, seed: 31).map { 0.04 * $0 }
+  values[height / 2 * width + width / 2] = 1
+  return try BlurKernel(values, height: height, width: width)
+}
+
+public let bayer = ColourPattern("RGGB")!
+
+/// Two bands of some channels.
+private func mixing(_ channels: Int) throws -> Matrix {
+  try Matrix(rows: 2, columns: channels, rowMajor: randomVector(2 * channels, seed: 32))
 }
 
 /// Every noise law, for m measurements.

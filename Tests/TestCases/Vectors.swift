@@ -60,6 +60,16 @@ extension LinearMap {
   }
 }
 
+extension NormalForm {
+  /// Whether metrics factor it rather than to go by products.
+  public var isFactored: Bool {
+    switch self {
+    case .pixelwise, .dense: true
+    case .stationary, .unknown: false
+    }
+  }
+}
+
 extension GaussianCovariance {
   /// C of a dense one.
   public var matrix: Matrix {

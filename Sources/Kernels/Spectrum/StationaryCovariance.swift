@@ -16,7 +16,7 @@ public final class StationaryCovariance: Sendable {
   /// `[h, w/2 + 1, c, c]` complex, the eigenvectors in columns; empty for one channel.
   private let eigenvectors: Tensor<Double>
   /// `log det C`
-  public let logDeterminant: Double
+  public var logDeterminant: Double { trace { log($0) } }
 
   /// The covariance of images of this shape from that at lags.
   ///
@@ -59,21 +59,30 @@ public final class StationaryCovariance: Sendable {
         }
       }
     }
-    logDeterminant = Self.trace(values, shape) { log($0) }
   }
 
   /// `y ← f(C) x`. x may be y. Throws where there is no memory for temporaries.
   public func apply(
     _ function: (_ eigenvalue: Double) -> Double, _ x: Vector, into y: Vector, _ scratch: Scratch
+  ) throws { try apply({ value, _ in function(value) }, with: nil, x, into: y, scratch) }
+
+  /// `y ← f(C, S) x` with an operator S that has the same eigenvectors, as it acts on frequencies and on all channels
+  /// alike; without one, s is 0. x may be y.
+  public func apply(
+    _ function: (_ eigenvalue: Double, _ s: Double) -> Double, with other: Spectrum?, _ x: Vector,
+    into y: Vector, _ scratch: Scratch
   ) throws {
     let c = shape.channels
+    precondition(other == nil || other?.shape == shape, "a spectrum of \(String(describing: other?.shape))")
+    let others = other?.values.view
+    func s(_ k: Int) -> Double { others?.base[k] ?? 0 }
     try scratch.scope {
       let spectrum = try scratch.take(transform.spectrumCount)
       try transform.forward(x, into: spectrum, scratch)
       let (values, vectors, numbers) = (eigenvalues.view, eigenvectors.view, spectrum.base.complex)
       try scratch.pool.split(values.count / c, minimum: 1 << 12) { range, _ in
         if c == 1 {
-          for k in range { numbers[k] = function(values.base[k]) * numbers[k] }
+          for k in range { numbers[k] = function(values.base[k], s(k)) * numbers[k] }
         } else {
           withUnsafeTemporaryAllocation(of: Complex.self, capacity: c) { modes in
             for k in range {
@@ -82,7 +91,7 @@ public final class StationaryCovariance: Sendable {
               for m in 0..<c {
                 var sum = Complex(0)
                 for a in 0..<c { sum = sum + V[a * c + m].conjugate * v[a] }
-                modes[m] = function(values.base[k * c + m]) * sum
+                modes[m] = function(values.base[k * c + m], s(k)) * sum
               }
               for a in 0..<c {
                 var sum = Complex(0)
@@ -99,21 +108,10 @@ public final class StationaryCovariance: Sendable {
 
   /// `tr f(C)`; divided by d it is every diagonal element's mean.
   public func trace(_ function: (_ eigenvalue: Double) -> Double) -> Double {
-    Self.trace(eigenvalues.view, shape, function)
-  }
-
-  /// Frequencies that the half spectrum leaves out count by their mirror images.
-  private static func trace(_ eigenvalues: Vector, _ shape: ImageShape, _ function: (Double) -> Double)
-    -> Double
-  {
-    let rowLength = (shape.width / 2 + 1) * shape.channels
+    let c = shape.channels
     var sum = 0.0
-    for row in 0..<shape.height {
-      for k in 0..<rowLength {
-        let column = k / shape.channels
-        let isAlone = column == 0 || 2 * column == shape.width
-        sum += (isAlone ? 1 : 2) * function(eigenvalues.base[row * rowLength + k])
-      }
+    for k in 0..<eigenvalues.count {
+      sum += transform.count(of: k / c % transform.width) * function(eigenvalues[flat: k])
     }
     return sum
   }

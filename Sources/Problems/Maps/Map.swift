@@ -26,6 +26,10 @@ public protocol LinearMap: Map {
 
   /// What is known of AᵀA.
   var normal: NormalForm { get }
+
+  /// What acts on every frequency by itself and is near AᵀA: preconditioners take it. By default AᵀA itself where it is
+  /// such.
+  var nearNormal: Spectrum? { get }
 }
 
 /// What is known of `AᵀA`, which solvers, starts and rules ask alike.
@@ -34,12 +38,18 @@ public enum NormalForm: Sendable {
   case pixelwise(Tensor<Double>)
   /// A is this matrix, m × d, small enough to be factored.
   case dense(Matrix)
+  /// AᵀA acts on every frequency of the image's torus by itself.
+  case stationary(Spectrum)
   /// Nothing: A is used by its products alone.
   case unknown
 }
 
 extension LinearMap {
   public var normal: NormalForm { .unknown }
+
+  public var nearNormal: Spectrum? {
+    if case .stationary(let spectrum) = normal { spectrum } else { nil }
+  }
 
   public func pullback(_ u: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
     try adjoint(u, into: g, scratch)
@@ -66,7 +76,7 @@ public enum Coverage: Sendable {
   /// Not linear.
   case nonlinear
 
-  /// A matrix counts as `whole` where its rank is full and the singular values are within this ratio.
+  /// A counts as `whole` where its rank is full and the singular values are within this ratio.
   static let leastRatio = 1e-3
 
   public init(of map: any Map) {
@@ -85,6 +95,9 @@ public enum Coverage: Sendable {
         return
       }
       self = least > greatest * Self.leastRatio * Self.leastRatio ? .whole : .sums
+    case .stationary(let spectrum):
+      let extent = spectrum.extent
+      self = extent.lowerBound > extent.upperBound * Self.leastRatio * Self.leastRatio ? .whole : .sums
     case .unknown: self = .sums
     }
   }

@@ -225,12 +225,14 @@ struct WhitenedMap: LinearMap {
   let map: any LinearMap
   let noise: GaussianNoise
   let normal: NormalForm
+  let nearNormal: Spectrum?
   var input: ImageShape { map.input }
   var output: ImageShape { map.output }
 
   init(_ map: any LinearMap, noise: GaussianNoise, _ scratch: Scratch) throws {
     self.map = map
     self.noise = noise
+    nearNormal = try map.nearNormal?.scaled(by: 1 / noise.variance)
     switch (map.normal, noise.covariance) {
     case (_, .isotropic): normal = map.normal
     case (.pixelwise, .diagonal):

@@ -34,10 +34,10 @@ struct ProximalGradient {
     self.map = map
     self.variance = variance
     let square =
-      if case .pixelwise(let diagonal) = map.normal {
-        diagonal.elements.max() ?? 0
-      } else {
-        try Self.largestEigenvalue(map, scratch)
+      switch map.normal {
+      case .pixelwise(let diagonal): diagonal.elements.max() ?? 0
+      case .stationary(let spectrum): spectrum.extent.upperBound
+      case .dense, .unknown: try Self.largestEigenvalue(map, scratch)
       }
     lipschitz = max(square, .leastNormalMagnitude) / variance
   }

@@ -22,7 +22,8 @@ struct NoiseInput {
   let task: ReconstructionTask
   /// Checksum of a flow that is the noise model.
   let checksum: String?
-  private let shape: ImageShape
+  /// Whether a measurement is a whole picture, which tells its noise.
+  private let showsPixels: Bool
   private let source: Source
 
   /// Reads and checks what the task names.
@@ -30,12 +31,13 @@ struct NoiseInput {
   ///   - measurements: m of the default σ for sense.
   ///   - values: of the noise before a mask hides some: the pixels of an image, or m.
   ///   - count: images of the source.
+  ///   - showsPixels: whether a measurement is a whole picture.
   init(
-    _ task: ReconstructionTask, shape: ImageShape, measurements: Int, values: Int, count: Int, threads: Int
+    _ task: ReconstructionTask, measurements: Int, values: Int, count: Int, showsPixels: Bool, threads: Int
   ) throws {
     let task = task.resolved(measurements: measurements)
     self.task = task
-    self.shape = shape
+    self.showsPixels = showsPixels
     var checksum: String?
     let sigma =
       if case .number(let sigma) = task.sigma { sigma } else { task.usualSigma(measurements: measurements) }
@@ -99,15 +101,15 @@ struct NoiseInput {
     return try OutlierNoise(sigma: sigma, share: share, range: range)
   }
 
-  /// The measurements of a true image. Where pixels are observed every pixel's noise is drawn, so that a mask
-  /// changes nothing at the others.
+  /// The measurements of a true image. Behind a mask every pixel's noise is drawn, so that it changes nothing at the
+  /// others.
   func simulate(_ x: Vector, _ map: any LinearMap, index: Int, seed: UInt64, _ scratch: Scratch) throws
     -> Tensor<Double>
   {
     var random = Philox(seed: seed, index: UInt64(index), purpose: .noise)
     var y = try Tensor<Double>(count: map.output.count)
     try y.withMemory { y in
-      if case .pixelwise = map.normal {
+      if map is MaskMap {
         try scratch.scope {
           let noisy = try scratch.take(x.count)
           try simulated(x, index: index).sample(prediction: x, into: noisy, random: &random, scratch)
@@ -135,8 +137,8 @@ struct NoiseInput {
       case .shared(let noise): return try seen(noise, map)
       case .rows(let all): return try seen(all[indices[k]], map)
       case .estimated(let noise):
-        return task.kind == .denoise
-          ? try GaussianNoise(sigma: try NoiseEstimate.sigma(rows[k].view, shape: shape, Scratch())) : noise
+        guard showsPixels else { return noise }
+        return try GaussianNoise(sigma: try NoiseEstimate.sigma(rows[k].view, shape: map.output, Scratch()))
       case .spread: return try spread(rows[k].view)
       }
     }

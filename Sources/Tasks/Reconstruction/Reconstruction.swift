@@ -43,14 +43,14 @@ public struct Reconstruction {
     _ task: ReconstructionTask, model: ReconstructionModel? = nil, images: ImageSet? = nil,
     threads: Int = ThreadPool.availableCores
   ) throws {
+    var task = task
+    if let images, task.simulate == nil { task.observation = images.path }
+    try task.check()
     let model =
       try model
       ?? ReconstructionModel(
         task.model, for: ReconstructionInput.shape(of: task, images), precision: task.precision,
         threads: threads)
-    var task = task
-    if let images, task.simulate == nil { task.observation = images.path }
-    try task.check()
     self.model = model
     input = try ReconstructionInput(task, model: model, images: images, threads: threads)
     prior = try model.prior(at: input.shape)
@@ -145,6 +145,7 @@ public struct Reconstruction {
   /// Where the flow is at work anyway, it betters the estimate from the pixels alone.
   private func estimatingSigma(_ chunk: ReconstructionInput.Chunk) throws -> ReconstructionInput.Chunk {
     var chunk = chunk
+    guard !input.showsPixels || task.kind == .denoise else { return chunk }
     if task.kind != .denoise {
       let first = try chunk.names.indices.map { try guess(chunk, $0) }
       chunk.problem = try chunk.problem.replacing(noises: first.map { try GaussianNoise(sigma: $0) })

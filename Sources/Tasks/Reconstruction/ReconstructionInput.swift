@@ -21,12 +21,12 @@ package struct ReconstructionInput {
     var sigmaEvaluations: [Int]
     /// `[n, h, w, c]`, where it is known.
     package var truth: Tensor<Double>?
-    /// The observation as an image: `A⁺y`, hidden pixels 0.
+    /// The observation as an image: itself where it has the image's shape, else `A⁺y`, hidden pixels 0.
     package var observed: Tensor<Double>
     /// Observed values, where the operator hides some.
     package var masks: [[Bool]]?
-    /// Whether the observation is a picture by itself.
-    var isPicture: Bool
+    /// `[h, w, c]` of an observation that is a picture, hidden pixels included, else `[m]`.
+    var measuredShape: [Int]
     /// What looks like a mistake about these images.
     var advices: [Advice]
   }
@@ -38,6 +38,10 @@ package struct ReconstructionInput {
   let noise: NoiseInput
   /// m, or nil where it differs from image to image.
   let measurements: Int?
+  /// The shape of one observation as it is read and written.
+  let rowShape: [Int]
+  /// Whether a measurement is a whole picture, which tells its noise.
+  let showsPixels: Bool
   /// The share of all values that a mask hides; nil where there is no mask.
   private(set) var hiddenShare: Double?
   /// What looks like a mistake about the images as a whole.
@@ -56,8 +60,8 @@ package struct ReconstructionInput {
   }
 
   private enum Model {
-    case identity
-    case dense(DenseMap)
+    /// One for all images.
+    case fixed(any LinearMap)
     case pattern(MaskPattern)
     case mask(MaskImages)
   }
@@ -67,17 +71,21 @@ package struct ReconstructionInput {
   init(_ task: ReconstructionTask, model prior: ReconstructionModel, images: ImageSet? = nil, threads: Int)
     throws
   {
-    let opened = try Self.open(task, prior, images)
-    let shape = opened?.shape ?? prior.model.imageShape
-    self.shape = shape
-    let model: Model
-    switch task.kind {
-    case .sense: model = .dense(try Self.matrix(task, shape: shape))
-    // A mask is read below, when the number of images is known.
-    case .denoise, .inpaint, nil: model = .identity
+    let measurement = try TaskOperator(task)
+    let opened = try Self.open(task, measurement, prior, images)
+    var shape = prior.model.imageShape
+    if let opened {
+      shape = task.simulate != nil ? opened.shape : measurement.image(measuredAs: opened.shape)
     }
-    source = try Self.source(task, opened, shape: shape, model: model)
-    self.model =
+    // Of several sizes that are measured alike it's the truth's.
+    let truth = try Self.truth(task, shape: shape) {
+      opened != nil && measurement.measured($0) == measurement.measured(shape) && prior.accepts($0)
+    }
+    shape = truth?.shape ?? shape
+    self.shape = shape
+    let map = try measurement.map(shape)
+    source = try Self.source(task, opened, truth, measurements: map.output.count)
+    model =
       switch task.mask {
       case .pattern(let pattern): .pattern(pattern)
       case .file(let path):
@@ -86,38 +94,47 @@ package struct ReconstructionInput {
             path: path, shape: shape, stored: Self.storedShape(source), transform: task.reading.transform,
             count: Self.sourceCount(source), threshold: task.maskThreshold,
             readArray: { try ArrayFile.read($0) }))
-      case nil: model
+      case nil: .fixed(map)
       }
-    switch self.model {
-    case .identity: measurements = shape.count
-    case .dense(let matrix): measurements = matrix.output.count
+    switch model {
+    case .fixed(let map):
+      measurements = map.output.count
+      rowShape =
+        measurement.isPicture
+        ? [map.output.height, map.output.width, map.output.channels] : [map.output.count]
     case .pattern(let pattern):
       // Says at once where a region reaches beyond the image.
       let observed = try pattern.observed(shape, seed: task.seed, index: 0)
       measurements = pattern.isShared ? observed.count { $0 } : nil
-    case .mask(let mask): measurements = mask.isShared ? mask.observed(index: 0).count { $0 } : nil
+      rowShape = [shape.height, shape.width, shape.channels]
+    case .mask(let mask):
+      measurements = mask.isShared ? mask.observed(index: 0).count { $0 } : nil
+      rowShape = [shape.height, shape.width, shape.channels]
     }
-    let values = if case .dense(let matrix) = self.model { matrix.output.count } else { shape.count }
+    showsPixels = measurement.showsPixels && task.kind != .inpaint
     noise = try NoiseInput(
-      task, shape: shape, measurements: measurements ?? shape.count, values: values,
-      count: Self.sourceCount(source), threads: threads)
+      task, measurements: measurements ?? shape.count, values: map.output.count,
+      count: Self.sourceCount(source), showsPixels: showsPixels, threads: threads)
     var known = noise.task
     if task.kind != .denoise { known.measurements = measurements }
     self.task = known
-    if task.sigma == .auto, case .dense(let matrix) = self.model,
-      matrix.output.count < shape.count
-    {
+    if task.sigma == .auto, task.kind == .sense, map.output.count < shape.count {
       throw TaskError(
         .usage, key: "sigma",
-        "--sigma auto with \(matrix.output.count) measurements of \(shape.count) pixels: so few can't tell noise from "
+        "--sigma auto with \(map.output.count) measurements of \(shape.count) pixels: so few can't tell noise from "
           + "image; give a number")
     }
-    if task.noise == .poisson, case .dense(let matrix) = self.model {
-      try Self.requireNonNegative(matrix, path: task.operatorFile ?? "")
+    if task.noise == .poisson, let weight = measurement.negativeWeight {
+      throw TaskError(
+        .data,
+        "\(measurement.path.map { "\($0): " } ?? "")the operator holds \(weight), expected no negative value for --noise "
+          + "poisson")
     }
     hiddenShare = shareOfHidden
     let sizeAdvice = prior.advice(for: shape, isMeasured: task.simulate == nil)
-    advices = try readingAdvices() + [sizeAdvice].compactMap(\.self) + maskAdvices + resizeAdvices
+    advices =
+      try readingAdvices() + measurement.advices + [sizeAdvice].compactMap(\.self) + maskAdvices
+      + resizeAdvices
   }
 
   /// The share of values that the masks hide, each made in turn; nil where there is none.
@@ -135,7 +152,7 @@ package struct ReconstructionInput {
   /// Whether what is observed is the same of all images.
   private var hasOneMask: Bool {
     switch model {
-    case .identity, .dense: true
+    case .fixed: true
     case .pattern(let pattern): pattern.isShared
     case .mask(let mask): mask.isShared
     }
@@ -201,12 +218,6 @@ package struct ReconstructionInput {
   /// Whether σ is estimated from each image.
   var isEstimated: Bool { task.sigma == .auto }
 
-  /// The shape of one observation.
-  var rowShape: [Int] {
-    if case .dense(let matrix) = model { return [matrix.output.count] }
-    return [shape.height, shape.width, shape.channels]
-  }
-
   /// Images that a chunk may hold: an estimated σ is each image's own.
   var chunkLimit: Int { isEstimated ? 1 : 32 }
 
@@ -238,7 +249,12 @@ package struct ReconstructionInput {
       let observed: Tensor<Double> = try images.read(range, nonFinite: isMasked ? .allowed : .refused)
       for k in indices.indices {
         var row = try Tensor<Double>(count: map(k).output.count)
-        try row.withMemory { try map(k).apply(observed.row(k), into: $0, scratch) }
+        if observed.rowLength == row.count, !isMasked {
+          row.withMemory { $0.set(observed.row(k)) }
+        } else {
+          // Behind a mask anything may be, and a picture in colour may be of a colour filter array.
+          try row.withMemory { try map(k).apply(observed.row(k), into: $0, scratch) }
+        }
         rows.append(row)
       }
       truth = try known?.read(range)
@@ -269,14 +285,18 @@ package struct ReconstructionInput {
       let matched = try problem.noise(k).matched(rows[k].view)
       sigmas.append(matched.sigma)
       try observed.withMemory { all in
-        try map(k).leastSquares(
-          rows[k].view, noise: matched, into: all[k * shape.count..<(k + 1) * shape.count], scratch)
+        let own = all[k * shape.count..<(k + 1) * shape.count]
+        if map(k).output == shape {
+          own.set(rows[k].view)
+        } else {
+          try map(k).leastSquares(rows[k].view, noise: matched, into: own, scratch)
+        }
       }
     }
     return Chunk(
       offset: range.lowerBound, names: names, indices: indices, problem: problem, sigmas: sigmas,
       sigmaEvaluations: rows.map { _ in 0 }, truth: truth, observed: observed, masks: masks(indices),
-      isPicture: task.kind != .sense, advices: advices)
+      measuredShape: rowShape, advices: advices)
   }
 
   /// Of a truth that --range makes nearly black, since it was on [0, 1] before.
@@ -316,7 +336,7 @@ package struct ReconstructionInput {
 
   private func masks(_ indices: [Int]) -> [[Bool]]? {
     switch model {
-    case .identity, .dense: nil
+    case .fixed: nil
     case .mask(let mask): indices.map { mask.observed(index: $0) }
     case .pattern(let pattern):
       indices.compactMap { try? pattern.observed(shape, seed: task.seed, index: $0) }
@@ -326,8 +346,7 @@ package struct ReconstructionInput {
   /// One for all images, or one an image.
   private func maps(_ indices: [Int]) throws -> [any LinearMap] {
     switch model {
-    case .identity: return [try IdentityMap(shape)]
-    case .dense(let matrix): return [matrix]
+    case .fixed(let map): return [map]
     case .pattern(let pattern):
       return try (pattern.isShared ? [0] : indices).map {
         try MaskMap(shape, mask: try pattern.observed(shape, seed: task.seed, index: $0))
@@ -337,99 +356,78 @@ package struct ReconstructionInput {
     }
   }
 
-  /// Counts can't be negative.
-  private static func requireNonNegative(_ matrix: DenseMap, path: String) throws(TaskError) {
-    let least = matrix.matrix.withColumns { $0.min() ?? 0 }
-    guard least >= 0 else {
-      throw TaskError(
-        .data, "\(path): the operator holds \(least), expected no negative value for --noise poisson")
-    }
-  }
-
-  /// Of an operator.
-  private static let largestEntry = 1e100
-
-  private static func matrix(_ task: ReconstructionTask, shape: ImageShape) throws -> DenseMap {
-    guard let path = task.operatorFile else {
-      return try DenseMap.gaussian(measurements: task.measurements ?? 1, input: shape, seed: task.seed)
-    }
-    let array = try ArrayFile.read(path, as: Double.self)
-    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == shape.count else {
-      throw TaskError(
-        .data,
-        "\(path): the operator has shape \(array.shape), expected [m, \(shape.count)] for images of \(shape)")
-    }
-    let columns = array.shape[1]
-    let linear = try array.withUnsafeBufferPointer { values in
-      try DenseMap(
-        try Matrix(rows: array.shape[0], columns: columns) { values[$0 * columns + $1] }, input: shape)
-    }
-    // Entries whose squares overflow would only fail later, without a name.
-    let largest = array.elements.reduce(0) { max($0, abs($1)) }
-    guard largest <= Self.largestEntry else {
-      throw TaskError(
-        .data, "\(path): the operator holds \(largest), expected values of at most \(Self.largestEntry)")
-    }
-    return linear
-  }
-
-  /// The shape of the images that a task simulates or observes, before there is a model; nil where it isn't told by them, or
-  /// they can't be read, which is told later.
+  /// The shape of the images of a task that has been checked, before there is a model; nil where it isn't told by what it
+  /// simulates or observes, or they can't be read, which is told later.
   static func shape(of task: ReconstructionTask, _ images: ImageSet?) -> ImageShape? {
     let isSimulated = task.simulate != nil
-    guard let path = task.simulate ?? (task.kind == .sense ? nil : task.observation) else { return nil }
+    guard let measurement = try? TaskOperator(task),
+      let path = task.simulate ?? (measurement.isPicture ? task.observation : nil)
+    else { return nil }
     let reading = isSimulated ? task.reading : task.measuredReading
     guard let set = try? images ?? ImageSet(path: path, layout: reading.layout),
-      let indices = try? task.indices?.indices(count: set.count, source: path) ?? Array(0..<set.count)
+      let indices = try? task.indices?.indices(count: set.count, source: path) ?? Array(0..<set.count),
+      let shape = try? set.shape(of: indices, transform: reading.transform)
     else { return nil }
-    return try? set.shape(of: indices, transform: reading.transform)
+    return isSimulated ? shape : measurement.image(measuredAs: shape)
   }
 
-  /// The images that the task simulates or observes, in one shape that the model takes; nil where it observes rows of
-  /// measurements.
-  private static func open(_ task: ReconstructionTask, _ model: ReconstructionModel, _ images: ImageSet?)
-    throws
-    -> ModelImages?
-  {
-    let isSimulated = task.simulate != nil
-    guard let path = task.simulate ?? (task.kind == .sense ? nil : task.observation) else { return nil }
+  /// The images that the task simulates or observes, in one shape that the model takes or that is measured of one; nil
+  /// where it observes rows of measurements.
+  private static func open(
+    _ task: ReconstructionTask, _ measurement: TaskOperator, _ model: ReconstructionModel, _ images: ImageSet?
+  ) throws -> ModelImages? {
+    let own = model.model.imageShape
+    if let path = task.simulate {
+      return try ModelImages(
+        path: path, set: images, reading: task.reading, shape: own, indices: task.indices,
+        accepts: model.accepts)
+    }
+    guard measurement.isPicture, let path = task.observation else { return nil }
     return try ModelImages(
-      path: path, set: images, reading: isSimulated ? task.reading : task.measuredReading,
-      shape: model.model.imageShape, indices: task.indices, isMeasured: !isSimulated, accepts: model.accepts)
+      path: path, set: images, reading: task.measuredReading, shape: measurement.measured(own),
+      indices: task.indices, isMeasured: true,
+      accepts: {
+        // A picture in colour may show what a colour filter array sees.
+        model.accepts(measurement.image(measuredAs: $0)) || task.kind == .demosaic && model.accepts($0)
+      })
+  }
+
+  private static func truth(
+    _ task: ReconstructionTask, shape: ImageShape, accepts: (ImageShape) -> Bool
+  ) throws -> ModelImages? {
+    guard let file = task.truth else { return nil }
+    return try ModelImages(
+      path: file, reading: task.reading, shape: shape, indices: task.indices, isMeasured: true,
+      accepts: accepts)
   }
 
   private static func source(
-    _ task: ReconstructionTask, _ images: ModelImages?, shape: ImageShape, model: Model
+    _ task: ReconstructionTask, _ images: ModelImages?, _ truth: ModelImages?, measurements m: Int
   ) throws -> Source {
     if task.simulate != nil, let images { return .simulated(images) }
     guard let path = task.observation else { preconditionFailure("one of the two was checked for") }
-    func truth(count: Int) throws -> ModelImages? {
-      guard let file = task.truth else { return nil }
-      let images = try ModelImages(
-        path: file, reading: task.reading, shape: shape, indices: task.indices, isMeasured: true)
-      guard images.images.count == count else {
-        throw TaskError(
-          .data, "\(file): holds \(images.images.count) images, expected \(count) as '\(path)'")
-      }
-      return images
+    func requireTruth(count: Int) throws {
+      guard let file = task.truth, let truth, truth.images.count != count else { return }
+      throw TaskError(
+        .data, "\(file): holds \(truth.images.count) images, expected \(count) as '\(path)'")
     }
-    guard case .dense(let matrix) = model else {
-      guard let images else { preconditionFailure("only rows of measurements aren't opened as images") }
-      return .images(images, truth: try truth(count: images.images.count))
+    if let images {
+      try requireTruth(count: images.images.count)
+      return .images(images, truth: truth)
     }
     var array = try ArrayFile.read(path, as: Double.self)
     let found = array.shape
     if found.count == 1 { array = array.reshaped([1, found[0]]) }
-    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == matrix.output.count else {
+    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == m else {
       throw TaskError(
         .data,
-        "\(path): the observation has shape \(found), expected [\(matrix.output.count)] or "
-          + "[n, \(matrix.output.count)] for this operator")
+        "\(path): the observation has shape \(found), expected [\(m)] or [n, \(m)] for this operator")
     }
     let count = array.shape[0]
     let indices = try task.indices?.indices(count: count, source: path) ?? Array(0..<count)
     let name = path.split(separator: "/").last.map(String.init) ?? path
-    return .rows(array, name: name, indices: indices, truth: try truth(count: count))
+    try requireTruth(count: count)
+    return .rows(array, name: name, indices: indices, truth: truth)
   }
 
   /// The shape in which all images are stored; nil where they differ or there are none.

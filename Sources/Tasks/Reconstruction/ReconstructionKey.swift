@@ -1,5 +1,6 @@
 import AIPOImaging
 import AIPOKernels
+import AIPOPriors
 import AIPOProblems
 import AIPOSolvers
 
@@ -119,8 +120,8 @@ public struct ReconstructionKey: Sendable {
         Standard deviation of the noise of a measurement, with black at 0 and white at 1: 25 grey levels of 255 are \
         0.098. An NPY gives each measurement its own. auto estimates it from each image, which needs noise that one \
         can see, and for sense as many measurements as pixels; --simulate then adds noise of the default. For \
-        student it is the scale, for poisson the read noise. (default: 0.1 for denoise, 0.01 for inpaint, 0.1/√m \
-        for sense; 0 for poisson)
+        student it is the scale, for poisson the read noise. (default: 0.1 for denoise, 0.1/√m for sense, else 0.01; \
+        0 for poisson)
         """, "s", \.sigma,
         Form(
           expected: "a number from 1e-150 to 1e150, auto, or an .npy file", parse: { SigmaChoice($0) },
@@ -170,6 +171,45 @@ public struct ReconstructionKey: Sendable {
         For a mask of more than two values, as a JPEG has: pixels are observed from this share of its greatest \
         value on. (default: such a mask is refused)
         """, "share", \.maskThreshold, .number(.leastNonzeroMagnitude...1, "a share above 0, at most 1")),
+      key(
+        "kernel",
+        """
+        The blur of deblur: gaussian:S (deviation in pixels), motion:LENGTH,ANGLE (degrees counterclockwise from a row), \
+        disk:R, or an NPY of weights, of even size too. Pixels are correlated with the weights, as by \
+        scipy.ndimage.correlate; the middle of n weights is n/2, counted from 0. For superresolve the weights of the pixels \
+        of the large image: bicubic (as MATLAB's imresize), bilinear, box, or any of those above. (default: bicubic for \
+        superresolve)
+        """, "kernel", \.kernel,
+        .parsed("gaussian:S, motion:LENGTH,ANGLE, disk:R, bicubic, bilinear, box, or a file") {
+          try KernelChoice(parsing: $0)
+        }),
+      key(
+        "boundary",
+        """
+        What deblur and superresolve take an image to be beyond its borders: its mirror image, its border's value, zero, \
+        the image again, or nothing (valid: the observation is smaller than the image). (default: reflect)
+        """, "rule", \.boundary, .choice()),
+      key(
+        "scale", "How many times smaller the observation of superresolve is, in height and width.", "k",
+        \.scale,
+        .whole(2...Resampling.factors.upperBound)),
+      key(
+        "phase",
+        """
+        Where the first pixel of superresolve has its middle in the large image, in rows and columns, whose first pixel is \
+        at 0. The others follow every k pixels. 0 with gaussian:S is blurring, and then every k-th pixel. \
+        (default: (k-1)/2, the middle of a block of k x k pixels)
+        """, "p", \.phase, .number(-100...100)),
+      key(
+        "pattern",
+        "The colours that demosaic sees: a square of the letters R, G, B, row by row, or rows parted by /. (default: RGGB)",
+        "letters", \.pattern, .parsed("RGGB, RG/GB or the like") { ColourPattern($0) }),
+      key(
+        "mixing",
+        """
+        What unmix sees of every pixel: grey (0.299 R + 0.587 G + 0.114 B of a colour image), or an NPY of shape \
+        [bands, channels]. (default: grey)
+        """, "mixing", \.mixing, .parsed("grey or a file") { $0.isEmpty ? nil : MixingChoice($0) }),
     ]
   }
 
@@ -303,6 +343,8 @@ private struct Form<Value: SendableMetatype>: Sendable {
       return nil
     } catch SolverError.invalidOption(_, _, let expected) {
       return expected
+    } catch ProblemError.invalidParameter(let name, _, let expected) {
+      return "\(expected) as \(name)"
     } catch {
       return "\(error)"
     }

@@ -29,6 +29,10 @@ struct RunSettings: Sendable {
       case .denoise, nil: "Denoising"
       case .sense: "Compressed sensing, \(input.measurements ?? 0) of \(input.shape.count)"
       case .inpaint: "Inpainting, \(task.mask?.words ?? "")"
+      case .deblur: "Deblurring, \(task.kernel?.description ?? "")"
+      case .superresolve: "Super-resolution ×\(task.scale ?? 2), \(task.kernel?.description ?? "bicubic")"
+      case .demosaic: "Demosaicing, \(task.pattern?.description ?? "RGGB")"
+      case .unmix: "Unmixing of \(task.mixing?.description ?? "grey")"
       }
     title += input.noise.words
     if let hidden = input.hiddenShare {

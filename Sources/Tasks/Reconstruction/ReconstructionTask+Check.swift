@@ -54,7 +54,7 @@ extension ReconstructionTask {
         sigma != nil, "sigma", "--sigma can't be given with --noise flow, which knows its noise")
       try refuse(
         kind == .inpaint, "noise",
-        "--noise flow gives the density of whole observations: it goes with denoise or sense")
+        "--noise flow gives the density of whole observations: it doesn't go with inpaint")
     }
     try refuse(
       noise == .poisson && kind == .sense && operatorFile == nil, "noise",
@@ -67,11 +67,40 @@ extension ReconstructionTask {
         throw TaskError(.usage, key: "mask-threshold", "--mask-threshold goes with a --mask from a file")
       }
     }
+    for (name, isGiven, kinds) in [
+      ("kernel", kernel != nil, [TaskKind.deblur, .superresolve]),
+      ("boundary", boundary != nil, [.deblur, .superresolve]), ("scale", scale != nil, [.superresolve]),
+      ("phase", phase != nil, [.superresolve]), ("pattern", pattern != nil, [.demosaic]),
+      ("mixing", mixing != nil, [.unmix]), ("mask", mask != nil, [.inpaint]),
+    ] where isGiven {
+      try refuse(
+        !kinds.contains(kind), name,
+        "--\(name) goes with --task \(kinds.map(\.rawValue).joined(separator: " or "))")
+    }
+    if kind == .deblur {
+      switch kernel {
+      case .gaussian, .motion, .disk, .file: break
+      case nil: try refuse(true, "task", "--task deblur needs --kernel")
+      case .box, .bilinear, .bicubic:
+        try refuse(true, "kernel", "--kernel \(kernel?.description ?? "") goes with --task superresolve")
+      }
+    }
+    if kind == .superresolve {
+      try refuse(scale == nil, "task", "--task superresolve needs --scale")
+      try refuse(boundary == .valid, "boundary", "--boundary valid goes with --task deblur")
+      switch kernel {
+      case .motion, .disk, .file:
+        try refuse(
+          phase ?? 0 < 0 || phase ?? 0 >= Double(scale ?? 2), "phase",
+          "--phase is \(phase ?? 0), expected a number from 0 to below \(scale ?? 2) with this --kernel")
+      case .gaussian, .box, .bilinear, .bicubic, nil: break
+      }
+    }
     guard kind == .sense else {
       try refuse(operatorFile != nil, "operator", "--operator goes with --task sense")
       try refuse(measurements != nil, "measurements", "--measurements goes with --task sense")
       try refuse(kind == .inpaint && mask == nil, "task", "--task inpaint needs --mask")
-      return try refuse(kind == .denoise && mask != nil, "mask", "--mask goes with --task inpaint")
+      return
     }
     try refuse(
       observation != nil && operatorFile == nil, "task", "--task sense with --observation needs --operator")
@@ -80,7 +109,6 @@ extension ReconstructionTask {
       "--task sense with --simulate needs one of --measurements and --operator")
     try refuse(
       observation != nil && measurements != nil, "measurements", "--measurements goes with --simulate")
-    try refuse(mask != nil, "mask", "--mask goes with --task inpaint")
   }
 
   private func checkSolver() throws(TaskError) {

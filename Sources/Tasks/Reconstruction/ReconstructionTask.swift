@@ -32,6 +32,18 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var mask: MaskChoice?
   /// The share of a mask's greatest value from which on pixels are observed.
   public var maskThreshold: Double?
+  /// The weights of `deblur` and `superresolve`.
+  public var kernel: KernelChoice?
+  /// What an image is taken to be beyond its borders.
+  public var boundary: Boundary?
+  /// How many times smaller the observation of `superresolve` is.
+  public var scale: Int?
+  /// Where in a block of the large image its pixel has its middle.
+  public var phase: Double?
+  /// The colours that `demosaic` sees.
+  public var pattern: ColourPattern?
+  /// What `unmix` mixes.
+  public var mixing: MixingChoice?
   public var reading = ImageReading()
 
   // MARK: Its noise
@@ -106,7 +118,7 @@ public struct ReconstructionTask: Hashable, Sendable {
   func usualSigma(measurements m: Int) -> Double {
     switch kind {
     case .denoise, nil: 0.1
-    case .inpaint: 0.01
+    case .inpaint, .deblur, .superresolve, .demosaic, .unmix: 0.01
     case .sense: 0.1 / Double(m).squareRoot()
     }
   }

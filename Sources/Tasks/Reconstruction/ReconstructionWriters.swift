@@ -28,10 +28,10 @@ final class ReconstructionWriters: Sendable {
     if method == 0, let observation {
       let rows = solved.results.map(\.index)
       try observation.append(
-        try chunk.isPicture
+        try chunk.masks != nil
           ? chunk.observed.rows(rows)
           : Tensor(
-            shape: [rows.count, chunk.problem.observations[rows[0]].count],
+            shape: [rows.count] + chunk.measuredShape,
             elements: rows.flatMap { chunk.problem.observations[$0].elements }))
     }
     if isReported { try builder.withLock { try $0.add(solved) } }

@@ -10,6 +10,14 @@ public enum TaskKind: String, CaseIterable, Sendable {
   case sense
   /// `y = x + e` on the pixels of a mask
   case inpaint
+  /// `y = k ∗ x + e`
+  case deblur
+  /// y is every k-th pixel of a blurred x, and noise
+  case superresolve
+  /// y is one colour of every pixel, and noise
+  case demosaic
+  /// y mixes the channels of every pixel, and noise
+  case unmix
 }
 
 /// A number, or `auto`.
@@ -93,6 +101,66 @@ public enum SigmaChoice: Hashable, Sendable, LosslessStringConvertible, Expressi
     case .file(let path): path
     }
   }
+}
+
+/// The weights of a blur, or of pixels that are summed up to a larger one.
+public enum KernelChoice: Hashable, Sendable, CustomStringConvertible {
+  case gaussian(Double)
+  case motion(length: Double, angle: Double)
+  case disk(Double)
+  case box, bilinear, bicubic
+  /// A matrix of weights.
+  case file(String)
+
+  private static let named: [(String, KernelChoice)] = [
+    ("box", .box), ("bilinear", .bilinear), ("bicubic", .bicubic),
+  ]
+
+  /// Throws `invalidParameter` where the numbers behind a name are wrong.
+  public init(parsing text: String) throws(ProblemError) {
+    let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    let numbers = parts.count == 2 ? parts[1].split(separator: ",").map { Double($0) ?? .nan } : []
+    switch (parts[0], numbers.count) {
+    case ("gaussian", 1):
+      self = .gaussian(numbers[0])
+      _ = try BlurKernel.gaussian(deviation: numbers[0])
+    case ("motion", 2):
+      self = .motion(length: numbers[0], angle: numbers[1])
+      _ = try BlurKernel.motion(length: numbers[0], angle: numbers[1])
+    case ("disk", 1):
+      self = .disk(numbers[0])
+      _ = try BlurKernel.disk(radius: numbers[0])
+    case ("gaussian", _), ("motion", _), ("disk", _):
+      throw .invalidParameter(
+        name: "the kernel", value: Double(numbers.count),
+        expected: "gaussian:S, motion:LENGTH,ANGLE or disk:R")
+    default: self = Self.named.first { $0.0 == text }?.1 ?? .file(text)
+    }
+  }
+
+  public var description: String {
+    /// All digits, but none behind a whole number.
+    func text(_ value: Double) -> String { Int(exactly: value)?.description ?? value.description }
+    return switch self {
+    case .gaussian(let deviation): "gaussian:\(text(deviation))"
+    case .motion(let length, let angle): "motion:\(text(length)),\(text(angle))"
+    case .disk(let radius): "disk:\(text(radius))"
+    case .file(let path): path
+    case .box, .bilinear, .bicubic: Self.named.first { $0.1 == self }?.0 ?? ""
+    }
+  }
+}
+
+/// How the channels of a pixel are mixed.
+public enum MixingChoice: Hashable, Sendable, CustomStringConvertible {
+  /// To a grey picture.
+  case grey
+  /// By a matrix of bands × channels.
+  case file(String)
+
+  public init(_ text: String) { self = text == "grey" ? .grey : .file(text) }
+
+  public var description: String { if case .file(let path) = self { path } else { "grey" } }
 }
 
 /// The pixels that are missing.

@@ -1,5 +1,6 @@
 import AIPOImaging
 import AIPOKernels
+import AIPOProblems
 import AIPOSolvers
 
 /// Gathers the entries of a report as results come. The first images get a card each; the table of means
@@ -42,8 +43,18 @@ struct ReportBuilder {
       let values = zip(row(chunk.observed, k), masks[k]).map { $1 ? Float($0) : .nan }
       observed = try Tensor(shape: shape, elements: values)
     case nil:
-      observed = try Tensor(shape: shape, elements: row(chunk.observed, k).map { Float($0) })
-      if !chunk.isPicture { note = "A⁺y of \(chunk.problem.observations[k].count) numbers" }
+      let y = chunk.problem.observations[k]
+      let measured = chunk.measuredShape
+      // What a colour filter array sees is shown in its colours.
+      if measured.count == 3, [1, 3].contains(measured[2]), !(chunk.problem.map(k) is ColourFilterArray) {
+        observed = try Tensor(shape: measured, elements: y.elements.map { Float($0) })
+        if measured != shape {
+          note = "\(measured[0])x\(measured[1]) pixels as measured; figures of A⁺y at the image's size"
+        }
+      } else {
+        observed = try Tensor(shape: shape, elements: row(chunk.observed, k).map { Float($0) })
+        if measured.count == 1 { note = "A⁺y of \(y.count) numbers" }
+      }
     }
     return ReconstructionReport.Entry(
       source: chunk.names[k],

@@ -1,0 +1,209 @@
+import AIPOInterchange
+import AIPOKernels
+import AIPOPriors
+import AIPOProblems
+
+/// What a task measures of an image, apart from masks: its files read once, and a map for images of any shape.
+package struct TaskOperator {
+  private enum Form {
+    case identity
+    /// `[m, d]`, and the name of its file.
+    case matrix(Tensor<Double>, path: String)
+    case gaussian(measurements: Int)
+    case blur(BlurKernel, Boundary)
+    case resampling(ResamplingKernel, factor: Int, phase: Double?, Boundary)
+    /// A kernel that is no product of a line with itself, and then every k-th pixel from `first` on.
+    case blurAndSubsampling(BlurKernel, factor: Int, first: Int, Boundary)
+    case filterArray(ColourPattern)
+    case mixing(Matrix?)
+  }
+
+  private let form: Form
+  private let seed: UInt64
+  /// What looks like a mistake.
+  private(set) var advices: [Advice] = []
+  /// Some weight by which pixels are summed, below 0; nil where there is none.
+  private(set) var negativeWeight: Double?
+  /// The file that the weights are from.
+  private(set) var path: String?
+
+  /// Reads what the task names.
+  package init(_ task: ReconstructionTask) throws {
+    seed = task.seed
+    let boundary = task.boundary ?? .reflect
+    switch task.kind {
+    case .denoise, .inpaint, nil: form = .identity
+    case .sense:
+      if let path = task.operatorFile {
+        form = .matrix(try Self.matrix(path), path: path)
+        self.path = path
+      } else {
+        form = .gaussian(measurements: task.measurements ?? 1)
+      }
+    case .deblur: form = .blur(try Self.kernel(task.kernel, &path), boundary)
+    case .superresolve:
+      let factor = task.scale ?? 2
+      switch task.kernel {
+      case .bicubic, nil:
+        form = .resampling(.bicubic, factor: factor, phase: task.phase, boundary)
+        negativeWeight = -0.0625
+      case .bilinear: form = .resampling(.bilinear, factor: factor, phase: task.phase, boundary)
+      case .box: form = .resampling(.box, factor: factor, phase: task.phase, boundary)
+      case .gaussian(let deviation):
+        form = .resampling(.gaussian(deviation: deviation), factor: factor, phase: task.phase, boundary)
+      case .motion, .disk, .file:
+        let kernel = try Self.kernel(task.kernel, &path)
+        // The kernel's middle lies over the phase, or half a pixel before it.
+        let phase = task.phase ?? Double(factor - 1) / 2
+        func place(_ n: Int) -> Int { Int((phase - Double(n - 1) / 2).rounded(.down)) }
+        let first = Int(phase)
+        form = .blurAndSubsampling(
+          try kernel.centered(row: first - place(kernel.height), column: first - place(kernel.width)),
+          factor: factor, first: first, boundary)
+      }
+    case .demosaic: form = .filterArray(task.pattern ?? ColourPattern("RGGB")!)
+    case .unmix:
+      switch task.mixing {
+      case .grey, nil: form = .mixing(nil)
+      case .file(let path):
+        let array = try Self.matrix(path)
+        form = .mixing(
+          try Matrix(rows: array.shape[0], columns: array.shape[1], rowMajor: array.elements))
+        self.path = path
+        negativeWeight = array.elements.filter { $0 < 0 }.min()
+      }
+    }
+    switch form {
+    case .matrix(let array, _): negativeWeight = array.elements.filter { $0 < 0 }.min()
+    case .blur(let kernel, _), .blurAndSubsampling(let kernel, _, _, _):
+      negativeWeight = kernel.values.filter { $0 < 0 }.min()
+      if let path, (kernel.sum - 1).magnitude > 0.01 {
+        advices.append(
+          Advice(
+            "kernelSum", of: path,
+            "the kernel's weights sum to \(Advice.number(kernel.sum)), so that it changes an image's brightness: if it "
+              + "shouldn't, divide it by its sum"))
+      }
+    default: break
+    }
+  }
+
+  /// Whether a measurement is a picture.
+  package var isPicture: Bool {
+    switch form {
+    case .matrix, .gaussian: false
+    default: true
+    }
+  }
+
+  /// Whether a measurement is a picture like the image, with its noise in every pixel.
+  package var showsPixels: Bool {
+    if case .filterArray = form { false } else { isPicture }
+  }
+
+  /// The shape of what is measured of an image.
+  package func measured(_ image: ImageShape) -> ImageShape {
+    var shape = image
+    switch form {
+    case .identity: break
+    case .matrix(let array, _): return .vector(array.shape[0])
+    case .gaussian(let m): return .vector(m)
+    case .blur(let kernel, let boundary):
+      if boundary == .valid {
+        shape.height -= kernel.height - 1
+        shape.width -= kernel.width - 1
+      }
+    case .resampling(_, let k, _, _), .blurAndSubsampling(_, let k, _, _):
+      shape.height = (shape.height + k - 1) / k
+      shape.width = (shape.width + k - 1) / k
+    case .filterArray: shape.channels = 1
+    case .mixing(let matrix): shape.channels = matrix?.rows ?? 1
+    }
+    return shape
+  }
+
+  /// The shape of the image of which something of this shape is measured; the largest where there are several.
+  package func image(measuredAs shape: ImageShape) -> ImageShape {
+    var image = shape
+    switch form {
+    case .identity, .matrix, .gaussian: break
+    case .blur(let kernel, let boundary):
+      if boundary == .valid {
+        image.height += kernel.height - 1
+        image.width += kernel.width - 1
+      }
+    case .resampling(_, let k, _, _), .blurAndSubsampling(_, let k, _, _):
+      image.height *= k
+      image.width *= k
+    case .filterArray: image.channels = 3
+    case .mixing(let matrix): image.channels = matrix?.columns ?? 3
+    }
+    return image
+  }
+
+  /// The map of images of a shape. Throws where they can't be measured so.
+  package func map(_ shape: ImageShape, _ scratch: Scratch = Scratch()) throws -> any LinearMap {
+    switch form {
+    case .identity: return try IdentityMap(shape)
+    case .matrix(let array, let path):
+      let columns = array.shape[1]
+      guard columns == shape.count else {
+        throw TaskError(
+          .data,
+          "\(path): the operator has shape \(array.shape), expected [m, \(shape.count)] for images of \(shape)"
+        )
+      }
+      return try array.withUnsafeBufferPointer { values in
+        try DenseMap(
+          try Matrix(rows: array.shape[0], columns: columns) { values[$0 * columns + $1] }, input: shape)
+      }
+    case .gaussian(let m): return try DenseMap.gaussian(measurements: m, input: shape, seed: seed)
+    case .blur(let kernel, let boundary):
+      return try Convolution(shape, kernel: kernel, boundary: boundary, scratch)
+    case .resampling(let kernel, let factor, let phase, let boundary):
+      return try Resampling(
+        shape, factor: factor, kernel: kernel, phase: phase, boundary: boundary, scratch)
+    case .blurAndSubsampling(let kernel, let factor, let first, let boundary):
+      return try ComposedMap(
+        try Subsampling(shape, factor: factor, first: first),
+        after: try Convolution(shape, kernel: kernel, boundary: boundary, scratch))
+    case .filterArray(let pattern): return try ColourFilterArray(shape, pattern: pattern)
+    case .mixing(let matrix):
+      return try matrix.map { try ChannelMixing(shape, mixing: $0) } ?? ChannelMixing.grey(shape)
+    }
+  }
+
+  // MARK: Reading
+
+  /// Of an operator.
+  private static let largestEntry = 1e100
+
+  private static func matrix(_ path: String) throws -> Tensor<Double> {
+    let array = try ArrayFile.read(path, as: Double.self)
+    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] > 0 else {
+      throw TaskError(
+        .data, "\(path): the matrix has shape \(array.shape), expected two axes, none of them empty")
+    }
+    // Entries whose squares overflow would only fail later, without a name.
+    let largest = array.elements.reduce(0) { max($0, abs($1)) }
+    guard largest <= largestEntry else {
+      throw TaskError(
+        .data, "\(path): the operator holds \(largest), expected values of at most \(largestEntry)")
+    }
+    return array
+  }
+
+  private static func kernel(_ choice: KernelChoice?, _ path: inout String?) throws -> BlurKernel {
+    switch choice {
+    case .gaussian(let deviation): return try .gaussian(deviation: deviation)
+    case .motion(let length, let angle): return try .motion(length: length, angle: angle)
+    case .disk(let radius): return try .disk(radius: radius)
+    case .file(let file):
+      path = file
+      let array = try matrix(file)
+      return try BlurKernel(array.elements, height: array.shape[0], width: array.shape[1])
+    case .box, .bilinear, .bicubic, nil:
+      preconditionFailure("the check refuses \(String(describing: choice))")
+    }
+  }
+}
