@@ -115,8 +115,11 @@ struct ImageBiases<Scalar: KernelScalar> {
     }
   }
 
-  /// The pixels of each image that has some of the rows.
+  /// The pixels of each image that has some of the rows; of all of them at once where they have the same numbers.
   private func eachImage(_ rows: Range<Int>, _ body: (_ image: Int, _ pixels: Range<Int>) -> Void) {
+    guard values.count != channels || rows.isEmpty else {
+      return body(0, rows.lowerBound * width..<rows.upperBound * width)
+    }
     var start = rows.lowerBound
     while start < rows.upperBound {
       let image = (first + start) / height

@@ -123,30 +123,35 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int { 0 }
 
   func scratchCount(input: ImageShape, _ work: FlowWork) -> Int {
-    work.threads * (scratchCount(width: input.width) + 256)
+    work.threads * (scratchCount(input) + 256)
   }
 
-  /// Values of scratch memory for an image.
-  private func scratchCount(width: Int) -> Int {
-    guard let rotation else { return 3 * count }
-    let width = rowWidth(width)
-    return (3 + width) * count + rotation.on(height: 1, width: width).workspaceCount + 64
+  /// Values of scratch memory for a part of a batch.
+  private func scratchCount(_ shape: ImageShape) -> Int {
+    let own = (2 + imagesAtOnce(shape)) * count
+    guard let rotation else { return own }
+    let (rows, width) = (rowsAtOnce(shape), rowWidth(shape))
+    return own + rows * width * count + rotation.on(height: 1, width: width).workspaceCount + 64
   }
 
-  /// Pixels that are rotated at once: a row, or the whole image as one pixel.
-  private func rowWidth(_ width: Int) -> Int { form == .dense ? 1 : width }
+  /// Pixels of a row that is rotated: an image's, or the whole image as one pixel.
+  private func rowWidth(_ shape: ImageShape) -> Int { form == .dense ? 1 : shape.width }
+
+  /// As many as fit the cache.
+  private func imagesAtOnce(_ shape: ImageShape) -> Int { max(1, 8192 / shape.count) }
+  private func rowsAtOnce(_ shape: ImageShape) -> Int { max(1, 8192 / (rowWidth(shape) * count)) }
 
   public func forward(_ pass: FlowPass<Scalar>) throws {
-    try each(pass) { image, whitener in
-      whitener.run(.forward, pass.values[image])
-      pass.logDet[whitener.image] += whitener.logDet
+    try parts(pass) { part in
+      part.run(.forward, part.of(pass.values))
+      part.eachLogDet { pass.logDet[$0] += $1 }
     }
   }
 
   public func inverse(_ pass: FlowPass<Scalar>) throws {
-    try each(pass) { image, whitener in
-      whitener.run(.inverse, pass.values[image])
-      pass.logDet[whitener.image] -= whitener.logDet
+    try parts(pass) { part in
+      part.run(.inverse, part.of(pass.values))
+      part.eachLogDet { pass.logDet[$0] -= $1 }
     }
   }
 
@@ -155,68 +160,90 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
 
   /// The matrix is symmetric, and the log-determinant no function of x.
   private func back(_ pass: FlowPass<Scalar>, _ direction: Kernel<Scalar>.Direction) throws {
-    try each(pass) { image, whitener in
-      whitener.scale(direction, pass.cotangent[image])
-      if pass.carriesValues { whitener.run(direction.opposite, pass.values[image]) }
+    try parts(pass) { part in
+      part.scale(direction, part.of(pass.cotangent))
+      if pass.carriesValues { part.run(direction.opposite, part.of(pass.values)) }
     }
   }
 
-  private func each(_ pass: FlowPass<Scalar>, _ body: (_ image: Range<Int>, _ whitener: Whitener) -> Void)
-    throws
-  {
+  private func parts(_ pass: FlowPass<Scalar>, _ body: (Part) -> Void) throws {
     let size = pass.shape.count
+    let together = imagesAtOnce(pass.shape)
     try pass.pool.split(pass.count, minimum: max(1, 16384 / (size * (rotation == nil ? 1 : count)))) {
       images, worker in
       let workspace = pass.workspaces[worker]
-      try workspace.scope {
-        let scratch = try workspace.take(scratchCount(width: pass.shape.width))
-        for image in images {
+      for start in stride(from: images.lowerBound, to: images.upperBound, by: together) {
+        try workspace.scope {
           body(
-            image * size..<(image + 1) * size,
-            Whitener(self, image: image, noise: pass.noise[image], shape: pass.shape, scratch))
+            Part(
+              self, start..<min(start + together, images.upperBound), pass,
+              try workspace.take(scratchCount(pass.shape))))
         }
       }
     }
   }
 
-  /// The whitening of one image.
-  private struct Whitener {
-    let layer: Whitening
-    let image: Int
-    let logDet: Double
+  /// The whitening of some images of a batch.
+  private struct Part {
+    private let layer: Whitening
+    private let images: Range<Int>
+    private let shape: ImageShape
+    /// Whether `logScales` holds one for all images.
+    private let isShared: Bool
     /// −μ
     private let shift: Memory<Scalar>
-    /// −½ log(v + s²)
-    private let logScale: Memory<Scalar>
     private let zero: Memory<Scalar>
-    private let rotation: Convolution<Scalar>?
-    /// A row of the image.
+    /// −½ log(v + s²), of each image or of all.
+    private let logScales: Memory<Scalar>
+    /// Rows of the images.
     private let rotated: Memory<Scalar>
     private let scratch: Memory<Scalar>
 
-    init(_ layer: Whitening, image: Int, noise s: Double, shape: ImageShape, _ memory: Memory<Scalar>) {
+    init(_ layer: Whitening, _ images: Range<Int>, _ pass: FlowPass<Scalar>, _ memory: Memory<Scalar>) {
       let n = layer.count
-      let width = layer.rowWidth(shape.width)
       self.layer = layer
-      self.image = image
-      (shift, logScale) = (memory[0..<n], memory[n..<2 * n])
-      zero = memory[2 * n..<3 * n]
-      rotation = layer.rotation?.on(height: 1, width: width)
-      rotated = layer.rotation == nil ? zero : memory[3 * n..<(3 + width) * n]
-      scratch = memory.from(3 * n + (layer.rotation == nil ? 0 : width * n))
-      var sum = 0.0
-      for k in 0..<n {
-        shift[k] = -layer.mean.values[k]
-        logScale[k] = Scalar(-0.5 * log(Double(layer.variance.values[k]) + s * s))
-        zero[k] = 0
-        sum += Double(logScale[k])
+      self.images = images
+      shape = pass.shape
+      isShared = pass.hasOneNoiseLevel
+      (shift, zero) = (memory[0..<n], memory[n..<2 * n])
+      let own = (2 + layer.imagesAtOnce(shape)) * n
+      logScales = memory[2 * n..<own]
+      let rows = layer.rotation == nil ? 0 : layer.rowsAtOnce(shape) * layer.rowWidth(shape) * n
+      (rotated, scratch) = (memory[own..<own + rows], memory.from(own + rows))
+      for k in 0..<n { (shift[k], zero[k]) = (-layer.mean.values[k], 0) }
+      for (i, image) in images.enumerated() where i == 0 || !isShared {
+        let s = pass.noise[image]
+        for k in 0..<n {
+          logScales[i * n + k] = Scalar(-0.5 * log(Double(layer.variance.values[k]) + s * s))
+        }
       }
-      logDet = Double(shape.count / n) * sum
+    }
+
+    /// The part's images of all.
+    func of(_ values: Memory<Scalar>) -> Memory<Scalar> {
+      values[images.lowerBound * shape.count..<images.upperBound * shape.count]
+    }
+
+    /// Of the part's i-th image.
+    private func logScale(_ i: Int) -> Memory<Scalar> {
+      let n = layer.count
+      return isShared ? logScales[0..<n] : logScales[i * n..<(i + 1) * n]
+    }
+
+    func eachLogDet(_ body: (_ image: Int, _ logDet: Double) -> Void) {
+      var sum = 0.0
+      for (i, image) in images.enumerated() {
+        if i == 0 || !isShared {
+          let scale = logScale(i)
+          sum = 0
+          for k in 0..<layer.count { sum += Double(scale[k]) }
+        }
+        body(image, Double(shape.count / layer.count) * sum)
+      }
     }
 
     /// There: less the mean, and scaled; back: scaled, and the mean.
     func run(_ direction: Kernel<Scalar>.Direction, _ x: Memory<Scalar>) {
-      guard rotation != nil else { return Kernel.actnorm(x, direction, bias: shift, logScale: logScale) }
       if direction == .forward { Kernel.actnorm(x, .forward, bias: shift, logScale: zero) }
       scale(direction, x)
       if direction == .inverse { Kernel.actnorm(x, .inverse, bias: shift, logScale: zero) }
@@ -224,16 +251,36 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
 
     /// `x ← (C + s²I)^(∓1/2) x`
     func scale(_ direction: Kernel<Scalar>.Direction, _ x: Memory<Scalar>) {
-      guard let rotation else { return Kernel.actnorm(x, direction, bias: zero, logScale: logScale) }
       let n = layer.count
-      for start in stride(from: 0, to: x.count, by: rotated.count) {
-        let row = x[start..<start + rotated.count]
+      let width = layer.rowWidth(shape)
+      guard let rotation = layer.rotation?.on(height: 1, width: width) else {
+        return scaleRows(direction, x, 0, length: shape.count, ofImage: 1)
+      }
+      let (length, most) = (width * n, layer.rowsAtOnce(shape))
+      let rows = x.count / length
+      for first in stride(from: 0, to: rows, by: most) {
+        let count = min(most, rows - first)
+        let row = x[first * length..<(first + count) * length]
+        let turned = rotated[0..<count * length]
         rotation.forward(
-          rows: 0..<1, x: row, stride: n, bias: nil, epilogue: [], y: rotated, stride: n, scratch: scratch)
-        Kernel.actnorm(rotated, direction, bias: zero, logScale: logScale)
+          rows: 0..<count, x: row, stride: n, bias: nil, epilogue: [], y: turned, stride: n, scratch: scratch)
+        scaleRows(direction, turned, first, length: length, ofImage: shape.count / length)
         rotation.adjoint(
-          rows: 0..<1, cotangent: rotated, stride: n, epilogue: [], mask: nil, into: row, stride: n,
+          rows: 0..<count, cotangent: turned, stride: n, epilogue: [], mask: nil, into: row, stride: n,
           scratch: scratch)
+      }
+    }
+
+    /// Scales rows from number `first` on by the scales of the images whose rows they are.
+    private func scaleRows(
+      _ direction: Kernel<Scalar>.Direction, _ x: Memory<Scalar>, _ first: Int, length: Int,
+      ofImage rows: Int
+    ) {
+      guard !isShared else { return Kernel.actnorm(x, direction, bias: zero, logScale: logScale(0)) }
+      for row in 0..<x.count / length {
+        Kernel.actnorm(
+          x[row * length..<(row + 1) * length], direction, bias: zero,
+          logScale: logScale((first + row) / rows))
       }
     }
   }

@@ -12,5 +12,5 @@ struct Bench: ParsableCommand {
         aipo bench flow --levels 3 --steps 8 --hidden 128 --size 32 --channels 1
         aipo bench kernels --filter conv3
       """,
-    subcommands: [BenchFlow.self, BenchKernels.self])
+    subcommands: [BenchFlow.self, BenchPatches.self, BenchKernels.self])
 }

@@ -145,7 +145,7 @@ import Testing
       "validation: {evry: 3}",
       "line 1: validation.evry: found an unknown key, expected one of every, images; did you mean validation.every?"
     ),
-    ("frobnicate: 3", "steps, validation, warmup"),
+    ("frobnicate: 3", "steps, stride, validation, warmup"),
     ("validation: 0.1", "line 1: validation: found \"0.1\", expected keys and values: images, every"),
     (
       "validation:\n  images: most",

@@ -1,0 +1,81 @@
+import AIPOFlows
+import AIPOKernels
+import AIPOPlatform
+import AIPOPriors
+import AIPOTasks
+
+/// What `aipo bench patches` has measured: evaluations of a prior of patches.
+package struct PatchFigures {
+  /// Patches of an evaluation.
+  package var patches = 0
+  /// Seconds of an evaluation with its gradient, one a repetition.
+  package var seconds: [Double] = []
+  /// Work of the nets in it.
+  package var gflop = 0.0
+  /// The best product's speed.
+  package var peakGflops = 0.0
+
+  /// The median.
+  var milliseconds: Double {
+    let sorted = seconds.sorted()
+    return sorted.isEmpty ? .nan : 500 * (sorted[sorted.count / 2] + sorted[(sorted.count - 1) / 2])
+  }
+  var gflops: Double { 1000 * gflop / milliseconds }
+
+  /// For people.
+  package var text: String {
+    """
+    an evaluation with its gradient: \(fixed(milliseconds, 1)) ms, \(patches) patches
+    \(fixed(gflops, 1)) GFLOP/s, \(fixed(100 * gflops / peakGflops, 1)) % of the BLAS's best product of 1024×1024 \
+    matrices, \(fixed(peakGflops, 1)) GFLOP/s
+    """
+  }
+
+  package var json: JSONValue {
+    [
+      "patches": .int(patches), "evaluation_ms": .number(milliseconds),
+      "fastest_ms": .number(1000 * (seconds.min() ?? .nan)), "gflop": .number(gflop),
+      "sgemm_gflops": .number(peakGflops), "share": .number(gflops / peakGflops),
+    ]
+  }
+}
+
+extension PatchFigures {
+  /// Measures a prior with random weights on a uniform image `repeats` times, in turn with products, until `isCancelled`.
+  package static func measure<Scalar: KernelScalar>(
+    _: Scalar.Type, spec: FlowSpec, patch: ImageShape, stride: Int, image: ImageShape, repeats: Int,
+    threads: Int,
+    seed: UInt64, isCancelled: () -> Bool
+  ) throws -> PatchFigures {
+    let flow = try Flow<Scalar>(spec: spec, imageShape: patch, seed: seed, pool: ThreadPool(threads: 1))
+    var random = Philox(seed: seed, purpose: .weights)
+    for (name, range) in flow.parameterRanges where name.hasSuffix("weight") {
+      try flow.setParameters(range.map { _ in Scalar(0.02 * random.normal()) }, of: name)
+    }
+    let prior = try PatchPrior(flow, imageShape: image, stride: stride)
+    let scratch = Scratch(pool: ThreadPool(threads: threads))
+    let (x, gradient) = (try Tensor<Double>(count: image.count), try Tensor<Double>(count: image.count))
+    x.view.setEach { _ in random.uniform() }
+    var figures = PatchFigures()
+    figures.patches = prior.grid.count
+    // There and back.
+    figures.gflop = 4e-9 * Double(prior.grid.count) * Double(try spec.multiplyAdds(for: patch))
+    let clock = ContinuousClock()
+    func evaluate() throws -> Double {
+      let start = clock.now
+      _ = try prior.evaluate(x.view, gradient: gradient.view, scratch)
+      return (clock.now - start) / .seconds(1)
+    }
+    let product = try ProductPeak<Scalar>()
+    _ = try evaluate()
+    _ = product.seconds(threads: threads)
+    for _ in 0..<repeats where !isCancelled() {
+      figures.peakGflops = max(
+        figures.peakGflops, 1e-9 * product.operations / product.seconds(threads: threads))
+      // OpenBLAS's threads keep spinning for a while after a product.
+      if threads > 1 { usleep(60_000) }
+      figures.seconds.append(try evaluate())
+    }
+    return figures
+  }
+}
