@@ -37,6 +37,28 @@ import Testing
     #expect(try folder.names.isEmpty)
   }
 
+  @Test func patches() throws {
+    let flags = [
+      "bench", "patches", "--patch", "4", "--size", "17", "--couplings", "2", "--hidden", "6", "--repeat", "2",
+      "--threads", "1",
+    ]
+    let result = try Program.run(flags + ["--json"], in: Scratch())
+    #expect(result.status == 0 && result.error.isEmpty, "\(result.error)")
+    let json = try result.json
+    // Every 2 pixels from −2 on, to 2 beyond the end at most.
+    #expect(json["patches"] as? Int == 81 && json["stride"] as? Int == 2)
+    // There and back: whitening of 16 values, and nets of 8 to 6 to 6 to 16.
+    let work = try #require(json["gflop"] as? Double)
+    #expect(abs(work - 4e-9 * 81 * Double(2 * 256 + 2 * (48 + 36 + 96))) < 1e-15)
+    let milliseconds = try #require(json["evaluation_ms"] as? Double)
+    let share = work / (milliseconds * 1e-3) / (json["sgemm_gflops"] as! Double)
+    #expect(abs(json["share"] as! Double / share - 1) < 1e-9)
+    let text = try Program.run(flags, in: Scratch())
+    #expect(text.output.contains("patches of 4x4x1, one every 2 pixels of 17x17x1"), "\(text.output)")
+    let gaps = try Program.run(flags + ["--stride", "5"], in: Scratch())
+    #expect(gaps.status == 64 && gaps.error.contains("--stride is 5, expected 1 to 4"), "\(gaps.error)")
+  }
+
   @Test func tables() throws {
     let result = try Program.run(Self.tiny, in: Scratch())
     #expect(result.status == 0, "\(result.error)")
