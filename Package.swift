@@ -65,7 +65,8 @@ let package = Package(
     .executableTarget(
       name: "aipo-cli",
       dependencies: [
-        "AIPO", "AIPOBenchmarks", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "AIPO", "AIPOBenchmarks", "AIPOFlowTesting",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/aipo-cli"),
     .testTarget(

@@ -18,7 +18,7 @@ public enum MapChecks {
   public static func measure(_ map: any Map, at x: Tensor<Double>? = nil, seed: UInt64 = 0) throws
     -> [CheckResult]
   {
-    let x = try x ?? normals(map.input.count, seed: seed, index: 3)
+    let x = try x ?? point(map, seed: seed)
     var results = [
       CheckResult(
         property: "pullback against central differences",
@@ -141,6 +141,16 @@ public enum MapChecks {
     return try [2, 5].reduce(0) { sum, threads in
       sum + zip(one, try values(threads: threads)).count { $0 != $1 }
     }
+  }
+
+  /// A standard normal image.
+  public static func point(_ map: any Map, seed: UInt64 = 0) throws -> Tensor<Double> {
+    try normals(map.input.count, seed: seed, index: 3)
+  }
+
+  /// `‖A‖`.
+  public static func norm(_ map: any LinearMap) throws -> Double {
+    try map.squaredNorm(Scratch()).squareRoot()
   }
 
   // MARK: Parts

@@ -196,14 +196,15 @@ extension GaussianPrior {
   ///
   ///     y ~ N(Aμ, ACAᵀ + σ²I)
   ///
-  /// at least `NoiseEstimate.floor` and at most the measurements' own root mean square. By the eigenvalues of
-  /// ACAᵀ, so of a dense C and a map that is pixelwise or dense; nil of others. An image that the Gaussian doesn't know well looks
-  /// noisier than it is, one that it knows too well less: the estimate is a first guess.
-  public func evidenceSigma(_ y: Vector, map: any LinearMap, _ scratch: Scratch) throws -> Double? {
+  /// at least `NoiseEstimate.floor` and at most the measurements' own root mean square. By the eigenvalues of ACAᵀ where C is
+  /// dense and the map pixelwise or dense; else as `EvidenceByProducts` says. An image that the Gaussian doesn't know well
+  /// looks noisier than it is, one that it knows too well less: the estimate is a first guess.
+  public func evidenceSigma(_ y: Vector, map: any LinearMap, _ scratch: Scratch) throws -> Double {
     try scratch.scope {
       let residual = try scratch.take(y.count)
       try map.apply(mean.view, into: residual, scratch)
       residual.set(1, y, plus: -1)
+      let greatest = (y.dot(y) / Double(max(y.count, 1))).squareRoot()
       let projected: Matrix
       let offset: Tensor<Double>
       switch (covariance, map.normal) {
@@ -216,28 +217,14 @@ extension GaussianPrior {
       case (.dense(let c, _, _), .dense(let a)):
         projected = try a.times(c).timesTransposed(a)
         offset = try residual.tensor(shape: [y.count])
-      case (.dense, .stationary), (.dense, .unknown), (.stationary, _): return nil
+      case (.dense, .stationary), (.dense, .unknown), (.stationary, _):
+        return try EvidenceByProducts(prior: self, map: map).sigma(residual, greatest: greatest, scratch)
       }
       let (values, vectors) = try projected.symmetricEigen()
       let squares = try scratch.take(offset.count)
       vectors.multiplyTransposed(offset.view, into: squares)
       squares.setEach { $0 * $0 }
-      return EvidenceSearch(eigenvalues: values, squares: squares).sigma(
-        greatest: (y.dot(y) / Double(max(y.count, 1))).squareRoot())
-    }
-  }
-}
-
-extension LinearMap {
-  /// The mean of the diagonal of AᵀA, by one random vector.
-  func meanSquare(_ scratch: Scratch) throws -> Double {
-    try scratch.scope {
-      let signs = try scratch.take(input.count)
-      let image = try scratch.take(output.count)
-      var random = Philox(seed: 0, purpose: .curvature)
-      signs.setSigns(&random)
-      try apply(signs, into: image, scratch)
-      return image.dot(image, scratch.pool) / Double(max(input.count, 1))
+      return EvidenceSearch(eigenvalues: values, squares: squares).sigma(greatest: greatest)
     }
   }
 }

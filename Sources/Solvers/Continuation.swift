@@ -51,8 +51,11 @@ public final class Continuation {
     if let rule = settings.lambdaRule, let data, let linear = data.map as? any LinearMap,
       !evaluator.objective.latentCoordinates
     {
+      let noise = try data.noise.curvature(data.observation.view)
+      let square = try linear.meanSquare(evaluator.scratch)
       chooser = LambdaChooser(
-        rule: rule, data: data, linearMap: linear, noise: try data.noise.curvature(data.observation.view))
+        rule: rule, data: data, linearMap: linear, noise: noise,
+        sigma: noise.sigma / (square > 0 ? square.squareRoot() : 1))
     } else {
       chooser = nil
     }
@@ -340,7 +343,7 @@ public final class Continuation {
     trials.append(
       LambdaTrial(
         lambda: weights.lambda, recon: sample.recon, degreesOfFreedom: freedom,
-        measurements: chooser.linearMap.output.count, sigma: chooser.noise.sigma))
+        measurements: chooser.linearMap.output.count, sigma: chooser.sigma))
     tried.append(sample)
     report(.lambda)
     switch chooser.rule.decide(trials) {
@@ -436,6 +439,8 @@ private struct LambdaChooser {
   let linearMap: any LinearMap
   /// Of the noise's curvature.
   let noise: GaussianNoise
+  /// With which a single value shows through the measurements.
+  let sigma: Double
 }
 
 extension SolveEnd {

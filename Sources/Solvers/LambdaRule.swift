@@ -9,7 +9,8 @@ public struct LambdaTrial: Sendable {
   public let degreesOfFreedom: Double
   /// m.
   public let measurements: Int
-  /// Deviation of the noise of a measurement, on [0, 1].
+  /// Deviation of the noise with which a single value shows through the measurements, on [0, 1]: that of a measurement
+  /// over the root of the mean diagonal element of AᵀA.
   public let sigma: Double
 
   public init(
@@ -42,6 +43,13 @@ public protocol LambdaRule: Sendable {
   var probeEvaluations: Int { get }
   /// `trials` in the order tried, one at least.
   func decide(_ trials: [LambdaTrial]) -> LambdaDecision
+  /// The rule where the data see sums of values, through which a single value shows with noise of this deviation; nil
+  /// where the exact λ = 1 should stay.
+  func ofSums(sigma: Double) -> (any LambdaRule)?
+}
+
+extension LambdaRule {
+  public func ofSums(sigma: Double) -> (any LambdaRule)? { self }
 }
 
 /// Walks on a ladder of λ, from a middle rung towards the side where Stein's unbiased risk falls, and settles
@@ -75,8 +83,26 @@ public struct RiskRule: LambdaRule {
     self.pull = pull
   }
 
+  /// λ_σ of sums from which on λ = 1 stays: what the choice could bring is less than what it may lose.
+  private static let leastGain = 0.7
+
+  /// λ_σ
+  private func usual(at sigma: Double) -> Double { min(usual * (0.1 / sigma).squareRoot(), 1) }
+
+  /// The same on a longer ladder, from the rung nearest to λ_σ.
+  public func ofSums(sigma: Double) -> (any LambdaRule)? {
+    let usual = usual(at: sigma)
+    guard usual < Self.leastGain, let last = ladder.last else { return nil }
+    let longer = ladder + (1...3).map { last * pow(0.5, 0.5 * Double($0)) }
+    let start = longer.indices.min {
+      log(longer[$0] / usual).magnitude < log(longer[$1] / usual).magnitude
+    }!
+    return RiskRule(
+      ladder: longer, start: start, probeEvaluations: probeEvaluations, usual: self.usual, pull: pull)
+  }
+
   private func cost(_ trial: LambdaTrial) -> Double {
-    let distance = log(trial.lambda / min(usual * (0.1 / trial.sigma).squareRoot(), 1))
+    let distance = log(trial.lambda / usual(at: trial.sigma))
     return trial.risk + pull * Double(trial.measurements) * distance * distance
   }
 

@@ -190,10 +190,7 @@ public struct Reconstructor: Sendable {
 
   private func followPath(_ work: ImageWork) throws -> Solution {
     let image = work.image
-    let rule: (any LambdaRule)? =
-      // Choosing λ can pay where the data see every value through noise.
-      options.lambda == .auto && options.space == .x && coverage(of: image) == .whole
-      ? options.lambdaRule : nil
+    let rule = try lambdaRule(of: image, work.scratch)
     let path = solutionPath(rule, flowShare: flowShare(of: image))
     let settings = PathSettings(
       predictor: options.predictor, stepControl: options.stepControl, stopRule: options.stopRule,
@@ -221,6 +218,19 @@ public struct Reconstructor: Sendable {
     }
     return Solution(
       outcome: outcome, fallback: start, path: options.method == .fixed ? "fixed" : path.name)
+  }
+
+  /// Choosing λ can pay where the data see all values, or sums of them, through noise.
+  private func lambdaRule(of image: Int, _ scratch: Scratch) throws -> (any LambdaRule)? {
+    guard options.lambda == .auto, options.space == .x else { return nil }
+    switch coverage(of: image) {
+    case .whole: return options.lambdaRule
+    case .pixels, .nonlinear: return nil
+    case .sums:
+      let noise = try problem.noise(image).curvature(problem.observations[image].view)
+      let square = try linearMap(image).meanSquare(scratch)
+      return square > 0 ? options.lambdaRule.ofSums(sigma: noise.sigma / square.squareRoot()) : nil
+    }
   }
 
   var probes: CurvatureProbes {

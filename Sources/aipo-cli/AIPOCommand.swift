@@ -26,7 +26,8 @@ struct AIPOCommand: ParsableCommand {
     version: AIPOVersion.description,
     subcommands: [
       Info.self, Train.self, Sample.self, Encode.self, Decode.self, LogProb.self, Reconstruct.self,
-      Import.self, Export.self, Measure.self, StudyVerb.self, Density.self, Grid.self, Bench.self,
+      CheckOperator.self, Import.self, Export.self, Measure.self, StudyVerb.self, Density.self, Grid.self,
+      Bench.self,
     ])
 
   static func main() {

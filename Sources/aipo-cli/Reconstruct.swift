@@ -30,6 +30,7 @@ struct Reconstruct: Verb {
       out.png becomes out-aipo.png and so on.
       """)
 
+  @OptionGroup(title: "Measurement") var measurement: OperatorOptions
   @OptionGroup(title: "Observation") var observation: ObservationOptions
   @OptionGroup(title: "Solver") var solver: SolverOptions
   @OptionGroup(title: "Output") var output: ReconstructOutputOptions
@@ -40,6 +41,7 @@ struct Reconstruct: Verb {
   private func task() throws -> ReconstructionTask {
     var task = ReconstructionTask()
     do {
+      try measurement.set(in: &task)
       try observation.set(in: &task)
       try solver.set(in: &task)
       try task.check()

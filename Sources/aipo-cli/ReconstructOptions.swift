@@ -51,11 +51,23 @@ extension TaskFlags {
   }
 }
 
+/// What was measured of an image.
+struct OperatorOptions: TaskFlags {
+  @Option(help: .key("task"), completion: .key("task")) var task: String?
+  @Option(help: .key("operator"), completion: .file(extensions: ["npy"])) var `operator`: String?
+  @Option(parsing: .unconditional, help: .key("measurements")) var measurements: String?
+  @Option(help: .key("mask"), completion: .file()) var mask: String?
+  @Option(help: .key("kernel"), completion: .file(extensions: ["npy"])) var kernel: String?
+  @Option(help: .key("boundary"), completion: .key("boundary")) var boundary: String?
+  @Option(parsing: .unconditional, help: .key("scale")) var scale: String?
+  @Option(parsing: .unconditional, help: .key("phase")) var phase: String?
+  @Option(help: .key("pattern")) var pattern: String?
+  @Option(help: .key("mixing"), completion: .file(extensions: ["npy"])) var mixing: String?
+}
+
 /// What is observed: which images, and how they came to be as they are.
 struct ObservationOptions: TaskFlags {
-  @Option(help: .key("task"), completion: .key("task")) var task: String?
   @Option(help: .key("observation"), completion: .file()) var observation: String?
-  @Option(help: .key("operator"), completion: .file(extensions: ["npy"])) var `operator`: String?
   @Option(help: .key("truth"), completion: .file()) var truth: String?
   @Option(help: .key("simulate"), completion: .file()) var simulate: String?
   @Option(help: .key("indices")) var indices: String?
@@ -67,15 +79,7 @@ struct ObservationOptions: TaskFlags {
   @Option(parsing: .unconditional, help: .key("peak")) var peak: String?
   @Flag(help: .key("counts")) var counts = false
   @Option(parsing: .unconditional, help: .key("outliers")) var outliers: String?
-  @Option(parsing: .unconditional, help: .key("measurements")) var measurements: String?
-  @Option(help: .key("mask"), completion: .file()) var mask: String?
   @Option(parsing: .unconditional, help: .key("mask-threshold")) var maskThreshold: String?
-  @Option(help: .key("kernel"), completion: .file(extensions: ["npy"])) var kernel: String?
-  @Option(help: .key("boundary"), completion: .key("boundary")) var boundary: String?
-  @Option(parsing: .unconditional, help: .key("scale")) var scale: String?
-  @Option(parsing: .unconditional, help: .key("phase")) var phase: String?
-  @Option(help: .key("pattern")) var pattern: String?
-  @Option(help: .key("mixing"), completion: .file(extensions: ["npy"])) var mixing: String?
   @Option(parsing: .unconditional, help: .key("range")) var range: String?
   @Option(help: .key("layout"), completion: .key("layout")) var layout: String?
   @Option(help: .key("crop")) var crop: String?

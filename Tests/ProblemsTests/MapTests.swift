@@ -73,6 +73,22 @@ import Testing
     }
   }
 
+  /// ‖A‖ and ‖A‖²_F/d against a dense decomposition.
+  @Test func sizes() throws {
+    for shape in testShapes {
+      for (name, map) in try linearMaps(shape) {
+        let matrix = try map.matrix()
+        let values = try matrix.transposedTimes(matrix).symmetricEigen().values
+        let norm = max(values.last ?? 0, 0).squareRoot()
+        #expect((try MapChecks.norm(map) - norm).magnitude <= 1e-8 * norm, "\(shape) \(name)")
+        let mean = max(values.reduce(0, +), 0) / Double(shape.count)
+        let isKnown = map.normal.isFactored || map.normal.isStationary
+        let found = try map.meanSquare(Scratch())
+        #expect((found - mean).magnitude <= (isKnown ? 1e-12 : 1) * mean + 1e-15, "\(shape) \(name)")
+      }
+    }
+  }
+
   @Test func coverage() throws {
     let expected: [String: Coverage] = [
       "identity": .whole, "mask of nothing": .whole, "tall": .whole, "mask": .pixels,

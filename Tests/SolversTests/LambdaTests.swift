@@ -37,6 +37,15 @@ import Testing
     return (trials.map(\.lambda), .nan)
   }
 
+  /// Of sums: the exact weight where a value shows nearly without noise, else from the rung nearest to the usual λ.
+  @Test func rulesOfSums() throws {
+    for sigma in [0.005, 0.04] where RiskRule().ofSums(sigma: sigma) != nil { Issue.record("\(sigma)") }
+    for (sigma, expected) in [(0.1, 0.5), (0.21, 0.35), (1.06, 0.125), (100, 0.25 / 8.0.squareRoot())] {
+      let rule = try #require(RiskRule().ofSums(sigma: sigma))
+      #expect((rule.first / expected - 1).magnitude < 0.03, "\(sigma) \(rule.first)")
+    }
+  }
+
   @Test func riskIsItsFormula() {
     #expect(LambdaTrial(lambda: 0.5, recon: -3, degreesOfFreedom: 25).risk == 22)
   }

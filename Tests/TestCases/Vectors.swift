@@ -68,6 +68,8 @@ extension NormalForm {
     case .stationary, .unknown: false
     }
   }
+
+  public var isStationary: Bool { if case .stationary = self { true } else { false } }
 }
 
 extension GaussianCovariance {

@@ -33,33 +33,8 @@ struct ProximalGradient {
   init(_ map: any LinearMap, variance: Double, _ scratch: Scratch) throws {
     self.map = map
     self.variance = variance
-    let square =
-      switch map.normal {
-      case .pixelwise(let diagonal): diagonal.elements.max() ?? 0
-      case .stationary(let spectrum): spectrum.extent.upperBound
-      case .dense, .unknown: try Self.largestEigenvalue(map, scratch)
-      }
-    lipschitz = max(square, .leastNormalMagnitude) / variance
-  }
-
-  /// Of AᵀA, by power iteration from a fixed start, and a little more.
-  private static func largestEigenvalue(_ map: any LinearMap, _ scratch: Scratch) throws -> Double {
-    try scratch.scope {
-      let v = try scratch.take(map.input.count)
-      let product = try scratch.take(map.input.count)
-      var random = Philox(seed: 0, purpose: .start)
-      v.setNormals(&random)
-      var value = 0.0
-      for _ in 0..<60 {
-        let length = v.norm(scratch.pool)
-        guard length > 0 else { return 0 }
-        v.scale(by: 1 / length, scratch.pool)
-        try map.applyNormal(v, into: product, scratch)
-        v.set(product, scratch.pool)
-        value = v.norm(scratch.pool)
-      }
-      return 1.05 * value
-    }
+    // A little more, for what the estimate leaves.
+    lipschitz = max(1.001 * (try map.squaredNorm(scratch)), .leastNormalMagnitude) / variance
   }
 
   /// From x to the solution. Throws `Interruption.cancelled` where it is told so, with the lowest x so far.

@@ -145,7 +145,6 @@ public struct Reconstruction {
   /// Where the flow is at work anyway, it betters the estimate from the pixels alone.
   private func estimatingSigma(_ chunk: ReconstructionInput.Chunk) throws -> ReconstructionInput.Chunk {
     var chunk = chunk
-    guard !input.showsPixels || task.kind == .denoise else { return chunk }
     if task.kind != .denoise {
       let first = try chunk.names.indices.map { try guess(chunk, $0) }
       chunk.problem = try chunk.problem.replacing(noises: first.map { try GaussianNoise(sigma: $0) })
@@ -170,15 +169,8 @@ public struct Reconstruction {
       throw TaskError(
         .data, "the model holds no Gaussian prior, which --sigma auto needs where pixels are missing")
     }
-    let found = try gaussian.evidenceSigma(
+    return try gaussian.evidenceSigma(
       chunk.problem.observations[image].view, map: map, Scratch(pool: model.pool))
-    guard let found else {
-      throw TaskError(
-        .data,
-        "--sigma auto needs a full covariance of the model's own image size, and an operator whose matrix is known; "
-          + "give a number")
-    }
-    return found
   }
 
   /// The solver of one method for a chunk. Throws where the method can't solve the problem.

@@ -3,14 +3,22 @@ import AIPOSolvers
 extension ReconstructionTask {
   /// Throws a usage error where settings are at odds with each other. It names the one to change.
   public func check() throws(TaskError) {
-    guard let kind else {
-      throw TaskError(
-        .usage, key: "task", "--task is needed: \(TaskKind.allCases.map(\.rawValue).joined(separator: ", "))")
-    }
+    let kind = try requireKind()
     try checkImages(kind)
     try checkNoise(kind)
     try checkMeasurement(kind)
     try checkSolver()
+  }
+
+  /// The same of what is measured alone, whichever images.
+  package func checkMeasurement() throws(TaskError) { try checkMeasurement(try requireKind()) }
+
+  private func requireKind() throws(TaskError) -> TaskKind {
+    guard let kind else {
+      throw TaskError(
+        .usage, key: "task", "--task is needed: \(TaskKind.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+    return kind
   }
 
   /// Throws where something is so; `key` is what should be another.
@@ -105,7 +113,7 @@ extension ReconstructionTask {
     try refuse(
       observation != nil && operatorFile == nil, "task", "--task sense with --observation needs --operator")
     try refuse(
-      simulate != nil && (operatorFile == nil) == (measurements == nil), "task",
+      observation == nil && (operatorFile == nil) == (measurements == nil), "task",
       "--task sense with --simulate needs one of --measurements and --operator")
     try refuse(
       observation != nil && measurements != nil, "measurements", "--measurements goes with --simulate")

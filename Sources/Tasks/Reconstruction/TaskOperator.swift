@@ -173,6 +173,11 @@ package struct TaskOperator {
     }
   }
 
+  /// The shape of images of d values in a row for a matrix of d columns; nil of others.
+  fileprivate var row: ImageShape? {
+    if case .matrix(let array, _) = form { .vector(array.shape[1]) } else { nil }
+  }
+
   // MARK: Reading
 
   /// Of an operator.
@@ -204,6 +209,25 @@ package struct TaskOperator {
       return try BlurKernel(array.elements, height: array.shape[0], width: array.shape[1])
     case .box, .bilinear, .bicubic, nil:
       preconditionFailure("the check refuses \(String(describing: choice))")
+    }
+  }
+}
+
+extension ReconstructionTask {
+  /// The map that the task's flags say; nil for the shape of a row of values, which a matrix tells. A mask that is drawn is
+  /// that of the first image.
+  package func map(of shape: ImageShape?) throws -> any LinearMap {
+    let measurement = try TaskOperator(self)
+    guard let shape = shape ?? measurement.row else {
+      throw TaskError(.usage, key: "size", "--size is needed, as 64x64")
+    }
+    switch mask {
+    case .pattern(let pattern):
+      return try MaskMap(shape, mask: try pattern.observed(shape, seed: seed, index: 0))
+    case .file(let path):
+      throw TaskError(
+        .usage, key: "mask", "--mask is '\(path)', expected center:SIZE, box:y,x,h,w or random:SHARE here")
+    case nil: return try measurement.map(shape)
     }
   }
 }
