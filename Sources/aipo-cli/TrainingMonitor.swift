@@ -45,8 +45,8 @@ struct TrainingMonitor: TrainingObserver {
     }
     let text =
       if start.split.isOfParts {
-        "training on \(things(training)); a part of \(validation == training ? "each" : "\(validation)") is kept "
-          + "back to validate on"
+        "training on \(things(training)); a part of \(training == 1 ? "it" : "\(validation) of them") is kept back to "
+          + "validate on"
       } else if validation == 0 {
         "training on all \(things(training)); none is kept back to validate on"
       } else {

@@ -238,7 +238,7 @@ import Testing
     try #require(result.status == 0, "\(result.error)")
     #expect(
       result.output.hasPrefix(
-        "training on 1 picture, in patches of 6x6x1; a part of each is kept back to validate on\n"),
+        "training on 1 picture, in patches of 6x6x1; a part of it is kept back to validate on\n"),
       "\(result.output)")
     #expect(result.output.contains("use it on a picture of any size: "))
     let model = "run/model.safetensors"
