@@ -61,8 +61,9 @@ test-neon: ## the NEON kernels, elsewhere than on aarch64 under an emulator
 
 PYTHON ?= python3
 
-parity: build ## compares with the libraries whose checkpoints are read; needs Tests/Parity/requirements.txt
+parity: build ## compares with the programs whose checkpoints and files are read; needs Tests/Parity/requirements.txt
 	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/parity.py .build/release/aipo
+	$(PYTHON) Tests/Parity/formats.py .build/release/aipo
 
 SECONDS_EACH ?= 60
 

@@ -30,6 +30,12 @@ let package = Package(
     .systemLibrary(
       name: "CAIPOZlib", path: "Sources/CZlib", pkgConfig: "zlib",
       providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .systemLibrary(
+      name: "CAIPOTIFF", path: "Sources/CTIFF", pkgConfig: "libtiff-4",
+      providers: [.apt(["libtiff-dev"]), .brew(["libtiff"])]),
+    .systemLibrary(
+      name: "CAIPOWebP", path: "Sources/CWebP", pkgConfig: "libwebp",
+      providers: [.apt(["libwebp-dev"]), .brew(["webp"])]),
     .target(name: "CAIPOFFT", path: "Sources/CFFT"),
     .target(
       name: "CAIPOKernels", dependencies: ["CAIPOOpenBLAS", "CAIPOLAPACKE"], path: "CKernels",
@@ -47,7 +53,7 @@ let package = Package(
     .target(name: "AIPOSolvers", dependencies: ["AIPOProblems"], path: "Sources/Solvers"),
     .target(
       name: "AIPOImaging",
-      dependencies: ["AIPOKernels", "CAIPOPNG", "CAIPOTurboJPEG", "CAIPOZlib"],
+      dependencies: ["AIPOKernels", "CAIPOPNG", "CAIPOTIFF", "CAIPOTurboJPEG", "CAIPOWebP", "CAIPOZlib"],
       path: "Sources/Imaging"),
     .target(
       name: "AIPOInterchange", dependencies: ["AIPOFlows", "AIPOImaging"], path: "Sources/Interchange"),
@@ -73,7 +79,8 @@ let package = Package(
       name: "KernelsTests", dependencies: ["AIPOKernels", "CAIPOKernels"], path: "Tests/KernelsTests"),
     .target(name: "CAIPOAllocationCounting", path: "Tests/AllocationCounting"),
     .target(
-      name: "AIPOTestFiles", dependencies: ["CAIPOZlib"], path: "Tests/TestFiles", exclude: ["Cases"]),
+      name: "AIPOTestFiles", dependencies: ["CAIPOZlib"], path: "Tests/TestFiles",
+      exclude: ["Cases", "Formats"]),
     .testTarget(
       name: "FlowsTests",
       dependencies: [

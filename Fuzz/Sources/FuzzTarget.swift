@@ -100,6 +100,43 @@ struct FuzzTarget: Sendable {
           some, transform: ImageTransform(resize: PixelSize(height: 3, width: 5), channels: .grey))
       }
     },
+    // The pages of a TIFF, and what libtiff makes of the first few.
+    FuzzTarget(name: "tiff") { bytes in
+      let source = ByteSource(bytes: bytes, path: "input")
+      for page in try TIFF.pages(source).prefix(3) {
+        guard let (shape, pixels) = try? TIFF.decode(source, page: page.offset) else { continue }
+        guard shape == page.shape, pixels.values.count == shape.count else { fatalError("another shape") }
+      }
+    },
+    FuzzTarget(name: "webp") { bytes in
+      let (shape, pixels) = try WebP.decode(bytes, path: "input")
+      guard pixels.count == shape.count else { fatalError("another shape") }
+    },
+    // Every dataset of numbers in an HDF5 file.
+    FuzzTarget(name: "hdf5") { bytes in
+      for dataset in try HDF5(ByteSource(bytes: bytes, path: "input")).datasets().prefix(16) {
+        if let array = try? dataset.array() { try readAll(array) }
+      }
+    },
+    // Every variable of numbers in a MAT file, sparse ones too.
+    FuzzTarget(name: "mat") { bytes in
+      let file = try MAT(ByteSource(bytes: bytes, path: "input"))
+      for variable in file.variables.prefix(16) {
+        if let array = try? file.array(variable.name) { try readAll(array) }
+        if let matrix = try? file.sparse(variable.name) { check(matrix) }
+      }
+    },
+    FuzzTarget(name: "nifti") { bytes in
+      if let volume = NIfTI(bytes, path: "input") {
+        try readAll(try volume.array(ByteSource(bytes: bytes, path: "input")))
+      }
+    },
+    // Matrix Market, gzip of it, scipy's NPZ.
+    FuzzTarget(name: "sparse") { bytes in
+      try ScratchFile.shared.with(bytes) { path in
+        if let matrix = try SparseFile.read(path) { check(matrix) }
+      }
+    },
     // A training's YAML, and the flow in it; what is read is written and read again.
     FuzzTarget(name: "yaml") { bytes in
       let config = try TrainingConfig(yaml: String(decoding: bytes, as: UTF8.self), path: "input")
@@ -136,6 +173,18 @@ struct FuzzTarget: Sendable {
       default: fatalError("an error of another type: \(type(of: error)) \(error)")
       }
     }
+  }
+
+  private static func readAll(_ array: ArrayData) throws {
+    let count = try array.header.byteCount(path: "input")
+    var last = -1
+    array.header.forEachValue(try array.bytes(0..<count)) { place, _ in last = place }
+    guard last + 1 == count / array.header.type.size else { fatalError("not all values") }
+  }
+
+  private static func check(_ matrix: SparseMatrix) {
+    let again = matrix.transposed.transposed
+    guard again == matrix || matrix.values.contains(where: \.isNaN) else { fatalError("not the same again") }
   }
 
   private static func requireFinite<Scalar: KernelScalar>(_ array: Tensor<Scalar>) {

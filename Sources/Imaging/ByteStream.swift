@@ -25,6 +25,13 @@ final class ByteStream {
     self.pending = []
   }
 
+  /// The next bytes, up to `count`, which are read again.
+  func peek(_ count: Int) throws(FileError) -> [UInt8] {
+    let bytes = try read(count)
+    pending = bytes + pending
+    return bytes
+  }
+
   /// Up to `count` bytes; fewer only at the end.
   func read(_ count: Int) throws(FileError) -> [UInt8] {
     var result = pending.count <= count ? pending : Array(pending[..<count])

@@ -15,6 +15,8 @@ enum FileKind: String, Sendable {
   case svg = "SVG"
   case pdf = "PDF"
   case array = "NPY, NPZ or IDX"
+  case nifti = "NIfTI"
+  case matrixMarket = "Matrix Market"
   case hdf5 = "HDF5"
   case matlab = "MAT"
   case fits = "FITS"
@@ -29,7 +31,6 @@ enum FileKind: String, Sendable {
     }
     let name = path.lowercased()
     let isRaw = [".cr2", ".nef", ".arw", ".dng", ".pef", ".srw", ".nrw"].contains(where: name.hasSuffix)
-    let isTIFF = ["II*\0", "MM\0*", "II+\0", "MM\0+"].contains { bytes.starts(with: Array($0.utf8)) }
     self =
       if bytes.isEmpty {
         .empty
@@ -37,7 +38,7 @@ enum FileKind: String, Sendable {
         .png
       } else if bytes.starts(with: JPEG.signature) {
         .jpeg
-      } else if isTIFF {
+      } else if TIFF.isTIFF(bytes) {
         isRaw || has("CR", at: 8) ? .raw : .tiff
       } else if has("FUJIFILMCCD-RAW") || has("IIRO") || has("IIRS") || has("IIU\0") || has("crx ", at: 8) {
         .raw
@@ -45,7 +46,7 @@ enum FileKind: String, Sendable {
         .bmp
       } else if has("GIF8") {
         .gif
-      } else if has("RIFF") && has("WEBP", at: 8) {
+      } else if WebP.isWebP(bytes) {
         .webp
       } else if has("ftyp", at: 4)
         && ["heic", "heix", "hevc", "heim", "mif1", "msf1", "avif", "avis"].contains(where: {
@@ -69,10 +70,14 @@ enum FileKind: String, Sendable {
         .pdf
       } else if NPY.isNPY(bytes) || IDX.isIDX(bytes) || ZipArchive.isZip(bytes) && name.hasSuffix(".npz") {
         .array
-      } else if bytes.starts(with: [0x89]) && has("HDF\r\n", at: 1) {
+      } else if bytes.starts(with: HDF5.signature) || has("MATLAB 7.3") {
         .hdf5
-      } else if has("MATLAB 5.0") {
+      } else if MAT.isMAT(bytes) {
         .matlab
+      } else if NIfTI(bytes, path: path) != nil {
+        .nifti
+      } else if bytes.starts(with: MatrixMarket.banner) {
+        .matrixMarket
       } else if has("SIMPLE  =") {
         .fits
       } else if has("DICM", at: 128) {
@@ -91,17 +96,22 @@ enum FileKind: String, Sendable {
     case .heic: "a HEIC or AVIF picture"
     case .raw: "a camera's raw picture"
     case .hdf5: "an HDF5 file"
-    case .matlab, .fits, .dicom: "a \(rawValue) file"
+    case .matlab, .fits, .dicom, .nifti, .matrixMarket: "a \(rawValue) file"
     case .png, .jpeg, .tiff, .bmp, .gif, .webp, .jpeg2000, .jpegXL, .pnm, .svg, .pdf: "a \(rawValue) picture"
     case .exr: "an OpenEXR picture"
     }
   }
 
+  /// Whether it is a picture that can be read.
+  var isPicture: Bool { [.png, .jpeg, .webp, .tiff].contains(self) }
+
   /// Whether it is a picture that can be read once it is converted.
   var isForeignPicture: Bool {
     switch self {
-    case .tiff, .bmp, .gif, .webp, .heic, .jpeg2000, .jpegXL, .pnm, .exr, .svg, .pdf, .raw: true
-    case .png, .jpeg, .array, .hdf5, .matlab, .fits, .dicom, .empty, .other: false
+    case .bmp, .gif, .heic, .jpeg2000, .jpegXL, .pnm, .exr, .svg, .pdf, .raw: true
+    case .png, .jpeg, .tiff, .webp, .array, .nifti, .matrixMarket, .hdf5, .matlab, .fits, .dicom, .empty,
+      .other:
+      false
     }
   }
 
@@ -116,7 +126,7 @@ enum FileKind: String, Sendable {
     return switch self {
     case .raw: "develop \(what) to PNG, as darktable and RawTherapee do"
     case _ where isForeignPicture: "convert \(what) to PNG, as ImageMagick does: magick \(name) \(stem).png"
-    case .hdf5, .matlab, .fits, .dicom: "save its array from Python: numpy.save('\(stem).npy', array)"
+    case .fits, .dicom: "save its array from Python: numpy.save('\(stem).npy', array)"
     default: nil
     }
   }

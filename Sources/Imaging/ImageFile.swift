@@ -1,57 +1,103 @@
 import AIPOKernels
 
-/// One PNG or JPEG file. Files of a folder are read anew each time, so that a large folder needs no memory.
+/// One picture: a PNG, JPEG or WebP file, or a page of a TIFF. Files of a folder are read anew each time, so that a large
+/// folder needs no memory.
 struct ImageFile: Sendable {
   let path: String
-  /// Within its folder, if it was found in one.
+  /// Within its folder, if it was found in one; with `#page` where there are several.
   let name: String
   let shape: ImageShape
-  let isEightBit: Bool
+  let type: ElementType
+  let geometry: ImageGeometry?
+  private let kind: FileKind
+  /// Where the directory of a TIFF's page is.
+  private let page: UInt64
   /// Kept where the file was named itself and may be a pipe.
-  private let content: [UInt8]?
+  private let content: ByteSource?
 
-  /// `beginning` are the bytes read so far.
-  init(_ file: InputFile, beginning: [UInt8]) throws(FileError) {
-    guard Self.isImage(beginning) else { throw Self.unknown(path: file.path, beginning) }
-    let bytes = try ByteStream(file, pending: beginning).read(ImageLimits.fileBytes + 1)
-    try self.init(path: file.path, name: Self.lastComponent(file.path), bytes: bytes, keep: bytes)
+  /// The pages of a file that was named itself. `beginning` are the bytes read so far.
+  static func open(_ file: InputFile, beginning: [UInt8]) throws(FileError) -> [ImageFile] {
+    let kind = FileKind(beginning, path: file.path)
+    guard kind.isPicture else { throw unknown(path: file.path, kind) }
+    let source = try ByteSource.whole(file, beginning: beginning, limit: limit(kind))
+    return try pages(kind, source, name: lastComponent(file.path), keep: true)
   }
 
-  private init(path: String, name: String, bytes: [UInt8], keep: [UInt8]?) throws(FileError) {
-    self.path = path
-    self.name = name
-    content = keep
-    guard bytes.count <= ImageLimits.fileBytes else {
-      throw .malformed(
-        path: path, what: "file size", found: "more than \(ImageLimits.fileBytes) bytes",
-        expected: "a smaller image")
+  /// What a file of a folder is.
+  enum Found {
+    case pictures([ImageFile])
+    case other(FileKind)
+  }
+
+  /// Throws `malformed` where a file claims by its name to be a picture, and is of no known kind.
+  static func inFolder(_ path: String, name: String) throws(FileError) -> Found {
+    let file = try InputFile(path: path)
+    let beginning = try file.next(1 << 16)
+    let kind = FileKind(beginning, path: path)
+    guard kind.isPicture else {
+      let claims = [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"].contains(
+        where: path.lowercased().hasSuffix)
+      guard claims, kind == .other || kind == .empty else { return .other(kind) }
+      throw unknown(path: path, kind)
     }
-    if bytes.starts(with: PNG.signature) {
-      let header = try PNG.header(bytes, path: path)
+    // The header is nearly always within the first 64 KiB.
+    if kind != .tiff,
+      let pages = try? pages(kind, ByteSource(bytes: beginning, path: path), name: name, keep: false)
+    {
+      return .pictures(pages)
+    }
+    let source = try ByteSource(path: path, limit: limit(kind))
+    return .pictures(try pages(kind, source, name: name, keep: false))
+  }
+
+  private static func pages(
+    _ kind: FileKind, _ source: ByteSource, name: String, keep: Bool
+  ) throws(FileError) -> [ImageFile] {
+    let content = keep ? source : nil
+    if kind == .tiff {
+      let pages = try TIFF.pages(source)
+      return pages.enumerated().map { index, page in
+        ImageFile(
+          path: source.path, name: pages.count == 1 ? name : "\(name)#\(index)", shape: page.shape,
+          type: page.type, geometry: page.geometry, kind: kind, page: page.offset, content: content)
+      }
+    }
+    let bytes = try source.bytes(0..<source.count)
+    let shape: ImageShape
+    var type = ElementType.uint8
+    switch kind {
+    case .png:
+      let header = try PNG.header(bytes, path: source.path)
       shape = header.orientation.shape(of: header.shape)
-      isEightBit = header.isEightBit
-    } else if bytes.starts(with: JPEG.signature) {
-      shape = try JPEG.header(bytes, path: path)
-      isEightBit = true
-    } else {
-      throw Self.unknown(path: path, bytes)
+      if !header.isEightBit { type = .uint16 }
+    case .webp: shape = try WebP.header(bytes, path: source.path)
+    default: shape = try JPEG.header(bytes, path: source.path)
     }
+    return [
+      ImageFile(
+        path: source.path, name: name, shape: shape, type: type, geometry: nil, kind: kind, page: 0,
+        content: content)
+    ]
   }
 
   /// The pixels, `[h, w, c]`.
   func pixels() throws(FileError) -> StoredPixels {
-    let bytes: [UInt8]
-    if let content {
-      bytes = content
-    } else {
-      bytes = try InputFile.bytes(path: path, limit: ImageLimits.fileBytes)
-    }
+    let source: ByteSource
+    if let content { source = content } else { source = try ByteSource(path: path, limit: Self.limit(kind)) }
     let decoded: (shape: ImageShape, pixels: StoredPixels)
-    if bytes.starts(with: PNG.signature) {
-      decoded = try PNG.decode(bytes, path: path)
+    if kind == .tiff {
+      decoded = try TIFF.decode(source, page: page)
     } else {
-      let (shape, pixels) = try JPEG.decode(bytes, path: path)
-      decoded = (shape, .bytes(pixels))
+      let bytes = try source.bytes(0..<source.count)
+      switch kind {
+      case .png: decoded = try PNG.decode(bytes, path: path)
+      case .webp:
+        let (shape, pixels) = try WebP.decode(bytes, path: path)
+        decoded = (shape, .bytes(pixels))
+      default:
+        let (shape, pixels) = try JPEG.decode(bytes, path: path)
+        decoded = (shape, .bytes(pixels))
+      }
     }
     guard decoded.shape == shape else {
       throw .malformed(
@@ -60,43 +106,18 @@ struct ImageFile: Sendable {
     return decoded.pixels
   }
 
-  /// What a file of a folder is.
-  enum Found {
-    case picture(ImageFile)
-    case other(FileKind)
-  }
-
-  /// Throws `malformed` where a file claims by its name to be a picture, and is of no known kind.
-  static func inFolder(_ path: String, name: String) throws(FileError) -> Found {
-    let file = try InputFile(path: path)
-    let beginning = try file.next(1 << 16)
-    guard isImage(beginning) else {
-      let kind = FileKind(beginning, path: path)
-      let claims = [".png", ".jpg", ".jpeg"].contains(where: path.lowercased().hasSuffix)
-      guard claims, kind == .other || kind == .empty else { return .other(kind) }
-      throw unknown(path: path, beginning)
-    }
-    // The header is nearly always within the first 64 KiB.
-    if let image = try? ImageFile(path: path, name: name, bytes: beginning, keep: nil) {
-      return .picture(image)
-    }
-    let bytes = try ByteStream(file, pending: beginning).read(ImageLimits.fileBytes + 1)
-    return .picture(try ImageFile(path: path, name: name, bytes: bytes, keep: nil))
-  }
+  /// A TIFF is read in pieces.
+  private static func limit(_ kind: FileKind) -> Int { kind == .tiff ? .max : ImageLimits.fileBytes }
 
   static func lastComponent(_ path: String) -> String {
     path.split(separator: "/").last.map(String.init) ?? path
   }
 
-  private static func isImage(_ bytes: [UInt8]) -> Bool {
-    bytes.starts(with: PNG.signature) || bytes.starts(with: JPEG.signature)
-  }
-
-  private static func unknown(path: String, _ bytes: [UInt8]) -> FileError {
-    let kind = FileKind(bytes, path: path)
+  private static func unknown(path: String, _ kind: FileKind) -> FileError {
     let readable =
       kind.isForeignPicture
-      ? "PNG or JPEG" : "PNG, JPEG, NPY, IDX, gzip of NPY or IDX, or a folder of PNG and JPEG files"
+      ? "PNG, JPEG, TIFF or WebP"
+      : "PNG, JPEG, TIFF, WebP, NPY, NPZ, IDX, HDF5, MAT, NIfTI, CFL, gzip of NPY, IDX or NIfTI, or a folder of pictures"
     let remedy = kind.remedy(lastComponent(path)).map { "; \($0)" } ?? ""
     return .malformed(path: path, what: "file", found: kind.words, expected: readable + remedy)
   }

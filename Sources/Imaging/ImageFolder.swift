@@ -5,6 +5,8 @@ import AIPOPlatform
 /// macOS adds to archives (`__MACOSX`) is passed over; whatever else is no picture is counted and named.
 struct ImageFolder {
   private(set) var images = [ImageFile]()
+  /// Files that they are in.
+  private var pictures = 0
   private let path: String
   /// Of each kind how many, and the first few.
   private var leftOut = [(kind: FileKind, count: Int, names: [String])]()
@@ -28,7 +30,7 @@ struct ImageFolder {
       throw .malformed(
         path: path, what: "folder",
         found: "without a picture that can be read\(leftOut.isEmpty ? "" : ": \(list)")",
-        expected: "PNG or JPEG files in it\(remedy.map { "; \($0)" } ?? "")")
+        expected: "PNG, JPEG, TIFF or WebP files in it\(remedy.map { "; \($0)" } ?? "")")
     }
   }
 
@@ -38,7 +40,7 @@ struct ImageFolder {
     let count = leftOut.reduce(0) { $0 + $1.count }
     return Advice(
       "left out", of: path,
-      "\(count) of \(count + images.count) files \(count == 1 ? "is" : "are") left out: \(list)"
+      "\(count) of \(count + pictures) files \(count == 1 ? "is" : "are") left out: \(list)"
         + (remedy.map { "; \($0)" } ?? ""))
   }
 
@@ -114,7 +116,9 @@ struct ImageFolder {
 
   private mutating func add(_ name: String) throws(FileError) {
     switch try ImageFile.inFolder(absolute(name), name: name) {
-    case .picture(let image): images.append(image)
+    case .pictures(let pages):
+      images += pages
+      pictures += 1
     case .other(let kind):
       let place = leftOut.firstIndex { $0.kind == kind } ?? leftOut.count
       if place == leftOut.count { leftOut.append((kind, 0, [])) }

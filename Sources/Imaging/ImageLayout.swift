@@ -4,7 +4,7 @@ extension ImageLayout {
   /// The layout that a shape has by the look of it, where reading it as `nhwc` gives images that nobody has: of a few
   /// pixels' height and many channels, or of a few pixels' width. Nil where nothing speaks against `nhwc`.
   static func suspected(_ shape: [Int]) -> ImageLayout? {
-    func isChannels(_ extent: Int) -> Bool { extent == 1 || extent == 3 }
+    func isChannels(_ extent: Int) -> Bool { (1...3).contains(extent) }
     func isSide(_ extent: Int) -> Bool { extent > 4 }
     return switch shape.count {
     case 4 where isChannels(shape[1]) && isSide(shape[2]) && isSide(shape[3]): .nchw

@@ -1,12 +1,14 @@
 import AIPOKernels
 
-/// Writes images as they come: to a PNG (8-bit `⌊256 x⌋` clipped; several images become a grid) or to
-/// an NPY or NPZ file (`[n, h, w, c]`, vectors `[n, d]`; unclipped, in the scalar's precision), by the suffix of the
-/// name. The file appears with `finish`; what was appended so far is a valid result whenever that is called.
+/// Writes images as they come, by the suffix of the name: to a PNG (8-bit `⌊256 x⌋` clipped; several images become a
+/// grid), a TIFF (a page an image, with the geometry's resolution), a NIfTI (a slice an image, grey), or an NPY or NPZ file (`[n, h, w, c]`, vectors
+/// `[n, d]`). But for PNG values are unclipped and in the scalar's precision, unless a TIFF is of another depth. The file appears with `finish`; what was appended so far is a valid result whenever that is called.
 public final class ImageOutput<Scalar: KernelScalar> {
   private enum Target {
     case array(NPYWriter<Scalar>)
     case png(AtomicFile)
+    case tiff(TIFFWriter<Scalar>)
+    case nifti(NIfTIWriter<Scalar>)
   }
 
   public let path: String
@@ -14,9 +16,10 @@ public final class ImageOutput<Scalar: KernelScalar> {
   private let target: Target
   private var pixels = [[UInt8]]()
 
-  /// Throws `unwritable`: also where the suffix is none of `.png`, `.npy` and `.npz`, or where a PNG can't hold
-  /// images of that many channels.
-  public init(path: String, imageShape: ImageShape) throws(FileError) {
+  /// Throws `unwritable`: also where the suffix is of no format, or where a PNG can't hold images of that many channels.
+  public init(
+    path: String, imageShape: ImageShape, geometry: ImageGeometry? = nil, depth: PixelDepth = .float
+  ) throws(FileError) {
     self.path = path
     self.imageShape = imageShape
     switch ImageOutputFormat(path: path) {
@@ -28,7 +31,13 @@ public final class ImageOutput<Scalar: KernelScalar> {
         throw .unwritable(path: path, reason: "a PNG can't hold \(imageShape.channels) channels, NPY can")
       }
       target = .png(try AtomicFile(path: path))
-    case nil: throw .unwritable(path: path, reason: "the suffix is none of .png, .npy and .npz")
+    case .tiff:
+      target = .tiff(
+        try TIFFWriter(path: path, shape: imageShape, depth: depth, geometry: geometry))
+    case .nifti: target = .nifti(try NIfTIWriter(path: path, shape: imageShape, geometry: geometry))
+    case nil:
+      let all = ImageOutputFormat.allCases.flatMap(\.suffixes).joined(separator: " ")
+      throw .unwritable(path: path, reason: "the suffix is none of \(all)")
     }
   }
 
@@ -38,6 +47,8 @@ public final class ImageOutput<Scalar: KernelScalar> {
     switch target {
     case .array(let writer): try writer.append(batch.reshaped([batch.shape[0]] + Self.rowShape(imageShape)))
     case .png: pixels += PixelValue.images(batch)
+    case .tiff(let writer): try writer.append(batch)
+    case .nifti(let writer): try writer.append(batch)
     }
   }
 
@@ -45,7 +56,7 @@ public final class ImageOutput<Scalar: KernelScalar> {
     shape.isVector ? [shape.channels] : [shape.height, shape.width, shape.channels]
   }
 
-  /// Puts the file in its place. A PNG needs one image at least.
+  /// Puts the file in its place. Pictures need one image at least.
   public func finish() throws(FileError) {
     switch target {
     case .array(let writer): try writer.finish()
@@ -54,36 +65,49 @@ public final class ImageOutput<Scalar: KernelScalar> {
       let grid = ImageGrid(images: pixels, shape: imageShape)
       try file.write(grid.png(path: path))
       try file.commit()
+    case .tiff(let writer): try writer.finish()
+    case .nifti(let writer): try writer.finish()
     }
   }
 
   /// Writes a batch `[n, h, w, c]` at once.
-  public static func write(_ images: Tensor<Scalar>, to path: String) throws(FileError) {
+  public static func write(
+    _ images: Tensor<Scalar>, to path: String, geometry: ImageGeometry? = nil, depth: PixelDepth = .float
+  ) throws(FileError) {
     precondition(images.shape.count == 4)
     let output = try ImageOutput(
       path: path,
-      imageShape: ImageShape(height: images.shape[1], width: images.shape[2], channels: images.shape[3]))
+      imageShape: ImageShape(height: images.shape[1], width: images.shape[2], channels: images.shape[3]),
+      geometry: geometry, depth: depth)
     try output.append(images)
     try output.finish()
   }
 }
 
 /// The formats that images are written in, told by the suffix of the name.
-public enum ImageOutputFormat: Sendable {
+public enum ImageOutputFormat: Sendable, CaseIterable {
   case png
   /// NPY, or NPZ of one array.
   case array
+  case tiff
+  case nifti
+
+  public var suffixes: [String] {
+    switch self {
+    case .png: [".png"]
+    case .array: [".npy", ".npz"]
+    case .tiff: [".tif", ".tiff"]
+    case .nifti: [".nii", ".nii.gz"]
+    }
+  }
 
   /// Nil for another suffix.
   public init?(path: String) {
     let name = path.lowercased()
-    if name.hasSuffix(".png") {
-      self = .png
-    } else if name.hasSuffix(".npy") || name.hasSuffix(".npz") {
-      self = .array
-    } else {
+    guard let format = Self.allCases.first(where: { $0.suffixes.contains(where: name.hasSuffix) }) else {
       return nil
     }
+    self = format
   }
 }
 

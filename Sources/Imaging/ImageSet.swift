@@ -17,20 +17,22 @@ public enum NonFinitePolicy: Sendable {
 
 /// Images of a file or a folder, read when asked for. Their format is told by content:
 ///
-/// - PNG and JPEG, one image a file, turned as EXIF says; or a folder of them and of such folders, sorted by the bytes
-///   of their paths. A file in a folder that is neither is left out, which ``advice`` names, unless it is of no known
-///   kind and its name claims otherwise.
+/// - PNG, JPEG and WebP, one image a file, and TIFF, one a page, turned as EXIF or the page says; or a folder of them and
+///   of such folders, sorted by the bytes of their paths. A file in a folder that is none of these is left out, which
+///   ``advice`` names, unless it is of no known kind and its name claims otherwise.
 /// - NPY of `[n, h, w, c]`, `[n, h, w]` or `[h, w]`, or of the axes that an ``ImageLayout`` says: bytes, floats of
 ///   16 to 64 bits, booleans, or other integers where a ``ValueRange`` says what they mean.
-/// - IDX of the same.
-/// - gzip of NPY or IDX.
+/// - IDX of the same, a dataset of HDF5 (`FILE.h5:/path`) and a variable of MAT (`FILE.mat:name`, in MATLAB's order of
+///   axes), or the only one; an array of an NPZ (`FILE.npz:name`); BART's CFL.
+/// - NIfTI, whose slices are images.
+/// - gzip of NPY, IDX or NIfTI.
 ///
 /// `[n, d]` of NPY and IDX is n vectors, images of 1×1×d, and `[d]` one of them, where the caller says so.
 ///
-/// Values are on [0, 1]: an 8-bit `v` becomes `(v + ½)/256`, a 16-bit one of a PNG `(v + ½)/65536`; floats and booleans
-/// are taken as they are. A ``ValueRange`` scales floats and integers of any kind on its own; that of all values of
-/// the type, as 0:255, changes nothing for 8-bit images and 16-bit PNG. What a header says is never believed beyond
-/// the size of the file, and there are limits: 2²⁷ pixels in a PNG or JPEG, 2³² bytes in an array that must be held in
+/// Values are on [0, 1]: an 8-bit `v` becomes `(v + ½)/256`, a 16-bit one of a PNG or TIFF `(v + ½)/65536`; floats and
+/// booleans are taken as they are. A ``ValueRange`` scales floats and integers of any kind on its own; that of all values of
+/// the type, as 0:255, changes nothing for 8-bit images and 16-bit PNG and TIFF. What a header says is never believed beyond
+/// the size of the file, and there are limits: 2²⁷ pixels in a picture, 2³² bytes in an array that must be held in
 /// memory (gzip, pipes, Fortran order); plain arrays may be as large as they like and stay on disk.
 public struct ImageSet: Sendable {
   enum Storage: Sendable {
@@ -67,15 +69,17 @@ public struct ImageSet: Sendable {
       return
     }
     advice = []
-    let file = try InputFile(path: path)
-    let beginning = try file.next(256)
-    if let array = try ArrayData(file, beginning: beginning) {
+    let place = FilePlace(path)
+    let file = try InputFile(path: place.file)
+    let beginning = try file.next(ArrayData.headBytes)
+    if let array = try ArrayData(file, beginning: beginning, member: place.member) {
       let images = try ImageLayout.images(in: array, as: layout, plane: plane)
       storage = .array(array, images)
       count = images.count
     } else {
-      storage = .files([try ImageFile(file, beginning: beginning)])
-      count = 1
+      let pages = try ImageFile.open(file, beginning: beginning)
+      storage = .files(pages)
+      count = pages.count
     }
   }
 
@@ -99,6 +103,19 @@ public struct ImageSet: Sendable {
     }
   }
 
+  /// Of the images at `indices` as slices one after another; those that are at no equal distances are no volume.
+  public func geometry(of indices: [Int], transform: ImageTransform = .identity) -> ImageGeometry? {
+    guard let first = indices.first, var geometry = geometry(of: first, transform: transform) else {
+      return nil
+    }
+    guard indices.count > 1 else { return geometry }
+    let steps = Set(zip(indices, indices.dropFirst()).map { $1 - $0 })
+    if steps.count == 1, let step = steps.first, step > 0 { return geometry.every(step) }
+    geometry.sliceStep = nil
+    geometry.space = nil
+    return geometry
+  }
+
   /// The shape that all images have, or nil where they differ.
   public var commonShape: ImageShape? {
     switch storage {
@@ -117,8 +134,19 @@ public struct ImageSet: Sendable {
   public var isEightBit: Bool {
     switch storage {
     case .array(let array, _): array.header.type == .uint8
-    case .files(let files): files.allSatisfy(\.isEightBit)
+    case .files(let files): files.allSatisfy { $0.type == .uint8 }
     }
+  }
+
+  /// Where the pixels of an image are in space once it is transformed, if the file says.
+  public func geometry(of index: Int, transform: ImageTransform = .identity) -> ImageGeometry? {
+    let stored = shape(of: index)
+    let geometry =
+      switch storage {
+      case .array(let array, _): array.geometry?.from(slice: index)
+      case .files(let files): files[index].geometry
+      }
+    return geometry?.transformed(transform, height: stored.height, width: stored.width)
   }
 
   /// The file's name, with `#index` where it holds several.
@@ -126,7 +154,7 @@ public struct ImageSet: Sendable {
     precondition((0..<count).contains(index))
     switch storage {
     case .array(let array, _):
-      let name = ImageFile.lastComponent(path)
+      let name = FilePlace(path).name
       return array.header.shape.count <= 2 && count == 1 ? name : "\(name)#\(index)"
     case .files(let files): return files[index].name
     }
@@ -138,12 +166,7 @@ public struct ImageSet: Sendable {
     of indices: some Collection<Int>, transform: ImageTransform = .identity
   ) throws(FileError) -> ImageShape {
     if case .array(let array, _) = storage, transform.range == nil {
-      let type = array.header.type
-      guard type == .uint8 || type == .bool || type.isFloating else {
-        throw .malformed(
-          path: path, what: "\(array.header.format) dtype of the images", found: "\(type)",
-          expected: "uint8, floats or bool; for others give --range \(ValueRange.argument(nil))")
-      }
+      try requireScale(of: array.header.type, array.header.format, words: false)
     }
     var common: (shape: ImageShape, index: Int)?
     for index in indices {
@@ -154,6 +177,9 @@ public struct ImageSet: Sendable {
       }
       // Those of an array all have one.
       if common != nil, case .array = storage { continue }
+      if case .files(let files) = storage, transform.range == nil {
+        try requireScale(of: files[index].type, files[index].name, words: true)
+      }
       let stored = shape(of: index)
       guard let shape = transform.shape(of: stored) else {
         throw .malformed(
@@ -166,6 +192,15 @@ public struct ImageSet: Sendable {
       common = common ?? (shape, index)
     }
     return common?.shape ?? transform.shape(of: shape(of: 0)) ?? shape(of: 0)
+  }
+
+  /// Throws where nobody said what integers mean; 16-bit ones of a picture are of their full scale.
+  private func requireScale(of type: ElementType, _ what: String, words: Bool) throws(FileError) {
+    guard type != .uint8, type != .bool, !type.isFloating, !(words && type == .uint16) else { return }
+    throw .malformed(
+      path: path, what: "\(what) dtype of the images", found: "\(type)",
+      expected:
+        "uint8, \(words ? "uint16" : "bool") or floats; for others give --range \(ValueRange.argument(nil))")
   }
 
   private func differing(
@@ -307,19 +342,17 @@ public struct ImageSet: Sendable {
       default: false
       }
     case .files(let files):
-      range == nil || files.allSatisfy { range == ($0.isEightBit ? .bytes : .words) }
+      files.allSatisfy {
+        switch $0.type {
+        case .uint8: range == nil || range == .bytes
+        case .uint16: range == nil || range == .words
+        default: false
+        }
+      }
     }
   }
 
-  /// Values as a file holds them, `[h, w, c]`.
-  private enum Stored {
-    case bytes([UInt8])
-    /// Of a PNG.
-    case words([UInt16])
-    case values([Double])
-  }
-
-  private func stored(_ index: Int) throws(FileError) -> Stored {
+  private func stored(_ index: Int) throws(FileError) -> StoredPixels {
     switch storage {
     case .array(let array, let images):
       let size = images.shape.count * array.header.type.size
@@ -330,11 +363,7 @@ public struct ImageSet: Sendable {
       var values = [Double](repeating: 0, count: images.shape.count)
       array.header.forEachValue(bytes) { values[$0] = $1 }
       return .values(images.channelsFirst ? ImageLayout.channelsLast(values, images.shape) : values)
-    case .files(let files):
-      switch try files[index].pixels() {
-      case .bytes(let bytes): return .bytes(bytes)
-      case .words(let words): return .words(words)
-      }
+    case .files(let files): return try files[index].pixels()
     }
   }
 
@@ -379,6 +408,11 @@ public enum PixelValue {
   /// `⌊256 x⌋` clipped to 0 … 255; 0 for NaN.
   public static func byte(_ value: Double) -> UInt8 {
     value >= 0 ? UInt8(min(256 * value, 255)) : 0
+  }
+
+  /// `⌊65536 x⌋` clipped to 0 … 65535; 0 for NaN.
+  static func word(_ value: Double) -> UInt16 {
+    value >= 0 ? UInt16(min(65536 * value, 65535)) : 0
   }
 }
 

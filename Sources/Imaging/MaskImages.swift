@@ -115,7 +115,7 @@ public struct MaskImages: Sendable {
 
   /// Whether the file is to be read as a picture, which says so where it can't be.
   private static func isPicture(_ path: String) throws(FileError) -> Bool {
-    let kind = FileKind(try InputFile(path: path).next(256), path: path)
-    return ![.array, .other, .empty].contains(kind)
+    let kind = FileKind(try InputFile(path: FilePlace(path).file).next(ArrayData.headBytes), path: path)
+    return kind != .tiff && (kind.isPicture || kind.isForeignPicture)
   }
 }

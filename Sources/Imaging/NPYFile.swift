@@ -1,24 +1,56 @@
 import AIPOKernels
 
-/// Arrays of any rank in NPY files (or IDX, gzip of either, an NPZ of one): observations, operators, masks, latents.
+/// Arrays of any rank in NPY files and all others that hold arrays (``ImageSet``), TIFF among them: observations, operators,
+/// masks, latents.
 public enum NPYFile {
-  /// Reads a whole array. Booleans become 0 and 1, integers their value: nothing is scaled.
+  /// Reads a whole array. Booleans become 0 and 1, integers their value: nothing is scaled. A TIFF's is `[h, w]` with the
+  /// number of channels behind and that of pages before, where there are several.
   ///
   /// Throws `FileError` where the file is missing or malformed, or holds a non-finite value that is
   /// refused; `TensorError` where memory is short.
   public static func read<Scalar: KernelScalar>(
     _ path: String, as type: Scalar.Type = Scalar.self, nonFinite: NonFinitePolicy = .refused
   ) throws -> Tensor<Scalar> {
-    let file = try InputFile(path: path)
-    let beginning = try file.next(16)
-    guard let array = try ArrayData(file, beginning: beginning) else {
-      let kind = FileKind(beginning + (try file.next(256)), path: path)
+    let place = FilePlace(path)
+    let file = try InputFile(path: place.file)
+    let beginning = try file.next(ArrayData.headBytes)
+    guard let array = try ArrayData(file, beginning: beginning, member: place.member) else {
+      let kind = FileKind(beginning, path: path)
+      if kind == .tiff { return try pages(try ImageFile.open(file, beginning: beginning), nonFinite) }
       let remedy =
         kind.isForeignPicture ? nil : kind.remedy(ImageFile.lastComponent(path)).map { "; \($0)" }
       throw FileError.malformed(
         path: path, what: "file", found: kind.words, expected: "an NPY array\(remedy ?? "")")
     }
     return try tensor(array, nonFinite: nonFinite)
+  }
+
+  /// The values of all pages, which must be of one shape.
+  private static func pages<Scalar: KernelScalar>(
+    _ pages: [ImageFile], _ nonFinite: NonFinitePolicy
+  ) throws -> Tensor<Scalar> {
+    let shape = pages[0].shape
+    if let other = pages.first(where: { $0.shape != shape }) {
+      throw FileError.malformed(
+        path: other.path, what: "size of page \(other.name)", found: "\(other.shape)",
+        expected: "\(shape) as the first")
+    }
+    var result = try Tensor<Scalar>(
+      shape: (pages.count > 1 ? [pages.count] : []) + [shape.height, shape.width]
+        + (shape.channels > 1 ? [shape.channels] : []))
+    try result.withUnsafeMutableBufferPointer { out in
+      for (k, page) in pages.enumerated() {
+        let values = try page.pixels().values
+        if let bad = nonFinite.firstRefused(values, Scalar.self) {
+          throw FileError.malformed(
+            path: page.path,
+            what: "value at \(indices(of: bad, in: [shape.height, shape.width, shape.channels]))",
+            found: "\(values[bad])", expected: "a finite \(Scalar.self)")
+        }
+        store(values, into: UnsafeMutableBufferPointer(rebasing: out[(k * shape.count)...]))
+      }
+    }
+    return result
   }
 
   static func tensor<Scalar: KernelScalar>(

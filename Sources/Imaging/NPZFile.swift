@@ -37,25 +37,42 @@ public enum NPZFile {
     try writer.finish()
   }
 
-  /// The one array of an archive that is to be read where a single one is expected.
-  static func only(in file: InputFile) throws(FileError) -> ArrayData {
+  static func archive(_ file: InputFile) throws(FileError) -> ZipArchive {
     guard let source = try ByteSource(file, limit: ImageLimits.arrayBytes) else {
       throw .malformed(path: file.path, what: "zip file", found: "in a pipe", expected: "a regular file")
     }
-    let archive = try ZipArchive(source)
+    return try ZipArchive(source)
+  }
+
+  /// The array of this name, or the only one, where a single one is expected.
+  static func array(_ member: String?, in file: InputFile) throws(FileError) -> ArrayData {
+    let archive = try archive(file)
+    let source = archive.source
     guard !archive.entries.contains(where: { $0.name.hasSuffix("data.pkl") }) else {
       throw source.malformed(
         "file", "one of torch.save", "an NPY array; save it from Python: numpy.save('x.npy', tensor.numpy())")
     }
-    guard archive.entries.count == 1 else {
+    let found = archive.entries.filter { member == nil || name($0) == member }
+    guard found.count == 1 else {
       let names = archive.entries.prefix(8).map(name).joined(separator: ", ")
-      throw source.malformed("NPZ file", "of \(archive.entries.count) arrays (\(names))", "one array")
+      throw source.malformed(
+        "NPZ file",
+        "\(member.map { "without '\($0)', " } ?? "")of \(archive.entries.count) arrays (\(names))",
+        "one, or its name behind the file's, as \(ImageFile.lastComponent(source.path)):"
+          + (archive.entries.first.map(name) ?? "x"))
     }
-    return try array(archive.entries[0], of: archive)
+    return try array(found[0], of: archive)
   }
 
-  private static func array(_ entry: ZipArchive.Entry, of archive: ZipArchive) throws(FileError) -> ArrayData
-  {
+  /// A short text, as NumPy keeps it: bytes, or 32-bit characters; nothing where it is something else.
+  static func text(_ name: String, of archive: ZipArchive) throws(FileError) -> String {
+    guard let entry = archive.entries.first(where: { $0.name == name }) else { return "" }
+    let bytes = try archive.bytes(entry, limit: 1 << 12)
+    let length = try NPY.headerLength(bytes, path: archive.source.path)
+    return String(decoding: bytes.dropFirst(length).filter { $0 != 0 }.prefix(100), as: UTF8.self)
+  }
+
+  static func array(_ entry: ZipArchive.Entry, of archive: ZipArchive) throws(FileError) -> ArrayData {
     try ArrayData(
       npy: try archive.bytes(entry, limit: ImageLimits.arrayBytes),
       path: "\(archive.source.path):\(entry.name)")

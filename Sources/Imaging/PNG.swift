@@ -2,20 +2,6 @@ import AIPOKernels
 import AIPOPlatform
 import CAIPOPNG
 
-/// Pixels as a file stores them, `[h, w, c]`.
-enum StoredPixels: Sendable {
-  case bytes([UInt8])
-  case words([UInt16])
-
-  /// As they are to be seen.
-  func turned(_ orientation: Orientation, stored: ImageShape) -> StoredPixels {
-    switch self {
-    case .bytes(let bytes): .bytes(orientation.apply(bytes, stored: stored))
-    case .words(let words): .words(orientation.apply(words, stored: stored))
-    }
-  }
-}
-
 /// Portable Network Graphics: grey, RGB and palettes (read as RGB) of up to 16 bits. An alpha channel
 /// is dropped where every pixel is opaque, and refused otherwise: there is no right background.
 /// Colour profiles and gamma are ignored; stored values are what counts. The orientation of an eXIf chunk before the
@@ -29,6 +15,14 @@ package enum PNG {
     var orientation: Orientation
     var storedChannels: Int
     var isEightBit: Bool
+
+    fileprivate func withoutAlpha<Word: FixedWidthInteger>(
+      _ values: [Word], opaque: Word, path: String
+    ) throws(FileError) -> [Word] {
+      if storedChannels == shape.channels { return values }
+      return try StoredPixels.withoutAlpha(
+        values, stored: storedChannels, alpha: shape.channels, opaque: opaque, width: shape.width, path: path)
+    }
   }
 
   /// The header of a whole file in memory, or of its beginning up to the pixels.
@@ -47,7 +41,6 @@ package enum PNG {
   /// The pixels as they are to be seen.
   static func decode(_ bytes: [UInt8], path: String) throws(FileError) -> (ImageShape, StoredPixels) {
     let header = try header(bytes, path: path)
-    let pixels = header.shape.height * header.shape.width
     let rowBytes = header.shape.width * header.storedChannels * (header.isEightBit ? 1 : 2)
     // Deflate can't expand more than 1032-fold; the expansion to bytes of 1-bit values adds 8, a
     // palette's 24 (with alpha 32).
@@ -58,11 +51,11 @@ package enum PNG {
     if header.isEightBit {
       var values = [UInt8](repeating: 0, count: header.shape.height * rowBytes)
       try fill(&values, bytes, rowBytes: rowBytes, path: path)
-      stored = .bytes(try dropAlpha(values, header, pixels, opaque: 255, path: path))
+      stored = .bytes(try header.withoutAlpha(values, opaque: 255, path: path))
     } else {
       var values = [UInt16](repeating: 0, count: header.shape.height * rowBytes / 2)
       try fill(&values, bytes, rowBytes: rowBytes, path: path)
-      stored = .words(try dropAlpha(values, header, pixels, opaque: 65535, path: path))
+      stored = .words(try header.withoutAlpha(values, opaque: 65535, path: path))
     }
     return (
       header.orientation.shape(of: header.shape), stored.turned(header.orientation, stored: header.shape)
@@ -107,57 +100,7 @@ package enum PNG {
     return header
   }
 
-  private static func dropAlpha<Word: FixedWidthInteger>(
-    _ values: [Word], _ header: Header, _ pixels: Int, opaque: Word, path: String
-  ) throws(FileError) -> [Word] {
-    let stored = header.storedChannels
-    let kept = header.shape.channels
-    if stored == kept { return values }
-    var result = [Word]()
-    result.reserveCapacity(pixels * kept)
-    for pixel in 0..<pixels {
-      guard values[pixel * stored + kept] == opaque else {
-        throw .malformed(
-          path: path,
-          what: "alpha at row \(pixel / header.shape.width), column \(pixel % header.shape.width)",
-          found: "\(values[pixel * stored + kept])",
-          expected:
-            "\(opaque), as only opaque images can be used; ImageMagick puts white behind: "
-            + "magick in.png -background white -flatten out.png")
-      }
-      result += values[(pixel * stored)..<(pixel * stored + kept)]
-    }
-    return result
-  }
-
   private static func text(_ message: [CChar]) -> String {
     String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  }
-}
-
-/// What a header is believed: never more than these, and never more than the file's size allows.
-enum ImageLimits {
-  /// Pixels in one PNG or JPEG image.
-  static let pixels = 1 << 27
-  /// Bytes in one PNG or JPEG file.
-  static let fileBytes = 1 << 30
-  /// Bytes of an array that must be held in memory: compressed, from a pipe, or in Fortran order.
-  static let arrayBytes = 1 << 32
-
-  static func check(_ shape: ImageShape, path: String) throws(FileError) {
-    let (pixels, overflow) = shape.height.multipliedReportingOverflow(by: shape.width)
-    guard !overflow, pixels <= Self.pixels else {
-      throw .malformed(
-        path: path, what: "image size", found: "\(shape.height)x\(shape.width)",
-        expected: "at most \(Self.pixels) pixels")
-    }
-  }
-
-  static func check(pixelBytes: Int, fileBytes: Int, ratio: Int, path: String) throws(FileError) {
-    guard pixelBytes / ratio <= fileBytes else {
-      throw .malformed(
-        path: path, what: "file size", found: "\(fileBytes) bytes",
-        expected: "more for the \(pixelBytes) bytes of pixels that its header announces")
-    }
   }
 }

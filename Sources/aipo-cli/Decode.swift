@@ -8,7 +8,7 @@ struct Decode: ScalarVerb {
     discussion: """
       The inverse of encode: a latent of zeros gives the image in the middle of the
       base density, random ones give draws. A latent without a finite image is named
-      and costs the others nothing: its row of an NPY is NaN, a PNG leaves it out,
+      and costs the others nothing: its row of an NPY is NaN, pictures leave it out,
       and the exit code is 75. Latents of images of another size than the
       training's need --size.
 
@@ -21,7 +21,7 @@ struct Decode: ScalarVerb {
 
   @Option(
     help: ArgumentHelp(
-      "Where to write the images: .npy or .npz (unclipped) or .png (clipped, a grid where several).",
+      "Where to write the images: .png (clipped, a grid where several), .tif (a page each), .nii or .nii.gz (grey, a slice each), .npy or .npz; all but PNG unclipped.",
       valueName: "file"))
   var out: OutputPath
 
@@ -32,7 +32,7 @@ struct Decode: ScalarVerb {
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws { try out.require([.png, .array], "--out") }
+  func validate() throws { try out.require(ImageOutputFormat.allCases, "--out") }
 
   var outputs: [OutputPath?] { [out] }
 
@@ -44,10 +44,11 @@ struct Decode: ScalarVerb {
     let progress = ProgressLine(
       "decode", total: latents.shape.count == 1 ? 1 : latents.shape.first ?? 0, unit: "images",
       options: common)
-    let isPNG = ImageOutputFormat(path: out.path) == .png
+    // An array can hold what isn't finite.
+    let isArray = ImageOutputFormat(path: out.path) == .array
     let rows = try common.writing(to: sink, progress) { observer in
       try model.decode(latents, name: input, size: size, observer: observer) { images, finite in
-        try sink.append(isPNG ? images.rows(finite) : images)
+        try sink.append(isArray ? images : images.rows(finite))
       }
     }
     let count = rows.logDet.count - rows.unusable.names.count

@@ -17,6 +17,14 @@ struct OutputPath: ExpressibleByArgument, Hashable {
 
   /// The path with `text` put in before the suffix of its name.
   func adding(_ text: String) -> OutputPath {
+    // Of two parts, as .nii.gz.
+    if let suffix = ImageOutputFormat.allCases.flatMap(\.suffixes).filter(path.lowercased().hasSuffix).max(
+      by: {
+        $0.count < $1.count
+      })
+    {
+      return OutputPath(path.dropLast(suffix.count) + text + path.suffix(suffix.count))
+    }
     guard let dot = path.lastIndex(of: "."), !path[dot...].contains("/") else {
       return OutputPath(path + text)
     }
@@ -26,7 +34,7 @@ struct OutputPath: ExpressibleByArgument, Hashable {
   /// Refuses a name that says none of these formats.
   func require(_ formats: [ImageOutputFormat], _ flag: String) throws {
     guard !formats.contains(where: { $0 == ImageOutputFormat(path: path) }) else { return }
-    let suffixes = formats.flatMap { $0 == .png ? [".png"] : [".npy", ".npz"] }
+    let suffixes = formats.flatMap(\.suffixes)
     let words = [suffixes.dropLast().joined(separator: ", "), suffixes[suffixes.count - 1]].filter {
       !$0.isEmpty
     }

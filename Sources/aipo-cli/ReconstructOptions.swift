@@ -110,9 +110,17 @@ struct SolverOptions: TaskFlags {
 struct ReconstructOutputOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "The images: .png (clipped, a grid where several) or .npy or .npz (unclipped). (default: none)",
-      valueName: "file"))
+      """
+      The images: .png (clipped, a grid where several), .tif (a page each), .nii or .nii.gz (grey, a slice each), .npy or .npz; all but PNG unclipped. \
+      Resolution and place in space are those of the observation's file. (default: none)
+      """, valueName: "file"))
   var out: OutputPath?
+
+  @Option(
+    help: ArgumentHelp(
+      "Values of a .tif: uint8 and uint16 (clipped to [0, 1]) or float, in the precision.", valueName: "type")
+  )
+  var depth = PixelDepth.float
 
   @Option(
     help: ArgumentHelp(
@@ -144,7 +152,10 @@ struct ReconstructOutputOptions: ParsableArguments {
   var observation: OutputPath?
 
   func validate() throws {
-    try out?.require([.png, .array], "--out")
+    try out?.require(ImageOutputFormat.allCases, "--out")
+    if depth != .float, out.map({ ImageOutputFormat(path: $0.path) != .tiff }) ?? true {
+      throw ValidationError("--depth is of a .tif in --out")
+    }
     try sheet?.require([.png], "--sheet")
     try observation?.require([.array], "--save-observation")
   }
@@ -165,6 +176,7 @@ struct ReconstructOutputOptions: ParsableArguments {
   func files(_ methods: [ReconstructionMethod]) -> ReconstructionFiles {
     var files = ReconstructionFiles()
     files.images = images(methods).map(\.path)
+    files.depth = depth
     files.report = report?.path
     files.sheet = sheet?.path
     files.isSheetLabelled = sheetLabels
@@ -173,3 +185,5 @@ struct ReconstructOutputOptions: ParsableArguments {
     return files
   }
 }
+
+extension PixelDepth: ExpressibleByArgument {}

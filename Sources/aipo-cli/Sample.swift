@@ -25,7 +25,7 @@ struct Sample: ScalarVerb {
 
   @Option(
     help: ArgumentHelp(
-      "Where to write them: .png (clipped, a grid where several) or .npy or .npz (unclipped).",
+      "Where to write them: .png (clipped, a grid where several), .tif (a page each), .nii or .nii.gz (grey, a slice each), .npy or .npz; all but PNG unclipped.",
       valueName: "file"))
   var out: OutputPath
 
@@ -41,7 +41,7 @@ struct Sample: ScalarVerb {
     guard temperature >= 0, temperature.isFinite else {
       throw ValidationError("--temperature is \(temperature), expected a number of 0 or more")
     }
-    try out.require([.png, .array], "--out")
+    try out.require(ImageOutputFormat.allCases, "--out")
   }
 
   var outputs: [OutputPath?] { [out] }

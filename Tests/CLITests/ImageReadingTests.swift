@@ -103,11 +103,11 @@ import Testing
   }
 
   @Test func whatAFolderLeavesOutIsNamed() throws {
-    let result = try train(Cases.path("17-tiff-skipped"), [])
+    let result = try train(Cases.path("17-tiff-skipped"), ["--grey"])
     #expect(result.status == 0, "\(result.error)")
     let lines = result.errorLines.filter { $0.contains("left out") }
     #expect(lines.count == 1)
-    for word in ["3 of 6", "i3.tif", "i4.bmp", "i5.webp"] { #expect(result.error.contains(word)) }
+    for word in ["1 of 6", "i4.bmp"] { #expect(result.error.contains(word)) }
   }
 
   /// Twenty pictures are enough to begin with: two are kept back, and nothing else need be said.

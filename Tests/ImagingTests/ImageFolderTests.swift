@@ -20,20 +20,15 @@ struct ImageFolderTests {
   @Test func picturesOfKindsThatCannotBeRead() throws {
     let path = Cases.path("17-tiff-skipped")
     let set = try ImageSet(path: path)
-    #expect(names(set) == ["i0.png", "i1.png", "i2.png"])
+    #expect(names(set) == ["i0.png", "i1.png", "i2.png", "i3.tif", "i5.webp"])
     #expect(set.advice.count == 1)
     let says = set.advice[0].text
-    for word in ["3 of 6 files are left out", "1 TIFF (i3.tif)", "1 BMP (i4.bmp)", "1 WebP (i5.webp)", "PNG"]
-    {
+    for word in ["1 of 6 files is left out", "1 BMP (i4.bmp)", "PNG"] {
       #expect(says.contains(word), "\(says)")
     }
-    for (name, kind) in [
-      ("i3.tif", "a TIFF picture"), ("i4.bmp", "a BMP picture"), ("i5.webp", "a WebP picture"),
-    ] {
-      let error = #expect(throws: FileError.self) { try ImageSet(path: "\(path)/\(name)") }
-      let says = error?.description ?? ""
-      #expect(says.contains(kind) && says.contains("magick \(name)"), "\(says)")
-    }
+    let error = #expect(throws: FileError.self) { try ImageSet(path: "\(path)/i4.bmp") }
+    #expect(error?.description.contains("a BMP picture") == true)
+    #expect(error?.description.contains("magick i4.bmp") == true)
     #expect(try ImageSet(path: Cases.path("18-twenty-pictures")).advice.isEmpty)
   }
 
@@ -69,19 +64,19 @@ struct ImageFolderTests {
 
   @Test func whatIsLeftOutIsCounted() throws {
     folder.write(Fixtures.bytes("grey8"), "a.png")
-    for k in 0..<5 { folder.write(Array("II*\0".utf8) + [8, 0, 0, 0], "t\(k).tif") }
+    for k in 0..<5 { folder.write(Array("GIF89a".utf8), "t\(k).gif") }
     folder.write("notes", "notes.txt")
     folder.write(Fixtures.bytes("u1"), "u.npy")
     // A name that isn't true, as browsers save.
-    folder.write(Array("RIFF\u{1}\u{1}\u{1}\u{1}WEBPVP8 ".utf8), "photo.jpg")
+    folder.write(Array("\0\0\0\u{18}ftypheic".utf8), "photo.jpg")
     folder.write([], "nothing")
     let set = try ImageSet(path: folder.path)
     #expect(names(set) == ["a.png"])
     let says = set.advice[0].text
     for word in [
-      "9 of 10 files", "5 TIFF (t0.tif, t1.tif, t2.tif, …)", "1 other (notes.txt)",
+      "9 of 10 files", "5 GIF (t0.gif, t1.gif, t2.gif, …)", "1 other (notes.txt)",
       "1 NPY, NPZ or IDX (u.npy)",
-      "1 WebP (photo.jpg)", "1 empty (nothing)",
+      "1 HEIC or AVIF (photo.jpg)", "1 empty (nothing)",
     ] {
       #expect(says.contains(word), "\(says)")
     }
@@ -102,7 +97,7 @@ struct ImageFolderTests {
       ("-x.tif", "magick FILE FILE.png"),
       ("a/b-1_2.tif", "magick a/b-1_2.tif a/b-1_2.png"),
     ] {
-      #expect(FileKind.tiff.remedy(name)?.hasSuffix(shown) == true)
+      #expect(FileKind.bmp.remedy(name)?.hasSuffix(shown) == true)
     }
   }
 

@@ -68,6 +68,9 @@ public struct ModelImages: Sendable {
 
   public var count: Int { indices.count }
 
+  /// Where the images are in space, if their file says.
+  var geometry: ImageGeometry? { images.geometry(of: indices, transform: transform) }
+
   /// The images at these places of `indices`.
   public func read<Scalar: KernelScalar>(
     _ range: Range<Int>, as type: Scalar.Type = Scalar.self, nonFinite: NonFinitePolicy = .refused

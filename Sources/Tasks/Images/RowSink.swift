@@ -2,7 +2,7 @@ import AIPOImaging
 import AIPOKernels
 import Synchronization
 
-/// Rows that are written as they come, to PNG, NPY or NPZ in a precision. What was written so far can be kept at any
+/// Rows that are written as they come, to a file of images or arrays in a precision. What was written so far can be kept at any
 /// moment, also from the thread that watches for signals.
 public final class RowSink: Sendable {
   private struct State {
@@ -13,10 +13,17 @@ public final class RowSink: Sendable {
   private let state: Mutex<State>
 
   /// Images, `[n, h, w, c]`.
-  public init(images path: String, shape: ImageShape, precision: Precision) throws(FileError) {
+  public init(
+    images path: String, shape: ImageShape, precision: Precision, geometry: ImageGeometry? = nil,
+    depth: PixelDepth = .float
+  ) throws(FileError) {
+    func output<Scalar: KernelScalar>(_: Scalar.Type) throws(FileError) -> State {
+      State(
+        file: try ImageOutput<Scalar>(path: path, imageShape: shape, geometry: geometry, depth: depth))
+    }
     switch precision {
-    case .float32: state = Mutex(State(file: try ImageOutput<Float>(path: path, imageShape: shape)))
-    case .float64: state = Mutex(State(file: try ImageOutput<Double>(path: path, imageShape: shape)))
+    case .float32: state = Mutex(try output(Float.self))
+    case .float64: state = Mutex(try output(Double.self))
     }
   }
 

@@ -11,10 +11,12 @@ public struct ReconstructedImage: Sendable {
   public let record: ReconstructionRecord
   /// `[h, w, c]`, finite always.
   public let image: Tensor<Double>
+  /// Where its pixels are in space, if the file says.
+  public let geometry: ImageGeometry?
 
-  /// Writes the image: `.png` (clipped), `.npy` or `.npz`.
+  /// Writes the image in the format of the suffix (``ImageOutputFormat``); a PNG is clipped.
   public func write(to path: String) throws(FileError) {
-    try ImageOutput.write(image.reshaped([1] + image.shape), to: path)
+    try ImageOutput.write(image.reshaped([1] + image.shape), to: path, geometry: geometry)
   }
 }
 
@@ -66,11 +68,14 @@ public struct Reconstruction {
   /// Solves all images by all methods.
   public func run(observer: WorkObserver = WorkObserver()) throws -> [ReconstructedImage] {
     var images: [ReconstructedImage] = []
+    let geometry = input.geometry
     try run(
       0..<count, observer: ReconstructionWatch(work: observer),
       take: { solved in
         images += zip(solved.records, solved.results).map {
-          ReconstructedImage(method: solved.method, record: $0, image: $1.image)
+          ReconstructedImage(
+            method: solved.method, record: $0, image: $1.image,
+            geometry: geometry?.from(slice: solved.chunk.offset + $1.index))
         }
       })
     return images

@@ -221,6 +221,20 @@ package struct ReconstructionInput {
   /// Images that a chunk may hold: an estimated σ is each image's own.
   var chunkLimit: Int { isEstimated ? 1 : 32 }
 
+  /// Where the results are in space, if the file says: where the observed pixels are, or parts of them.
+  var geometry: ImageGeometry? {
+    guard case .simulated(let images) = source else {
+      guard case .images(let images, _) = source, let geometry = images.geometry else { return nil }
+      let (observed, result) = (images.shape, shape)
+      let factor = result.height / max(observed.height, 1)
+      guard factor * observed.height == result.height, factor * observed.width == result.width else {
+        return nil
+      }
+      return geometry.resized(from: observed, to: result)
+    }
+    return images.geometry
+  }
+
   /// Images to reconstruct.
   var count: Int {
     switch source {

@@ -44,8 +44,10 @@ struct RunSettings: Sendable {
 
 /// Where a run's results go; all is optional.
 public struct ReconstructionFiles: Sendable {
-  /// The images of each method, `.png`, `.npy` or `.npz`.
+  /// The images of each method, in the format of the suffix (``ImageOutputFormat``).
   public var images: [String] = []
+  /// Of a TIFF's values.
+  public var depth = PixelDepth.float
   /// A page with everything.
   public var report: String?
   /// The pictures alone, a PNG.
@@ -88,8 +90,7 @@ package final class ReconstructionRun: Sendable {
     }
     self.settings = settings
     writers = try ReconstructionWriters(
-      files, shape: reconstruction.input.shape, rowShape: reconstruction.input.rowShape,
-      precision: reconstruction.model.precision)
+      files, reconstruction.input, precision: reconstruction.model.precision)
     state = Mutex(State(records: methods.map { _ in [] }))
   }
 

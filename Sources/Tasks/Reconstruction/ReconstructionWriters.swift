@@ -11,11 +11,14 @@ final class ReconstructionWriters: Sendable {
   private let observation: RowSink?
   private let builder = Mutex(ReportBuilder())
 
-  init(_ files: ReconstructionFiles, shape: ImageShape, rowShape: [Int], precision: Precision) throws {
+  init(_ files: ReconstructionFiles, _ input: ReconstructionInput, precision: Precision) throws {
     self.files = files
-    sinks = try files.images.map { try RowSink(images: $0, shape: shape, precision: precision) }
+    sinks = try files.images.map {
+      try RowSink(
+        images: $0, shape: input.shape, precision: precision, geometry: input.geometry, depth: files.depth)
+    }
     observation = try files.observation.map {
-      try RowSink(rows: $0, rowShape: rowShape, precision: precision)
+      try RowSink(rows: $0, rowShape: input.rowShape, precision: precision)
     }
     trace = Mutex(try files.trace.map { try AtomicFile(path: $0) })
   }
