@@ -44,20 +44,29 @@ public struct TrainingRun {
     return config
   }
 
+  /// A Glow of blocks of 4×4 pixels that knows its noise level.
+  private static var blocks: FlowSpec {
+    let net = NetSpec(hidden: 64, activation: .silu)
+    return FlowSpec(
+      condition: Condition(),
+      layers: [
+        .squeeze(.interleaved), .squeeze(.interleaved), .whitening(.pixel),
+        .repeated(8, [.actnorm, .conv1x1(.plu), .coupling(CouplingSpec(net: net))]),
+      ])
+  }
+
   /// The settings for patches where nothing else is said: a prior of small patches that knows its noise level, out of one
   /// picture or a few, in minutes. The recipe `one-picture` says the same.
   public static func ofPatches(_ patch: PixelSize) -> TrainingConfig {
     var config = TrainingConfig()
     config.patch = patch.description
     // Nets that see all of a larger patch are slow to learn.
-    config.flow =
-      patch.height * patch.width <= 256
-      ? .dense(couplings: 8, hidden: [256, 256]).conditioned(whitening: .dense)
-      : .glow(levels: 2, steps: 8, hidden: 64, activation: .silu).conditioned()
+    let isSmall = patch.height * patch.width <= 256
+    config.flow = isSmall ? .dense(couplings: 8, hidden: [256, 256]).conditioned(whitening: .dense) : blocks
     config.dequantization = Dequantization(bits: 8)
     config.augmentation = Augmentation(flip: true, turn: patch.height == patch.width)
     config.steps = 3000
-    config.batch = 512
+    config.batch = isSmall ? 512 : 32
     config.rate.peak = 1e-3
     config.rate.warmup = 100
     config.rate.decayFraction = 0.5
