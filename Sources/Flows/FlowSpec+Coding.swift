@@ -386,7 +386,7 @@ extension FlowSpec: Codable {
       let keys = try KnownKeys(decoder, ["couplings", "hidden", "transform", "activation"])
       spec = .dense(
         couplings: try Glow.bounded(keys, "couplings", 1...256), hidden: try keys.get("hidden"),
-        transform: try keys.get("transform", default: .sigmoid),
+        transform: try keys.get("transform", default: .exponential),
         activation: try keys.get("activation", default: .silu))
     }
   }

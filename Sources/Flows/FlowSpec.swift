@@ -130,7 +130,7 @@ public struct FlowSpec: Hashable, Sendable {
 
   /// RealNVP on small images, patches that is, as vectors of all their values: `vector` behind a flattening.
   public static func dense(
-    couplings: Int, hidden: [Int], base: Base = .gaussian, transform: CouplingSpec.Transform = .sigmoid,
+    couplings: Int, hidden: [Int], base: Base = .gaussian, transform: CouplingSpec.Transform = .exponential,
     activation: NetSpec.Activation = .silu
   ) -> FlowSpec {
     var spec = vector(

@@ -118,6 +118,46 @@ import Testing
     #expect(all.count == 8 && all.values.allSatisfy { abs($0 - 200) < 75 })
   }
 
+  /// Those of a set of images and all that mirroring and turning makes of them.
+  @Test func statisticsOfTurnedImages() throws {
+    let shape = ImageShape(height: 3, width: 3, channels: 2)
+    var random = Philox(seed: 4, purpose: .test)
+    let pixels = (0..<5 * shape.count).map { _ in UInt8(random.next() % 256) }
+    let dequantization = Dequantization(bits: 8)
+    func fit(_ pixels: [UInt8]) throws -> ImageStatistics {
+      let images = try TrainingImages(shape: shape, pixels: pixels)
+      return try #require(
+        try ImageStatistics.fit(
+          images, indices: Array(0..<images.count), dequantization: dequantization))
+    }
+    func moved(_ image: [UInt8], _ source: (_ row: Int, _ column: Int) -> Int) -> [UInt8] {
+      var out: [UInt8] = []
+      for row in 0..<3 {
+        for column in 0..<3 {
+          let first = 2 * source(row, column)
+          out += image[first..<first + 2]
+        }
+      }
+      return out
+    }
+    func turned(_ image: [UInt8]) -> [UInt8] { moved(image) { row, column in (2 - column) * 3 + row } }
+    func mirrored(_ image: [UInt8]) -> [UInt8] { moved(image) { row, column in row * 3 + 2 - column } }
+    var all: [UInt8] = []
+    for k in 0..<5 {
+      var image = Array(pixels[k * 18..<(k + 1) * 18])
+      for _ in 0..<4 {
+        all += image + mirrored(image)
+        image = turned(image)
+      }
+    }
+    let found = try fit(pixels).augmented(Augmentation(flip: true, shift: 1, turn: true), shape)
+    let expected = try fit(all)
+    #expect(zip(found.mean, expected.mean).allSatisfy { abs($0 - $1) < 1e-6 })
+    let (a, b) = (try #require(try found.matrix()), try #require(try expected.matrix()))
+    for i in 0..<18 { for j in 0..<18 { #expect(abs(a[i, j] - b[i, j]) < 1e-6) } }
+    #expect(try fit(pixels).augmented(Augmentation(shift: 2), shape) == fit(pixels))
+  }
+
   @Test func adamFollowsItsFormula() throws {
     var states = [[1.0, -2], [0, 0]].map { OptimizerState<Double>(parameters: $0, isAveraging: true) }
     let gradients: [[Double]] = [[0.5, -1], [0.25, 3], [-1, 0]]

@@ -116,7 +116,8 @@ public struct FlowTraining: Sendable {
     var model = FlowModel(
       spec: spec, imageShape: images.shape, dequantization: config.dequantization, tensors: [],
       statistics: try ImageStatistics.fit(
-        patches, indices: all, dequantization: config.dequantization))
+        patches, indices: all, dequantization: config.dequantization
+      )?.augmented(config.augmentation, images.shape))
     model.requantization = Requantization.fit(patches, indices: all, dequantization: config.dequantization)
     model.recipe = settings.yaml()
     model.name = config.about.name

@@ -25,6 +25,31 @@ extension ImageStatistics {
       covariance: .full(lowerTriangle: moments.covariance(scale: scale)))
   }
 
+  /// The statistics of images of this shape together with their mirror images and turns, as an augmentation makes them; a
+  /// stationary covariance as it is.
+  func augmented(_ augmentation: Augmentation, _ shape: ImageShape) -> ImageStatistics {
+    guard case .full(let triangle) = covariance, augmentation.flip || augmentation.turn else { return self }
+    let orders = augmentation.orders(shape)
+    let share = 1 / Double(orders.count)
+    let center = mean.indices.map { i in orders.reduce(0.0) { $0 + share * Double(mean[$1[i]]) } }
+    // Means that differ belong to the covariance of all together.
+    let offsets = orders.map { order in mean.indices.map { Double(mean[order[$0]]) - center[$0] } }
+    var result = [Float](repeating: 0, count: triangle.count)
+    var next = 0
+    for i in mean.indices {
+      for j in 0...i {
+        var sum = 0.0
+        for (order, offset) in zip(orders, offsets) {
+          let (a, b) = (max(order[i], order[j]), min(order[i], order[j]))
+          sum += Double(triangle[a * (a + 1) / 2 + b]) + offset[i] * offset[j]
+        }
+        result[next] = Float(share * sum)
+        next += 1
+      }
+    }
+    return ImageStatistics(mean: center.map { Float($0) }, covariance: .full(lowerTriangle: result))
+  }
+
   /// The stationary statistics of images from windows of at most `window`² pixels that cover them, evenly spaced among
   /// all where there are more than 4096: each channel's mean over all images, and the mean over windows of the products of
   /// deviations at every lag that fits into one, divided by the number of a window's pixels. Products are sums of

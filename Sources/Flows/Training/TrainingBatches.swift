@@ -18,14 +18,21 @@ public struct Augmentation: Sendable, Hashable {
 
   /// The changed image `[h, w, c]`.
   func apply<Value>(to image: ArraySlice<Value>, shape: ImageShape, random: inout Philox) -> [Value] {
-    var out = Array(image)
-    guard flip || turn || shift > 0 else { return out }
+    guard flip || turn || shift > 0 else { return Array(image) }
     let mirrored = flip && random.next() & 1 == 1
     func offset() -> Int { shift == 0 ? 0 : Int(random.next() % UInt64(2 * shift + 1)) - shift }
     let (dy, dx) = (offset(), offset())
     let quarters = turn ? Int(random.next() & 3) : 0
+    return Self.changed(image, shape, mirrored: mirrored, quarters: quarters, dy, dx)
+  }
+
+  private static func changed<Value>(
+    _ image: ArraySlice<Value>, _ shape: ImageShape, mirrored: Bool, quarters: Int, _ dy: Int = 0,
+    _ dx: Int = 0
+  ) -> [Value] {
+    var out = Array(image)
     let (height, width, channels) = (shape.height, shape.width, shape.channels)
-    precondition(!turn || height == width, "quarter turns are of square images")
+    precondition(quarters == 0 || height == width, "quarter turns are of square images")
     for y in 0..<height {
       for x in 0..<width {
         var (row, column) = (y, x)
@@ -40,6 +47,16 @@ public struct Augmentation: Sendable, Hashable {
       }
     }
     return out
+  }
+
+  /// Of every mirror image and turn, which value of the image each value is.
+  func orders(_ shape: ImageShape) -> [[Int]] {
+    let places = Array(0..<shape.count)
+    return (flip ? [false, true] : [false]).flatMap { mirrored in
+      (0..<(turn ? 4 : 1)).map {
+        Self.changed(places[...], shape, mirrored: mirrored, quarters: $0)
+      }
+    }
   }
 }
 
