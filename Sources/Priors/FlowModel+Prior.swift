@@ -11,10 +11,13 @@ extension FlowModel {
     -> any Prior
   {
     if let image, let patchStride {
-      return try PatchPrior(flow, imageShape: image, stride: patchStride, encoding: requantization)
+      return try PatchPrior(
+        flow, imageShape: image, stride: patchStride, encoding: requantization,
+        seesMirrorImages: isOfMirrorImages)
     }
     guard let image, image != flow.imageShape, !accepts(image) else {
-      return FlowPrior(try flow.at(image ?? flow.imageShape), encoding: requantization)
+      return FlowPrior(
+        try flow.at(image ?? flow.imageShape), encoding: requantization, seesMirrorImages: isOfMirrorImages)
     }
     let divisor = spec.sideDivisor
     func rounded(_ side: Int) -> Int { (side + divisor - 1) / divisor * divisor }
@@ -22,6 +25,8 @@ extension FlowModel {
       height: rounded(image.height), width: rounded(image.width), channels: image.channels)
     // Throws where the channels are wrong, or one size alone fits.
     return ReflectedPrior(
-      FlowPrior(try flow.at(accepts(outer) ? outer : image), encoding: requantization), imageShape: image)
+      FlowPrior(
+        try flow.at(accepts(outer) ? outer : image), encoding: requantization,
+        seesMirrorImages: isOfMirrorImages), imageShape: image)
   }
 }

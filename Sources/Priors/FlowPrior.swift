@@ -8,17 +8,23 @@ import AIPOPlatform
 public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
   public let flow: Flow<Scalar>
   public let encoding: Requantization?
+  public let seesMirrorImages: Bool
   private let buffers: BufferPool<Scalar>
   /// Shapes of a batch of one, made once: an array takes memory.
   private let batch: [Int]
   private let latentBatch: [Int]
 
-  public convenience init(_ flow: Flow<Scalar>, encoding: Requantization? = nil) {
-    self.init(flow, encoding: encoding, BufferPool())
+  public convenience init(
+    _ flow: Flow<Scalar>, encoding: Requantization? = nil, seesMirrorImages: Bool = false
+  ) {
+    self.init(flow, encoding, seesMirrorImages, BufferPool())
   }
 
-  private init(_ flow: Flow<Scalar>, encoding: Requantization?, _ buffers: BufferPool<Scalar>) {
+  private init(
+    _ flow: Flow<Scalar>, _ encoding: Requantization?, _ seesMirrorImages: Bool, _ buffers: BufferPool<Scalar>
+  ) {
     self.buffers = buffers
+    self.seesMirrorImages = seesMirrorImages
     self.flow = flow
     self.encoding = encoding
     let shape = flow.imageShape
@@ -49,7 +55,7 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
   public var noiseLevels: Condition? { flow.condition }
 
   public func smoothed(by s: Double, turn: Int) throws -> any Prior {
-    FlowPrior(try flow.smoothed(by: s), encoding: encoding, buffers)
+    FlowPrior(try flow.smoothed(by: s), encoding, seesMirrorImages, buffers)
   }
 
   // MARK: Latents

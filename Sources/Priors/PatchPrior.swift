@@ -19,6 +19,7 @@ public final class PatchPrior<Scalar: KernelScalar>: Prior {
   /// Of patches, on one thread, at the noise level s.
   public let flow: Flow<Scalar>
   public let encoding: Requantization?
+  public let seesMirrorImages: Bool
   /// Pixels from one patch to the next.
   public let stride: Int
   public let grid: PatchGrid
@@ -28,7 +29,8 @@ public final class PatchPrior<Scalar: KernelScalar>: Prior {
   ///   - flow: of the patches.
   ///   - stride: pixels from one patch to the next, by default half the smaller side.
   public convenience init(
-    _ flow: Flow<Scalar>, imageShape: ImageShape, stride: Int? = nil, encoding: Requantization? = nil
+    _ flow: Flow<Scalar>, imageShape: ImageShape, stride: Int? = nil, encoding: Requantization? = nil,
+    seesMirrorImages: Bool = false
   ) throws {
     let patch = flow.imageShape
     let smaller = min(patch.height, patch.width)
@@ -40,17 +42,18 @@ public final class PatchPrior<Scalar: KernelScalar>: Prior {
       (1...smaller).contains(stride), "a stride of \(stride) leaves gaps between patches of \(patch)")
     self.init(
       try Flow(net: flow.net, imageShape: patch, pool: ThreadPool(threads: 1)), imageShape, stride, turn: 0,
-      encoding, SlotPool())
+      encoding, seesMirrorImages, SlotPool())
   }
 
   private init(
     _ flow: Flow<Scalar>, _ imageShape: ImageShape, _ stride: Int, turn: Int, _ encoding: Requantization?,
-    _ slots: SlotPool<Scalar>
+    _ seesMirrorImages: Bool, _ slots: SlotPool<Scalar>
   ) {
     self.flow = flow
     self.imageShape = imageShape
     self.stride = stride
     self.encoding = encoding
+    self.seesMirrorImages = seesMirrorImages
     self.slots = slots
     grid = PatchGrid(imageShape, patch: flow.imageShape, stride: stride, turn: turn)
   }
@@ -70,7 +73,9 @@ public final class PatchPrior<Scalar: KernelScalar>: Prior {
   public func smoothed(by s: Double, turn: Int) throws -> any Prior { try patches(noise: s, turn: turn) }
 
   private func patches(noise s: Double, turn: Int) throws -> PatchPrior {
-    PatchPrior(try flow.smoothed(by: s), imageShape, stride, turn: turn, encoding, slots)
+    PatchPrior(
+      try flow.smoothed(by: s), imageShape, stride, turn: turn, encoding, seesMirrorImages,
+      slots)
   }
 
   public func denoise(_ v: Vector, noise s: Double, turn: Int, into z: Vector, _ scratch: Scratch) throws

@@ -27,6 +27,10 @@ public protocol Prior: Energy {
   /// The noise levels s at which the density of images with noise, `p_s = p ∗ N(0, s²I)`, is known; nil where p alone is.
   var noiseLevels: Condition? { get }
 
+  /// Whether an image's mirror image, left and right, is as probable in truth. A flow that was trained on both gives the two
+  /// different means all the same, so a path sees them in turn.
+  var seesMirrorImages: Bool { get }
+
   /// The prior `R_s = −log p_s`, of one that has noise levels. Where a prior sees an image in pieces, each turn cuts it in
   /// another way, and the next turns in a fixed order: averages over turns have no seams.
   func smoothed(by s: Double, turn: Int) throws -> any Prior
@@ -47,6 +51,7 @@ extension Prior {
     preconditionFailure("this prior's curvature can't be probed")
   }
   public var noiseLevels: Condition? { nil }
+  public var seesMirrorImages: Bool { false }
   public func smoothed(by s: Double, turn: Int) throws -> any Prior {
     preconditionFailure("this prior knows images without noise alone")
   }

@@ -54,6 +54,7 @@ public struct ReflectedPrior: Prior {
   }
 
   public var noiseLevels: Condition? { base.noiseLevels }
+  public var seesMirrorImages: Bool { base.seesMirrorImages }
 
   public func smoothed(by s: Double, turn: Int) throws -> any Prior {
     ReflectedPrior(try base.smoothed(by: s, turn: turn), imageShape: imageShape)

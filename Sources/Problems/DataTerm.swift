@@ -79,4 +79,9 @@ extension Requantization? {
   public func decode(_ x: Vector, into pixels: Vector, _ pool: ThreadPool? = nil) {
     if let self { self.decode(x, into: pixels, pool) } else { pixels.set(x, pool) }
   }
+
+  /// `x ← h⁻¹(pixels)`; the pixels themselves without h. x may be pixels.
+  public func encode(_ pixels: Vector, into x: Vector, _ pool: ThreadPool? = nil) {
+    if let self { self.encode(pixels, into: x, pool) } else { x.set(pixels, pool) }
+  }
 }

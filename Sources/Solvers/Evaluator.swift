@@ -1,4 +1,5 @@
 import AIPOKernels
+import AIPOPriors
 import AIPOProblems
 
 /// Why work on an image ends in its midst.
@@ -48,6 +49,23 @@ public final class Evaluator {
     return copy
   }
 
+  /// `z ← D_s(v)`, and R_s(v): `Prior.denoise`, as dear as an evaluation. Odd turns see the mirror image where that is as
+  /// probable.
+  func denoise(_ v: Vector, _ prior: any Prior, noise s: Double, turn: Int, into z: Vector) throws -> Double {
+    if isCancelled() { throw Interruption.cancelled }
+    evaluations += 1
+    guard prior.seesMirrorImages, turn % 2 == 1 else {
+      return try prior.denoise(v, noise: s, turn: turn, into: z, scratch)
+    }
+    return try scratch.scope {
+      let (mirrored, clean) = (try scratch.take(v.count), try scratch.take(v.count))
+      mirrored.setMirrored(v, prior.imageShape)
+      let value = try prior.denoise(mirrored, noise: s, turn: turn, into: clean, scratch)
+      z.setMirrored(clean, prior.imageShape)
+      return value
+    }
+  }
+
   /// The curvature at a point by probes, as `Objective.probeCurvature`.
   func probe(_ point: Vector, key: UInt64, _ probes: CurvatureProbes) throws -> Tensor<Double>? {
     if isCancelled() { throw Interruption.cancelled }
@@ -56,5 +74,19 @@ public final class Evaluator {
     }
     evaluations += probes.count
     return found
+  }
+}
+
+extension Memory where Element == Double {
+  /// Becomes the mirror image, left and right, of another.
+  fileprivate func setMirrored(_ x: Vector, _ shape: ImageShape) {
+    let (width, channels) = (shape.width, shape.channels)
+    for start in stride(from: 0, to: count, by: width * channels) {
+      for column in 0..<width {
+        for c in 0..<channels {
+          self[start + (width - 1 - column) * channels + c] = x[start + column * channels + c]
+        }
+      }
+    }
   }
 }

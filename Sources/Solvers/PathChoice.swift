@@ -12,7 +12,9 @@ public enum PathChoice: Sendable, Hashable {
   /// λ: 0 → Λ by gradient descent, with the steps that the theorem asks for (`TheoremPlan`). Needs float64, a
   /// prior with smooth nets and an operator of full rank; λ is 1 where it isn't told.
   case theorem
-  /// `noise` where there is a Gaussian prior, else `lambda`. The result names the one taken.
+  /// s: the prior's own noise level, from the Gaussian's to the data's (`SmoothPath`). Needs a prior that knows it.
+  case smooth
+  /// `smooth` where the prior knows its noise level, else `noise` where there is a Gaussian prior, else `lambda`. The result names the one taken.
   case auto
   /// Straight between corners, λ and t over the target's, in log λ and in t, a leg a step. It ends at the target, (1, 1).
   case curve([ObjectiveWeights])
@@ -24,7 +26,7 @@ public enum PathChoice: Sendable, Hashable {
     switch self {
     case .prior, .noise: true
     case .curve(let corners): corners.contains { $0.t < 1 }
-    case .lambda, .theorem, .auto: false
+    case .lambda, .theorem, .smooth, .auto: false
     }
   }
 
@@ -46,7 +48,8 @@ public enum PathChoice: Sendable, Hashable {
 extension PathChoice: CustomStringConvertible {
   /// Those without corners.
   public static let named: [(name: String, path: PathChoice)] = [
-    ("lambda", .lambda), ("prior", .prior), ("noise", .noise), ("theorem", .theorem), ("auto", .auto),
+    ("lambda", .lambda), ("prior", .prior), ("noise", .noise), ("smooth", .smooth), ("theorem", .theorem),
+    ("auto", .auto),
   ]
 
   /// Reads a name, or `curve:` with corners λ,t between slashes: `curve:3,0/3,1/1,1`. Throws `invalidOption`.

@@ -31,6 +31,7 @@ public enum PathStop: String, Sendable, Codable {
   case noFiniteStart = "the prior is not finite at the start"
   case closedForm = "closed form"
   case iterations = "iteration limit reached"
+  case levels = "the noise level of the data reached"
   case cancelled = "cancelled"
   case notConvex = "the objective is not strongly convex along the path, as the theorem needs"
   case theoremBound = "the theorem asks for more evaluations than the budget"
@@ -38,7 +39,7 @@ public enum PathStop: String, Sendable, Codable {
   /// Whether the solution meets the stop rule.
   public var isConverged: Bool {
     switch self {
-    case .gradient, .objective, .resolution, .closedForm: true
+    case .gradient, .objective, .resolution, .closedForm, .levels: true
     case .lineSearch, .budget, .iterations, .smallestStep, .noFiniteStart, .cancelled, .notConvex,
       .theoremBound:
       false
@@ -52,6 +53,8 @@ public struct PathState: Sendable {
   /// Place on the path, 0…1.
   public let s: Double
   public let weights: ObjectiveWeights
+  /// s, the noise level of the prior; 0 where it is the sharp one.
+  public var noiseLevel = 0.0
   /// L at the weights, nats.
   public let objective: Double
   public let recon: Double
@@ -65,14 +68,14 @@ public struct PathState: Sendable {
   public let step: Double
   public let gradientNorm: Double
   /// ‖∇L‖ over its value at the start of the run, at the target's weights; nil while that isn't known.
-  public let relativeGradient: Double?
+  public var relativeGradient: Double?
   /// Accepted steps of this solve.
-  public let solveIterations: Int
+  public var solveIterations = 0
   /// Mean second derivative of the flow's term that the minimizer supposes, once it was probed.
-  public let curvature: Double?
+  public var curvature: Double?
   /// Of a solved place: whether `Σ Δw·ΔR ≤ 0` since the last one, w the weights of R_flow and R_gauss. It holds
   /// between minimisers, so along λ from 0 that R_flow never rises; nil where a term isn't known.
-  public let isMonotone: Bool?
+  public var isMonotone: Bool?
   /// Why it ended, at the end.
   public internal(set) var stop: PathStop?
   /// The theorem's constants, in the first state of a path that follows it.

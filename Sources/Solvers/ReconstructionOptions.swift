@@ -89,6 +89,8 @@ public enum StartChoice: String, Sendable, Codable, CaseIterable {
 public struct ReconstructionOptions: Sendable {
   public var method = ReconstructionMethod.aipo
   public var path = PathChoice.auto
+  /// How the path in the prior's noise level is walked; nil: `SmoothPath.usual`.
+  public var smooth: SmoothPath?
   public var lambda = LambdaChoice.auto
   /// t at the target, in (0, 1]: its prior is `(1 − t) R_gauss + t R_flow`. Nil: `usualFlowShare`, or
   /// `flowShareOfMissing` where pixels are missing, if λ is chosen, too, and there is a Gaussian; else 1.

@@ -59,14 +59,19 @@ public struct Reconstructor: Sendable {
 
   /// The path that the method takes.
   public var path: PathChoice {
-    options.path == .auto ? (gaussian == nil ? .lambda : .noise) : options.path
+    guard options.path == .auto else { return options.path }
+    if prior.noiseLevels != nil, options.space == .x, options.method == .aipo { return .smooth }
+    return gaussian == nil ? .lambda : .noise
   }
 
   /// t at an image's target.
   public func flowShare(of image: Int) -> Double {
     if let share = options.flowShare { return share }
     guard options.lambda == .auto, gaussian != nil, !followsTheorem else { return 1 }
-    return coverage(of: image) == .pixels
+    let coverage = coverage(of: image)
+    // A mean is nothing that is minimised.
+    if path == .smooth, options.method == .aipo, coverage == .whole { return 1 }
+    return coverage == .pixels
       ? ReconstructionOptions.flowShareOfMissing : ReconstructionOptions.usualFlowShare
   }
 
@@ -146,6 +151,7 @@ public struct Reconstructor: Sendable {
     let solution =
       switch options.method {
       case .aipo where followsTheorem: try theorem(work)
+      case .aipo where path == .smooth: try smooth(work)
       case .aipo, .fixed: try followPath(work)
       case .gaussian: try closedForm(work)
       case .latent: try latentNorm(work)
@@ -259,7 +265,7 @@ public struct Reconstructor: Sendable {
     let target = ObjectiveWeights(lambda: lambda, t: flowShare)
     if options.method == .fixed { return FixedWeights(target) }
     switch path {
-    case .noise, .auto: return CurvePath.noise(target: target)
+    case .noise, .smooth, .auto: return CurvePath.noise(target: target)
     case .curve(let corners): return CurvePath(corners: corners, target: target)
     case .prior: return PriorPath(target: target)
     case .lambda: return LambdaPath(target: target)
@@ -286,7 +292,7 @@ public struct Reconstructor: Sendable {
   // MARK: - Starts
 
   /// The mean of an image given its measurements, under the Gaussian at λ.
-  private func setGaussianMean(_ v: Vector, _ image: Int, lambda: Double, _ scratch: Scratch) throws {
+  func setGaussianMean(_ v: Vector, _ image: Int, lambda: Double, _ scratch: Scratch) throws {
     guard let gaussian else { throw SolverError.unsupported("the model holds no Gaussian prior") }
     let map = try linearMap(image)
     let y = problem.observations[image].view

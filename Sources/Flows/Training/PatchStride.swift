@@ -31,9 +31,11 @@ public enum PatchStride: Sendable, Hashable, CustomStringConvertible {
 }
 
 extension FlowModel {
-  private var trainedOnPatches: TrainingConfig? {
-    (try? TrainingConfig(yaml: recipe, path: path)).flatMap { $0.patch.isEmpty ? nil : $0 }
-  }
+  private var training: TrainingConfig? { try? TrainingConfig(yaml: recipe, path: path) }
+  private var trainedOnPatches: TrainingConfig? { training.flatMap { $0.patch.isEmpty ? nil : $0 } }
+
+  /// Whether its recipe mirrors images, left and right.
+  public var isOfMirrorImages: Bool { training?.augmentation.flip ?? false }
 
   /// Whether its recipe cuts patches out of pictures, which makes it a model of pictures of any size.
   public var isOfPatches: Bool { trainedOnPatches != nil }

@@ -221,8 +221,9 @@ public struct ReconstructionKey: Sendable {
         "path",
         """
         What changes along the path of aipo. lambda: the weight of the prior, from 0. prior: the prior, from a \
-        Gaussian to the flow. noise: both, as if the noise were first stronger than it is. auto: noise, or lambda \
-        where the model has no Gaussian. theorem: lambda by gradient descent in the theorem's own steps, which \
+        Gaussian to the flow. noise: both, as if the noise were first stronger than it is. smooth: the noise level of \
+        the prior itself, for models that know theirs. auto: smooth, or noise where the model knows no level, or \
+        lambda where it has no Gaussian either. theorem: lambda by gradient descent in the theorem's own steps, which \
         needs --precision float64, a smooth flow and a full-rank operator. curve:λ,t/λ,t/…/1,1: straight lines \
         between corners, in multiples of the targets of λ and t; t = 0 is the Gaussian prior. noise is \
         curve:3,0/3,1/1,1.

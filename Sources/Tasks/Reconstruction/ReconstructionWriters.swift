@@ -81,6 +81,7 @@ final class ReconstructionWriters: Sendable {
     [
       "source": .string(source), "method": .string(method.rawValue), "event": .string(state.event.rawValue),
       "s": .number(state.s), "lambda": .number(state.weights.lambda), "t": .number(state.weights.t),
+      "noiseLevel": .number(state.noiseLevel),
       "objective": .number(state.objective), "recon": .number(state.recon), "reg": .optional(state.flow),
       "gaussian": .optional(state.gaussian), "psnr": .optional(psnr), "evaluations": .int(state.evaluations),
       "iterations": .int(state.iterations), "step": .number(state.step),

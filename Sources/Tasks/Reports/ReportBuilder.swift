@@ -76,6 +76,7 @@ struct ReportBuilder {
       case "prior": "t"
       case "lambda": "λ"
       case "noise", "curve": "s"
+      case "smooth": "the prior’s noise level"
       default: nil
       }
     let states = result.trace
@@ -84,7 +85,8 @@ struct ReportBuilder {
     let pathLambda = states.first { $0.s >= 1 }?.weights.lambda
     let pathEnd = states.firstIndex { $0.event == .lambda } ?? states.lastIndex { $0.event == .finished }
     func isOnPath(_ k: Int) -> Bool {
-      switch states[k].event {
+      if result.path == "smooth" { return states[k].noiseLevel > 0 }
+      return switch states[k].event {
       case .start, .predicted, .solved, .unfinished, .failed: name != nil
       case .lambda: k == pathEnd && name != nil
       case .finished: k == pathEnd && name != nil && states[k].weights.lambda == pathLambda
@@ -96,9 +98,11 @@ struct ReportBuilder {
       let state = states[k]
       return ReconstructionReport.PathPoint(
         event: state.event, isOnPath: isOnPath(k), evaluations: state.evaluations,
-        parameter: name == "t" ? state.weights.t : name == "s" ? state.s : state.weights.lambda,
+        parameter: result.path == "smooth"
+          ? state.noiseLevel : name == "t" ? state.weights.t : name == "s" ? state.s : state.weights.lambda,
         lambda: state.weights.lambda, objective: state.objective, recon: state.recon,
-        reg: result.targetReg(at: state), psnr: psnr.indices.contains(k) ? psnr[k] : nil)
+        // On the way R_s is that of another prior than the target's.
+        reg: state.noiseLevel > 0 ? nil : result.targetReg(at: state), psnr: psnr.indices.contains(k) ? psnr[k] : nil)
     }
     return ReconstructionReport.Path(parameterName: name, points: points)
   }
@@ -150,6 +154,9 @@ struct ReportBuilder {
       case "curve":
         "Follows the solution along a curve through λ and t, from the Gaussian prior (t = 0) to the flow (t = 1), to the "
           + "λ asked for (s: 0 to 1)."
+      case "smooth":
+        "Follows the prior’s own noise level down, from where nearly all is Gaussian to where the data’s noise hides the "
+          + "rest: at each, the mean of the images that the prior finds likely, then as near to the data as they ask."
       case "theorem": "Follows the solution along λ by the steps that the theorem asks for."
       default:
         "Follows the solution from an easy problem to the one asked (s: 0 to 1): from the Gaussian prior at a larger λ, "

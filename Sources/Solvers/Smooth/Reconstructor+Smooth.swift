@@ -1,0 +1,113 @@
+import AIPOKernels
+import AIPOPlatform
+import AIPOPriors
+import AIPOProblems
+
+extension Reconstructor {
+  /// Follows the path in the prior's noise level (`SmoothPath`).
+  func smooth(_ work: ImageWork) throws -> Solution {
+    let image = work.image
+    let coverage = coverage(of: image)
+    let path = options.smooth ?? .usual(for: coverage)
+    var lambda = path.lambda
+    if case .value(let value) = options.lambda { lambda = value }
+    var pixels = try start(of: image, lambda: 1, work.scratch)
+    let evaluator = work.evaluator(pixelObjective(image))
+    // One evaluation is left for the sharp density, under which the result is told.
+    let states = min(path.states, options.maximumEvaluations - 1)
+    let levels = try noiseLevels(path, coverage, states: states, image, work.scratch)
+    let stop = try pixels.withMemory {
+      try walk(levels, lambda: lambda, isMean: path.finish == 0, from: $0, work, evaluator)
+    }
+    let weights = ObjectiveWeights(lambda: lambda, t: flowShare(of: image))
+    let budget = min(options.maximumEvaluations, evaluator.evaluations + max(path.finish, 1))
+    guard stop == .levels, path.finish > 0, budget > evaluator.evaluations + 1 else {
+      let sample =
+        stop == .levels
+        ? try evaluator.evaluate(weights) { prior.encoding.encode(pixels.view, into: $0) } : nil
+      return Solution(
+        outcome: PathOutcome(
+          sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: states,
+          stop: sample == nil && stop == .levels ? .noFiniteStart : stop),
+        fallback: pixels, path: "smooth")
+    }
+    let settings = PathSettings(
+      predictor: options.predictor, stepControl: options.stepControl, stopRule: options.stopRule,
+      maximumEvaluations: budget, probes: probes, domain: options.domain, seed: options.seed,
+      source: source(image))
+    let outcome = try Continuation(
+      evaluator, path: FixedWeights(weights), minimizer: options.minimizer(), settings: settings,
+      onState: work.report
+    ).run { point in
+      point.set(pixels.view)
+      if let domain = options.domain { point.setEach { min(max($0, domain.lowerBound), domain.upperBound) } }
+      prior.encoding.encode(point, into: point)
+    }
+    return Solution(outcome: outcome, fallback: pixels, path: "smooth")
+  }
+
+  /// The states of the path, from the image x that is given; x becomes the last D_s(x), or where it isn't to be a mean the
+  /// image between that and the data. Why it ended.
+  private func walk(
+    _ levels: [Double], lambda: Double, isMean: Bool, from x: Vector, _ work: ImageWork,
+    _ evaluator: Evaluator
+  ) throws -> PathStop {
+    let scratch = work.scratch
+    let data = problem.dataTerm(work.image, encoding: nil)
+    let proximal = try ProximalStep(data, scratch)
+    return try scratch.scope {
+      let z = try scratch.take(x.count)
+      for (k, s) in levels.enumerated() {
+        let flow: Double
+        do {
+          flow = try evaluator.denoise(x, prior, noise: s, turn: k, into: z)
+        } catch Interruption.cancelled { return .cancelled }
+        guard flow.isFinite, z.isFinite(scratch.pool) else { return .noFiniteStart }
+        let recon = try data.evaluate(pixels: x, gradient: nil, scratch)
+        work.report(
+          PathState(
+            event: k == 0 ? .start : .solved, s: Double(k + 1) / Double(levels.count),
+            weights: ObjectiveWeights(lambda: lambda), noiseLevel: s, objective: recon + lambda * flow,
+            recon: recon, flow: flow, gaussian: nil, evaluations: evaluator.evaluations, iterations: k + 1,
+            step: k == 0 ? 1 : s / levels[k - 1], gradientNorm: x.distance(to: z, scratch.pool) / (s * s)), z)
+        if k == levels.count - 1, isMean {
+          x.set(z, scratch.pool)
+        } else {
+          try proximal.solve(from: z, weight: lambda / (s * s), into: x, scratch)
+        }
+      }
+      return .levels
+    }
+  }
+
+  /// Falling by one factor, from how far the image is from the start to what the data hide.
+  private func noiseLevels(
+    _ path: SmoothPath, _ coverage: Coverage, states: Int, _ image: Int, _ scratch: Scratch
+  ) throws -> [Double] {
+    guard let known = prior.noiseLevels else {
+      throw SolverError.unsupported("the path smooth needs a prior that knows its noise level")
+    }
+    let noise = try problem.noise(image).curvature(problem.observations[image].view)
+    let first = min(
+      max(try startDeviation(coverage, image, scratch) ?? known.greatest, known.least), known.greatest)
+    let last = min(max(path.end * noise.sigma, known.least), first)
+    return (0..<states).map { first * pow(last / first, Double($0) / Double(max(states - 1, 1))) }
+  }
+
+  /// How far the true image is from the start, root mean square: the noise where the start is what was observed, else the
+  /// deviation of an image given its measurements under the Gaussian, by one random vector. Nil where it isn't known.
+  private func startDeviation(_ coverage: Coverage, _ image: Int, _ scratch: Scratch) throws -> Double? {
+    let noise = try problem.noise(image).matched(problem.observations[image].view)
+    if coverage == .whole { return noise.sigma }
+    guard let gaussian, let map = problem.linearMap(image) else { return nil }
+    return try scratch.scope {
+      let (signs, spread) = (try scratch.take(gaussian.count), try scratch.take(gaussian.count))
+      var random = Philox(seed: options.seed, index: source(image), purpose: .curvature)
+      signs.setSigns(&random)
+      try gaussian.metric(
+        for: noise.whitened(map, scratch), variance: noise.whiteVariance, lambda: 1, scratch
+      ).solve(signs, into: spread, scratch)
+      return (signs.dot(spread, scratch.pool) / Double(gaussian.count)).squareRoot()
+    }
+  }
+}

@@ -1,0 +1,38 @@
+import AIPOProblems
+
+/// The path in the prior's own noise level s, from one at which nearly all is Gaussian to one that the data hide:
+///
+///     z = D_s(x),    x ← argmin L_recon(x) + λ‖x − z‖²/(2s²)
+///
+/// a state a step, D_s(x) the mean of the images that may lie behind x at s (`Prior.denoise`), and s falling from state to
+/// state. It is half-quadratic splitting with an exact density behind the denoiser, and a preconditioned gradient step on
+/// `L_recon + λR_s`. What it gives where the data see every value is a mean, D_s(x). Where they see some values or sums of
+/// them, it brings the start, and a descent under the sharp density the rest.
+///
+/// Sources: D. Geman & C. Yang, *Nonlinear image recovery with half-quadratic regularization*, IEEE Transactions on Image
+/// Processing 4(7), 1995; B. Efron, *Tweedie's formula and selection bias*, JASA 106(496), 2011.
+public struct SmoothPath: Sendable, Hashable {
+  /// States on the way.
+  public var states: Int
+  /// s at the end over the noise's deviation σ, both of a value of the image. A prior that knows no level so low has its
+  /// least one there.
+  public var end: Double
+  /// λ where it is chosen.
+  public var lambda: Double
+  /// Evaluations of the descent under the sharp density, at most.
+  public var finish: Int
+
+  public init(states: Int, end: Double, lambda: Double, finish: Int) {
+    precondition(states > 0 && end > 0 && lambda > 0 && finish >= 0)
+    (self.states, self.end, self.lambda, self.finish) = (states, end, lambda, finish)
+  }
+
+  /// What measured best on training images (docs/method.md), by what the data see.
+  public static func usual(for coverage: Coverage) -> SmoothPath {
+    switch coverage {
+    case .whole: SmoothPath(states: 9, end: 0.07, lambda: 0.7, finish: 0)
+    case .pixels: SmoothPath(states: 9, end: 1, lambda: 1, finish: 20)
+    case .sums, .nonlinear: SmoothPath(states: 18, end: 1, lambda: 1, finish: 100)
+    }
+  }
+}

@@ -1,0 +1,205 @@
+import AIPOFlows
+import AIPOKernels
+import AIPOPriors
+import AIPOProblems
+import AIPOTestCases
+import Testing
+
+@testable import AIPOSolvers
+
+/// The path in the prior's noise level.
+@Suite struct SmoothTests {
+  static let shape = ImageShape(height: 3, width: 4, channels: 1)
+
+  /// A flow that is the Gaussian N(μ, C) at every noise level, and that Gaussian.
+  private func gaussian() throws -> (
+    prior: FlowPrior<Double>, gaussian: GaussianPrior, c: Matrix, mean: [Double]
+  ) {
+    let d = Self.shape.count
+    let c = try randomCovariance(d, seed: 61)
+    let statistics = ImageStatistics(
+      mean: randomVector(d, seed: 62).map { Float(0.5 + 0.1 * $0) },
+      covariance: .full(lowerTriangle: (0..<d).flatMap { i in (0...i).map { Float(c[i, $0]) } }))
+    let flow = try Flow<Double>(
+      spec: FlowSpec(layers: []).conditioned(Condition(least: 0.01, greatest: 2), whitening: .dense),
+      imageShape: Self.shape, pool: ThreadPool(threads: 1))
+    try flow.whiten(statistics)
+    return (
+      FlowPrior(flow), try GaussianPrior(imageShape: Self.shape, statistics: statistics),
+      try #require(try statistics.matrix()), statistics.mean.map { Double($0) }
+    )
+  }
+
+  /// The solution of `(w·AᵀA + diag)x = b` with a full matrix in place of `diag`.
+  private func solve(_ h: Matrix, _ b: [Double]) throws -> [Double] {
+    let factor = try Cholesky(h)
+    var x = b
+    x.withUnsafeMutableBufferPointer { factor.solve(Vector($0)) }
+    return x
+  }
+
+  private func identity(_ scale: Double) throws -> Matrix {
+    try Matrix(rows: Self.shape.count, columns: Self.shape.count) { $0 == $1 ? scale : 0 }
+  }
+
+  /// Under a Gaussian every state has a closed form: D_s is a ridge towards the mean, the proximal step another.
+  @Test(arguments: ["identity", "mask", "wide", "blur, reflect", "user's own", "downsampling, bicubic"])
+  func statesOfAGaussianAreClosedForms(_ name: String) throws {
+    let (prior, gaussian, c, mean) = try gaussian()
+    let map = try #require(try linearMaps(Self.shape).first { $0.name == name }).value
+    let a = try map.matrix()
+    let sigma = 0.1
+    let y = randomVector(map.output.count, seed: 63).map { 0.5 + 0.3 * $0 }
+    var options = ReconstructionOptions()
+    options.path = .smooth
+    options.smooth = SmoothPath(states: 5, end: 0.5, lambda: 0.7, finish: 0)
+    var states: [Place] = []
+    let result = try reconstruct(
+      InverseProblem(map, GaussianNoise(sigma: sigma), [y]), prior, gaussian, options,
+      ReconstructionObserver(onState: { states.append(Place(state: $1, image: $2.elements)) }))[0]
+    #expect(
+      states.count == 5 && result.evaluations == 6 && result.path == "smooth" && result.reason == .levels)
+    #expect(result.converged && result.lambda == 0.7)
+
+    var normal = try a.transposedTimes(a)
+    normal.scale(by: 1 / (sigma * sigma))
+    let pulled = try a.transposedTimes(y).map { $0 / (sigma * sigma) }
+    let precision = try Cholesky(c).inverse()
+    var x: [Double]
+    if name == "identity" {
+      x = y
+      #expect((states[0].noiseLevel - sigma).magnitude < 1e-12)
+    } else {
+      var h = normal
+      h.add(precision, scaledBy: 1)
+      let prior = precision.times(mean)
+      x = try solve(h, zip(pulled, prior).map { $0 + $1 })
+    }
+    for (k, state) in states.enumerated() {
+      let s = state.noiseLevel
+      #expect(k == 0 || s < states[k - 1].noiseLevel)
+      // μ + C(C + s²I)⁻¹(x − μ)
+      var noisy = c
+      noisy.add(try identity(s * s), scaledBy: 1)
+      let z = zip(c.times(try solve(noisy, zip(x, mean).map { $0 - $1 })), mean).map { $0 + $1 }
+      #expect(zip(state.image, z).allSatisfy { ($0 - $1).magnitude < 2e-5 }, "\(name), state \(k)")
+      let expected = try prior.smoothed(by: s, turn: k).evaluate(x).value
+      #expect((try #require(state.flow) - expected).magnitude < 1e-3 * max(1, expected.magnitude))
+      #expect((state.objective - state.recon - 0.7 * (try #require(state.flow))).magnitude < 1e-9)
+      if k == 4 { break }
+      var h = normal
+      h.add(try identity(0.7 / (s * s)), scaledBy: 1)
+      x = try solve(h, zip(pulled, z).map { $0 + 0.7 / (s * s) * $1 })
+    }
+    #expect((states[4].noiseLevel - 0.05).magnitude < 1e-12)
+    #expect(result.image.elements == states[4].image)
+  }
+
+  /// No point near the proximal step's is lower, of any map and law.
+  @Test func proximalStepIsALeast() throws {
+    let scratch = Scratch()
+    for (name, map) in try allMaps(Self.shape) where map.output.count > 0 {
+      for (law, noise) in try allNoises(map.output.count) {
+        let truth = randomVector(Self.shape.count, seed: 64).map { 0.5 + 0.2 * $0 }
+        var random = Philox(seed: 65, purpose: .test)
+        let y = try noise.sample(prediction: try map.apply(truth), random: &random)
+        let data = try DataTerm(map, noise, y)
+        let z = truth.map { $0 + 0.1 }
+        for c in [0.5, 400] {
+          func value(_ x: [Double]) throws -> Double {
+            try data.evaluate(x).value + 0.5 * c * zip(x, z).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+          }
+          let x = try z.asVector { z in
+            try written(z.count) { try ProximalStep(data, scratch).solve(from: z, weight: c, into: $0, $1) }
+          }
+          let least = try value(x)
+          let start = try value(z)
+          guard start.isFinite else { continue }
+          #expect(least <= start, "\(name), \(law), \(c)")
+          // Far from the truth some laws have other minima, and counts of negative light a kink.
+          if law.hasPrefix("student") || law == "outliers" { continue }
+          if law.hasPrefix("poisson"), try map.apply(truth).contains(where: { $0 < 0.05 }) { continue }
+          for seed in 66..<70 {
+            let near = zip(x, randomVector(x.count, seed: UInt64(seed))).map { $0 + 0.02 * $1 }
+            #expect(try value(near) >= least - 1e-3 * max(1, start - least), "\(name), \(law), \(c)")
+          }
+        }
+      }
+    }
+  }
+
+  /// Where the data see sums alone the sharp density has the last word; the budget holds.
+  @Test func endsUnderTheSharpDensity() throws {
+    let (prior, gaussian, _, _) = try gaussian()
+    let map = try DenseMap.gaussian(measurements: 6, input: Self.shape, seed: 4)
+    let y = randomVector(6, seed: 67)
+    let problem = try InverseProblem(map, GaussianNoise(sigma: 0.1), [y])
+    var options = ReconstructionOptions()
+    options.lambda = .value(1)
+    let result = try reconstruct(problem, prior, gaussian, options)[0]
+    #expect(result.path == "smooth" && result.converged)
+    // The flow is nearly the Gaussian at its least level, so that the end is nearly that one's closed form.
+    options.method = .gaussian
+    let closed = try reconstruct(problem, prior, gaussian, options)[0]
+    for (a, b) in zip(result.image.elements, closed.image.elements) { #expect((a - b).magnitude < 0.02) }
+    for most in [1, 2, 3, 20, 30] as [Int] {
+      options.method = .aipo
+      options.maximumEvaluations = most
+      #expect(try reconstruct(problem, prior, gaussian, options)[0].evaluations <= most)
+    }
+  }
+
+  @Test func oddTurnsSeeTheMirrorImage() throws {
+    // A flow that takes its left half for brighter gives mirror images another mean; turns see both.
+    let shape = ImageShape(height: 1, width: 2, channels: 1)
+    let flow = try Flow<Double>(
+      spec: FlowSpec(layers: []).conditioned(Condition(least: 0.01, greatest: 2), whitening: .dense),
+      imageShape: shape, pool: ThreadPool(threads: 1))
+    try flow.whiten(
+      ImageStatistics(mean: [1, 0], covariance: .full(lowerTriangle: [0.25, 0, 0.25])))
+    let prior = FlowPrior(flow, seesMirrorImages: true)
+    let evaluator = Evaluator(
+      PixelObjective(
+        data: try DataTerm(IdentityMap(shape), GaussianNoise(sigma: 1), [0, 0]), prior: prior, gaussian: nil),
+      Scratch())
+    let means = try (0..<2).map { turn in
+      try [0.5, 0.5].asVector { v in
+        try written(2) { z, _ in _ = try evaluator.denoise(v, prior, noise: 0.5, turn: turn, into: z) }
+      }
+    }
+    // Half way from 0.5 to the mean.
+    for (a, b) in zip(means[0] + means[1], [0.75, 0.25, 0.25, 0.75]) { #expect((a - b).magnitude < 1e-6) }
+    #expect(evaluator.evaluations == 2)
+  }
+
+  @Test func isThePathOfPriorsThatKnowTheirNoise() throws {
+    let (prior, gaussian, _, _) = try gaussian()
+    let problem = try InverseProblem(
+      try IdentityMap(Self.shape), GaussianNoise(sigma: 0.1), [randomVector(12, seed: 68)])
+    var options = ReconstructionOptions()
+    #expect(
+      try Reconstructor(problem: problem, prior: prior, gaussian: gaussian, options: options).path == .smooth)
+    #expect(
+      try Reconstructor(problem: problem, prior: gaussian, gaussian: gaussian, options: options).path
+        == .noise)
+    options.path = .smooth
+    #expect(throws: SolverError.self) { try reconstruct(problem, gaussian, gaussian, options) }
+    options.path = .auto
+    let twice = try InverseProblem(
+      try IdentityMap(Self.shape), GaussianNoise(sigma: 0.1),
+      (0..<5).map { randomVector(12, seed: 69 + UInt64($0)) })
+    let alone = try reconstruct(twice, prior, gaussian, options)
+    let together = try reconstruct(twice, prior, gaussian, options, threads: 3)
+    #expect(alone.map(\.image.elements) == together.map(\.image.elements))
+    var stops = 0
+    let cancelled = try reconstruct(
+      problem, prior, gaussian, options,
+      ReconstructionObserver(isCancelled: {
+        stops += 1
+        return stops > 3
+      }))[0]
+    #expect(
+      cancelled.reason == .cancelled && !cancelled.converged
+        && cancelled.image.elements.allSatisfy(\.isFinite))
+  }
+}
