@@ -14,14 +14,11 @@ struct CheckOperator: Verb {
 
       Examples:
         aipo check-operator --task deblur --kernel motion:9,30 --size 481x321
+        aipo check-operator --task ct --geometry fan:200,100 --angles 60 --size 64x64
         aipo check-operator --operator A.npy --json
       """)
 
   @OptionGroup(title: "Measurement") var measurement: OperatorOptions
-
-  @Option(
-    help: ArgumentHelp("Height and width of the images. (default: 1xd for --operator)", valueName: "HxW"))
-  var size: PixelSize?
 
   @Option(help: ArgumentHelp("Channels of the images.", valueName: "c"))
   var channels = 1
@@ -41,14 +38,15 @@ struct CheckOperator: Verb {
 
   func validate() throws {
     let task = try task()
-    if size == nil, task.operatorFile == nil { throw ValidationError("--size is needed, as 64x64") }
+    if task.size == nil, task.operatorFile == nil { throw ValidationError("--size is needed, as 64x64") }
     try require("--channels", channels, in: 1...1024)
   }
 
   func perform() throws -> ExitStatus {
     try common.requireMemory()
-    let size = size.map { ImageShape(height: $0.height, width: $0.width, channels: channels) }
-    let map = try task().map(of: size)
+    let task = try task()
+    let map = try task.map(
+      of: task.size.map { ImageShape(height: $0.height, width: $0.width, channels: channels) })
     var mismatches = [("adjoint", 0.0), ("normal", 0.0), ("pullback", 0.0)]
     for seed in 0..<3 as Range<UInt64> {
       mismatches[0].1 = max(mismatches[0].1, try MapChecks.adjointMismatch(map, seed: seed))

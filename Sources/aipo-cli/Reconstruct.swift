@@ -21,6 +21,8 @@ struct Reconstruct: Verb {
           --model photos.safetensors --out large.png
         aipo reconstruct --task demosaic --pattern RGGB --observation raw.png \\
           --model photos.safetensors --out colours.png
+        aipo reconstruct --task ct --angles 60 --sigma 0.2 --observation sinogram.npy \\
+          --size 512x512 --model slices.safetensors --out slice.png
         aipo reconstruct --task sense --operator A.npy --observation y.npy \\
           --out images.npy --json
         aipo reconstruct --task sense --measurements 200 --simulate images.idx \\

@@ -56,6 +56,8 @@ struct OperatorOptions: TaskFlags {
   @Option(help: .key("task"), completion: .key("task")) var task: String?
   @Option(help: .key("operator"), completion: .file(extensions: ["npy"])) var `operator`: String?
   @Option(parsing: .unconditional, help: .key("measurements")) var measurements: String?
+  @Option(help: .key("ensemble"), completion: .key("ensemble")) var ensemble: String?
+  @Option(help: .key("size")) var size: String?
   @Option(help: .key("mask"), completion: .file()) var mask: String?
   @Option(help: .key("kernel"), completion: .file(extensions: ["npy"])) var kernel: String?
   @Option(help: .key("boundary"), completion: .key("boundary")) var boundary: String?
@@ -63,6 +65,15 @@ struct OperatorOptions: TaskFlags {
   @Option(parsing: .unconditional, help: .key("phase")) var phase: String?
   @Option(help: .key("pattern")) var pattern: String?
   @Option(help: .key("mixing"), completion: .file(extensions: ["npy"])) var mixing: String?
+  @Option(help: .key("geometry"), completion: .list(["parallel", "fan:"])) var geometry: String?
+  @Option(parsing: .unconditional, help: .key("angles"), completion: .file(extensions: ["npy"])) var angles:
+    String?
+  @Option(parsing: .unconditional, help: .key("detectors")) var detectors: String?
+  @Option(parsing: .unconditional, help: .key("detector-spacing")) var detectorSpacing: String?
+  @Option(parsing: .unconditional, help: .key("offset")) var offset: String?
+  @Option(parsing: .unconditional, help: .key("pixel-size")) var pixelSize: String?
+  @Option(help: .key("kspace-mask"), completion: .file(extensions: ["npy"])) var kspaceMask: String?
+  @Option(help: .key("coils"), completion: .file(extensions: ["npy"])) var coils: String?
 }
 
 /// What is observed: which images, and how they came to be as they are.
@@ -78,6 +89,8 @@ struct ObservationOptions: TaskFlags {
   @Option(parsing: .unconditional, help: .key("nu")) var nu: String?
   @Option(parsing: .unconditional, help: .key("peak")) var peak: String?
   @Flag(help: .key("counts")) var counts = false
+  @Option(parsing: .unconditional, help: .key("quantize")) var quantize: String?
+  @Option(parsing: .unconditional, help: .key("saturate")) var saturate: String?
   @Option(parsing: .unconditional, help: .key("outliers")) var outliers: String?
   @Option(parsing: .unconditional, help: .key("mask-threshold")) var maskThreshold: String?
   @Option(parsing: .unconditional, help: .key("range")) var range: String?

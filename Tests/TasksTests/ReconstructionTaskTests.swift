@@ -17,7 +17,10 @@ import Testing
     "predictor": "tangent", "init": "zero", "probes": "3", "tolerance": "0.01", "epsilon": "0.1",
     "max-evaluations": "7", "precision": "float64", "restarts": "5", "penalty": "3",
     "kernel": "motion:9.125,-30", "boundary": "valid", "scale": "4", "phase": "7.5", "pattern": "RGB/BGR",
-    "mixing": "M.npy",
+    "mixing": "M.npy", "ensemble": "dct", "geometry": "fan:200.0,100.5", "angles": "0.0:180.0:1.5",
+    "detectors": "99",
+    "detector-spacing": "0.7", "offset": "-1.5", "pixel-size": "0.25", "size": "64x48",
+    "kspace-mask": "lines:4", "coils": "coils.npy", "quantize": "3", "saturate": "0:0.75",
   ]
 
   /// Whatever a key is set to is written, and read again as the same task.

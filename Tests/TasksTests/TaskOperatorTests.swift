@@ -77,13 +77,21 @@ import Testing
       (.deblur, ["kernel": "gaussian:1", "boundary": "valid"]),
       (.superresolve, ["scale": "3"]), (.superresolve, ["scale": "2", "kernel": "motion:4,20"]),
       (.demosaic, ["pattern": "BGGR"]), (.unmix, [:]),
+      (.ct, ["angles": "7", "sigma": "1"]),
+      (.ct, ["angles": "0:360:20", "sigma": "1", "geometry": "fan:60,20", "detectors": "9"]),
+      (.sense, ["measurements": "30", "ensemble": "hadamard"]),
     ]
+    let mri = try TaskOperator(task(.mri, ["kspace-mask": "lines:3"]))
+    let image = ImageShape(height: 18, width: 12, channels: 1)
+    #expect(try mri.map(image).output == mri.measured(image))
+
     for (kind, settings) in cases {
       let measurement = try TaskOperator(task(kind, settings))
       for (height, width) in [(18, 12), (13, 31)] {
         let image = ImageShape(height: height, width: width, channels: 3)
         let measured = measurement.measured(image)
         #expect(try measurement.map(image).output == measured, "\(kind) \(settings)")
+        guard measurement.isPicture else { continue }
         let back = measurement.image(measuredAs: measured)
         #expect(measurement.measured(back) == measured, "\(kind) \(settings)")
         if height == 18 { #expect(back == image) }
@@ -100,7 +108,13 @@ import Testing
       (.superresolve, ["scale": "1"], "scale"), (.deblur, ["kernel": "gaussian:0"], "kernel"),
       (.deblur, ["kernel": "motion:3"], "kernel"), (.denoise, ["kernel": "disk:1"], "kernel"),
       (.demosaic, ["pattern": "RGX"], "pattern"),
-      (.sense, ["mixing": "grey", "measurements": "3"], "mixing"),
+      (.sense, ["mixing": "grey", "measurements": "3"], "mixing"), (.ct, ["sigma": "1"], "task"),
+      (.ct, ["angles": "9"], "sigma"), (.ct, ["angles": "9", "sigma": "1", "geometry": "fan:1"], "geometry"),
+      (.sense, ["ensemble": "dct", "operator": "A.npy"], "ensemble"), (.denoise, ["angles": "9"], "angles"),
+      (.mri, [:], "task"), (.denoise, ["coils": "c.npy"], "coils"),
+      (.mri, ["kspace-mask": "lines:0"], "kspace-mask"),
+      (.denoise, ["quantize": "3", "noise": "laplace"], "quantize"),
+      (.denoise, ["saturate": "0:1", "sigma": "auto"], "sigma"),
     ] as [(TaskKind, [String: String], String)] {
       do {
         _ = try task(kind, settings)

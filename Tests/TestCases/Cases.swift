@@ -62,8 +62,31 @@ public func linearMaps(_ shape: ImageShape) throws -> [(name: String, value: any
         Subsampling(shape, factor: 2),
         after: Convolution(shape, kernel: sharpKernel(3, 3), boundary: .circular))
     ),
+    ("sparse", try SparseMap(sparseMatrix(d), input: shape)),
+    ("hadamard", try TransformSensing(.hadamard, measurements: d / 2 + 1, input: shape, seed: 6)),
+    ("cosines", try TransformSensing(.dct, measurements: d / 2 + 1, input: shape, seed: 7)),
+    ("fourier", try TransformSensing(.fourier, measurements: d / 2, input: shape, seed: 8)),
+    (
+      "parallel rays",
+      try Tomography(
+        shape,
+        geometry: ScanGeometry(
+          angles: [0, 37, 90, 121.5], detectors: 6, spacing: 0.9, offset: 0.3, pixelSize: 0.7))
+    ),
+    (
+      "fan of rays",
+      try Tomography(
+        shape,
+        geometry: ScanGeometry(
+          beam: .fan(source: 15, detector: 9), angles: [10, 100, 200, 305], detectors: 7, spacing: 1.6))
+    ),
     ("mixing of channels", try ChannelMixing(shape, mixing: mixing(shape.channels))),
-  ] + (shape.channels == 3 ? [("colour filter array", try ColourFilterArray(shape, pattern: bayer))] : [])
+  ]
+    + (shape.channels != 3
+      ? [
+        ("k-space", try FourierSampling(shape, taken: (0..<shape.height * shape.width).map { $0 % 3 != 1 }))
+      ] : [])
+    + (shape.channels == 3 ? [("colour filter array", try ColourFilterArray(shape, pattern: bayer))] : [])
 }
 
 /// A kernel that can be inverted: 1 over the pixel itself, and less around.
@@ -71,6 +94,14 @@ public func sharpKernel(_ height: Int, _ width: Int) throws -> BlurKernel {
   var values = randomVector(height * width, seed: 31).map { 0.04 * $0 }
   values[height / 2 * width + width / 2] = 1
   return try BlurKernel(values, height: height, width: width)
+}
+
+/// Few entries, an empty row and an empty column among them.
+private func sparseMatrix(_ d: Int) throws -> SparseMatrix {
+  let count = 2 * d
+  return try SparseMatrix(
+    rows: d + 2, columns: d, rowIndices: (0..<count).map { Int32($0 * 7 % (d + 1)) },
+    columnIndices: (0..<count).map { Int32($0 * 5 % max(d - 1, 1)) }, values: randomVector(count, seed: 33))
 }
 
 public let bayer = ColourPattern("RGGB")!
@@ -98,6 +129,9 @@ public func independentNoises() throws -> [(name: String, value: any Independent
     ("poisson, read noise", try PoissonNoise(peak: 30, sigma: 0.05)),
     ("poisson, bright, read noise", try PoissonNoise(peak: 4000, sigma: 0.002)),
     ("outliers", try OutlierNoise(sigma: 0.1, share: 0.2)),
+    ("one bit", try IntervalNoise(sigma: 0.2, bits: 1)),
+    ("eight bits", try IntervalNoise(sigma: 0.1, bits: 8)),
+    ("saturated", try IntervalNoise(sigma: 0.2, bits: nil, range: -0.5...0.6)),
   ]
 }
 

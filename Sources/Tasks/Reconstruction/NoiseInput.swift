@@ -43,7 +43,11 @@ struct NoiseInput {
       if case .number(let sigma) = task.sigma { sigma } else { task.usualSigma(measurements: measurements) }
     switch task.noise {
     case .gaussian:
-      if let path = task.noiseCovariance {
+      if task.quantize != nil || task.saturate != nil {
+        let range = task.saturate.map { $0.low...$0.high } ?? 0...1
+        source = .shared(
+          try IntervalNoise(sigma: sigma, bits: task.quantize, range: range))
+      } else if let path = task.noiseCovariance {
         source = .shared(try Self.covariance(path, values: values))
       } else if case .file(let path) = task.sigma {
         let rows = try Self.deviations(path, values: values, count: count)

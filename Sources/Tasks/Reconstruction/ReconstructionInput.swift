@@ -21,7 +21,8 @@ package struct ReconstructionInput {
     var sigmaEvaluations: [Int]
     /// `[n, h, w, c]`, where it is known.
     package var truth: Tensor<Double>?
-    /// The observation as an image: itself where it has the image's shape, else `A⁺y`, hidden pixels 0.
+    /// The observation as an image: itself where it is a picture of the image's shape, of a parallel scan its filtered back
+    /// projection, of one coil's samples `Aᵀy`, else `A⁺y`, hidden pixels 0.
     package var observed: Tensor<Double>
     /// Observed values, where the operator hides some.
     package var masks: [[Bool]]?
@@ -74,17 +75,27 @@ package struct ReconstructionInput {
     let measurement = try TaskOperator(task)
     let opened = try Self.open(task, measurement, prior, images)
     var shape = prior.model.imageShape
+    if let size = task.size {
+      shape = ImageShape(height: size.height, width: size.width, channels: shape.channels)
+      guard prior.accepts(shape) else {
+        throw TaskError(
+          .data, "--size is \(size), and the model takes images of \(prior.model.imageShape) alone")
+      }
+    }
     if let opened {
       shape = task.simulate != nil ? opened.shape : measurement.image(measuredAs: opened.shape)
     }
     // Of several sizes that are measured alike it's the truth's.
     let truth = try Self.truth(task, shape: shape) {
-      opened != nil && measurement.measured($0) == measurement.measured(shape) && prior.accepts($0)
+      prior.accepts($0)
+        && (opened == nil ? task.size == nil : measurement.measured($0) == measurement.measured(shape))
     }
     shape = truth?.shape ?? shape
     self.shape = shape
     let map = try measurement.map(shape)
-    source = try Self.source(task, opened, truth, measurements: map.output.count)
+    source = try Self.source(task, opened, truth, measured: map.output) {
+      try measurement.measured($0, by: map)
+    }
     model =
       switch task.mask {
       case .pattern(let pattern): .pattern(pattern)
@@ -100,7 +111,7 @@ package struct ReconstructionInput {
     case .fixed(let map):
       measurements = map.output.count
       rowShape =
-        measurement.isPicture
+        measurement.isPicture || !map.output.isVector
         ? [map.output.height, map.output.width, map.output.channels] : [map.output.count]
     case .pattern(let pattern):
       // Says at once where a region reaches beyond the image.
@@ -300,17 +311,28 @@ package struct ReconstructionInput {
       sigmas.append(matched.sigma)
       try observed.withMemory { all in
         let own = all[k * shape.count..<(k + 1) * shape.count]
-        if map(k).output == shape {
-          own.set(rows[k].view)
-        } else {
-          try map(k).leastSquares(rows[k].view, noise: matched, into: own, scratch)
-        }
+        try setPicture(own, of: rows[k].view, map(k), matched, scratch)
       }
     }
     return Chunk(
       offset: range.lowerBound, names: names, indices: indices, problem: problem, sigmas: sigmas,
       sigmaEvaluations: rows.map { _ in 0 }, truth: truth, observed: observed, masks: masks(indices),
       measuredShape: rowShape, advices: advices)
+  }
+
+  /// What an observation looks like as an image.
+  private func setPicture(
+    _ x: Vector, of y: Vector, _ map: any LinearMap, _ noise: GaussianNoise, _ scratch: Scratch
+  ) throws {
+    if let scan = map as? Tomography {
+      if try scan.filteredBackProjection(y, into: x, scratch) { return }
+    } else if let sampling = map as? FourierSampling, sampling.coils == 1 {
+      // With zeros in place of what wasn't sampled.
+      return try sampling.adjoint(y, into: x, scratch)
+    } else if map.output == shape {
+      return x.set(y)
+    }
+    try map.leastSquares(y, noise: noise, into: x, scratch)
   }
 
   /// Of a truth that --range makes nearly black, since it was on [0, 1] before.
@@ -416,7 +438,8 @@ package struct ReconstructionInput {
   }
 
   private static func source(
-    _ task: ReconstructionTask, _ images: ModelImages?, _ truth: ModelImages?, measurements m: Int
+    _ task: ReconstructionTask, _ images: ModelImages?, _ truth: ModelImages?, measured: ImageShape,
+    select: (Tensor<Double>) throws -> Tensor<Double>
   ) throws -> Source {
     if task.simulate != nil, let images { return .simulated(images) }
     guard let path = task.observation else { preconditionFailure("one of the two was checked for") }
@@ -429,14 +452,20 @@ package struct ReconstructionInput {
       try requireTruth(count: images.images.count)
       return .images(images, truth: truth)
     }
-    var array = try ArrayFile.read(path, as: Double.self)
-    let found = array.shape
-    if found.count == 1 { array = array.reshaped([1, found[0]]) }
-    guard array.shape.count == 2, array.shape[0] > 0, array.shape[1] == m else {
+    var array = try select(try ArrayFile.read(path, as: Double.self))
+    let (found, m) = (array.shape, measured.count)
+    let own = measured.isVector ? [m] : [measured.height, measured.width]
+    // Of one image, or of several, and of one channel with or without its axis.
+    let isOne = [own, own + [measured.channels], [m]].contains(found)
+    guard !found.isEmpty, isOne || [own, own + [measured.channels], [m]].contains(Array(found.dropFirst())),
+      array.count % m == 0, array.count > 0
+    else {
+      let list = own.map(String.init).joined(separator: ", ")
       throw TaskError(
         .data,
-        "\(path): the observation has shape \(found), expected [\(m)] or [n, \(m)] for this operator")
+        "\(path): the observation has shape \(found), expected [\(list)] or [n, \(list)] for this operator")
     }
+    array = array.reshaped([array.count / m, m])
     let count = array.shape[0]
     let indices = try task.indices?.indices(count: count, source: path) ?? Array(0..<count)
     let name = path.split(separator: "/").last.map(String.init) ?? path

@@ -120,8 +120,8 @@ public struct ReconstructionKey: Sendable {
         Standard deviation of the noise of a measurement, with black at 0 and white at 1: 25 grey levels of 255 are \
         0.098. An NPY gives each measurement its own. auto estimates it from each image, which needs noise that one \
         can see, and for sense as many measurements as pixels; --simulate then adds noise of the default. For \
-        student it is the scale, for poisson the read noise. (default: 0.1 for denoise, 0.1/√m for sense, else 0.01; \
-        0 for poisson)
+        student it is the scale, for poisson the read noise. (default: 0.1 for denoise, 0.1/√m for sense, none for ct, \
+        else 0.01; 0 for poisson)
         """, "s", \.sigma,
         Form(
           expected: "a number from 1e-150 to 1e150, auto, or an .npy file", parse: { SigmaChoice($0) },
@@ -153,7 +153,18 @@ public struct ReconstructionKey: Sendable {
         that they lie between (for sense: the least and the greatest measurement). (default: 0.1)
         """, "share", \.outliers, .number(OutlierNoise.shareRange)),
       key(
-        "measurements", "With --simulate, measurements m of sense, by A_ij ~ N(0, 1/m) drawn from the seed.",
+        "quantize",
+        """
+        Measurements were rounded to so many bits, equal steps of the range 0:1, or of --saturate, and are given by the \
+        middle of their step. Each tells an interval, the outermost to infinity, and counts by its exact probability.
+        """, "bits", \.quantize, .whole(IntervalNoise.bitsRange)),
+      key(
+        "saturate",
+        "The ends of the sensor's range: a measurement at one of them tells that it was reached, and no more.",
+        "low:high", \.saturate, .parsed("low:high, as 0:1") { ValueRange($0) }),
+      key(
+        "measurements",
+        "Measurements m of sense, by random numbers from the seed: A_ij ~ N(0, 1/m), or as --ensemble says.",
         "m",
         \.measurements, .whole(1...1 << 20)),
       key(
@@ -171,6 +182,56 @@ public struct ReconstructionKey: Sendable {
         For a mask of more than two values, as a JPEG has: pixels are observed from this share of its greatest \
         value on. (default: such a mask is refused)
         """, "share", \.maskThreshold, .number(.leastNonzeroMagnitude...1, "a share above 0, at most 1")),
+      key(
+        "ensemble",
+        """
+        What --measurements of sense are made by: gaussian (a matrix of normal entries), or fast transforms of an image with \
+        random signs, of which m coefficients are kept, for images of any size. (default: gaussian)
+        """, "name", \.ensemble, .choice()),
+      key(
+        "geometry",
+        """
+        The rays of ct: parallel, or fan:SOURCE,DETECTOR, the distances of the source and of a flat detector from the middle \
+        of the image, in the unit of --pixel-size. (default: parallel)
+        """, "rays", \.geometry, .parsed("parallel or fan:SOURCE,DETECTOR") { GeometryChoice($0) }),
+      key(
+        "angles",
+        """
+        The angles of ct in degrees: N over a half turn (of a fan, a full one), start:stop:step, stop excluded, or an NPY. \
+        At 0 parallel rays run down the columns, and detectors along the rows.
+        """, "list", \.angles, .parsed("a number, start:stop:step or a file") { AnglesChoice($0) }),
+      key(
+        "detectors", "Detectors of ct. (default: as many as see all of the image)", "n", \.detectors,
+        .whole(1...1_000_000)),
+      key(
+        "detector-spacing",
+        "Distance of neighbouring detectors of ct. (default: the pixel's size, for a fan as large as it is on the detector)",
+        "s", \.detectorSpacing, .number(1e-12...1e12, "a positive number")),
+      key(
+        "offset", "How far the middle of the detectors of ct lies off the rays' middle. (default: 0)", "s",
+        \.offset,
+        .number(-1e12...1e12)),
+      key(
+        "pixel-size",
+        "The side of a pixel of ct in a unit of length, in which line integrals are measured. (default: 1)",
+        "s",
+        \.pixelSize, .number(1e-12...1e12, "a positive number")),
+      key(
+        "kspace-mask",
+        """
+        The samples of k-space that mri takes, with the zero frequency in the middle: random:SHARE or lines:N (a share of the \
+        rows, or every N-th, and the 8 % in the middle), or an NPY that isn't zero there.
+        """, "mask", \.kspaceMask, .parsed("random:SHARE, lines:N or a file") { SamplingChoice($0) }),
+      key(
+        "coils",
+        "Sensitivities of the coils of mri, an NPY of shape [coils, h, w, 2], real and imaginary parts. (default: one coil)",
+        "file", \.coils, .text),
+      key(
+        "size",
+        """
+        Height and width of the images of sense, ct and mri, which an observation doesn't tell; with check-operator, of every \
+        operator's. (default: those of --truth or --simulate, else of the model's training)
+        """, "HxW", \.size, .parsed("HxW, as 64x64") { PixelSize($0) }),
       key(
         "kernel",
         """

@@ -32,6 +32,9 @@ struct RunSettings: Sendable {
       case .deblur: "Deblurring, \(task.kernel?.description ?? "")"
       case .superresolve: "Super-resolution ×\(task.scale ?? 2), \(task.kernel?.description ?? "bicubic")"
       case .demosaic: "Demosaicing, \(task.pattern?.description ?? "RGGB")"
+      case .ct:
+        "Tomography, \(input.rowShape.map(String.init).prefix(2).joined(separator: " angles, ")) detectors"
+      case .mri: "Magnetic resonance, \((input.measurements ?? 0) / 2) complex samples"
       case .unmix: "Unmixing of \(task.mixing?.description ?? "grey")"
       }
     title += input.noise.words

@@ -30,8 +30,8 @@ extension ReconstructionTask {
     let range = reading.transform.range
     try refuse(counts && range != nil, "counts", "--counts and --range exclude each other")
     try refuse(
-      kind == .sense && observation != nil && range != nil, "range",
-      "--range is of images, and --task sense takes its measurements as they are: scale y, or A")
+      [.sense, .ct, .mri].contains(kind) && observation != nil && range != nil, "range",
+      "--range is of images, and --task \(kind.rawValue) takes its measurements as they are: scale y, or A")
     try refuse(
       observation == nil && simulate == nil, "observation", "one of --observation and --simulate is needed")
     try refuse(
@@ -47,6 +47,18 @@ extension ReconstructionTask {
       ("tip", tip != nil, NoiseChoice.laplace), ("nu", nu != nil, .student), ("peak", peak != nil, .poisson),
       ("outliers", outliers != nil, .outliers), ("counts", counts, .poisson),
     ] { try refuse(isGiven && noise != own, name, "--\(name) goes with --noise \(own)") }
+    try refuse(
+      kind == .ct && noise != .poisson && sigma == nil && noiseCovariance == nil, "sigma",
+      "--task ct needs --sigma, in the unit of the line integrals, or --sigma auto")
+    if quantize != nil || saturate != nil {
+      let name = quantize != nil ? "quantize" : "saturate"
+      try refuse(noise != .gaussian, name, "--\(name) goes with --noise gaussian")
+      if case .number = sigma ?? .number(1) {
+      } else {
+        try refuse(true, "sigma", "--\(name) needs a number for --sigma")
+      }
+      try refuse(noiseCovariance != nil, "noise-covariance", "--\(name) goes with --sigma")
+    }
     guard noise != .gaussian else {
       return try refuse(
         noiseCovariance != nil && sigma != nil, "sigma", "--sigma and --noise-covariance exclude each other")
@@ -80,6 +92,12 @@ extension ReconstructionTask {
       ("boundary", boundary != nil, [.deblur, .superresolve]), ("scale", scale != nil, [.superresolve]),
       ("phase", phase != nil, [.superresolve]), ("pattern", pattern != nil, [.demosaic]),
       ("mixing", mixing != nil, [.unmix]), ("mask", mask != nil, [.inpaint]),
+      ("ensemble", ensemble != nil, [.sense]), ("geometry", geometry != nil, [.ct]),
+      ("angles", angles != nil, [.ct]), ("detectors", detectors != nil, [.ct]),
+      ("detector-spacing", detectorSpacing != nil, [.ct]), ("offset", offset != nil, [.ct]),
+      ("pixel-size", pixelSize != nil, [.ct]),
+      ("size", size != nil && observation != nil, [.sense, .ct, .mri]),
+      ("kspace-mask", kspaceMask != nil, [.mri]), ("coils", coils != nil, [.mri]),
     ] where isGiven {
       try refuse(
         !kinds.contains(kind), name,
@@ -104,6 +122,11 @@ extension ReconstructionTask {
       case .gaussian, .box, .bilinear, .bicubic, nil: break
       }
     }
+    try refuse(kind == .mri && kspaceMask == nil, "task", "--task mri needs --kspace-mask")
+    try refuse(kind == .ct && angles == nil, "task", "--task ct needs --angles")
+    try refuse(
+      simulate != nil && size != nil, "size",
+      "--size is of an observation; --resize and --crop bring images to a size")
     guard kind == .sense else {
       try refuse(operatorFile != nil, "operator", "--operator goes with --task sense")
       try refuse(measurements != nil, "measurements", "--measurements goes with --task sense")
@@ -111,12 +134,18 @@ extension ReconstructionTask {
       return
     }
     try refuse(
-      observation != nil && operatorFile == nil, "task", "--task sense with --observation needs --operator")
+      observation != nil && operatorFile == nil && ensemble == nil, "task",
+      "--task sense with --observation needs --operator, or --measurements and --ensemble as they were taken")
+    try refuse(
+      ensemble != nil && operatorFile != nil, "ensemble",
+      "--ensemble goes with --measurements, without --operator")
+    try refuse(ensemble != nil && measurements == nil, "ensemble", "--ensemble needs --measurements")
     try refuse(
       observation == nil && (operatorFile == nil) == (measurements == nil), "task",
       "--task sense with --simulate needs one of --measurements and --operator")
     try refuse(
-      observation != nil && measurements != nil, "measurements", "--measurements goes with --simulate")
+      observation != nil && measurements != nil && ensemble == nil, "measurements",
+      "--measurements goes with --simulate, or with --ensemble")
   }
 
   private func checkSolver() throws(TaskError) {

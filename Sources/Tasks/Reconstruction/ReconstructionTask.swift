@@ -44,6 +44,26 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var pattern: ColourPattern?
   /// What `unmix` mixes.
   public var mixing: MixingChoice?
+  /// What random measurements of `sense` are made by; nil for normal entries.
+  public var ensemble: EnsembleChoice?
+  /// The rays of `ct`; nil for parallel ones.
+  public var geometry: GeometryChoice?
+  /// The angles of `ct`.
+  public var angles: AnglesChoice?
+  /// Detectors of `ct`; nil for as many as see all of the image.
+  public var detectors: Int?
+  /// Between neighbouring detectors; nil for a pixel's size, as a fan enlarges it.
+  public var detectorSpacing: Double?
+  /// Of the detectors' middle.
+  public var offset: Double?
+  /// The side of a pixel, in the unit of line integrals.
+  public var pixelSize: Double?
+  /// The samples of k-space that `mri` takes.
+  public var kspaceMask: SamplingChoice?
+  /// Sensitivities of its coils, an array.
+  public var coils: String?
+  /// Height and width of the images, where the observation doesn't tell them.
+  public var size: PixelSize?
   public var reading = ImageReading()
 
   // MARK: Its noise
@@ -60,6 +80,10 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var peak: Double?
   /// Whether the observation holds Poisson's counts themselves.
   public var counts = false
+  /// Bits to which measurements were rounded.
+  public var quantize: Int?
+  /// The ends of the sensor's range.
+  public var saturate: ValueRange?
   /// The share of outliers.
   public var outliers: Double?
 
@@ -118,7 +142,7 @@ public struct ReconstructionTask: Hashable, Sendable {
   func usualSigma(measurements m: Int) -> Double {
     switch kind {
     case .denoise, nil: 0.1
-    case .inpaint, .deblur, .superresolve, .demosaic, .unmix: 0.01
+    case .inpaint, .deblur, .superresolve, .demosaic, .unmix, .ct, .mri: 0.01
     case .sense: 0.1 / Double(m).squareRoot()
     }
   }

@@ -18,6 +18,10 @@ public enum TaskKind: String, CaseIterable, Sendable {
   case demosaic
   /// y mixes the channels of every pixel, and noise
   case unmix
+  /// y integrates x along rays, and noise
+  case ct
+  /// y samples the Fourier transform of x, and noise
+  case mri
 }
 
 /// A number, or `auto`.
@@ -147,6 +151,116 @@ public enum KernelChoice: Hashable, Sendable, CustomStringConvertible {
     case .disk(let radius): "disk:\(text(radius))"
     case .file(let path): path
     case .box, .bilinear, .bicubic: Self.named.first { $0.1 == self }?.0 ?? ""
+    }
+  }
+}
+
+/// What random measurements are made by.
+public enum EnsembleChoice: String, CaseIterable, Sendable {
+  /// A matrix of normal entries.
+  case gaussian
+  case hadamard, dct, fourier
+
+  var transform: SensingTransform? { SensingTransform(rawValue: rawValue) }
+}
+
+/// How the rays of a scanner run.
+public enum GeometryChoice: Hashable, Sendable, CustomStringConvertible {
+  case parallel
+  case fan(source: Double, detector: Double)
+
+  public init?(_ text: String) {
+    if text == "parallel" {
+      self = .parallel
+      return
+    }
+    let numbers = text.dropFirst("fan:".count).split(separator: ",").compactMap { Double($0) }
+    guard text.hasPrefix("fan:"), numbers.count == 2, numbers[0] > 0, numbers[1] >= 0,
+      numbers.allSatisfy(\.isFinite)
+    else { return nil }
+    self = .fan(source: numbers[0], detector: numbers[1])
+  }
+
+  public var description: String {
+    if case .fan(let source, let detector) = self { "fan:\(source),\(detector)" } else { "parallel" }
+  }
+
+  var beam: ScanGeometry.Beam {
+    if case .fan(let source, let detector) = self {
+      .fan(source: source, detector: detector)
+    } else {
+      .parallel
+    }
+  }
+}
+
+/// Which samples of k-space are taken.
+public enum SamplingChoice: Hashable, Sendable, CustomStringConvertible {
+  case pattern(SamplingPattern)
+  /// An array in which the samples that are taken aren't zero.
+  case file(String)
+
+  public init?(_ text: String) {
+    if let pattern = SamplingPattern(text) {
+      self = .pattern(pattern)
+    } else if text.isEmpty || ["random:", "lines:"].contains(where: text.hasPrefix) {
+      return nil
+    } else {
+      self = .file(text)
+    }
+  }
+
+  public var description: String {
+    switch self {
+    case .pattern(let pattern): pattern.description
+    case .file(let path): path
+    }
+  }
+}
+
+/// The angles of a scan, in degrees.
+public enum AnglesChoice: Hashable, Sendable, CustomStringConvertible {
+  /// So many, spread over a half turn, or over a full one for a fan.
+  case count(Int)
+  case range(start: Double, stop: Double, step: Double)
+  /// An array of them.
+  case file(String)
+
+  private static let most = 100_000
+
+  public init?(_ text: String) {
+    let numbers = text.split(separator: ":", omittingEmptySubsequences: false).map { Double($0) ?? .nan }
+    if let count = Int(text) {
+      guard (1...Self.most).contains(count) else { return nil }
+      self = .count(count)
+    } else if numbers.count == 3, numbers.allSatisfy(\.isFinite) {
+      let (start, stop, step) = (numbers[0], numbers[1], numbers[2])
+      guard step != 0, (stop - start) / step > 0, (stop - start) / step <= Double(Self.most) else {
+        return nil
+      }
+      self = .range(start: start, stop: stop, step: step)
+    } else if text.isEmpty {
+      return nil
+    } else {
+      self = .file(text)
+    }
+  }
+
+  public var description: String {
+    switch self {
+    case .count(let count): "\(count)"
+    case .range(let start, let stop, let step): "\(start):\(stop):\(step)"
+    case .file(let path): path
+    }
+  }
+
+  /// In degrees; nil where a file holds them.
+  func values(turn: Double) -> [Double]? {
+    switch self {
+    case .count(let count): (0..<count).map { turn * Double($0) / Double(count) }
+    case .range(let start, let stop, let step):
+      (0..<Int(((stop - start) / step - 1e-9).rounded(.up))).map { start + step * Double($0) }
+    case .file: nil
     }
   }
 }

@@ -9,13 +9,17 @@ package struct TaskOperator {
     case identity
     /// `[m, d]`, and the name of its file.
     case matrix(Tensor<Double>, path: String)
-    case gaussian(measurements: Int)
+    case random(EnsembleChoice, measurements: Int)
     case blur(BlurKernel, Boundary)
     case resampling(ResamplingKernel, factor: Int, phase: Double?, Boundary)
     /// A kernel that is no product of a line with itself, and then every k-th pixel from `first` on.
     case blurAndSubsampling(BlurKernel, factor: Int, first: Int, Boundary)
     case filterArray(ColourPattern)
     case mixing(Matrix?)
+    /// With no detectors, as many as see all of an image.
+    case scan(ScanGeometry)
+    /// With the mask of a file, `[h, w]`, and the coils' sensitivities.
+    case kspace(SamplingChoice, mask: Tensor<Double>?, coils: Tensor<Double>?)
   }
 
   private let form: Form
@@ -38,7 +42,8 @@ package struct TaskOperator {
         form = .matrix(try Self.matrix(path), path: path)
         self.path = path
       } else {
-        form = .gaussian(measurements: task.measurements ?? 1)
+        form = .random(task.ensemble ?? .gaussian, measurements: task.measurements ?? 1)
+        if task.noise == .poisson { negativeWeight = -1 }
       }
     case .deblur: form = .blur(try Self.kernel(task.kernel, &path), boundary)
     case .superresolve:
@@ -61,6 +66,14 @@ package struct TaskOperator {
           try kernel.centered(row: first - place(kernel.height), column: first - place(kernel.width)),
           factor: factor, first: first, boundary)
       }
+    case .mri:
+      guard let choice = task.kspaceMask else { preconditionFailure("the check asks for it") }
+      var mask: Tensor<Double>?
+      if case .file(let path) = choice { mask = try Self.matrix(path) }
+      form = .kspace(
+        choice, mask: mask, coils: try task.coils.map { try ArrayFile.read($0, as: Double.self) })
+      negativeWeight = -1
+    case .ct: form = .scan(try Self.geometry(task))
     case .demosaic: form = .filterArray(task.pattern ?? ColourPattern("RGGB")!)
     case .unmix:
       switch task.mixing {
@@ -91,7 +104,7 @@ package struct TaskOperator {
   /// Whether a measurement is a picture.
   package var isPicture: Bool {
     switch form {
-    case .matrix, .gaussian: false
+    case .matrix, .random, .scan, .kspace: false
     default: true
     }
   }
@@ -107,7 +120,13 @@ package struct TaskOperator {
     switch form {
     case .identity: break
     case .matrix(let array, _): return .vector(array.shape[0])
-    case .gaussian(let m): return .vector(m)
+    case .random(_, let m): return .vector(m)
+    case .kspace(_, _, let coils):
+      let taken = taken(shape).count { $0 }
+      return .vector(2 * taken * (coils?.shape.first ?? 1))
+    case .scan(let geometry):
+      let whole = Self.whole(geometry, shape)
+      return ImageShape(height: whole.angles.count, width: whole.detectors, channels: shape.channels)
     case .blur(let kernel, let boundary):
       if boundary == .valid {
         shape.height -= kernel.height - 1
@@ -126,7 +145,7 @@ package struct TaskOperator {
   package func image(measuredAs shape: ImageShape) -> ImageShape {
     var image = shape
     switch form {
-    case .identity, .matrix, .gaussian: break
+    case .identity, .matrix, .random, .scan, .kspace: break
     case .blur(let kernel, let boundary):
       if boundary == .valid {
         image.height += kernel.height - 1
@@ -157,7 +176,17 @@ package struct TaskOperator {
         try DenseMap(
           try Matrix(rows: array.shape[0], columns: columns) { values[$0 * columns + $1] }, input: shape)
       }
-    case .gaussian(let m): return try DenseMap.gaussian(measurements: m, input: shape, seed: seed)
+    case .random(let ensemble, let m):
+      return try ensemble.transform.map {
+        try TransformSensing($0, measurements: m, input: shape, seed: seed)
+      } ?? DenseMap.gaussian(measurements: m, input: shape, seed: seed)
+    case .kspace(_, let mask, let coils):
+      if let mask, mask.shape != [shape.height, shape.width] {
+        throw TaskError(
+          .data, "the mask of k-space has shape \(mask.shape), expected [\(shape.height), \(shape.width)]")
+      }
+      return try FourierSampling(shape, taken: taken(shape), sensitivities: coils)
+    case .scan(let geometry): return try Tomography(shape, geometry: Self.whole(geometry, shape))
     case .blur(let kernel, let boundary):
       return try Convolution(shape, kernel: kernel, boundary: boundary, scratch)
     case .resampling(let kernel, let factor, let phase, let boundary):
@@ -171,6 +200,30 @@ package struct TaskOperator {
     case .mixing(let matrix):
       return try matrix.map { try ChannelMixing(shape, mixing: $0) } ?? ChannelMixing.grey(shape)
     }
+  }
+
+  /// The samples of k-space that are taken.
+  private func taken(_ shape: ImageShape) -> [Bool] {
+    guard case .kspace(let choice, let mask, _) = form else { return [] }
+    if let mask { return mask.elements.map { $0 != 0 } }
+    guard case .pattern(let pattern) = choice else { return [] }
+    return pattern.samples(height: shape.height, width: shape.width, seed: seed)
+  }
+
+  /// What a map measures of an array in which all of k-space is: `[coils, h, w, 2]`, or `[h, w, 2]` of one coil. Others as
+  /// they are.
+  func measured(_ array: Tensor<Double>, by map: any LinearMap) throws -> Tensor<Double> {
+    guard let map = map as? FourierSampling else { return array }
+    let (h, w) = (map.input.height, map.input.width)
+    guard array.shape == [map.coils, h, w, 2] || map.coils == 1 && array.shape == [h, w, 2] else {
+      return array
+    }
+    return try Tensor(
+      (0..<map.coils).flatMap { coil in
+        map.samples.flatMap { sample in
+          (0..<2).map { array[flat: 2 * (coil * h * w + sample) + $0] }
+        }
+      })
   }
 
   /// The shape of images of d values in a row for a matrix of d columns; nil of others.
@@ -196,6 +249,31 @@ package struct TaskOperator {
         .data, "\(path): the operator holds \(largest), expected values of at most \(largestEntry)")
     }
     return array
+  }
+
+  private static func geometry(_ task: ReconstructionTask) throws -> ScanGeometry {
+    let beam = task.geometry?.beam ?? .parallel
+    let pixelSize = task.pixelSize ?? 1
+    var geometry = ScanGeometry(
+      beam: beam, angles: task.angles?.values(turn: beam == .parallel ? 180 : 360) ?? [],
+      detectors: task.detectors ?? 0, spacing: 1, offset: task.offset ?? 0, pixelSize: pixelSize)
+    geometry.spacing = task.detectorSpacing ?? pixelSize * geometry.magnification
+    if case .file(let path) = task.angles {
+      geometry.angles = try ArrayFile.read(path, as: Double.self).elements
+      guard (1...100_000).contains(geometry.angles.count) else {
+        throw TaskError(.data, "\(path): holds \(geometry.angles.count) angles, expected 1 to 100,000")
+      }
+    }
+    return geometry
+  }
+
+  /// With detectors that see all of an image, where no number of them was given.
+  private static func whole(_ geometry: ScanGeometry, _ shape: ImageShape) -> ScanGeometry {
+    guard geometry.detectors == 0 else { return geometry }
+    var whole = geometry
+    whole.detectors = ScanGeometry.detectors(
+      for: shape, beam: geometry.beam, spacing: geometry.spacing, pixelSize: geometry.pixelSize)
+    return whole
   }
 
   private static func kernel(_ choice: KernelChoice?, _ path: inout String?) throws -> BlurKernel {

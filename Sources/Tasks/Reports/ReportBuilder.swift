@@ -45,8 +45,10 @@ struct ReportBuilder {
     case nil:
       let y = chunk.problem.observations[k]
       let measured = chunk.measuredShape
-      // What a colour filter array sees is shown in its colours.
-      if measured.count == 3, [1, 3].contains(measured[2]), !(chunk.problem.map(k) is ColourFilterArray) {
+      let map = chunk.problem.map(k)
+      // What a colour filter array sees is shown in its colours, and what a scanner sees is no picture.
+      if measured.count == 3, [1, 3].contains(measured[2]), !(map is ColourFilterArray), !(map is Tomography)
+      {
         observed = try Tensor(shape: measured, elements: y.elements.map { Float($0) })
         if measured != shape {
           note = "\(measured[0])x\(measured[1]) pixels as measured; figures of A⁺y at the image's size"
@@ -54,6 +56,12 @@ struct ReportBuilder {
       } else {
         observed = try Tensor(shape: shape, elements: row(chunk.observed, k).map { Float($0) })
         if measured.count == 1 { note = "A⁺y of \(y.count) numbers" }
+        if map is FourierSampling { note = "\(y.count / 2) samples of k-space, zeros for the others" }
+        if let scan = map as? Tomography {
+          note =
+            "\(scan.geometry.beam == .parallel ? "filtered back projection" : "A⁺y") of \(measured[0]) angles, "
+            + "\(measured[1]) detectors"
+        }
       }
     }
     return ReconstructionReport.Entry(

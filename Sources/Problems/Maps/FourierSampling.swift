@@ -1,0 +1,220 @@
+import AIPOKernels
+import AIPOPriors
+
+/// Which samples of k-space are taken, `[h, w]` with the zero frequency at (h/2, w/2), halves rounded down.
+public enum SamplingPattern: Hashable, Sendable, CustomStringConvertible {
+  /// `random:SHARE`: a share of the rows, those of the middle among them.
+  case random(Double)
+  /// `lines:N`: every N-th row, and those of the middle.
+  case lines(Int)
+
+  /// The share of the rows around the zero frequency that are taken always.
+  static let middle = 0.08
+
+  /// Reads `random:0.25` or `lines:4`.
+  public init?(_ text: String) {
+    let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    guard parts.count == 2 else { return nil }
+    if parts[0] == "random", let share = Double(parts[1]), share > 0, share <= 1 {
+      self = .random(share)
+    } else if parts[0] == "lines", let step = Int(parts[1]), step > 0 {
+      self = .lines(step)
+    } else {
+      return nil
+    }
+  }
+
+  public var description: String {
+    switch self {
+    case .random(let share): "random:\(share)"
+    case .lines(let step): "lines:\(step)"
+    }
+  }
+
+  /// The samples, row by row, drawn from the seed alone.
+  public func samples(height h: Int, width w: Int, seed: UInt64) -> [Bool] {
+    let kept = max(1, Int((Self.middle * Double(h)).rounded()))
+    var rows = (0..<h).map { i in i >= h / 2 - kept / 2 && i < h / 2 - kept / 2 + kept }
+    switch self {
+    case .lines(let step):
+      for i in 0..<h where (i - h / 2) % step == 0 { rows[i] = true }
+    case .random(let share):
+      var random = Philox(seed: seed, purpose: .mask)
+      var missing = max(Int((share * Double(h)).rounded()) - rows.count { $0 }, 0)
+      var left = rows.count { !$0 }
+      for i in 0..<h where !rows[i] {
+        if random.uniform() * Double(left) < Double(missing) {
+          rows[i] = true
+          missing -= 1
+        }
+        left -= 1
+      }
+    }
+    return rows.flatMap { [Bool](repeating: $0, count: w) }
+  }
+}
+
+/// `f(x) = M F S x` for every coil: samples of the unitary Fourier transform of an image times the coil's sensitivity, magnetic
+/// resonance on a Cartesian grid. Images have one channel of real values or two, real and imaginary parts.
+///
+/// Image and k-space have their middles at (h/2, w/2), halves rounded down, as `fftshift(fft2(ifftshift(x), norm="ortho"))`.
+/// Measurements are real and imaginary part of each sample, row by row, coil by coil.
+public struct FourierSampling: LinearMap {
+  public let input: ImageShape
+  public var output: ImageShape { .vector(2 * samples.count * coils) }
+  public let normal: NormalForm
+  public let nearNormal: Spectrum?
+  /// The samples that are taken, in the grid's order.
+  public let samples: [Int]
+  /// Number of coils.
+  public let coils: Int
+  /// `[coils, h, w, 2]`; nil for one coil that sees everything alike.
+  private let sensitivities: Tensor<Double>?
+  /// Of real and imaginary parts.
+  private let transform: FourierTransform
+
+  /// - Parameters:
+  ///   - taken: h·w, whether each sample is taken.
+  ///   - sensitivities: `[coils, h, w, 2]`, real and imaginary parts.
+  public init(_ shape: ImageShape, taken: [Bool], sensitivities: Tensor<Double>? = nil) throws {
+    let pixels = shape.height * shape.width
+    guard shape.channels == 1 || shape.channels == 2 else {
+      throw ProblemError.shapeMismatch(
+        what: "images of an MRI", found: [shape.height, shape.width, shape.channels],
+        expected: [shape.height, shape.width, 2])
+    }
+    guard taken.count == pixels else {
+      throw ProblemError.shapeMismatch(
+        what: "mask of k-space", found: [taken.count], expected: [shape.height, shape.width])
+    }
+    if let sensitivities {
+      let found = sensitivities.shape
+      guard found.count == 4, found[0] > 0, Array(found.dropFirst()) == [shape.height, shape.width, 2] else {
+        throw ProblemError.shapeMismatch(
+          what: "sensitivities of the coils", found: found,
+          expected: [found.first ?? 1, shape.height, shape.width, 2])
+      }
+      guard sensitivities.view.isFinite() else {
+        throw ProblemError.invalidParameter(
+          name: "a coil's sensitivity", value: .nan, expected: "finite numbers")
+      }
+    }
+    input = shape
+    samples = taken.indices.filter { taken[$0] }
+    self.sensitivities = sensitivities
+    coils = sensitivities?.shape[0] ?? 1
+    let (h, w) = (shape.height, shape.width)
+    transform = try FourierTransform(ImageShape(height: h, width: w, channels: 2))
+    let columns = w / 2 + 1
+    // Of real images a sample and its mirror image see the same.
+    var seen = try Tensor<Double>(count: h * columns)
+    let gain = sensitivities.map { $0.view.dot($0.view) / Double(pixels) } ?? 1
+    seen.withMemory { seen in
+      for i in 0..<h {
+        for k in 0..<columns {
+          func isTaken(_ ky: Int, _ kx: Int) -> Double {
+            taken[(ky + h / 2) % h * w + (kx + w / 2) % w] ? 0.5 * gain : 0
+          }
+          seen[i * columns + k] = isTaken(i, k) + isTaken((h - i) % h, (w - k) % w)
+        }
+      }
+    }
+    let near = Spectrum(try FourierTransform(shape), values: seen)
+    nearNormal = near
+    normal = shape.channels == 1 && sensitivities == nil ? .stationary(near) : .unknown
+  }
+
+  public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
+    precondition(x.count == input.count && y.count == output.count)
+    let (h, w) = (input.height, input.width)
+    let scale = 1 / Double(h * w).squareRoot()
+    try scratch.scope {
+      let image = try scratch.take(2 * h * w)
+      let spectrum = try scratch.take(transform.spectrumCount)
+      for coil in 0..<coils {
+        for pixel in 0..<h * w {
+          let place = shifted(pixel)
+          let (re, im) = input.channels == 1 ? (x[pixel], 0) : (x[2 * pixel], x[2 * pixel + 1])
+          let (a, b) = sensitivity(coil, pixel)
+          image[2 * place] = a * re - b * im
+          image[2 * place + 1] = a * im + b * re
+        }
+        try transform.forward(image, into: spectrum, scratch)
+        for (n, sample) in samples.enumerated() {
+          let (at, isMirrored) = frequency(sample)
+          let sign: Double = isMirrored ? -1 : 1
+          // R + iI of the transforms R and I of both parts.
+          let to = 2 * (coil * samples.count + n)
+          y[to] = scale * (spectrum[at] - sign * spectrum[at + 3])
+          y[to + 1] = scale * (sign * spectrum[at + 1] + spectrum[at + 2])
+        }
+      }
+    }
+  }
+
+  public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) throws {
+    precondition(x.count == input.count && u.count == output.count)
+    let (h, w) = (input.height, input.width)
+    let scale = Double(h * w).squareRoot()
+    x.set(0, scratch.pool)
+    try scratch.scope {
+      let image = try scratch.take(2 * h * w)
+      let spectrum = try scratch.take(transform.spectrumCount)
+      for coil in 0..<coils {
+        spectrum.set(0, scratch.pool)
+        for (n, sample) in samples.enumerated() {
+          let from = 2 * (coil * samples.count + n)
+          let (re, im) = (0.5 * scale * u[from], 0.5 * scale * u[from + 1])
+          let (ky, kx) = ((sample / w + h - h / 2) % h, (sample % w + w - w / 2) % w)
+          // U/2 at k and its conjugate at −k for the real part, −iU/2 and its conjugate for the imaginary one.
+          if kx <= w / 2 { add(re, im, im, -re, at: place(ky, kx), in: spectrum) }
+          let (my, mx) = ((h - ky) % h, (w - kx) % w)
+          if mx <= w / 2 { add(re, -im, im, re, at: place(my, mx), in: spectrum) }
+        }
+        try transform.backward(spectrum, into: image, scratch)
+        for pixel in 0..<h * w {
+          let from = shifted(pixel)
+          let (re, im) = (image[2 * from], image[2 * from + 1])
+          let (a, b) = sensitivity(coil, pixel)
+          if input.channels == 1 {
+            x[pixel] += a * re + b * im
+          } else {
+            x[2 * pixel] += a * re + b * im
+            x[2 * pixel + 1] += a * im - b * re
+          }
+        }
+      }
+    }
+  }
+
+  private func sensitivity(_ coil: Int, _ pixel: Int) -> (Double, Double) {
+    guard let sensitivities else { return (1, 0) }
+    let at = 2 * (coil * input.height * input.width + pixel)
+    return (sensitivities[flat: at], sensitivities[flat: at + 1])
+  }
+
+  /// Where a pixel is once the middle is the first.
+  private func shifted(_ pixel: Int) -> Int {
+    let (h, w) = (input.height, input.width)
+    return (pixel / w + h - h / 2) % h * w + (pixel % w + w - w / 2) % w
+  }
+
+  /// Where in a spectrum of two channels a frequency of its half is.
+  private func place(_ ky: Int, _ kx: Int) -> Int { 4 * (ky * (input.width / 2 + 1) + kx) }
+
+  /// Where a sample's frequency is, or its mirror image, whose transform is the conjugate.
+  private func frequency(_ sample: Int) -> (place: Int, isMirrored: Bool) {
+    let (h, w) = (input.height, input.width)
+    let (ky, kx) = ((sample / w + h - h / 2) % h, (sample % w + w - w / 2) % w)
+    return kx <= w / 2 ? (place(ky, kx), false) : (place((h - ky) % h, w - kx), true)
+  }
+
+  private func add(
+    _ a: Double, _ b: Double, _ c: Double, _ d: Double, at place: Int, in spectrum: Vector
+  ) {
+    spectrum[place] += a
+    spectrum[place + 1] += b
+    spectrum[place + 2] += c
+    spectrum[place + 3] += d
+  }
+}

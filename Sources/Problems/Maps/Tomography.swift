@@ -1,0 +1,289 @@
+import AIPOKernels
+import AIPOPlatform
+import AIPOPriors
+
+/// Where the rays of a scanner go, in a unit of length of the user's (mm, say) and in degrees.
+///
+/// x goes to the right and y up from the image's middle, pixels are squares of `pixelSize`. At angle θ detector j lies at
+/// `s = (j − (n − 1)/2)·spacing + offset` along (cos θ, sin θ). Rays of a parallel beam are the lines `x cos θ + y sin θ = s`. Those
+/// of a fan come from a source at `source·(sin θ, −cos θ)` and end on a flat detector at the other side, at distance `detector`
+/// from the middle.
+public struct ScanGeometry: Sendable {
+  public enum Beam: Hashable, Sendable {
+    case parallel
+    case fan(source: Double, detector: Double)
+  }
+
+  public var beam = Beam.parallel
+  /// In degrees.
+  public var angles: [Double]
+  public var detectors: Int
+  /// Between neighbouring detectors.
+  public var spacing: Double
+  /// Of the detectors' middle.
+  public var offset = 0.0
+  public var pixelSize = 1.0
+
+  public init(
+    beam: Beam = .parallel, angles: [Double], detectors: Int, spacing: Double, offset: Double = 0,
+    pixelSize: Double = 1
+  ) {
+    self.beam = beam
+    self.angles = angles
+    self.detectors = detectors
+    self.spacing = spacing
+    self.offset = offset
+    self.pixelSize = pixelSize
+  }
+
+  /// How much larger a length at the middle of the image is on the detector.
+  public var magnification: Double {
+    if case .fan(let source, let detector) = beam { (source + detector) / source } else { 1 }
+  }
+
+  /// Detectors by which all of an image is seen.
+  public static func detectors(
+    for shape: ImageShape, beam: Beam, spacing: Double, pixelSize: Double
+  ) -> Int {
+    let height = Double(shape.height)
+    let width = Double(shape.width)
+    let radius = 0.5 * pixelSize * (height * height + width * width).squareRoot()
+    var reach = radius
+    if case .fan(let source, let detector) = beam, source > radius {
+      reach *= (source + detector) / (source * source - radius * radius).squareRoot()
+    }
+    return Int(min((2 * reach / spacing).rounded(.up), 1e6)) + 1
+  }
+}
+
+/// `f(x)` integrates an image along rays, `[angles, detectors]`: tomography.
+///
+/// A ray takes one step a row or a column of pixels, whichever it crosses more steeply, and there the value between two pixels
+/// by linear interpolation; the image is 0 beyond its borders. So a line integral is in units of length, and the weight of a
+/// pixel on a ray is a formula, by which both the sums over pixels and their exact transpose, over rays, are made. (P. Joseph,
+/// *An improved algorithm for reprojecting rays through pixel images*, 1982)
+public struct Tomography: LinearMap {
+  public let input: ImageShape
+  public var output: ImageShape {
+    ImageShape(height: geometry.angles.count, width: geometry.detectors, channels: input.channels)
+  }
+  public let geometry: ScanGeometry
+  public let nearNormal: Spectrum?
+  private let rays: [Ray]
+
+  /// At step t along rows or columns a ray is at place `start + slope·t` across them, in pixels.
+  private struct Ray: Sendable {
+    let start: Double
+    let slope: Double
+    /// The length of a step.
+    let length: Double
+    let isAcrossRows: Bool
+  }
+
+  /// Throws where a length isn't positive, or the source of a fan lies in the image.
+  public init(_ shape: ImageShape, geometry: ScanGeometry) throws {
+    let p = geometry.pixelSize
+    for (name, value) in [("the pixel size", p), ("the spacing of detectors", geometry.spacing)] {
+      try requireParameter(name, value, in: 1e-12...1e12)
+    }
+    try requireParameter("the offset", geometry.offset, in: -1e12...1e12)
+    try requireParameter("the number of detectors", Double(geometry.detectors), in: 1...1e6)
+    try requireParameter("the number of angles", Double(geometry.angles.count), in: 1...1e6)
+    for angle in geometry.angles { try requireParameter("an angle", angle, in: -1e6...1e6) }
+    let (height, width) = (Double(shape.height), Double(shape.width))
+    let radius = 0.5 * p * (height * height + width * width).squareRoot()
+    if case .fan(let source, let detector) = geometry.beam {
+      try requireParameter("the distance of the source", source, in: radius * (1 + 1e-9)...1e12)
+      try requireParameter("the distance of the detector", detector, in: 0...1e12)
+    }
+    input = shape
+    self.geometry = geometry
+    let (middleRow, middleColumn) = ((height - 1) / 2, (width - 1) / 2)
+    var rays: [Ray] = []
+    rays.reserveCapacity(geometry.angles.count * geometry.detectors)
+    for angle in geometry.angles {
+      for j in 0..<geometry.detectors {
+        let s = (Double(j) - Double(geometry.detectors - 1) / 2) * geometry.spacing + geometry.offset
+        var turn = angle * Double.pi / 180
+        var distance = s
+        if case .fan(let source, let detector) = geometry.beam {
+          let gamma = atan2(s, source + detector)
+          turn -= gamma
+          distance = source * sin(gamma)
+        }
+        let (c, n, place) = (cos(turn), sin(turn), distance / p)
+        if c.magnitude >= n.magnitude {
+          rays.append(
+            Ray(
+              start: middleColumn + (place - middleRow * n) / c, slope: n / c, length: p / c.magnitude,
+              isAcrossRows: true))
+        } else {
+          rays.append(
+            Ray(
+              start: middleRow - (place + middleColumn * c) / n, slope: c / n, length: p / n.magnitude,
+              isAcrossRows: false))
+        }
+      }
+    }
+    self.rays = rays
+    nearNormal = try Self.near(shape, geometry)
+  }
+
+  /// Sums over all directions of an image's line integrals weight a frequency f by 1/|f|.
+  private static func near(_ shape: ImageShape, _ geometry: ScanGeometry) throws -> Spectrum {
+    let transform = try FourierTransform(shape)
+    let columns = shape.width / 2 + 1
+    var values = try Tensor<Double>(count: shape.height * columns)
+    let p = geometry.pixelSize
+    let spacing = geometry.spacing / geometry.magnification
+    let scale = Double(geometry.angles.count) * p * p / (Double.pi * spacing)
+    let least = 0.5 / (Double(max(shape.height, shape.width)) * p)
+    values.withMemory { values in
+      for i in 0..<shape.height {
+        let fy = Double(min(i, shape.height - i)) / (Double(shape.height) * p)
+        for k in 0..<columns {
+          let fx = Double(k) / (Double(shape.width) * p)
+          values[i * columns + k] = scale / max((fx * fx + fy * fy).squareRoot(), least)
+        }
+      }
+    }
+    return Spectrum(transform, values: values)
+  }
+
+  public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
+    precondition(x.count == input.count && y.count == output.count)
+    let (h, w, c) = (input.height, input.width, input.channels)
+    try scratch.pool.split(rays.count, minimum: 1 + (1 << 13) / max(h, w)) { range, _ in
+      x.withUnsafeMutableBufferPointer { x in
+        for r in range {
+          let ray = rays[r]
+          let (steps, places) = ray.isAcrossRows ? (h, w) : (w, h)
+          let (stepSize, placeSize) = ray.isAcrossRows ? (w * c, c) : (c, w * c)
+          let inside = Self.steps(ray, steps, places)
+          for channel in 0..<c {
+            var sum = 0.0
+            for t in inside {
+              let place = ray.start + ray.slope * Double(t)
+              let below = Int(place.rounded(.down))
+              let at = t * stepSize + channel
+              if below >= 0, below < places {
+                sum += (1 - (place - Double(below)).magnitude) * x[at + below * placeSize]
+              }
+              if below + 1 >= 0, below + 1 < places {
+                sum += (1 - (place - Double(below + 1)).magnitude) * x[at + (below + 1) * placeSize]
+              }
+            }
+            y[r * c + channel] = ray.length * sum
+          }
+        }
+      }
+    }
+  }
+
+  /// The steps at which a ray may be within a pixel of the image.
+  private static func steps(_ ray: Ray, _ steps: Int, _ places: Int) -> Range<Int> {
+    guard ray.slope.magnitude > 1e-12 else {
+      return ray.start > -2 && ray.start < Double(places) + 1 ? 0..<steps : 0..<0
+    }
+    let ends = [(-1 - ray.start) / ray.slope, (Double(places) - ray.start) / ray.slope]
+    let low = min(max(min(ends[0], ends[1]).rounded(.down), 0), Double(steps))
+    let high = min(max(max(ends[0], ends[1]).rounded(.up) + 1, low), Double(steps))
+    return Int(low)..<Int(high)
+  }
+
+  public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) throws {
+    precondition(x.count == input.count && u.count == output.count)
+    let (h, w, c) = (input.height, input.width, input.channels)
+    let n = geometry.detectors
+    let directions = geometry.angles.map { Direction($0, geometry) }
+    try scratch.pool.split(h, minimum: 1) { range, _ in
+      u.withUnsafeMutableBufferPointer { u in
+        for row in range {
+          let line = x[row * w * c..<(row + 1) * w * c]
+          line.set(0)
+          line.withUnsafeMutableBufferPointer { line in
+            for (a, direction) in directions.enumerated() {
+              for column in 0..<w {
+                let seen = direction.detectors(
+                  Double(column) - Double(w - 1) / 2, Double(h - 1) / 2 - Double(row), n)
+                for j in seen {
+                  let ray = rays[a * n + j]
+                  let (t, place) = ray.isAcrossRows ? (row, column) : (column, row)
+                  let weight = 1 - (ray.start + ray.slope * Double(t) - Double(place)).magnitude
+                  guard weight > 0 else { continue }
+                  for channel in 0..<c {
+                    line[column * c + channel] += ray.length * weight * u[(a * n + j) * c + channel]
+                  }
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /// Which detectors see a pixel at an angle.
+  private struct Direction {
+    let cosine: Double
+    let sine: Double
+    let geometry: ScanGeometry
+
+    init(_ angle: Double, _ geometry: ScanGeometry) {
+      (cosine, sine) = (cos(angle * Double.pi / 180), sin(angle * Double.pi / 180))
+      self.geometry = geometry
+    }
+
+    /// The detectors, with fractions, of the ray through a point in pixels from the middle.
+    private func place(_ x: Double, _ y: Double, _ n: Int) -> Double {
+      let p = geometry.pixelSize
+      var s = p * (x * cosine + y * sine)
+      if case .fan(let source, let detector) = geometry.beam {
+        let along = p * (y * cosine - x * sine)
+        s *= (source + detector) / max(source + along, 1e-9 * source)
+      }
+      return (s - geometry.offset) / geometry.spacing + Double(n - 1) / 2
+    }
+
+    /// Rays that pass less than a pixel beside the pixel's middle, along its row or its column, and perhaps some more.
+    func detectors(_ x: Double, _ y: Double, _ n: Int) -> Range<Int> {
+      let places = (place(x - 1, y, n), place(x + 1, y, n), place(x, y - 1, n), place(x, y + 1, n))
+      let low = min(places.0, places.1, places.2, places.3) - 1e-6
+      let high = max(places.0, places.1, places.2, places.3) + 1e-6
+      let first = min(max(low.rounded(.up), 0), Double(n))
+      return Int(first)..<Int(min(max(high.rounded(.down) + 1, first), Double(n)))
+    }
+  }
+
+  /// `x ←` the image by filtered back projection of a parallel beam whose angles are spread over 180°: rows filtered by the
+  /// ramp up to the detectors' own resolution, and Aᵀ, scaled so that a fine scan of everything gives the image back. (A. Kak,
+  /// M. Slaney, *Principles of Computerized Tomographic Imaging*, 1988, 3.3) nil of a fan.
+  public func filteredBackProjection(_ y: Vector, into x: Vector, _ scratch: Scratch) throws -> Bool {
+    guard geometry.beam == .parallel else { return false }
+    let (n, c, spacing) = (geometry.detectors, input.channels, geometry.spacing)
+    let padded = ImageShape(
+      height: geometry.angles.count, width: FourierTransform.fastLength(2 * n), channels: c)
+    let ramp = (1 - n..<n).map { k -> Double in
+      let distance = Double.pi * Double(k) * spacing
+      return k == 0 ? 1 / (4 * spacing * spacing) : k % 2 == 0 ? 0 : -1 / (distance * distance)
+    }
+    let filter = try CircularCorrelation(
+      padded, kernel: ramp, rows: 1, columns: 2 * n - 1, top: 0, left: n - 1, scratch)
+    try scratch.scope {
+      let wide = try scratch.take(padded.count)
+      let rows = try scratch.take(output.count)
+      wide.set(0)
+      for a in 0..<padded.height {
+        wide[a * padded.width * c..<a * padded.width * c + n * c].set(y[a * n * c..<(a + 1) * n * c])
+      }
+      try filter.apply(wide, into: wide, scratch)
+      for a in 0..<padded.height {
+        rows[a * n * c..<(a + 1) * n * c].set(wide[a * padded.width * c..<a * padded.width * c + n * c])
+      }
+      try adjoint(rows, into: x, scratch)
+    }
+    let p = geometry.pixelSize
+    x.scale(by: Double.pi / Double(geometry.angles.count) * spacing * spacing / (p * p), scratch.pool)
+    return true
+  }
+}
