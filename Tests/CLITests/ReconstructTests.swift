@@ -19,7 +19,8 @@ import Testing
     ["denoise"], ["inpaint", "--mask", "random:0.5"], ["inpaint", "--mask", "center:3"],
     ["sense", "--measurements", "30"],
     ["sense", "--measurements", "80"], ["deblur", "--kernel", "gaussian:0.8"],
-    ["superresolve", "--scale", "2", "--kernel", "box"],
+    ["superresolve", "--scale", "2", "--kernel", "box"], ["ct", "--angles", "9", "--sigma", "0.05"],
+    ["mri", "--kspace-mask", "lines:2"], ["sense", "--measurements", "40", "--ensemble", "dct"],
   ]
 
   @Test(arguments: tasks) func jsonHoldsWhatTheContractSays(_ task: [String]) throws {

@@ -94,6 +94,7 @@ import Testing
       "identity": .whole, "mask of nothing": .whole, "tall": .whole, "mask": .pixels,
       "mask of everything": .pixels, "user's own, pixelwise": .pixels, "saturation": .nonlinear,
       "blur, circular": .whole, "every second pixel": .pixels, "colour filter array": .pixels,
+      "scaled": .whole, "stack of blurs": .whole, "stack of masks": .whole,
     ]
     for shape in testShapes {
       for (name, map) in try allMaps(shape) where name != "square" && name != "k-space" {

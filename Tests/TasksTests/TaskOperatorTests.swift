@@ -70,6 +70,19 @@ import Testing
     }
   }
 
+  /// A sparse matrix of a file, as it is written in Matrix Market's format.
+  @Test func sparseMatrices() throws {
+    let file = FileManager.default.temporaryDirectory.path + "/aipo-sparse-" + UUID().uuidString + ".mtx"
+    defer { try? FileManager.default.removeItem(atPath: file) }
+    let text = "%%MatrixMarket matrix coordinate real general\n2 4 3\n1 1 2.5\n2 4 -1\n2 1 3\n"
+    try text.write(toFile: file, atomically: true, encoding: .utf8)
+    let measurement = try TaskOperator(task(.sense, ["operator": file]))
+    let map = try measurement.map(ImageShape(height: 2, width: 2, channels: 1))
+    #expect(try apply(map, [1, 2, 3, 4]) == [2.5, -1])
+    #expect(map is SparseMap)
+    #expect(throws: TaskError.self) { try measurement.map(ImageShape(height: 2, width: 3, channels: 1)) }
+  }
+
   /// What is measured of an image is what its map gives, and the image of it is found again.
   @Test func shapes() throws {
     let cases: [(TaskKind, [String: String])] = [

@@ -62,6 +62,25 @@ public func linearMaps(_ shape: ImageShape) throws -> [(name: String, value: any
         Subsampling(shape, factor: 2),
         after: Convolution(shape, kernel: sharpKernel(3, 3), boundary: .circular))
     ),
+    (
+      "scaled", try ScaledMap(Convolution(shape, kernel: sharpKernel(4, 3), boundary: .circular), by: -1.7)
+    ),
+    ("scaled matrix", try ScaledMap(DenseMap.gaussian(measurements: d / 2, input: shape, seed: 9), by: 0.4)),
+    (
+      "stack",
+      try StackedMap([
+        MaskMap(shape, mask: (0..<d).map { $0 % 3 != 1 }), Convolution(shape, kernel: sharpKernel(3, 2)),
+      ])
+    ),
+    (
+      "stack of blurs",
+      try StackedMap([
+        Convolution(shape, kernel: sharpKernel(4, 3), boundary: .circular),
+        Convolution(shape, kernel: sharpKernel(2, 2), boundary: .circular),
+      ])
+    ),
+    ("stack of masks", try StackedMap([Gains(input: shape), IdentityMap(shape)])),
+    ("sum", try SummedMap([IdentityMap(shape), Convolution(shape, kernel: sharpKernel(3, 2))])),
     ("sparse", try SparseMap(sparseMatrix(d), input: shape)),
     ("hadamard", try TransformSensing(.hadamard, measurements: d / 2 + 1, input: shape, seed: 6)),
     ("cosines", try TransformSensing(.dct, measurements: d / 2 + 1, input: shape, seed: 7)),

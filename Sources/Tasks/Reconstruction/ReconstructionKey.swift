@@ -61,8 +61,10 @@ public struct ReconstructionKey: Sendable {
         .text),
       key(
         "operator",
-        "The matrix of sense, an NPY of shape [m, h*w*c], columns row-major over height, width, channels.",
-        "file",
+        """
+        The matrix of sense, of shape [m, h*w*c], columns row-major over height, width, channels: an NPY or another array, or \
+        a sparse matrix (Matrix Market, scipy's NPZ).
+        """, "file",
         \.operatorFile, .text),
       key(
         "truth", "The true images, if they are known, for PSNR and SSIM. (default: unknown)", "file", \.truth,

@@ -1,3 +1,4 @@
+import AIPOImaging
 import AIPOInterchange
 import AIPOKernels
 import AIPOPriors
@@ -9,6 +10,7 @@ package struct TaskOperator {
     case identity
     /// `[m, d]`, and the name of its file.
     case matrix(Tensor<Double>, path: String)
+    case sparse(SparseMatrix, path: String)
     case random(EnsembleChoice, measurements: Int)
     case blur(BlurKernel, Boundary)
     case resampling(ResamplingKernel, factor: Int, phase: Double?, Boundary)
@@ -39,8 +41,14 @@ package struct TaskOperator {
     case .denoise, .inpaint, nil: form = .identity
     case .sense:
       if let path = task.operatorFile {
-        form = .matrix(try Self.matrix(path), path: path)
         self.path = path
+        if let matrix = try SparseFile.read(path) {
+          form = .sparse(matrix, path: path)
+          negativeWeight = matrix.values.filter { $0 < 0 }.min()
+          try Self.requireModerate(matrix.values, path)
+        } else {
+          form = .matrix(try Self.matrix(path), path: path)
+        }
       } else {
         form = .random(task.ensemble ?? .gaussian, measurements: task.measurements ?? 1)
         if task.noise == .poisson { negativeWeight = -1 }
@@ -104,7 +112,7 @@ package struct TaskOperator {
   /// Whether a measurement is a picture.
   package var isPicture: Bool {
     switch form {
-    case .matrix, .random, .scan, .kspace: false
+    case .matrix, .sparse, .random, .scan, .kspace: false
     default: true
     }
   }
@@ -120,6 +128,7 @@ package struct TaskOperator {
     switch form {
     case .identity: break
     case .matrix(let array, _): return .vector(array.shape[0])
+    case .sparse(let matrix, _): return .vector(matrix.rows)
     case .random(_, let m): return .vector(m)
     case .kspace(_, _, let coils):
       let taken = taken(shape).count { $0 }
@@ -145,7 +154,7 @@ package struct TaskOperator {
   package func image(measuredAs shape: ImageShape) -> ImageShape {
     var image = shape
     switch form {
-    case .identity, .matrix, .random, .scan, .kspace: break
+    case .identity, .matrix, .sparse, .random, .scan, .kspace: break
     case .blur(let kernel, let boundary):
       if boundary == .valid {
         image.height += kernel.height - 1
@@ -165,17 +174,15 @@ package struct TaskOperator {
     switch form {
     case .identity: return try IdentityMap(shape)
     case .matrix(let array, let path):
+      try Self.requireColumns(array.shape[1], of: array.shape[0], shape, path)
       let columns = array.shape[1]
-      guard columns == shape.count else {
-        throw TaskError(
-          .data,
-          "\(path): the operator has shape \(array.shape), expected [m, \(shape.count)] for images of \(shape)"
-        )
-      }
       return try array.withUnsafeBufferPointer { values in
         try DenseMap(
           try Matrix(rows: array.shape[0], columns: columns) { values[$0 * columns + $1] }, input: shape)
       }
+    case .sparse(let matrix, let path):
+      try Self.requireColumns(matrix.columns, of: matrix.rows, shape, path)
+      return try SparseMap(matrix, input: shape)
     case .random(let ensemble, let m):
       return try ensemble.transform.map {
         try TransformSensing($0, measurements: m, input: shape, seed: seed)
@@ -228,7 +235,11 @@ package struct TaskOperator {
 
   /// The shape of images of d values in a row for a matrix of d columns; nil of others.
   fileprivate var row: ImageShape? {
-    if case .matrix(let array, _) = form { .vector(array.shape[1]) } else { nil }
+    switch form {
+    case .matrix(let array, _): .vector(array.shape[1])
+    case .sparse(let matrix, _): .vector(matrix.columns)
+    default: nil
+    }
   }
 
   // MARK: Reading
@@ -242,13 +253,28 @@ package struct TaskOperator {
       throw TaskError(
         .data, "\(path): the matrix has shape \(array.shape), expected two axes, none of them empty")
     }
-    // Entries whose squares overflow would only fail later, without a name.
-    let largest = array.elements.reduce(0) { max($0, abs($1)) }
+    try requireModerate(array.elements, path)
+    return array
+  }
+
+  /// Entries whose squares overflow would only fail later, without a name.
+  private static func requireModerate(_ values: [Double], _ path: String) throws(TaskError) {
+    let largest = values.reduce(0) { max($0, abs($1)) }
     guard largest <= largestEntry else {
       throw TaskError(
         .data, "\(path): the operator holds \(largest), expected values of at most \(largestEntry)")
     }
-    return array
+  }
+
+  private static func requireColumns(_ columns: Int, of rows: Int, _ shape: ImageShape, _ path: String)
+    throws(TaskError)
+  {
+    guard columns == shape.count else {
+      throw TaskError(
+        .data,
+        "\(path): the operator has shape [\(rows), \(columns)], expected [m, \(shape.count)] for images of \(shape)"
+      )
+    }
   }
 
   private static func geometry(_ task: ReconstructionTask) throws -> ScanGeometry {

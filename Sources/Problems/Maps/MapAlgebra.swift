@@ -1,0 +1,163 @@
+import AIPOKernels
+import AIPOPriors
+
+/// `f(x) = a·Ax`.
+public struct ScaledMap: LinearMap {
+  public let map: any LinearMap
+  public let factor: Double
+  public let normal: NormalForm
+  public let nearNormal: Spectrum?
+
+  public var input: ImageShape { map.input }
+  public var output: ImageShape { map.output }
+
+  public init(_ map: any LinearMap, by a: Double) throws {
+    (self.map, factor) = (map, a)
+    switch map.normal {
+    case .pixelwise(var diagonal):
+      diagonal.withMemory { $0.scale(by: a * a) }
+      normal = .pixelwise(diagonal)
+    case .dense(var matrix):
+      matrix.scale(by: a)
+      normal = .dense(matrix)
+    case .stationary(let spectrum): normal = .stationary(try spectrum.scaled(by: a * a))
+    case .unknown: normal = .unknown
+    }
+    nearNormal = try map.nearNormal?.scaled(by: a * a)
+  }
+
+  public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
+    try map.apply(x, into: y, scratch)
+    y.scale(by: factor, scratch.pool)
+  }
+
+  public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) throws {
+    try map.adjoint(u, into: x, scratch)
+    x.scale(by: factor, scratch.pool)
+  }
+}
+
+/// `f(x) = (A₁x, A₂x, …)`: several measurements of one image, one after another.
+public struct StackedMap: LinearMap {
+  public let maps: [any LinearMap]
+  public let input: ImageShape
+  public let output: ImageShape
+  public let normal: NormalForm
+  public let nearNormal: Spectrum?
+
+  /// Throws where the maps take images of different shapes, or there is none.
+  public init(_ maps: [any LinearMap]) throws {
+    self.maps = maps
+    input = try ImageShape(common: maps)
+    output = .vector(maps.reduce(0) { $0 + $1.output.count })
+    // AᵀA is the sum of the parts'.
+    var diagonal: Tensor<Double>? = try Tensor(count: input.count)
+    for map in maps {
+      guard case .pixelwise(let own) = map.normal else {
+        diagonal = nil
+        break
+      }
+      diagonal?.withMemory { $0.add(own.view) }
+    }
+    let near = try Self.sum(maps.compactMap(\.nearNormal), count: maps.count)
+    let isStationary = maps.allSatisfy { if case .stationary = $0.normal { true } else { false } }
+    if let diagonal {
+      normal = .pixelwise(diagonal)
+    } else if let near, isStationary {
+      normal = .stationary(near)
+    } else {
+      normal = .unknown
+    }
+    nearNormal = near
+  }
+
+  /// Nil unless there is one of each map.
+  private static func sum(_ spectra: [Spectrum], count: Int) throws -> Spectrum? {
+    guard spectra.count == count else { return nil }
+    var values = spectra[0].values
+    values.withMemory { values in
+      for spectrum in spectra.dropFirst() { values.add(spectrum.values.view) }
+    }
+    return Spectrum(spectra[0].transform, values: values)
+  }
+
+  public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
+    precondition(y.count == output.count)
+    var next = 0
+    for map in maps {
+      try map.apply(x, into: y[next..<next + map.output.count], scratch)
+      next += map.output.count
+    }
+  }
+
+  public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) throws {
+    precondition(u.count == output.count)
+    try scratch.scope {
+      let part = try scratch.take(x.count)
+      var next = 0
+      x.set(0, scratch.pool)
+      for map in maps {
+        try map.adjoint(u[next..<next + map.output.count], into: part, scratch)
+        x.add(part, scratch.pool)
+        next += map.output.count
+      }
+    }
+  }
+}
+
+/// `f(x) = A₁x + A₂x + …`
+public struct SummedMap: LinearMap {
+  public let maps: [any LinearMap]
+  public let input: ImageShape
+  public let output: ImageShape
+
+  /// Throws where the maps take or give different shapes, or there is none.
+  public init(_ maps: [any LinearMap]) throws {
+    self.maps = maps
+    input = try ImageShape(common: maps)
+    output = maps[0].output
+    for map in maps where map.output != output {
+      let found = map.output
+      throw ProblemError.shapeMismatch(
+        what: "output of a map in a sum", found: [found.height, found.width, found.channels],
+        expected: [output.height, output.width, output.channels])
+    }
+  }
+
+  public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
+    try sum(into: y, scratch) { map, part in try map.apply(x, into: part, scratch) }
+  }
+
+  public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) throws {
+    try sum(into: x, scratch) { map, part in try map.adjoint(u, into: part, scratch) }
+  }
+
+  private func sum(
+    into y: Vector, _ scratch: Scratch, _ write: (any LinearMap, Vector) throws -> Void
+  ) throws {
+    try scratch.scope {
+      let part = try scratch.take(y.count)
+      y.set(0, scratch.pool)
+      for map in maps {
+        try write(map, part)
+        y.add(part, scratch.pool)
+      }
+    }
+  }
+}
+
+extension ImageShape {
+  /// The shape of images that all maps take.
+  fileprivate init(common maps: [any LinearMap]) throws(ProblemError) {
+    guard let first = maps.first else {
+      throw .shapeMismatch(what: "list of maps", found: [0], expected: [1])
+    }
+    for map in maps where map.input != first.input {
+      let (found, expected) = (map.input, first.input)
+      throw .shapeMismatch(
+        what: "input of a map", found: [found.height, found.width, found.channels],
+        expected: [expected.height, expected.width, expected.channels])
+    }
+    self = first.input
+  }
+}
