@@ -88,6 +88,7 @@ struct HDF5 {
   }
 
   private static let mostMessages = 1 << 16
+  private static let mostEntries = 1 << 24
 
   func messages(of object: UInt64) throws(FileError) -> [Message] {
     let head = try bytes(at: object, count: min(4, remaining(object)), "object")
@@ -180,7 +181,9 @@ struct HDF5 {
         let heap = try names(at: try fields.word(offsetSize))
         var nodes = [UInt64]()
         try walk(tree, kind: 0, keySize: lengthSize) { _, child in nodes.append(child) }
-        for node in nodes { links += try symbols(at: node, names: heap) }
+        for node in nodes where links.count <= Self.mostMessages {
+          links += try symbols(at: node, names: heap)
+        }
       case 0x06:
         if let link = try link(&fields) { links.append(link) }
       case 0x02:
@@ -255,6 +258,7 @@ struct HDF5 {
     _ body: (_ key: ArraySlice<UInt8>, _ child: UInt64) throws(FileError) -> Void
   ) throws(FileError) {
     var seen = Set<UInt64>()
+    var visited = 0
     var nodes = [(address: address, level: Int?.none)]
     while let node = nodes.popLast() {
       guard seen.insert(node.address).inserted else { continue }
@@ -268,6 +272,10 @@ struct HDF5 {
         throw source.malformed("HDF5 tree", "of mixed levels", "one level below the other (damaged?)")
       }
       let count = try head.number(2)
+      visited += count
+      guard visited <= Self.mostEntries else {
+        throw source.malformed("HDF5 tree", "of more than \(Self.mostEntries) entries", "fewer")
+      }
       var fields = try fields(
         at: node.address &+ UInt64(headSize), count: count * (keySize + offsetSize), "tree")
       for _ in 0..<count {
@@ -309,13 +317,10 @@ struct HDF5 {
     guard all.count == 1 else {
       let list = all.prefix(6).map { "\($0.name) \($0.shape)" }.joined(separator: ", ")
       throw source.malformed(
-        "HDF5 file",
-        all.isEmpty
-          ? "without a dataset of numbers"
-          : "of \(all.count) datasets (\(list)\(all.count > 6 ? ", …" : ""))",
-        all.isEmpty
-          ? "one"
-          : "one, or its name behind the file's: \(ImageFile.lastComponent(source.path)):\(all[0].name)")
+        "number of datasets of numbers",
+        "\(all.count)\(all.isEmpty ? "" : " (\(list)\(all.count > 6 ? ", …" : ""))")",
+        all.first.map { "1, or a name behind the file's: \(ImageFile.lastComponent(source.path)):\($0.name)" }
+          ?? "1")
     }
     return all[0]
   }

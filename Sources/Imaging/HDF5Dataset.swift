@@ -99,7 +99,7 @@ struct HDF5Dataset {
   }
 
   private static func type(
-    _ fields: inout FieldReader, _ file: HDF5, _ name: String
+    _ fields: inout FieldReader, _ file: HDF5, _ name: String, isPart: Bool = false
   ) throws(FileError) -> (ElementType, isBigEndian: Bool, isComplex: Bool) {
     let head = try fields.number(1)
     let bits = try fields.number(3)
@@ -129,9 +129,10 @@ struct HDF5Dataset {
         throw refuse("floats of \(precision) bits in \(size) bytes", "those of IEEE of 16, 32 or 64 bits")
       }
       return (type.0, bits & 1 != 0, false)
-    case 6: return try complex(&fields, version: head >> 4, members: bits & 0xFFFF, size: size, file, name)
+    case 6 where !isPart:
+      return try complex(&fields, version: head >> 4, members: bits & 0xFFFF, size: size, file, name)
     // Of names for integers; h5py's booleans are such.
-    case 8: return try Self.type(&fields, file, name)
+    case 8 where !isPart: return try Self.type(&fields, file, name, isPart: true)
     case 3: throw refuse("text")
     case 7: throw refuse("references, as MATLAB's cells are")
     case 9: throw refuse("lists of any length")
@@ -153,7 +154,7 @@ struct HDF5Dataset {
       if version < 3 { try fields.skip((8 - length % 8) % 8) }
       let offset = try fields.number(version < 3 ? 4 : size < 256 ? 1 : 2)
       if version == 1 { try fields.skip(28) }
-      let (type, isBigEndian, isComplex) = try Self.type(&fields, file, name)
+      let (type, isBigEndian, isComplex) = try Self.type(&fields, file, name, isPart: true)
       // What a float's description has beyond what was read.
       try fields.skip(6)
       guard type.isFloating, !isComplex, type.size * 2 == size, offset == k * type.size else { throw refusal }

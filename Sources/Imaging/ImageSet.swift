@@ -166,7 +166,7 @@ public struct ImageSet: Sendable {
     of indices: some Collection<Int>, transform: ImageTransform = .identity
   ) throws(FileError) -> ImageShape {
     if case .array(let array, _) = storage, transform.range == nil {
-      try requireScale(of: array.header.type, array.header.format, words: false)
+      try requireScale(of: array.header.type, "\(array.header.format) dtype of the images", words: false)
     }
     var common: (shape: ImageShape, index: Int)?
     for index in indices {
@@ -178,7 +178,7 @@ public struct ImageSet: Sendable {
       // Those of an array all have one.
       if common != nil, case .array = storage { continue }
       if case .files(let files) = storage, transform.range == nil {
-        try requireScale(of: files[index].type, files[index].name, words: true)
+        try requireScale(of: files[index].type, "type of \(files[index].name)", words: true)
       }
       let stored = shape(of: index)
       guard let shape = transform.shape(of: stored) else {
@@ -198,7 +198,7 @@ public struct ImageSet: Sendable {
   private func requireScale(of type: ElementType, _ what: String, words: Bool) throws(FileError) {
     guard type != .uint8, type != .bool, !type.isFloating, !(words && type == .uint16) else { return }
     throw .malformed(
-      path: path, what: "\(what) dtype of the images", found: "\(type)",
+      path: path, what: what, found: "\(type)",
       expected:
         "uint8, \(words ? "uint16" : "bool") or floats; for others give --range \(ValueRange.argument(nil))")
   }

@@ -74,15 +74,16 @@ struct MAT {
     let flags = try element(&fields)
     let kind = Int(flags.first ?? 0)
     let flag = flags.count > 1 ? flags[flags.startIndex + 1] : 0
-    let extents = try element(&fields)
-    let name = String(decoding: try element(&fields), as: UTF8.self)
     let types: [Int: ElementType] = [
       5: .float64, 6: .float64, 7: .float32, 8: .int8, 9: .uint8, 10: .int16, 11: .uint16, 12: .int32,
       13: .uint32, 14: .int64, 15: .uint64,
     ]
-    guard var type = types[kind], !name.isEmpty else { return nil }
+    // Objects have other parts.
+    guard var type = types[kind] else { return nil }
     // Logical.
     if flag & 2 != 0, type == .uint8 { type = .bool }
+    let extents = try element(&fields)
+    let name = String(decoding: try element(&fields), as: UTF8.self)
     var numbers = FieldReader(Array(extents), "MAT shape", path: source.path)
     var shape = [Int]()
     while numbers.left >= 4 { shape.append(try numbers.number(4)) }
@@ -119,17 +120,18 @@ struct MAT {
   /// The variable of a name, or the only one.
   func variable(_ name: String?) throws(FileError) -> Variable {
     let found = variables.filter { name == nil || $0.name == name }
-    let list = variables.prefix(6).map { "\($0.name) \($0.shape)" }.joined(separator: ", ")
     guard found.count == 1 else {
-      let all = "\(variables.count) variables of numbers (\(list)\(variables.count > 6 ? ", …" : ""))"
+      let list =
+        variables.prefix(6).map { "\($0.name) \($0.shape)" }.joined(separator: ", ")
+        + (variables.count > 6 ? ", …" : "")
+      if let name, found.isEmpty {
+        throw source.malformed("variable '\(name)'", "missing", "one of \(list)")
+      }
       throw source.malformed(
-        "MAT file",
-        variables.isEmpty
-          ? "without a variable of numbers" : name.map { "without \($0), of \(all)" } ?? "of \(all)",
-        variables.isEmpty
-          ? "one"
-          : "one, or its name behind the file's: \(ImageFile.lastComponent(source.path)):\(variables[0].name)"
-      )
+        "number of variables of numbers", "\(found.count)\(found.isEmpty ? "" : " (\(list))")",
+        found.first.map {
+          "1, or a name behind the file's: \(ImageFile.lastComponent(source.path)):\($0.name)"
+        } ?? "1")
     }
     return found[0]
   }
@@ -184,6 +186,8 @@ struct MAT {
       while numbers.left >= 4 { result.append(try numbers.number(4)) }
       return result
     }
+    try SparseFile.requireSize(
+      variable.shape[0], variable.shape[1], entries: variable.place.count, path: source.path)
     let rows = try integers(try part(&fields))
     let starts = try integers(try part(&fields))
     let columns = variable.shape[1]
@@ -235,7 +239,7 @@ struct MAT {
       1: .int8, 2: .uint8, 3: .int16, 4: .uint16, 5: .int32, 6: .uint32, 7: .float32, 9: .float64, 12: .int64,
       13: .uint64,
     ]
-    guard let stored = types[kind], bytes.count == count * stored.size else {
+    guard let stored = types[kind], bytes.count % stored.size == 0, bytes.count / stored.size == count else {
       throw source.malformed(
         "MAT values of \(variable.name)", "\(bytes.count) bytes of type \(kind)", "\(count) numbers")
     }

@@ -5,6 +5,8 @@ import AIPOKernels
 /// Source: R. Boisvert, R. Pozo, K. Remington, *The Matrix Market Exchange Formats: Initial Design*, NISTIR 5935.
 enum MatrixMarket {
   static let banner = Array("%%MatrixMarket".utf8)
+  /// A text that is packed may be long.
+  private static let mostEntries = 1 << 28
 
   /// The matrix of the text that a stream goes on with.
   static func read(_ stream: ByteStream) throws(FileError) -> SparseMatrix {
@@ -75,6 +77,9 @@ enum MatrixMarket {
       if !isArray || value != 0 { add(row, column, value) }
       if isSymmetric, row != column { add(column, row, isSkew ? -value : value) }
       if found % (1 << 16) == 0 {
+        guard values.count <= mostEntries else {
+          throw refuse("matrix", "of more than \(mostEntries) entries", "fewer")
+        }
         try MemoryLimit.require(64 * values.count, for: stream.path)
       }
       if isArray {

@@ -77,9 +77,6 @@ public enum SparseFile {
     let shape = try integers("shape")
     let data = try values("data")
     guard shape.count == 2 else { throw source.malformed("sparse NPZ", "of shape \(shape)", "a matrix") }
-    if let bad = data.first(where: { !$0.isFinite }) {
-      throw source.malformed("sparse NPZ", "holding \(bad)", "finite numbers")
-    }
     try requireSize(shape[0], shape[1], entries: data.count, path: source.path)
     if format == "coo" {
       let (rows, columns) = (try indices("row"), try indices("col"))
@@ -111,11 +108,17 @@ public enum SparseFile {
   static func checked(
     _ path: String, _ make: () throws(SparseMatrix.Fault) -> SparseMatrix
   ) throws(FileError) -> SparseMatrix {
+    let matrix: SparseMatrix
     do throws(SparseMatrix.Fault) {
-      return try make()
+      matrix = try make()
     } catch {
       throw .malformed(
         path: path, what: "sparse matrix", found: "wrong: \(error)", expected: "a sparse matrix")
     }
+    if let bad = matrix.values.first(where: { !$0.isFinite }) {
+      throw .malformed(
+        path: path, what: "sparse matrix", found: "one with \(bad)", expected: "finite numbers")
+    }
+    return matrix
   }
 }

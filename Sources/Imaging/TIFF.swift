@@ -98,7 +98,7 @@ struct TIFFLayout {
   init(_ tags: aipo_tiff_page, _ source: ByteSource) throws(FileError) {
     self.tags = tags
     func refuse(_ what: String, _ found: String, _ expected: String) -> FileError {
-      source.malformed("TIFF \(what)", found, expected)
+      source.malformed("\(what) of the TIFF", found, expected)
     }
     let samples = Int(tags.samples)
     guard tags.width > 0, tags.height > 0, samples > 0 else {
@@ -110,7 +110,7 @@ struct TIFFLayout {
     switch Int32(tags.photometric) {
     case PHOTOMETRIC_MINISBLACK, PHOTOMETRIC_MINISWHITE, PHOTOMETRIC_RGB:
       let colours = Int32(tags.photometric) == PHOTOMETRIC_RGB ? 3 : 1
-      guard samples >= colours else { throw refuse("samples a pixel", "\(samples)", "3 for RGB") }
+      guard samples >= colours else { throw refuse("number of samples a pixel", "\(samples)", "3 for RGB") }
       let kinds = withUnsafeBytes(of: tags.extra) { Array($0.bindMemory(to: UInt16.self)) }
       // The first extra sample is alpha, and the only one, or all are channels.
       if samples == colours + 1, tags.extra_count == 1,
@@ -127,7 +127,7 @@ struct TIFFLayout {
     case PHOTOMETRIC_YCBCR where Int32(tags.compression) == COMPRESSION_JPEG && samples == 3: break
     default:
       throw refuse(
-        "colours", Self.colours[Int32(tags.photometric)] ?? "number \(tags.photometric)",
+        "kind of colour", Self.colours[Int32(tags.photometric)] ?? "number \(tags.photometric)",
         "grey, RGB, or a palette; ImageMagick converts it: magick in.tif -colorspace sRGB out.png")
     }
     self.alpha = alpha
@@ -275,7 +275,7 @@ struct TIFFLayout {
         default: "complex numbers"
         }
       throw refuse(
-        "values", "\(kind) of \(bits) bits",
+        "type of value", "\(kind) of \(bits) bits",
         "integers of 1, 2, 4, 8, 16, 32 or 64 bits, or floats of 16, 32 or 64")
     }
   }

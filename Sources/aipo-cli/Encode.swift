@@ -4,7 +4,7 @@ import ArgumentParser
 /// Images for `encode` and `logprob`.
 struct InputImageOptions: ParsableArguments {
   @Argument(
-    help: "Images: PNG, JPEG, a folder of them with its sub-folders, IDX, NPY, or gzip of the last two.",
+    help: "Images: PNG, JPEG, TIFF, WebP, a folder of these, NPY, IDX, HDF5, MAT or NIfTI.",
     completion: .file())
   var input: String
 

@@ -22,7 +22,7 @@ struct Measure: Verb {
 
   @Option(
     help: ArgumentHelp(
-      "The training images: IDX, NPY, gzip of these, or a folder of PNG and JPEG.", valueName: "images"),
+      "The training images, as train takes them.", valueName: "images"),
     completion: .file())
   var data: String
 

@@ -42,7 +42,7 @@ struct Train: Verb {
 
   @Option(
     help: ArgumentHelp(
-      "Training images: IDX, NPY, gzip of these, or a folder of PNG and JPEG with its sub-folders, or one of these. (default: data.images of the YAML)",
+      "Training images: a picture (PNG, JPEG, TIFF, WebP), a folder of them with its sub-folders, or an array (NPY, IDX, HDF5, MAT, NIfTI). (default: data.images of the YAML)",
       valueName: "images"), completion: .file())
   var data: String?
 

@@ -169,6 +169,17 @@ struct TIFFTests {
     #expect(try ImageSet(path: folder.file("b.tiff")).read([0], as: Double.self) == doubles)
   }
 
+  @Test func valuesThatArentFinite() throws {
+    let values = try Tensor<Float>(shape: [2, 1, 2, 1], elements: [0, 1, 0.5, .nan])
+    try ImageOutput.write(values, to: folder.file("a.tif"))
+    let set = try ImageSet(path: folder.file("a.tif"))
+    #expect(try set.read([0], as: Float.self).elements == [0, 1])
+    let says = refusal { _ = try set.read([0, 1], as: Float.self) }
+    #expect(says.contains("row 0, column 1 of image a.tif#1"), "\(says)")
+    #expect(try set.read([1], as: Float.self, nonFinite: .allowed).elements[1].isNaN)
+    #expect(refusal { _ = try NPYFile.read(folder.file("a.tif"), as: Float.self) }.contains("nan"))
+  }
+
   @Test func integersAreClippedAndRounded() throws {
     let values = try Tensor<Double>(shape: [1, 1, 5, 1], elements: [-1, 0, 0.5, 0.999, 2])
     try ImageOutput.write(values, to: folder.file("a.tif"), depth: .uint8)

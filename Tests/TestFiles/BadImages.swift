@@ -19,7 +19,73 @@ extension BadFile {
   private static let npyMagic: [UInt8] = [0x93] + Array("NUMPY".utf8)
   private static let pngSignature: [UInt8] = [0x89] + Array("PNG\r\n\u{1A}\n".utf8)
 
+  /// A grey TIFF of 4 bytes, whatever its tags say.
+  private static func tiff(
+    width: Int, height: Int, samples: Int = 1, compression: Int = 1, tile: Int? = nil, next: Int = 0
+  ) -> [UInt8] {
+    var entries = [
+      (256, width), (257, height), (258, 8), (259, compression), (262, 1), (273, 8), (277, samples),
+      (278, height), (279, 4),
+    ]
+    if let tile {
+      entries.removeAll { [273, 278, 279].contains($0.0) }
+      entries += [(322, tile), (323, tile), (324, 8), (325, 4)]
+    }
+    var bytes = Array("II*\0".utf8)
+    bytes += TestFiles.word(12)
+    bytes += [1, 2, 3, 4]
+    bytes += TestFiles.half(entries.count)
+    for (tag, value) in entries {
+      bytes += TestFiles.half(tag)
+      bytes += [4, 0]
+      bytes += TestFiles.word(1)
+      bytes += TestFiles.word(value)
+    }
+    return bytes + TestFiles.word(next)
+  }
+
+  /// The header of a NIfTI of floats.
+  private static func nifti(_ extents: [Int]) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: 352)
+    func put(_ part: some Sequence<UInt8>, at place: Int) {
+      for (k, byte) in part.enumerated() { bytes[place + k] = byte }
+    }
+    put(TestFiles.word(348), at: 0)
+    for (k, extent) in ([extents.count] + extents).enumerated() {
+      put(TestFiles.half(extent), at: 40 + 2 * k)
+    }
+    bytes[70] = 16
+    put([0, 0, 0xB0, 0x43], at: 108)
+    put("n+1".utf8, at: 344)
+    return bytes
+  }
+
+  private static let hdf5Signature: [UInt8] = [0x89] + Array("HDF\r\n\u{1A}\n".utf8)
+
   package static let images: [Self] = [
+    Self("TIFF signature only", Array("II*\0".utf8), "TIFF"),
+    Self("TIFF of enormous size", tiff(width: 1 << 20, height: 1 << 20), "image size"),
+    Self(
+      "TIFF of all sizes overflowing", tiff(width: Int(UInt32.max), height: Int(UInt32.max), samples: 65535),
+      "TIFF"),
+    Self(
+      "TIFF of enormously many channels", tiff(width: 1 << 13, height: 1 << 13, samples: 65535),
+      "size of the TIFF"),
+    Self("TIFF with fewer pixels than announced", tiff(width: 1 << 12, height: 1 << 12), "file size"),
+    Self(
+      "TIFF that deflates from nothing", tiff(width: 1 << 13, height: 1 << 13, compression: 8), "file size"),
+    Self("TIFF with an enormous tile", tiff(width: 2, height: 2, tile: 1 << 16), "TIFF tile"),
+    Self("TIFF that is its own next page", tiff(width: 2, height: 2, next: 12), "TIFF"),
+    Self("TIFF in old JPEG", tiff(width: 2, height: 2, compression: 6), "old JPEG"),
+    Self("WebP signature only", Array("RIFF\u{1}\u{1}\u{1}\u{1}WEBPVP8 ".utf8), "WebP"),
+    Self("HDF5 signature only", hdf5Signature, "superblock"),
+    Self("HDF5 of zeros", hdf5Signature + [UInt8](repeating: 0, count: 600), "HDF5 superblock"),
+    Self(
+      "MAT header only", [UInt8](repeating: 32, count: 124) + [0, 1] + Array("IM".utf8),
+      "variables of numbers is 0"),
+    Self("NIfTI beyond all memory", nifti([32767, 32767, 32767, 32767, 32767]), "NIfTI"),
+    Self("NIfTI of a terabyte", nifti([16384, 16384, 1000]), "truncated"),
+    Self("NIfTI without extent", nifti([4, 0]), "positive extents"),
     Self("empty", [], "empty"),
     Self("text", Array("hello, world, this is text".utf8), "unknown format"),
     Self("zip", Array("PK".utf8) + [3, 4] + [UInt8](repeating: 0, count: 60), "end record"),

@@ -48,6 +48,8 @@ package enum TestFiles {
     (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
   }
 
+  package static func half(_ value: Int) -> [UInt8] { Array(word(value)[..<2]) }
+
   // MARK: Zips
 
   package struct Entry {
@@ -105,9 +107,6 @@ package enum TestFiles {
   package static func checksum(_ bytes: [UInt8]) -> Int { Int(crc32(0, bytes, UInt32(bytes.count))) }
 
   package static func zip(_ entries: [Entry], count: Int? = nil, comment: [UInt8] = []) -> [UInt8] {
-    func half(_ value: Int) -> [UInt8] {
-      [UInt8(truncatingIfNeeded: value), UInt8(truncatingIfNeeded: value >> 8)]
-    }
     var file: [UInt8] = []
     var directory: [UInt8] = []
     for entry in entries {
