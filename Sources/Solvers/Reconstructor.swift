@@ -70,7 +70,11 @@ public struct Reconstructor: Sendable {
     guard options.lambda == .auto, gaussian != nil, !followsTheorem else { return 1 }
     let coverage = coverage(of: image)
     // A mean is nothing that is minimised.
-    if path == .smooth, options.method == .aipo, coverage == .whole { return 1 }
+    if path == .smooth, options.method == .aipo,
+      (options.smooth ?? .usual(for: problem.map(image), coverage)).finish == 0
+    {
+      return 1
+    }
     return coverage == .pixels
       ? ReconstructionOptions.flowShareOfMissing : ReconstructionOptions.usualFlowShare
   }

@@ -8,7 +8,7 @@ extension Reconstructor {
   func smooth(_ work: ImageWork) throws -> Solution {
     let image = work.image
     let coverage = coverage(of: image)
-    let path = options.smooth ?? .usual(for: coverage)
+    let path = options.smooth ?? .usual(for: problem.map(image), coverage)
     var lambda = path.lambda
     if case .value(let value) = options.lambda { lambda = value }
     var pixels = try start(of: image, lambda: 1, work.scratch)

@@ -27,12 +27,15 @@ public struct SmoothPath: Sendable, Hashable {
     (self.states, self.end, self.lambda, self.finish) = (states, end, lambda, finish)
   }
 
-  /// What measured best on training images (docs/method.md), by what the data see.
-  public static func usual(for coverage: Coverage) -> SmoothPath {
+  /// What measured best on training images (docs/method.md), by what the data see. Where they are a blurred picture the path
+  /// alone does; from sums of values far apart it brings a start.
+  public static func usual(for map: any Map, _ coverage: Coverage) -> SmoothPath {
     switch coverage {
-    case .whole: SmoothPath(states: 9, end: 0.07, lambda: 0.7, finish: 0)
-    case .pixels: SmoothPath(states: 9, end: 1, lambda: 1, finish: 20)
-    case .sums, .nonlinear: SmoothPath(states: 18, end: 1, lambda: 1, finish: 100)
+    case .whole: return SmoothPath(states: 9, end: 0.07, lambda: 0.7, finish: 0)
+    case .pixels: return SmoothPath(states: 18, end: 1, lambda: 0.25, finish: 10)
+    case .sums, .nonlinear:
+      let isBlur = (map as? any LinearMap)?.nearNormal != nil
+      return SmoothPath(states: 18, end: 1, lambda: isBlur ? 0.25 : 1, finish: isBlur ? 0 : 100)
     }
   }
 }

@@ -110,7 +110,8 @@ struct ReportBuilder {
           ? state.noiseLevel : name == "t" ? state.weights.t : name == "s" ? state.s : state.weights.lambda,
         lambda: state.weights.lambda, objective: state.objective, recon: state.recon,
         // On the way R_s is that of another prior than the target's.
-        reg: state.noiseLevel > 0 ? nil : result.targetReg(at: state), psnr: psnr.indices.contains(k) ? psnr[k] : nil)
+        reg: state.noiseLevel > 0 ? nil : result.targetReg(at: state),
+        psnr: psnr.indices.contains(k) ? psnr[k] : nil)
     }
     return ReconstructionReport.Path(parameterName: name, points: points)
   }
