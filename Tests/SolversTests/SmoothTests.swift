@@ -56,7 +56,9 @@ import Testing
     var states: [Place] = []
     let result = try reconstruct(
       InverseProblem(map, GaussianNoise(sigma: sigma), [y]), prior, gaussian, options,
-      ReconstructionObserver(onState: { states.append(Place(state: $1, image: $2.elements)) }))[0]
+      ReconstructionObserver(onState: {
+        if $1.event != .finished { states.append(Place(state: $1, image: $2.elements)) }
+      }))[0]
     #expect(
       states.count == 5 && result.evaluations == 6 && result.path == "smooth" && result.reason == .levels)
     #expect(result.converged && result.lambda == 0.7)

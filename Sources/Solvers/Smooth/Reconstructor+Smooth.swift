@@ -25,6 +25,14 @@ extension Reconstructor {
       let sample =
         stop == .levels
         ? try evaluator.evaluate(weights) { prior.encoding.encode(pixels.view, into: $0) } : nil
+      if let sample {
+        work.report(
+          PathState(
+            event: .finished, s: 1, weights: weights, objective: sample.value(weights), recon: sample.recon,
+            flow: sample.flow, gaussian: sample.gaussian, evaluations: evaluator.evaluations,
+            iterations: states, step: 0, gradientNorm: try sample.gradientNorm(weights, work.scratch),
+            stop: stop), sample.pixels)
+      }
       return Solution(
         outcome: PathOutcome(
           sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: states,

@@ -87,7 +87,8 @@ struct PathCharts {
           "PSNR", "dB", "How close the image is to the truth, which no method sees. Higher is better."
         ) { point, _ in point.psnr })
     }
-    return charts
+    // On the path in the noise level the target itself is evaluated at the end alone.
+    return charts.filter { $0.series.contains { $0.y.count { $0 != nil } > 1 } }
   }
 
   private func evaluations(
