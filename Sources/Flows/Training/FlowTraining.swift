@@ -106,6 +106,10 @@ public struct FlowTraining: Sendable {
           isCancelled: isCancelled)
       }
     } catch is CancellationError { return .cancelled(step: trainer.step) }
+    // Pictures of any size have a stationary covariance alone, which takes less room.
+    if model.isOfPatches, let stationary = model.statistics?.stationary(images.shape) {
+      model.statistics = stationary
+    }
     try model.save(path: Self.modelPath(in: folder))
     return .finished(model)
   }
