@@ -39,7 +39,8 @@ import Testing
 
   @Test func patches() throws {
     let flags = [
-      "bench", "patches", "--patch", "4", "--size", "17", "--couplings", "2", "--hidden", "6", "--repeat", "2",
+      "bench", "patches", "--patch", "4", "--size", "17", "--couplings", "2", "--hidden", "6", "--repeat",
+      "2",
       "--threads", "1",
     ]
     let result = try Program.run(flags + ["--json"], in: Scratch())

@@ -107,8 +107,8 @@ import Testing
         shape, lags: LagCovariance(channels: 1, lagY: 6, lagX: 6, values: lags), scratch))
     let maps: [any LinearMap] = [
       try MaskMap(shape, mask: (0..<shape.count).map { $0 % 3 != 0 }),
-      try Convolution(shape, kernel: .gaussian(deviation: 1), boundary: .circular),
-      try Convolution(shape, kernel: .motion(length: 5, angle: 30), boundary: .reflect),
+      try ConvolutionMap(shape, kernel: .gaussian(deviation: 1), boundary: .circular),
+      try ConvolutionMap(shape, kernel: .motion(length: 5, angle: 30), boundary: .reflect),
       CyclicDifference(input: shape),
     ]
     for (kind, map) in maps.enumerated() {

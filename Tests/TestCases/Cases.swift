@@ -34,19 +34,21 @@ public func linearMaps(_ shape: ImageShape) throws -> [(name: String, value: any
     ("zero", try DenseMap(try Matrix(rows: 4, columns: d), input: shape)),
     ("user's own", CyclicDifference(input: shape)),
     ("user's own, pixelwise", try Gains(input: shape)),
-    ("blur, circular", try Convolution(shape, kernel: sharpKernel(4, 3), boundary: .circular)),
-    ("blur, reflect", try Convolution(shape, kernel: sharpKernel(3, 2), boundary: .reflect, path: .direct)),
+    ("blur, circular", try ConvolutionMap(shape, kernel: sharpKernel(4, 3), boundary: .circular)),
+    (
+      "blur, reflect", try ConvolutionMap(shape, kernel: sharpKernel(3, 2), boundary: .reflect, path: .direct)
+    ),
     (
       "blur, replicate",
-      try Convolution(shape, kernel: sharpKernel(5, 5), boundary: .replicate, path: .fourier)
+      try ConvolutionMap(shape, kernel: sharpKernel(5, 5), boundary: .replicate, path: .fourier)
     ),
     (
       "blur, zero",
-      try Convolution(shape, kernel: .gaussian(deviation: 0.4), boundary: .zero, path: .separable)
+      try ConvolutionMap(shape, kernel: .gaussian(deviation: 0.4), boundary: .zero, path: .separable)
     ),
     (
       "blur, valid",
-      try Convolution(
+      try ConvolutionMap(
         shape, kernel: sharpKernel(min(2, shape.height), min(3, shape.width)), boundary: .valid, path: .direct
       )
     ),
@@ -60,27 +62,27 @@ public func linearMaps(_ shape: ImageShape) throws -> [(name: String, value: any
       "blur, then every second pixel",
       try ComposedMap(
         Subsampling(shape, factor: 2),
-        after: Convolution(shape, kernel: sharpKernel(3, 3), boundary: .circular))
+        after: ConvolutionMap(shape, kernel: sharpKernel(3, 3), boundary: .circular))
     ),
     (
-      "scaled", try ScaledMap(Convolution(shape, kernel: sharpKernel(4, 3), boundary: .circular), by: -1.7)
+      "scaled", try ScaledMap(ConvolutionMap(shape, kernel: sharpKernel(4, 3), boundary: .circular), by: -1.7)
     ),
     ("scaled matrix", try ScaledMap(DenseMap.gaussian(measurements: d / 2, input: shape, seed: 9), by: 0.4)),
     (
       "stack",
       try StackedMap([
-        MaskMap(shape, mask: (0..<d).map { $0 % 3 != 1 }), Convolution(shape, kernel: sharpKernel(3, 2)),
+        MaskMap(shape, mask: (0..<d).map { $0 % 3 != 1 }), ConvolutionMap(shape, kernel: sharpKernel(3, 2)),
       ])
     ),
     (
       "stack of blurs",
       try StackedMap([
-        Convolution(shape, kernel: sharpKernel(4, 3), boundary: .circular),
-        Convolution(shape, kernel: sharpKernel(2, 2), boundary: .circular),
+        ConvolutionMap(shape, kernel: sharpKernel(4, 3), boundary: .circular),
+        ConvolutionMap(shape, kernel: sharpKernel(2, 2), boundary: .circular),
       ])
     ),
     ("stack of masks", try StackedMap([Gains(input: shape), IdentityMap(shape)])),
-    ("sum", try SummedMap([IdentityMap(shape), Convolution(shape, kernel: sharpKernel(3, 2))])),
+    ("sum", try SummedMap([IdentityMap(shape), ConvolutionMap(shape, kernel: sharpKernel(3, 2))])),
     ("sparse", try SparseMap(sparseMatrix(d), input: shape)),
     ("hadamard", try TransformSensing(.hadamard, measurements: d / 2 + 1, input: shape, seed: 6)),
     ("cosines", try TransformSensing(.dct, measurements: d / 2 + 1, input: shape, seed: 7)),

@@ -195,14 +195,14 @@ package struct TaskOperator {
       return try FourierSampling(shape, taken: taken(shape), sensitivities: coils)
     case .scan(let geometry): return try Tomography(shape, geometry: Self.whole(geometry, shape))
     case .blur(let kernel, let boundary):
-      return try Convolution(shape, kernel: kernel, boundary: boundary, scratch)
+      return try ConvolutionMap(shape, kernel: kernel, boundary: boundary, scratch)
     case .resampling(let kernel, let factor, let phase, let boundary):
       return try Resampling(
         shape, factor: factor, kernel: kernel, phase: phase, boundary: boundary, scratch)
     case .blurAndSubsampling(let kernel, let factor, let first, let boundary):
       return try ComposedMap(
         try Subsampling(shape, factor: factor, first: first),
-        after: try Convolution(shape, kernel: kernel, boundary: boundary, scratch))
+        after: try ConvolutionMap(shape, kernel: kernel, boundary: boundary, scratch))
     case .filterArray(let pattern): return try ColourFilterArray(shape, pattern: pattern)
     case .mixing(let matrix):
       return try matrix.map { try ChannelMixing(shape, mixing: $0) } ?? ChannelMixing.grey(shape)

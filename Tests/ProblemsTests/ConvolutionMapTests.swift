@@ -72,13 +72,13 @@ private func picture(_ height: Int, _ width: Int) -> [Double] {
       (.valid, inside),
     ]
     for (boundary, values) in expected {
-      for path in [Convolution.Path.direct, .fourier] {
-        let y = try Convolution(shape, kernel: kernel, boundary: boundary, path: path).apply(image)
+      for path in [ConvolutionMap.Path.direct, .fourier] {
+        let y = try ConvolutionMap(shape, kernel: kernel, boundary: boundary, path: path).apply(image)
         #expect(distance(y, values) < 1e-13, "\(boundary) \(path)")
       }
     }
     // gaussian_filter(x, 0.6, mode="reflect")
-    let smooth = try Convolution(shape, kernel: .gaussian(deviation: 0.6)).apply(image)
+    let smooth = try ConvolutionMap(shape, kernel: .gaussian(deviation: 0.6)).apply(image)
     let row = [0.42662221937216, 0.44773419666862, 0.32605721657546, 0.61019462752928, 0.26464117394429]
     #expect(distance(Array(smooth[5..<10]), row) < 1e-13)
   }
@@ -94,13 +94,13 @@ private func picture(_ height: Int, _ width: Int) -> [Double] {
           let product = try BlurKernel(column: column, row: row)
           let any = try BlurKernel(randomVector(height * width, seed: 3), height: height, width: width)
           let x = randomVector(shape.count, seed: 4)
-          for (kernel, paths) in [(product, [Convolution.Path.separable, .fourier]), (any, [.fourier])] {
-            let direct = try Convolution(shape, kernel: kernel, boundary: boundary, path: .direct)
+          for (kernel, paths) in [(product, [ConvolutionMap.Path.separable, .fourier]), (any, [.fourier])] {
+            let direct = try ConvolutionMap(shape, kernel: kernel, boundary: boundary, path: .direct)
             let u = randomVector(direct.output.count, seed: 5)
             let (y, g) = (try direct.apply(x), try direct.adjoint(u))
             #expect(try MapChecks.adjointMismatch(direct) <= 1e-12)
             for path in paths {
-              let other = try Convolution(shape, kernel: kernel, boundary: boundary, path: path)
+              let other = try ConvolutionMap(shape, kernel: kernel, boundary: boundary, path: path)
               #expect(other.path == path && other.output == direct.output)
               let label = "\(shape) \(boundary) \(height)x\(width) \(path)"
               let scale = norm(kernel.values)
@@ -120,8 +120,8 @@ private func picture(_ height: Int, _ width: Int) -> [Double] {
     let shape = ImageShape(height: 113, width: 109, channels: 3)
     let x = try Tensor(randomVector(shape.count, seed: 4))
     for boundary in Boundary.allCases {
-      for path in [Convolution.Path.direct, .separable, .fourier] {
-        let map = try Convolution(shape, kernel: .gaussian(deviation: 0.8), boundary: boundary, path: path)
+      for path in [ConvolutionMap.Path.direct, .separable, .fourier] {
+        let map = try ConvolutionMap(shape, kernel: .gaussian(deviation: 0.8), boundary: boundary, path: path)
         #expect(try MapChecks.differingValues(map, at: x) == 0, "\(boundary) \(path)")
       }
     }
@@ -135,7 +135,7 @@ private func picture(_ height: Int, _ width: Int) -> [Double] {
   /// `‖A‖²` and what it is of the spectrum, against a dense decomposition.
   @Test func spectrumAgainstTheDenseMatrix() throws {
     for shape in testShapes {
-      let map = try Convolution(shape, kernel: sharpKernel(4, 3), boundary: .circular)
+      let map = try ConvolutionMap(shape, kernel: sharpKernel(4, 3), boundary: .circular)
       let matrix = try map.matrix()
       let eigenvalues = try matrix.transposedTimes(matrix).symmetricEigen().values
       let spectrum = try #require(map.nearNormal)
@@ -181,7 +181,7 @@ private func picture(_ height: Int, _ width: Int) -> [Double] {
     }
     #expect(throws: ProblemError.self) { try BlurKernel([1, .nan], height: 1, width: 2) }
     #expect(throws: ProblemError.self) {
-      try Convolution(
+      try ConvolutionMap(
         ImageShape(height: 2, width: 9, channels: 1), kernel: .box(size: 3), boundary: .valid)
     }
   }
@@ -278,7 +278,7 @@ private func picture(_ height: Int, _ width: Int) -> [Double] {
         shape, factor: 3, kernel: .gaussian(deviation: 1.2), phase: 1, boundary: boundary)
       let steps = try ComposedMap(
         Subsampling(shape, factor: 3, first: 1),
-        after: Convolution(shape, kernel: .gaussian(deviation: 1.2), boundary: boundary))
+        after: ConvolutionMap(shape, kernel: .gaussian(deviation: 1.2), boundary: boundary))
       #expect(try distance(whole.apply(x), steps.apply(x)) < 1e-13 * norm(x))
     }
     let shifted = try Resampling(

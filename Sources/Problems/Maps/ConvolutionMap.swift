@@ -6,7 +6,7 @@ import AIPOPriors
 ///
 /// Three ways lead to the same values to rounding, and the cheapest is taken: sums over all weights, over the column and
 /// the row that the kernel is a product of, and by Fourier transforms.
-public struct Convolution: LinearMap {
+public struct ConvolutionMap: LinearMap {
   /// How the sums are made.
   public enum Path: Sendable { case direct, separable, fourier }
 
