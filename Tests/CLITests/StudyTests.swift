@@ -258,7 +258,7 @@ import Testing
     ("method: gaussian", "path: \"curve:3,0/1,0.5\"", 8, "the target 1,1 as its last corner"),
     ("method: gaussian", "path: \"curve:0,0/1,1\"", 8, "from 1e-06 to 1000000.0"),
     ("method: gaussian", "path: \"curve:3;0/1,1\"", 8, "as curve:3,0/3,1/1,1"),
-    ("method: gaussian", "path: straight", 8, "lambda, prior, noise, theorem, auto or curve:"),
+    ("method: gaussian", "path: straight", 8, "lambda, prior, noise, smooth, theorem, auto or curve:"),
     ("title: A test", "title: [", 3, "well-formed YAML"),
     (
       "max-evaluations: 40", (0...100).map { "x\($0): 1" }.joined(separator: "\n  "), 4, "at most 100"

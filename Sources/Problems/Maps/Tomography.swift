@@ -70,6 +70,7 @@ public struct Tomography: LinearMap {
   public let geometry: ScanGeometry
   public let nearNormal: Spectrum?
   private let rays: [Ray]
+  private let directions: [Direction]
 
   /// At step t along rows or columns a ray is at place `start + slope·t` across them, in pixels.
   private struct Ray: Sendable {
@@ -126,6 +127,7 @@ public struct Tomography: LinearMap {
       }
     }
     self.rays = rays
+    directions = geometry.angles.map { Direction($0, geometry) }
     nearNormal = try Self.near(shape, geometry)
   }
 
@@ -185,9 +187,9 @@ public struct Tomography: LinearMap {
     guard ray.slope.magnitude > 1e-12 else {
       return ray.start > -2 && ray.start < Double(places) + 1 ? 0..<steps : 0..<0
     }
-    let ends = [(-1 - ray.start) / ray.slope, (Double(places) - ray.start) / ray.slope]
-    let low = min(max(min(ends[0], ends[1]).rounded(.down), 0), Double(steps))
-    let high = min(max(max(ends[0], ends[1]).rounded(.up) + 1, low), Double(steps))
+    let (first, last) = ((-1 - ray.start) / ray.slope, (Double(places) - ray.start) / ray.slope)
+    let low = min(max(min(first, last).rounded(.down), 0), Double(steps))
+    let high = min(max(max(first, last).rounded(.up) + 1, low), Double(steps))
     return Int(low)..<Int(high)
   }
 
@@ -195,7 +197,6 @@ public struct Tomography: LinearMap {
     precondition(x.count == input.count && u.count == output.count)
     let (h, w, c) = (input.height, input.width, input.channels)
     let n = geometry.detectors
-    let directions = geometry.angles.map { Direction($0, geometry) }
     try scratch.pool.split(h, minimum: 1) { range, _ in
       u.withUnsafeMutableBufferPointer { u in
         for row in range {

@@ -3,17 +3,13 @@ import AIPOProblems
 
 /// `x ← argmin L_recon(x) + c/2·‖x − z‖²` of a data term over pixels.
 ///
-/// By Newton's method with the curvature of the noise: one step is the solution where the map is linear and the noise Gaussian.
-/// Of a map that isn't linear, by L-BFGS.
+/// Where the map is linear and the noise Gaussian one step of Newton's is the solution. Else by L-BFGS, of a linear map
+/// preconditioned by the curvature that is typical of the noise.
 struct ProximalStep {
   let data: DataTerm
   /// The map behind noise that is white, and its variance; nil where the map isn't linear.
   private let white: (map: any LinearMap, variance: Double)?
   private let isQuadratic: Bool
-
-  /// Steps of Newton's method at most, and halvings of one.
-  private static let steps = 50
-  private static let halvings = 30
 
   init(_ data: DataTerm, _ scratch: Scratch) throws {
     self.data = data
@@ -29,35 +25,18 @@ struct ProximalStep {
   /// - Parameter c: above 0.
   func solve(from z: Vector, weight c: Double, into x: Vector, _ scratch: Scratch) throws {
     x.set(z, scratch.pool)
-    guard let white else { return try descend(z, c, x, scratch) }
-    var damping = try Tensor<Double>(count: z.count)
-    damping.withMemory { $0.set(c) }
-    let metric = try Metric(of: white.map, weight: 1 / white.variance, damping: damping)
+    var metric: Metric?
+    if let white {
+      var damping = try Tensor<Double>(count: z.count)
+      damping.withMemory { $0.set(c) }
+      metric = try Metric(of: white.map, weight: 1 / white.variance, damping: damping)
+    }
+    guard isQuadratic, let metric else { return try descend(z, c, x, metric, scratch) }
     try scratch.scope {
       let (gradient, step) = (try scratch.take(z.count), try scratch.take(z.count))
-      let (before, slope) = (try scratch.take(z.count), try scratch.take(z.count))
-      var value = try evaluate(x, z, c, gradient, scratch)
-      for _ in 0..<(isQuadratic ? 1 : Self.steps) {
-        try metric.solve(gradient, into: step, scratch)
-        let decrease = gradient.dot(step, scratch.pool)
-        if isQuadratic { return x.add(step, times: -1, scratch.pool) }
-        guard decrease > 1e-6 * Double(z.count).squareRoot() else { return }
-        before.set(x, scratch.pool)
-        var length = 1.0
-        var isLower = false
-        for _ in 0..<Self.halvings {
-          x.set(before, scratch.pool)
-          x.add(step, times: -length, scratch.pool)
-          let next = try evaluate(x, z, c, slope, scratch)
-          if next.isFinite, next <= value - 1e-4 * length * decrease {
-            (value, isLower) = (next, true)
-            gradient.set(slope, scratch.pool)
-            break
-          }
-          length /= 2
-        }
-        guard isLower else { return x.set(before, scratch.pool) }
-      }
+      _ = try evaluate(x, z, c, gradient, scratch)
+      try metric.solve(gradient, into: step, scratch)
+      x.add(step, times: -1, scratch.pool)
     }
   }
 
@@ -71,13 +50,14 @@ struct ProximalStep {
     return recon + 0.5 * c * distance * distance
   }
 
-  /// Of any map, by the general minimizer, which counts no evaluation of a prior here.
-  private func descend(_ z: Vector, _ c: Double, _ x: Vector, _ scratch: Scratch) throws {
-    let objective = Near(step: self, z: z, weight: c)
+  /// By the general minimizer: no evaluation of a prior is counted here.
+  private func descend(_ z: Vector, _ c: Double, _ x: Vector, _ metric: Metric?, _ scratch: Scratch) throws {
+    let objective = Near(step: self, z: z, weight: c, metric: metric)
     let evaluator = Evaluator(objective, scratch)
     let weights = ObjectiveWeights(lambda: 1, t: 0)
     let outcome = try Continuation(
-      evaluator, path: FixedWeights(weights), settings: PathSettings(maximumEvaluations: 200)
+      evaluator, path: FixedWeights(weights),
+      settings: PathSettings(stopRule: ToleranceRule(epsilon: 1e-4), maximumEvaluations: 200)
     ).run { $0.set(z, scratch.pool) }
     if let sample = outcome.sample { x.set(sample.point, scratch.pool) }
   }
@@ -87,6 +67,7 @@ struct ProximalStep {
     let step: ProximalStep
     let z: Vector
     let weight: Double
+    let metric: Metric?
     var dimension: Int { z.count }
     var latentCoordinates: Bool { false }
     var resolution: Double { .ulpOfOne }
@@ -103,7 +84,7 @@ struct ProximalStep {
 
     func metric(
       at sample: ObjectiveSample, weights: ObjectiveWeights, probed: Tensor<Double>?, _ scratch: Scratch
-    ) throws -> Metric? { nil }
+    ) throws -> Metric? { metric }
 
     func probeCurvature(_ point: Vector, key: UInt64, probes: CurvatureProbes, _ scratch: Scratch) throws
       -> Tensor<Double>?
