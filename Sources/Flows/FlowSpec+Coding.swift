@@ -367,27 +367,19 @@ extension FlowSpec: Codable {
     }
   }
 
-  private struct Vector: Decodable {
-    var spec: FlowSpec
+  /// What `vector` and `dense` are made of.
+  private struct MaskedCouplings: Decodable {
+    var couplings: Int
+    var hidden: [Int]
+    var transform: CouplingSpec.Transform
+    var activation: NetSpec.Activation
 
     init(from decoder: any Decoder) throws {
       let keys = try KnownKeys(decoder, ["couplings", "hidden", "transform", "activation"])
-      spec = .vector(
-        couplings: try Glow.bounded(keys, "couplings", 1...256), hidden: try keys.get("hidden"),
-        transform: try keys.get("transform", default: .exponential),
-        activation: try keys.get("activation", default: .silu))
-    }
-  }
-
-  private struct Dense: Decodable {
-    var spec: FlowSpec
-
-    init(from decoder: any Decoder) throws {
-      let keys = try KnownKeys(decoder, ["couplings", "hidden", "transform", "activation"])
-      spec = .dense(
-        couplings: try Glow.bounded(keys, "couplings", 1...256), hidden: try keys.get("hidden"),
-        transform: try keys.get("transform", default: .exponential),
-        activation: try keys.get("activation", default: .silu))
+      couplings = try Glow.bounded(keys, "couplings", 1...256)
+      hidden = try keys.get("hidden")
+      transform = try keys.get("transform", default: .exponential)
+      activation = try keys.get("activation", default: .silu)
     }
   }
 
@@ -418,10 +410,14 @@ extension FlowSpec: Codable {
       self = try keys.get("glow", Glow.self).spec
       self.base = base
     case "vector":
-      self = try keys.get("vector", Vector.self).spec
+      let of = try keys.get("vector", MaskedCouplings.self)
+      self = .vector(
+        couplings: of.couplings, hidden: of.hidden, transform: of.transform, activation: of.activation)
       self.base = base
     case "dense":
-      self = try keys.get("dense", Dense.self).spec
+      let of = try keys.get("dense", MaskedCouplings.self)
+      self = .dense(
+        couplings: of.couplings, hidden: of.hidden, transform: of.transform, activation: of.activation)
       self.base = base
     default:
       self = try keys.get("realnvp", RealNVP.self).spec

@@ -9,10 +9,10 @@ public struct ImageGeometry: Hashable, Sendable {
   public var sliceStep: Double?
   /// Three rows of four: what a pixel's column, row and slice, all from 0, and 1 are multiplied with to give its centre in
   /// the coordinates of the scanner.
-  public var space: [[Double]]?
+  public var space: [SIMD4<Double>]?
 
-  public init(columnStep: Double, rowStep: Double, sliceStep: Double? = nil, space: [[Double]]? = nil) {
-    precondition(space.map { $0.count == 3 && $0.allSatisfy { $0.count == 4 } } ?? true)
+  public init(columnStep: Double, rowStep: Double, sliceStep: Double? = nil, space: [SIMD4<Double>]? = nil) {
+    precondition(space.map { $0.count == 3 } ?? true)
     self.columnStep = columnStep
     self.rowStep = rowStep
     self.sliceStep = sliceStep
@@ -26,7 +26,7 @@ public struct ImageGeometry: Hashable, Sendable {
   func every(_ step: Int) -> ImageGeometry {
     var result = self
     result.sliceStep = sliceStep.map { $0 * Double(step) }
-    result.space = space?.map { [$0[0], $0[1], $0[2] * Double(step), $0[3]] }
+    result.space = space?.map { $0 * [1, 1, Double(step), 1] }
     return result
   }
 
@@ -52,14 +52,14 @@ public struct ImageGeometry: Hashable, Sendable {
       result = result.moved(column: (factors[0] - 1) / 2, row: (factors[1] - 1) / 2, slice: 0)
       result.columnStep *= factors[0]
       result.rowStep *= factors[1]
-      result.space = result.space?.map { [$0[0] * factors[0], $0[1] * factors[1], $0[2], $0[3]] }
+      result.space = result.space?.map { $0 * [factors[0], factors[1], 1, 1] }
     }
     return result
   }
 
   private func moved(column: Double, row: Double, slice: Double) -> ImageGeometry {
     var result = self
-    result.space = space?.map { [$0[0], $0[1], $0[2], $0[3] + column * $0[0] + row * $0[1] + slice * $0[2]] }
+    result.space = space?.map { $0 + [0, 0, 0, column * $0[0] + row * $0[1] + slice * $0[2]] }
     return result
   }
 }

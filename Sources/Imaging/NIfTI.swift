@@ -145,28 +145,31 @@ struct NIfTI {
       columnStep: steps[0], rowStep: steps[1], sliceStep: steps[2].isFinite && steps[2] > 0 ? steps[2] : nil)
     if (isSecond ? integer(348, 4) : integer(254, 2)) > 0 {
       geometry.space = (0..<3).map { row in
-        (0..<4).map { scale * real(280 + 16 * row + 4 * $0, 400 + 32 * row + 8 * $0) }
+        func entry(_ k: Int) -> Double { scale * real(280 + 16 * row + 4 * k, 400 + 32 * row + 8 * k) }
+        return SIMD4(entry(0), entry(1), entry(2), entry(3))
       }
     } else if (isSecond ? integer(344, 4) : integer(252, 2)) > 0 {
       geometry.space = rotation(steps).enumerated().map { row, axes in
-        axes + [scale * real(268 + 4 * row, 376 + 8 * row)]
+        SIMD4(axes, scale * real(268 + 4 * row, 376 + 8 * row))
       }
     }
-    if geometry.space?.joined().allSatisfy(\.isFinite) == false { geometry.space = nil }
+    if geometry.space?.allSatisfy({ row in (0..<4).allSatisfy { row[$0].isFinite } }) == false {
+      geometry.space = nil
+    }
     return geometry
   }
 
   /// The axes by a quaternion, each times its step.
-  private func rotation(_ steps: [Double]) -> [[Double]] {
+  private func rotation(_ steps: [Double]) -> [SIMD3<Double>] {
     let (b, c, d) = (real(256, 352), real(260, 360), real(264, 368))
     let a = max(0, 1 - b * b - c * c - d * d).squareRoot()
     // Whether the third axis points the other way.
     let side = real(76, 104) < 0 ? -1.0 : 1.0
-    let axes = [
+    let axes: [SIMD3<Double>] = [
       [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
       [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
       [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
     ]
-    return axes.map { [$0[0] * steps[0], $0[1] * steps[1], $0[2] * steps[2] * side] }
+    return axes.map { $0 * [steps[0], steps[1], steps[2] * side] }
   }
 }

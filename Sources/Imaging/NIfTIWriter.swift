@@ -76,7 +76,7 @@ final class NIfTIWriter<Scalar: KernelScalar> {
     if geometry != nil { bytes[123] = 2 }
     if let space = geometry?.space {
       put(Int16(1), at: 254)
-      for (k, value) in space.joined().enumerated() { putReal(value, at: 280 + 4 * k) }
+      for k in 0..<12 { putReal(space[k / 4][k % 4], at: 280 + 4 * k) }
     }
     bytes.replaceSubrange(344..<348, with: Array("n+1\0".utf8))
     return bytes

@@ -70,6 +70,11 @@ extension Memory<Double> {
     setEach(pool, x, y) { $0 - $1 }
   }
 
+  /// Moves what lies outside of a range to its nearer end.
+  public func clamp(to range: ClosedRange<Double>, _ pool: ThreadPool? = nil) {
+    setEach(pool) { min(max($0, range.lowerBound), range.upperBound) }
+  }
+
   /// `self ← a·self`
   public func scale(by a: Double, _ pool: ThreadPool? = nil) { set(a, self, plus: 0, pool) }
 

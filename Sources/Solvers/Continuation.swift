@@ -285,7 +285,7 @@ public final class Continuation {
         // The Gaussian's solution is a picture of pixels. Where in its bin x lies it doesn't know: h⁻¹ would spread its
         // ringing in black over the whole bin, so that the pixel itself is the better guess.
         if !isPredicted { point.set(last.pixels, pool) }
-        point.setEach(pool) { min(max($0, domain.lowerBound), domain.upperBound) }
+        point.clamp(to: domain, pool)
       }
       evaluator.objective.round(point, scratch)
       guard !point.equals(last.point) else { return false }

@@ -202,11 +202,8 @@ public struct Reconstructor: Sendable {
     let image = work.image
     let rule = try lambdaRule(of: image, work.scratch)
     let path = solutionPath(rule, flowShare: flowShare(of: image))
-    let settings = PathSettings(
-      predictor: options.predictor, stepControl: options.stepControl, stopRule: options.stopRule,
-      lambdaRule: rule,
-      maximumEvaluations: options.maximumEvaluations, probes: probes,
-      domain: options.space == .x ? options.domain : nil, seed: options.seed, source: source(image))
+    let settings = pathSettings(
+      image, lambdaRule: rule, maximumEvaluations: options.maximumEvaluations)
     let objective: any Objective =
       switch options.space {
       case .x: pixelObjective(image)
@@ -243,6 +240,16 @@ public struct Reconstructor: Sendable {
     }
   }
 
+  /// What the options say of an image's run.
+  func pathSettings(
+    _ image: Int, lambdaRule rule: (any LambdaRule)? = nil, maximumEvaluations: Int
+  ) -> PathSettings {
+    PathSettings(
+      predictor: options.predictor, stepControl: options.stepControl, stopRule: options.stopRule,
+      lambdaRule: rule, maximumEvaluations: maximumEvaluations, probes: probes,
+      domain: options.space == .x ? options.domain : nil, seed: options.seed, source: source(image))
+  }
+
   var probes: CurvatureProbes {
     var probes = options.probes
     probes.seed = options.seed
@@ -252,7 +259,7 @@ public struct Reconstructor: Sendable {
   /// `point ← G⁻¹(point)` for a start: beyond black and white the latents are so large that no descent from them gets
   /// anywhere, and where G⁻¹ isn't finite, ε = 0 is.
   func setLatents(of point: Vector, _ scratch: Scratch) throws {
-    if let domain = options.domain { point.setEach { min(max($0, domain.lowerBound), domain.upperBound) } }
+    if let domain = options.domain { point.clamp(to: domain) }
     try scratch.scope {
       let latents = try scratch.take(point.count)
       _ = try latentPrior.encode(point, into: latents, scratch)

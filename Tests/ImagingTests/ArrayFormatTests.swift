@@ -180,8 +180,8 @@ struct ArrayFormatTests {
 
   @Test func geometries() throws {
     let whole = try #require(try ImageSet(path: Formats.path("int16.nii")).geometry(of: 0))
-    func near(_ a: [[Double]]?, _ b: [[Double]]) -> Bool {
-      zip((a ?? []).joined(), b.joined()).allSatisfy { abs($0 - $1) < 1e-5 } && a != nil
+    func near(_ a: [SIMD4<Double>]?, _ b: [SIMD4<Double>]) -> Bool {
+      zip(a ?? [], b).allSatisfy { x, y in (0..<4).allSatisfy { abs(x[$0] - y[$0]) < 1e-5 } } && a != nil
     }
     #expect(near(whole.space, [[-2, 0.1, 0, 10], [0.2, 3, 0, -20], [0, 0.3, 4, 30]]))
     #expect(abs(whole.columnStep - 2.00998) < 1e-5 && whole.sliceStep == 4)

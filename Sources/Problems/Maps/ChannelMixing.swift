@@ -14,12 +14,7 @@ public struct ChannelMixing: LinearMap {
       throw .shapeMismatch(
         what: "mixing matrix", found: [mixing.rows, mixing.columns], expected: [mixing.rows, shape.channels])
     }
-    let bad = mixing.withColumns { m in m.firstIndex { !$0.isFinite } }
-    if let bad {
-      throw .nonFinite(
-        what: "mixing matrix row", image: bad % mixing.rows, position: bad / mixing.rows,
-        value: mixing[bad % mixing.rows, bad / mixing.rows])
-    }
+    try requireFinite(mixing, "mixing matrix row")
     input = shape
     output = ImageShape(height: shape.height, width: shape.width, channels: mixing.rows)
     self.mixing = mixing
@@ -35,27 +30,25 @@ public struct ChannelMixing: LinearMap {
 
   public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
     precondition(x.count == input.count && y.count == output.count)
-    let (n, m) = (mixing.columns, mixing.rows)
-    try scratch.pool.split(input.height * input.width, minimum: 1 << 12) { range, _ in
-      for pixel in range {
-        for i in 0..<m {
-          var sum = 0.0
-          for j in 0..<n { sum += mixing[i, j] * x[pixel * n + j] }
-          y[pixel * m + i] = sum
-        }
-      }
-    }
+    try mix(x, mixing.columns, into: y, mixing.rows, scratch.pool) { mixing[$0, $1] }
   }
 
   public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) throws {
     precondition(u.count == output.count && x.count == input.count)
-    let (n, m) = (mixing.columns, mixing.rows)
-    try scratch.pool.split(input.height * input.width, minimum: 1 << 12) { range, _ in
+    try mix(u, mixing.rows, into: x, mixing.columns, scratch.pool) { mixing[$1, $0] }
+  }
+
+  /// At every pixel `yᵢ ← Σⱼ weight(i, j) xⱼ`, of n channels to m.
+  private func mix(
+    _ x: Vector, _ n: Int, into y: Vector, _ m: Int, _ pool: ThreadPool,
+    weight: @Sendable (_ i: Int, _ j: Int) -> Double
+  ) throws {
+    try pool.split(input.height * input.width, minimum: 1 << 12) { range, _ in
       for pixel in range {
-        for j in 0..<n {
+        for i in 0..<m {
           var sum = 0.0
-          for i in 0..<m { sum += mixing[i, j] * u[pixel * m + i] }
-          x[pixel * n + j] = sum
+          for j in 0..<n { sum += weight(i, j) * x[pixel * n + j] }
+          y[pixel * m + i] = sum
         }
       }
     }

@@ -14,12 +14,7 @@ public struct DenseMap: LinearMap {
       throw .shapeMismatch(
         what: "operator", found: [matrix.rows, matrix.columns], expected: [matrix.rows, input.count])
     }
-    let bad = matrix.withColumns { a in a.firstIndex { !$0.isFinite } }
-    if let bad {
-      throw .nonFinite(
-        what: "operator row", image: bad % matrix.rows, position: bad / matrix.rows,
-        value: matrix[bad % matrix.rows, bad / matrix.rows])
-    }
+    try requireFinite(matrix, "operator row")
     self.matrix = matrix
     self.input = input
   }
@@ -43,5 +38,14 @@ public struct DenseMap: LinearMap {
   public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) { matrix.multiply(x, into: y) }
   public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) {
     matrix.multiplyTransposed(u, into: x)
+  }
+}
+
+/// Throws `ProblemError.nonFinite` where an entry of a matrix isn't a finite number.
+func requireFinite(_ matrix: Matrix, _ what: String) throws(ProblemError) {
+  let bad = matrix.withColumns { a in a.firstIndex { !$0.isFinite } }
+  if let bad {
+    let (column, row) = bad.quotientAndRemainder(dividingBy: matrix.rows)
+    throw .nonFinite(what: what, image: row, position: column, value: matrix[row, column])
   }
 }

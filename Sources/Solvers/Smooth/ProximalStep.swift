@@ -34,7 +34,7 @@ struct ProximalStep {
     guard isQuadratic, let metric else { return try descend(z, c, x, metric, scratch) }
     try scratch.scope {
       let (gradient, step) = (try scratch.take(z.count), try scratch.take(z.count))
-      _ = try evaluate(x, z, c, gradient, scratch)
+      _ = try data.evaluate(pixels: z, gradient: gradient, scratch)
       try metric.solve(gradient, into: step, scratch)
       x.add(step, times: -1, scratch.pool)
     }

@@ -16,46 +16,45 @@ extension Reconstructor {
     // One evaluation is left for the sharp density, under which the result is told.
     let states = min(path.states, options.maximumEvaluations - 1)
     let levels = try noiseLevels(path, coverage, states: states, image, work.scratch)
-    let stop = try pixels.withMemory {
-      try walk(levels, lambda: lambda, isMean: path.finish == 0, from: $0, work, evaluator)
-    }
     let weights = ObjectiveWeights(lambda: lambda, t: flowShare(of: image))
-    let budget = min(options.maximumEvaluations, evaluator.evaluations + max(path.finish, 1))
-    guard stop == .levels, path.finish > 0, budget > evaluator.evaluations + 1 else {
-      let sample =
-        stop == .levels
-        ? try evaluator.evaluate(weights) { prior.encoding.encode(pixels.view, into: $0) } : nil
-      if let sample {
-        work.report(
-          PathState(
-            event: .finished, s: 1, weights: weights, objective: sample.value(weights), recon: sample.recon,
-            flow: sample.flow, gaussian: sample.gaussian, evaluations: evaluator.evaluations,
-            iterations: states, step: 0, gradientNorm: try sample.gradientNorm(weights, work.scratch),
-            stop: stop), sample.pixels)
+    var (stop, sample): (PathStop, ObjectiveSample?) = (.cancelled, nil)
+    do {
+      stop = try pixels.withMemory {
+        try walk(levels, lambda: lambda, isMean: path.finish == 0, from: $0, work, evaluator)
       }
-      return Solution(
-        outcome: PathOutcome(
-          sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: states,
-          stop: sample == nil && stop == .levels ? .noFiniteStart : stop),
-        fallback: pixels, path: "smooth")
+      let budget = min(options.maximumEvaluations, evaluator.evaluations + path.finish)
+      if stop == .levels, budget > evaluator.evaluations + 1 {
+        let run = try Continuation(
+          evaluator, path: FixedWeights(weights), minimizer: options.minimizer(),
+          settings: pathSettings(image, maximumEvaluations: budget), onState: work.report)
+        let outcome = try run.run { point in
+          point.set(pixels.view)
+          if let domain = options.domain { point.clamp(to: domain) }
+          prior.encoding.encode(point, into: point)
+        }
+        return Solution(outcome: outcome, fallback: pixels, path: "smooth")
+      }
+      if stop == .levels {
+        sample = try evaluator.evaluate(weights) { prior.encoding.encode(pixels.view, into: $0) }
+        if sample == nil { stop = .noFiniteStart }
+      }
+    } catch Interruption.cancelled {}
+    if let sample {
+      work.report(
+        PathState(
+          event: .finished, s: 1, weights: weights, objective: sample.value(weights), recon: sample.recon,
+          flow: sample.flow, gaussian: sample.gaussian, evaluations: evaluator.evaluations,
+          iterations: states, step: 0, gradientNorm: try sample.gradientNorm(weights, work.scratch),
+          stop: stop), sample.pixels)
     }
-    let settings = PathSettings(
-      predictor: options.predictor, stepControl: options.stepControl, stopRule: options.stopRule,
-      maximumEvaluations: budget, probes: probes, domain: options.domain, seed: options.seed,
-      source: source(image))
-    let outcome = try Continuation(
-      evaluator, path: FixedWeights(weights), minimizer: options.minimizer(), settings: settings,
-      onState: work.report
-    ).run { point in
-      point.set(pixels.view)
-      if let domain = options.domain { point.setEach { min(max($0, domain.lowerBound), domain.upperBound) } }
-      prior.encoding.encode(point, into: point)
-    }
-    return Solution(outcome: outcome, fallback: pixels, path: "smooth")
+    return Solution(
+      outcome: PathOutcome(
+        sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: states, stop: stop),
+      fallback: pixels, path: "smooth")
   }
 
   /// The states of the path, from the image x that is given; x becomes the last D_s(x), or where it isn't to be a mean the
-  /// image between that and the data. Why it ended.
+  /// image between that and the data. Why it ended; throws where it is cancelled.
   private func walk(
     _ levels: [Double], lambda: Double, isMean: Bool, from x: Vector, _ work: ImageWork,
     _ evaluator: Evaluator
@@ -66,10 +65,7 @@ extension Reconstructor {
     return try scratch.scope {
       let z = try scratch.take(x.count)
       for (k, s) in levels.enumerated() {
-        let flow: Double
-        do {
-          flow = try evaluator.denoise(x, prior, noise: s, turn: k, into: z)
-        } catch Interruption.cancelled { return .cancelled }
+        let flow = try evaluator.denoise(x, prior, noise: s, turn: k, into: z)
         guard flow.isFinite, z.isFinite(scratch.pool) else { return .noFiniteStart }
         let recon = try data.evaluate(pixels: x, gradient: nil, scratch)
         work.report(
