@@ -194,12 +194,25 @@ public enum GeometryChoice: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// Which samples of k-space are taken.
-public enum SamplingChoice: Hashable, Sendable, CustomStringConvertible {
-  case pattern(SamplingPattern)
-  /// An array in which the samples that are taken aren't zero.
+/// What is seen: by a pattern, or by a file whose numbers aren't zero there.
+public enum PatternOrFile<Pattern: Hashable & Sendable & CustomStringConvertible>: Hashable, Sendable,
+  CustomStringConvertible
+{
+  case pattern(Pattern)
   case file(String)
 
+  public var description: String {
+    switch self {
+    case .pattern(let pattern): pattern.description
+    case .file(let path): path
+    }
+  }
+}
+
+/// Which samples of k-space are taken; a file is an array.
+public typealias SamplingChoice = PatternOrFile<SamplingPattern>
+
+extension SamplingChoice {
   public init?(_ text: String) {
     if let pattern = SamplingPattern(text) {
       self = .pattern(pattern)
@@ -207,13 +220,6 @@ public enum SamplingChoice: Hashable, Sendable, CustomStringConvertible {
       return nil
     } else {
       self = .file(text)
-    }
-  }
-
-  public var description: String {
-    switch self {
-    case .pattern(let pattern): pattern.description
-    case .file(let path): path
     }
   }
 }
@@ -277,24 +283,15 @@ public enum MixingChoice: Hashable, Sendable, CustomStringConvertible {
   public var description: String { if case .file(let path) = self { path } else { "grey" } }
 }
 
-/// The pixels that are missing.
-public enum MaskChoice: Hashable, Sendable, CustomStringConvertible {
-  case pattern(MaskPattern)
-  /// An image in which the observed pixels aren't zero.
-  case file(String)
+/// Which pixels are observed; a file is an image.
+public typealias MaskChoice = PatternOrFile<MaskPattern>
 
+extension MaskChoice {
   public init(parsing text: String) throws(ProblemError) {
     if ["center:", "box:", "random:"].contains(where: text.hasPrefix) {
       self = .pattern(try MaskPattern(parsing: text))
     } else {
       self = .file(text)
-    }
-  }
-
-  public var description: String {
-    switch self {
-    case .pattern(let pattern): pattern.description
-    case .file(let path): path
     }
   }
 
