@@ -45,7 +45,7 @@ study-global: setup ## path against brute force on small problems, ten minutes: 
 test: test-package test-dependent test-neon ## all tests
 
 test-package: setup ## the package's own tests
-	$(SWIFT) test $(TESTING)
+	@scripts/failures-last $(SWIFT) test $(TESTING)
 
 test-dependent: setup ## a package that depends on this one, and the README's example
 	scripts/test-dependent

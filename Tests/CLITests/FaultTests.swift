@@ -156,7 +156,8 @@ import Testing
     try folder.write("", to: "run/log.jsonl")
     let holder = Process()
     holder.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    holder.arguments = ["flock", lock, "sleep", "60"]
+    // flock becomes sleep: what ends the one releases the lock.
+    holder.arguments = ["flock", "--no-fork", lock, "sleep", "60"]
     try holder.run()
     defer {
       holder.terminate()

@@ -185,7 +185,9 @@ import Testing
     observer.onResult = { _ in _ = done.next() }
     observer.isCancelled = { done.count >= 2 }
     let part = try reconstruct(problem, prior, try gaussian(), threads: threads, observer)
-    #expect(part.count >= 2 && part.count <= 2 + threads)
+    // Side by side, any number may be finished while an earlier one is still at work: results come in order.
+    #expect(part.count >= 2 && (threads > 1 || part.count <= 3))
+    #expect(part.map(\.index) == Array(0..<part.count))
     for result in part {
       #expect(result.image.elements.allSatisfy { $0.isFinite })
       if result.reason == .cancelled {
