@@ -259,6 +259,12 @@ import Testing
       }
       #expect(try model.prior(flow) is FlowPrior<Double>)
     }
+    // Large patches need not overlap.
+    config.stride = .automatic
+    model.recipe = config.yaml()
+    model.imageShape = Self.shape(24, 24)
+    #expect(model.patchStride == 24)
+    model.imageShape = size
     config.stride = .whole
     model.recipe = config.yaml()
     #expect(try model.prior(flow, at: Self.shape(9, 7)) is ReflectedPrior)

@@ -1,5 +1,6 @@
 import AIPOFlows
 import AIPOKernels
+import AIPOPlatform
 import AIPOPriors
 import AIPOProblems
 import AIPOTestCases
@@ -149,6 +150,52 @@ import Testing
       options.maximumEvaluations = most
       #expect(try reconstruct(problem, prior, gaussian, options)[0].evaluations <= most)
     }
+  }
+
+  /// A small budget ends the path early instead of hurrying through its levels.
+  @Test func aSmallBudgetIsThePathsBeginning() throws {
+    let (prior, gaussian, _, _) = try gaussian()
+    let problem = try InverseProblem(
+      try IdentityMap(Self.shape), GaussianNoise(sigma: 0.1), [randomVector(12, seed: 70)])
+    func levels(_ most: Int) throws -> [Double] {
+      var options = ReconstructionOptions()
+      options.maximumEvaluations = most
+      var found: [Double] = []
+      _ = try reconstruct(
+        problem, prior, gaussian, options,
+        ReconstructionObserver(onState: { _, state, _ in
+          if state.event != .finished { found.append(state.noiseLevel) }
+        }))
+      return found
+    }
+    let all = try levels(400)
+    #expect(all.count == 9)
+    for most in 2...9 { #expect(try levels(most) == Array(all.prefix(most - 1))) }
+  }
+
+  /// Of noise alone σ is where the prior's density is greatest. Under a Gaussian that is the noise that was added, as exactly
+  /// as many values tell it.
+  @Test(arguments: [0.05, 0.2, 0.8]) func unknownNoiseIsThePriorsMostProbable(sigma: Double) throws {
+    let shape = ImageShape(height: 20, width: 20, channels: 1)
+    let d = shape.count
+    let flow = try Flow<Double>(
+      spec: FlowSpec(layers: []).conditioned(Condition(least: 0.01, greatest: 2), whitening: .dense),
+      imageShape: shape, pool: ThreadPool(threads: 1))
+    func covariance(_ a: Int, _ b: Int) -> Float {
+      0.1 * exp(-0.5 * Float((a / 20 - b / 20).magnitude + (a % 20 - b % 20).magnitude))
+    }
+    let triangle = (0..<d).flatMap { i in (0...i).map { covariance(i, $0) } }
+    try flow.whiten(
+      ImageStatistics(
+        mean: [Float](repeating: 0.5, count: d), covariance: .full(lowerTriangle: triangle)))
+    let prior = FlowPrior(flow)
+    let clean = try flow.sample(indices: 0..<1, temperature: 1, seed: 71).elements
+    let y = zip(clean, randomVector(d, seed: 72)).map { $0 + sigma * $1 }
+    let problem = try InverseProblem(try IdentityMap(shape), GaussianNoise(sigma: 0.5), [y])
+    let found = try JointSigma.estimate(problem, prior: prior, gaussian: nil, options: ReconstructionOptions())
+    // Neighbours lie the image's own changes above the noise; the standard error of σ is σ/√(2d) where the noise rules.
+    #expect((found[0].sigma / sigma - 1).magnitude < 0.25, "\(found[0].sigma)")
+    #expect(found[0].evaluations < 40)
   }
 
   @Test func oddTurnsSeeTheMirrorImage() throws {

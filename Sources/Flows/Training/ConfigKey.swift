@@ -66,7 +66,7 @@ struct ConfigKey {
       ConfigKey(
         path: "stride",
         explanation:
-          "pixels between the patches in which the model sees larger pictures; whole: as one; auto: half a patch, or whole where a convolutional flow knows no noise",
+          "pixels between the patches in which the model sees larger pictures; whole: as one; auto: half a patch, a patch of 24 and more where the flow knows its noise level, or whole where a convolutional flow does not",
         read: { $0.stride.description },
         write: { config, text in
           guard let stride = PatchStride(text) else { return "a number of pixels, whole or auto" }

@@ -48,6 +48,8 @@ extension FlowModel {
     case .whole: return nil
     case .pixels(let pixels): return min(pixels, side)
     case .automatic:
+      // Each evaluation of a path in the noise level has another grid, so that large patches need not overlap.
+      if spec.condition != nil, side >= 24 { return side }
       return spec.reasonForOneSize != nil || spec.condition != nil ? max(1, side / 2) : nil
     }
   }

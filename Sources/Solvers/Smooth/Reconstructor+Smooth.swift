@@ -13,14 +13,14 @@ extension Reconstructor {
     if case .value(let value) = options.lambda { lambda = value }
     var pixels = try start(of: image, lambda: 1, work.scratch)
     let evaluator = work.evaluator(pixelObjective(image))
-    // One evaluation is left for the sharp density, under which the result is told.
-    let states = min(path.states, options.maximumEvaluations - 1)
-    let levels = try noiseLevels(path, coverage, states: states, image, work.scratch)
+    // One evaluation is left for the sharp density, under which the result is told. A budget below the path's length ends it
+    // early, where D_s is still a mean.
+    let levels = try noiseLevels(path, coverage, image, work.scratch).prefix(options.maximumEvaluations - 1)
     let weights = ObjectiveWeights(lambda: lambda, t: flowShare(of: image))
     var (stop, sample): (PathStop, ObjectiveSample?) = (.cancelled, nil)
     do {
       stop = try pixels.withMemory {
-        try walk(levels, lambda: lambda, isMean: path.finish == 0, from: $0, work, evaluator)
+        try walk(Array(levels), lambda: lambda, isMean: path.finish == 0, from: $0, work, evaluator)
       }
       let budget = min(options.maximumEvaluations, evaluator.evaluations + path.finish)
       if stop == .levels, budget > evaluator.evaluations + 1 {
@@ -44,12 +44,13 @@ extension Reconstructor {
         PathState(
           event: .finished, s: 1, weights: weights, objective: sample.value(weights), recon: sample.recon,
           flow: sample.flow, gaussian: sample.gaussian, evaluations: evaluator.evaluations,
-          iterations: states, step: 0, gradientNorm: try sample.gradientNorm(weights, work.scratch),
+          iterations: levels.count, step: 0, gradientNorm: try sample.gradientNorm(weights, work.scratch),
           stop: stop), sample.pixels)
     }
     return Solution(
       outcome: PathOutcome(
-        sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: states, stop: stop),
+        sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: levels.count,
+        stop: stop),
       fallback: pixels, path: "smooth")
   }
 
@@ -86,7 +87,7 @@ extension Reconstructor {
 
   /// Falling by one factor, from how far the image is from the start to what the data hide.
   private func noiseLevels(
-    _ path: SmoothPath, _ coverage: Coverage, states: Int, _ image: Int, _ scratch: Scratch
+    _ path: SmoothPath, _ coverage: Coverage, _ image: Int, _ scratch: Scratch
   ) throws -> [Double] {
     guard let known = prior.noiseLevels else {
       throw SolverError.unsupported("the path smooth needs a prior that knows its noise level")
@@ -95,7 +96,7 @@ extension Reconstructor {
     let first = min(
       max(try startDeviation(coverage, image, scratch) ?? known.greatest, known.least), known.greatest)
     let last = min(max(path.end * noise.sigma, known.least), first)
-    return (0..<states).map { first * pow(last / first, Double($0) / Double(max(states - 1, 1))) }
+    return (0..<path.states).map { first * pow(last / first, Double($0) / Double(max(path.states - 1, 1))) }
   }
 
   /// How far the true image is from the start, root mean square: the noise where the start is what was observed, else the
