@@ -192,7 +192,8 @@ import Testing
     let clean = try flow.sample(indices: 0..<1, temperature: 1, seed: 71).elements
     let y = zip(clean, randomVector(d, seed: 72)).map { $0 + sigma * $1 }
     let problem = try InverseProblem(try IdentityMap(shape), GaussianNoise(sigma: 0.5), [y])
-    let found = try JointSigma.estimate(problem, prior: prior, gaussian: nil, options: ReconstructionOptions())
+    let found = try JointSigma.estimate(
+      problem, prior: prior, gaussian: nil, options: ReconstructionOptions())
     // Neighbours lie the image's own changes above the noise; the standard error of σ is σ/√(2d) where the noise rules.
     #expect((found[0].sigma / sigma - 1).magnitude < 0.25, "\(found[0].sigma)")
     #expect(found[0].evaluations < 40)
