@@ -96,7 +96,9 @@ let package = Package(
       path: "Tests/ProblemsTests"),
     .testTarget(
       name: "SolversTests",
-      dependencies: ["AIPOSolvers", "AIPOFlowTesting", "AIPOTestCases", "CAIPOAllocationCounting"],
+      dependencies: [
+        "AIPOSolvers", "AIPOFlowTesting", "AIPOTestCases", "AIPOTestFiles", "CAIPOAllocationCounting",
+      ],
       path: "Tests/SolversTests"),
     .testTarget(
       name: "ImagingTests", dependencies: ["AIPOImaging", "AIPOTestFiles"], path: "Tests/ImagingTests"),

@@ -26,14 +26,8 @@ public enum NPZFile {
   public static func write<Scalar: KernelScalar>(
     _ arrays: [(name: String, array: Tensor<Scalar>)], to path: String
   ) throws(FileError) {
-    let writer = try ZipWriter(path: path)
-    for (name, array) in arrays {
-      try writer.begin(name + ".npy", head: NPY.header(descr: NPYFile.descr(Scalar.self), shape: array.shape))
-      try array.withUnsafeBufferPointer { buffer throws(FileError) in
-        try writer.append(UnsafeRawBufferPointer(buffer))
-      }
-      try writer.end()
-    }
+    let writer = try NPZWriter(path: path)
+    for (name, array) in arrays { try writer.add(name, array) }
     try writer.finish()
   }
 
@@ -81,4 +75,24 @@ public enum NPZFile {
   private static func name(_ entry: ZipArchive.Entry) -> String {
     entry.name.hasSuffix(".npy") ? String(entry.name.dropLast(4)) : entry.name
   }
+}
+
+/// Writes an archive of arrays one after another, deflated; it appears with `finish`.
+public final class NPZWriter {
+  private let zip: ZipWriter
+
+  /// Throws `unwritable`.
+  public init(path: String) throws(FileError) { zip = try ZipWriter(path: path) }
+
+  /// Adds an array in the precision of its scalars.
+  public func add<Scalar: KernelScalar>(_ name: String, _ array: Tensor<Scalar>) throws(FileError) {
+    try zip.begin(name + ".npy", head: NPY.header(descr: NPYFile.descr(Scalar.self), shape: array.shape))
+    try array.withUnsafeBufferPointer { buffer throws(FileError) in
+      try zip.append(UnsafeRawBufferPointer(buffer))
+    }
+    try zip.end()
+  }
+
+  /// Puts the file in its place.
+  public func finish() throws(FileError) { try zip.finish() }
 }

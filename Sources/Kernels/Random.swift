@@ -5,6 +5,7 @@ public enum RandomPurpose: UInt32, Sendable {
   case noise = 1
   case operatorEntries, mask, start, sample, dequantization, shuffle, augmentation, weights, test
   case restart, study, evaluation, probe, curvature, patch, fixedPatch, smoothing, evaluationSmoothing
+  case chains, chainStart, momentum, pathLength, proposal, acceptance, resampling
 }
 
 /// Philox4x32-10, a counter-based generator: the numbers are a function of

@@ -35,6 +35,7 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
   public var imageShape: ImageShape { flow.imageShape }
   public var resolution: Double { Double(Scalar.ulpOfOne) }
   public var isSmooth: Bool { flow.isSmooth }
+  public var hasUniformBase: Bool { if case .uniform = flow.base { true } else { false } }
 
   public func round(_ x: Vector, _ scratch: Scratch) { x.round(to: Scalar.self, scratch.pool) }
 

@@ -74,8 +74,6 @@ public final class GaussianPrior: Prior {
     seed: UInt64, index: Int, purpose: RandomPurpose = .sample, into x: Vector, _ scratch: Scratch
   ) throws {
     var random = Philox(seed: seed, index: UInt64(index), purpose: purpose)
-    x.setNormals(&random)
-    try covariance.multiplyRoot(x, scratch)
-    x.add(mean.view)
+    try draw(into: x, &random, scratch)
   }
 }

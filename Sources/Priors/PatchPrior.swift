@@ -62,6 +62,7 @@ public final class PatchPrior<Scalar: KernelScalar>: Prior {
 
   public var resolution: Double { Double(Scalar.ulpOfOne) }
   public var isSmooth: Bool { flow.isSmooth }
+  public var isNormalized: Bool { false }
 
   public func round(_ x: Vector, _ scratch: Scratch) { x.round(to: Scalar.self, scratch.pool) }
 

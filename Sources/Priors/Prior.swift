@@ -9,6 +9,9 @@ public protocol Prior: Energy {
   /// image, so h belongs to the data term.
   var encoding: Requantization? { get }
 
+  /// Whether exp(−R) is a density, of integral 1. Where it isn't, its integral isn't known.
+  var isNormalized: Bool { get }
+
   /// Unit roundoff of the arithmetic that R is computed in, relative to R.
   var resolution: Double { get }
 
@@ -40,11 +43,16 @@ public protocol Prior: Energy {
   func denoise(_ v: Vector, noise s: Double, turn: Int, into z: Vector, _ scratch: Scratch) throws -> Double
 }
 
+extension LatentPrior {
+  public var hasUniformBase: Bool { false }
+}
+
 extension Prior {
   public var count: Int { imageShape.count }
   public var encoding: Requantization? { nil }
   public var resolution: Double { .ulpOfOne }
   public var isSmooth: Bool { true }
+  public var isNormalized: Bool { true }
   public func round(_ x: Vector, _ scratch: Scratch) {}
   public var probeLength: Int? { nil }
   public func probe(_ v: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
@@ -65,7 +73,10 @@ extension Prior {
 }
 
 /// A density made by an invertible map `x = G(ε)` of a base density, so that one can work in ε as well.
-public protocol LatentPrior: Prior {
+public protocol LatentPrior: DrawablePrior {
+  /// Whether the base density is uniform on [0, 1]; it is N(0, I) else.
+  var hasUniformBase: Bool { get }
+
   /// `latents ← ε = G⁻¹(x)`; gives `log|det ∂ε/∂x|`.
   func encode(_ x: Vector, into latents: Vector, _ scratch: Scratch) throws -> Double
 

@@ -26,6 +26,7 @@ public struct ReflectedPrior: Prior {
   public var encoding: Requantization? { base.encoding }
   public var resolution: Double { base.resolution }
   public var isSmooth: Bool { base.isSmooth }
+  public var isNormalized: Bool { imageShape == base.imageShape && base.isNormalized }
   public var probeLength: Int? { base.probeLength }
   private var share: Double { Double(count) / Double(base.count) }
 

@@ -41,9 +41,12 @@ public final class LatentObjective: Objective {
     -> Bool
   {
     let pool = scratch.pool
-    (sample.flow, sample.gaussian, sample.combinedAt) = (nil, nil, weights)
-    guard sample.point.isFinite(pool) else { return false }
+    (sample.flow, sample.gaussian) = (nil, nil)
     let isFull = regularizer == .density
+    // The base's own gradient costs no pass.
+    let isApart = !isFull && weights.gaussian == 0
+    sample.combinedAt = isApart ? nil : weights
+    guard sample.point.isFinite(pool) else { return false }
     let gradient = sample.reconGradient
     return try scratch.scope {
       let x = try scratch.take(dimension)
@@ -69,7 +72,11 @@ public final class LatentObjective: Objective {
         return isFull ? weights.flow : 0
       }
       guard isUsable else { return false }
-      gradient.add(base, times: weights.flow, pool)
+      if isApart {
+        sample.flowGradient.set(base, pool)
+      } else {
+        gradient.add(base, times: weights.flow, pool)
+      }
       return sample.serves(weights) && sample.value(weights).isFinite && sample.recon.isFinite
         && gradient.isFinite(pool)
     }

@@ -26,6 +26,7 @@ struct AIPOCommand: ParsableCommand {
     version: AIPOVersion.description,
     subcommands: [
       Info.self, Train.self, Sample.self, Encode.self, Decode.self, LogProb.self, Reconstruct.self,
+      Posterior.self, Calibrate.self,
       CheckOperator.self, Import.self, Export.self, Measure.self, StudyVerb.self, Density.self, Grid.self,
       Bench.self,
     ])

@@ -81,6 +81,12 @@ struct NoiseInput {
     self.checksum = checksum
   }
 
+  /// The law of a map's measurements; nil where it differs from image to image.
+  func known(_ map: any LinearMap) throws -> (any NoiseModel)? {
+    guard case .shared(let noise) = source else { return nil }
+    return try (map as? MaskMap).map { try noise.restricted(to: $0.observed) } ?? noise
+  }
+
   /// Whether one model serves all images.
   private var isShared: Bool { if case .shared = source { true } else { false } }
 

@@ -139,7 +139,7 @@ public struct Reconstruction {
   private static var leastBudget: Int { 400 }
 
   /// The images of a chunk as they are observed.
-  private func chunk(_ places: Range<Int>) throws -> ReconstructionInput.Chunk {
+  func chunk(_ places: Range<Int>) throws -> ReconstructionInput.Chunk {
     var chunk = try input.chunk(places)
     guard input.isEstimated else { return chunk }
     chunk = try estimatingSigma(chunk)

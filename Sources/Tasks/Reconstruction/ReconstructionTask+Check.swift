@@ -10,6 +10,14 @@ extension ReconstructionTask {
     try checkSolver()
   }
 
+  /// The same of how made images are measured, which neither an observation nor images are needed for.
+  package func checkCalibration() throws(TaskError) {
+    let kind = try requireKind()
+    try refuse(observation != nil, "observation", "--observation isn't of a calibration, which makes its own")
+    try checkNoise(kind)
+    try checkMeasurement(kind)
+  }
+
   /// The same of what is measured alone, whichever images.
   package func checkMeasurement() throws(TaskError) { try checkMeasurement(try requireKind()) }
 

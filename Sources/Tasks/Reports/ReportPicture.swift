@@ -49,12 +49,20 @@ package enum ReportPicture {
   static func errorMap(
     _ tensor: Tensor<Float>, _ truth: Tensor<Float>, scale: Double, alt: String
   ) throws(FileError) -> String {
-    let pixels = errors(tensor, truth).flatMap { error -> [UInt8] in
-      let color = ColorMap.color(error / scale)
+    try map(
+      errors(tensor, truth), height: tensor.shape[0], width: tensor.shape[1], scale: scale, alt: alt)
+  }
+
+  /// Sizes at every pixel in colours, those of `scale` and above the brightest.
+  static func map(_ sizes: [Double], height: Int, width: Int, scale: Double, alt: String) throws(FileError)
+    -> String
+  {
+    let pixels = sizes.flatMap { size -> [UInt8] in
+      let color = ColorMap.color(size / scale)
       return [color.red, color.green, color.blue]
     }
-    let shape = ImageShape(height: tensor.shape[0], width: tensor.shape[1], channels: 3)
-    return try tag(pixels, shape, alt: alt, class: "error ")
+    return try tag(
+      pixels, ImageShape(height: height, width: width, channels: 3), alt: alt, class: "error ")
   }
 
   /// A round number that 99 of 100 errors don't exceed.
@@ -67,10 +75,15 @@ package enum ReportPicture {
         }
       }
     }
-    errors = errors.filter(\.isFinite).sorted()
-    guard !errors.isEmpty else { return 1 }
-    let high = errors[min(errors.count - 1, errors.count * 99 / 100)]
-    return [0.05, 0.1, 0.2, 0.3, 0.5].first { $0 >= high } ?? 1
+    return scale(of: errors)
+  }
+
+  /// A round number that 99 of 100 sizes don't exceed.
+  static func scale(of sizes: [Double]) -> Double {
+    let sizes = sizes.filter(\.isFinite).sorted()
+    guard !sizes.isEmpty else { return 1 }
+    let high = sizes[min(sizes.count - 1, sizes.count * 99 / 100)]
+    return [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5].first { $0 >= high } ?? 1
   }
 
   /// Small images are enlarged by whole pixels; large ones smoothly.

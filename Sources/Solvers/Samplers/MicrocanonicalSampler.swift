@@ -1,0 +1,75 @@
+import AIPOKernels
+import AIPOPlatform
+
+/// Microcanonical dynamics with a Metropolis test: the velocity has a direction e alone, which bends towards where the density
+/// grows, and the time that a path spends in a place does what its speed does in Hamiltonian dynamics. In w, where the mass
+/// is 1, a step of length ε is half a turn, a straight step and half a turn:
+///
+///     δ = ½ε‖g‖/(d − 1),   n = −g/‖g‖,   e ← (e + (sinh δ + (eᵀn)(cosh δ − 1)) n) / (cosh δ + (eᵀn) sinh δ)
+///
+/// each turn adds `(d − 1) log(cosh δ + (eᵀn) sinh δ)` to what a path gains in `−log π`; the sum is what the test is of. Every path begins in a direction of its own (J. Robnik, R. Cohn-Gordon, U. Seljak, *Metropolis Adjusted Microcanonical
+/// Hamiltonian Monte Carlo*, 2025). It takes at least two dimensions.
+public struct MicrocanonicalSampler: Sampler {
+  public let name = "mams"
+  public let targetAcceptance = 0.9
+
+  public init() {}
+
+  public func evaluations(_ tuning: SamplerTuning) -> Double {
+    HamiltonianSampler.hamiltonian.evaluations(tuning)
+  }
+
+  public func move(_ chain: MarkovChain, _ tuning: SamplerTuning, _ key: DrawKey) throws -> Move {
+    let (density, pool, mass) = (chain.density, chain.pool, tuning.mass)
+    let d = density.dimension
+    precondition(d > 1, "microcanonical dynamics take at least two dimensions")
+    // A direction covers in a step what a momentum of length √d does.
+    let step = tuning.step * Double(d).squareRoot()
+    return try chain.scratch.scope {
+      let (e, g, v) = (try chain.scratch.take(d), try chain.scratch.take(d), try chain.scratch.take(d))
+      var random = key.random(.momentum)
+      e.setNormals(&random)
+      e.scale(by: 1 / e.norm(pool), pool)
+      let before = chain.energy
+      var end = chain.sample
+      density.gradient(end, into: g, pool)
+      mass.pullBack(g, pool)
+      var work = 0.0
+      for _ in 0..<PathLength.steps(tuning, key) {
+        work += Self.turn(e, by: g, step: 0.5 * step, pool)
+        v.set(e, pool)
+        mass.pushForward(v, pool)
+        let next = try chain.evaluate { u in
+          u.set(end.point, pool)
+          u.add(v, times: step, pool)
+        }
+        guard let next else { return Move(acceptance: 0, energy: before, isDivergent: true) }
+        end = next
+        density.gradient(end, into: g, pool)
+        if chain.onGradient != nil { v.set(g, pool) }
+        mass.pullBack(g, pool)
+        work += Self.turn(e, by: g, step: 0.5 * step, pool)
+        if let tell = chain.onGradient, density.energy(end) - before + work < Move.learnable { tell(v) }
+      }
+      let gain = density.energy(end) - before + work
+      let acceptance = chain.decide(end, logRatio: -gain, key)
+      return Move(acceptance: acceptance, energy: chain.energy, isDivergent: !(gain < Move.divergence))
+    }
+  }
+
+  /// Turns the direction e, and gives what the turn adds to the gain.
+  private static func turn(_ e: Vector, by g: Vector, step: Double, _ pool: ThreadPool) -> Double {
+    let norm = g.norm(pool)
+    guard norm > 0 else { return 0 }
+    let (freedom, along) = (Double(e.count - 1), -e.dot(g, pool) / norm)
+    let delta = step * norm / freedom
+    // All over exp(δ), which overflows.
+    let small = exp(-2 * delta)
+    let (sinh, cosh) = (0.5 * (1 - small), 0.5 * (1 + small))
+    let scale = max(cosh + along * sinh, .leastNormalMagnitude)
+    let share = sinh + along * (cosh - exp(-delta))
+    e.set(-share / (scale * norm), g, plus: exp(-delta) / scale, pool)
+    e.scale(by: 1 / e.norm(pool), pool)
+    return freedom * (delta + log(scale))
+  }
+}

@@ -1,0 +1,127 @@
+import AIPOImaging
+import AIPOKernels
+import AIPOSolvers
+
+/// Where the results of `aipo posterior` go; all is optional.
+public struct PosteriorFiles: Sendable {
+  /// The mean images, in the format of the suffix (``ImageOutputFormat``). Deviations, quantiles and probabilities go beside
+  /// it, under the names that `beside` gives.
+  public var mean: String?
+  /// The kept draws, an NPZ of an array `[chain, draw, h, w, c]` an image.
+  public var draws: String?
+  /// A page with everything.
+  public var report: String?
+  /// Draws of the first image one after another, a PNG that moves.
+  public var animation: String?
+
+  public init() {}
+
+  /// A name with a word put in before its suffix: `mean-sd.png`.
+  static func beside(_ path: String, _ word: String) -> String {
+    let suffixes = ImageOutputFormat.allCases.flatMap(\.suffixes).filter(path.lowercased().hasSuffix)
+    guard let suffix = suffixes.max(by: { $0.count < $1.count }) else { return "\(path)-\(word)" }
+    return "\(path.dropLast(suffix.count))-\(word)\(path.suffix(suffix.count))"
+  }
+
+  /// Every picture file beside the mean, by what it holds.
+  public static func pictures(of mean: String, _ task: PosteriorTask) -> [(kind: PictureKind, path: String)] {
+    let options = task.sampling
+    return [(.mean, mean), (.deviation, beside(mean, "sd"))]
+      + options.probabilities.map { (.quantile($0), beside(mean, "q\(short(100 * $0))")) }
+      + (options.threshold == nil ? [] : [(.exceedance, beside(mean, "exceeds"))])
+  }
+
+  public enum PictureKind: Sendable, Hashable {
+    case mean, deviation, exceedance
+    case quantile(Double)
+  }
+
+  /// What a PNG of deviations multiplies them by: a deviation of a quarter is white.
+  static let deviationScale = 4.0
+}
+
+/// The files of a run, as its images come.
+final class PosteriorWriters {
+  private let files: PosteriorFiles
+  private var pictures: [(kind: PosteriorFiles.PictureKind, sink: RowSink, isPNG: Bool)] = []
+  private let draws: NPZWriter?
+  private let isOne: Bool
+  private var animation: Tensor<Float>?
+  private var report: PosteriorReport?
+
+  /// Frames of the animation, and draws of the report's strip.
+  static let frames = 40
+  static let strip = 8
+
+  init(_ files: PosteriorFiles, _ sampling: PosteriorSampling, head: ReportHead) throws {
+    self.files = files
+    isOne = sampling.count == 1
+    let input = sampling.reconstruction.input
+    if let mean = files.mean {
+      pictures = try PosteriorFiles.pictures(of: mean, sampling.task).map { kind, path in
+        (
+          kind,
+          try RowSink(
+            images: path, shape: input.shape, precision: sampling.model.precision, geometry: input.geometry),
+          ImageOutputFormat(path: path) == .png
+        )
+      }
+    }
+    draws = try files.draws.map { try NPZWriter(path: $0) }
+    report = files.report == nil ? nil : PosteriorReport(head: head, settings: sampling.task.settings)
+  }
+
+  func write(_ image: SampledImage, index: Int) throws {
+    let summary = image.summary
+    func append(_ kind: PosteriorFiles.PictureKind, _ image: Tensor<Double>) throws {
+      for picture in pictures where picture.kind == kind {
+        var image = image
+        if kind == .deviation, picture.isPNG {
+          image.withMemory { $0.scale(by: PosteriorFiles.deviationScale) }
+        }
+        try picture.sink.append(image.reshaped([1] + image.shape))
+      }
+    }
+    try append(.mean, summary.mean)
+    try append(.deviation, summary.sd)
+    for (probability, quantile) in summary.quantiles { try append(.quantile(probability), quantile) }
+    if let share = summary.exceedance { try append(.exceedance, share) }
+    if let draws {
+      let suffix = isOne ? "" : "\(index)"
+      try draws.add("image\(suffix)", try image.draws.array())
+      try draws.add("functionals\(suffix)", try image.draws.functionalArray())
+    }
+    if files.animation != nil, animation == nil { animation = try image.draws.frames(Self.frames) }
+    try report?.add(image, strip: try image.draws.frames(Self.strip))
+  }
+
+  /// Puts the files in their places; none where nothing was finished.
+  func finish(isEmpty: Bool, advices: AdviceList) throws {
+    guard !isEmpty else { return }
+    for picture in pictures { try picture.sink.finish() }
+    try draws?.finish()
+    if let path = files.animation, let animation {
+      let scale = max(1, 224 / max(animation.shape[1], animation.shape[2]))
+      try AnimatedPNG.write(animation, to: path, scale: scale)
+    }
+    if let path = files.report, let report { try report.write(to: path, advices: advices) }
+  }
+}
+
+extension PosteriorDraws {
+  /// So many draws, evenly spaced over all chains, `[n, h, w, c]`.
+  func frames(_ count: Int) throws -> Tensor<Float> {
+    let all = kept.flatMap(\.self)
+    let n = min(count, all.count)
+    return try Tensor(
+      shape: [n, shape.height, shape.width, shape.channels],
+      elements: (0..<n).flatMap { all[$0 * all.count / n].elements })
+  }
+
+  /// `[chain, draw, functional]`
+  func functionalArray() throws -> Tensor<Float> {
+    try Tensor(
+      shape: [chains, keptCount, functionals.count],
+      elements: values.flatMap { $0.flatMap { $0.map { Float($0) } } })
+  }
+}

@@ -1,0 +1,227 @@
+import AIPO
+import ArgumentParser
+
+/// `aipo posterior`: how sure a reconstruction is.
+struct Posterior: Verb {
+  static let configuration = CommandConfiguration(
+    abstract: "Draw the images that may lie behind an observation: mean, deviation, intervals.",
+    discussion: """
+      Samples p(x | y), in proportion to p(y | x) p(x), by Markov chains with a
+      Metropolis test, from draws of the prior, and says whether they agree. The
+      flags of the measurement are those of reconstruct. The prior's weight is 1, and
+      the flow's is all of it, unless told otherwise; the density that was sampled is
+      named. Where chains disagree no interval is given.
+
+      Examples:
+        aipo posterior --task denoise --observation noisy.png --sigma 0.1 \\
+          --out mean.png --report report.html
+        aipo posterior --task inpaint --observation holes.npy --mask mask.png \\
+          --out mean.npy --save-draws draws.npz --animation draws.png
+        aipo posterior --task sense --measurements 200 --simulate images.idx \\
+          --indices 5 --draws 4000 --json
+
+      --out mean.png writes the mean; deviation and quantiles go beside it, as
+      mean-sd.png and mean-q5.png. A PNG of deviations shows twice their value.
+      """)
+
+  @OptionGroup(title: "Measurement") var measurement: OperatorOptions
+  @OptionGroup(title: "Observation") var observation: ObservationOptions
+  @OptionGroup(title: "Density") var density: DensityOptions
+  @OptionGroup(title: "Sampling") var sampling: SamplingOptions
+  @OptionGroup(title: "Output") var output: PosteriorOutputOptions
+  @Option(
+    help: ArgumentHelp(
+      """
+      A folder to keep in how far it is, once the warm-up is over: after a stop the same command goes on from there, and ends \
+      with the same bytes. More --draws go on, too. (default: none)
+      """, valueName: "folder"))
+  var state: OutputPath?
+
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var common: CommonOptions
+
+  private func task() throws -> PosteriorTask {
+    var problem = ReconstructionTask()
+    do {
+      try measurement.set(in: &problem)
+      try observation.set(in: &problem)
+      try density.set(in: &problem)
+      try problem.check()
+    } catch let error as TaskError { throw ValidationError(error.description) }
+    problem.model = model.model
+    problem.seed = common.seed
+    problem.precision = common.precision
+    var task = PosteriorTask(problem)
+    try sampling.set(in: &task.sampling)
+    return task
+  }
+
+  func validate() throws { try OutputPath.requireDistinct(output.all(try task())) }
+
+  func perform() throws -> ExitStatus {
+    let task = try task()
+    try OutputPath.checkWritable(output.all(task).map(\.output))
+    Interrupt.install()
+    try common.requireMemory()
+    var sampling = try PosteriorSampling(task, threads: common.threadCount)
+    if let state { try sampling.keepState(in: state.path) }
+    common.remark(sampling.model.words)
+    let run = try PosteriorRun(sampling, files: output.files, command: TypedCommand.text)
+    common.warn(run.advise(sampling.advices))
+    Interrupt.whenOverdue { [weak run, common] isUrgent in
+      if !isUrgent, let run { _ = try? Self.finish(run, common) }
+    }
+    let progress = ProgressLine("posterior", total: sampling.count, unit: "images", options: common)
+    try sampling.run(
+      observer: common.observer(progress),
+      onProgress: { progress.update($0, $1) }, advise: { common.warn(run.advise($0)) },
+      take: { common.warn(try run.add($0)) })
+    progress.finish()
+    return try Self.finish(run, common)
+  }
+
+  /// Closes the run, tells what it comes to, and gives the exit code.
+  private static func finish(_ run: PosteriorRun, _ common: CommonOptions) throws -> ExitStatus {
+    try run.finish(isInterrupted: Interrupt.requested) { outcome in
+      try common.printJSON(outcome.json)
+      try common.print(outcome.text)
+      return Interrupt.status ?? .done
+    } ?? .done
+  }
+}
+
+/// Which density is sampled.
+struct DensityOptions: TaskFlags {
+  @Option(parsing: .unconditional, help: .key("lambda")) var lambda: String?
+  @Option(parsing: .unconditional, help: .key("flow-share")) var flowShare: String?
+}
+
+/// How it is sampled.
+struct SamplingOptions: ParsableArguments {
+  private static let usual = PosteriorOptions()
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      hmc: Hamiltonian dynamics; mala: its single step; mams: microcanonical dynamics; pcn: a walk that needs no gradient, \
+      over latents; smc: particles that go from the prior to the posterior, which find the weights of several modes and \
+      log p(y). auto: hmc.
+      """, valueName: "sampler"))
+  var sampler = usual.sampler
+
+  @Option(
+    help: ArgumentHelp(
+      "Sample over pixels (x) or over latents (z). (default: z where the prior has latents)",
+      valueName: "space"))
+  var space: SolutionSpace?
+
+  @Option(help: ArgumentHelp("Chains, side by side, each from a draw of the prior.", valueName: "n"))
+  var chains = usual.chains
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      Draws of each chain, or particles of each run of smc. (default: \(PosteriorOptions.usualDraws); \
+      \(PosteriorOptions.usualParticles) particles)
+      """, valueName: "n"))
+  var draws: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Draws of each chain before, in which step and mass are adapted, and which are thrown away.",
+      valueName: "n"))
+  var warmup = usual.warmUp
+
+  @Option(help: ArgumentHelp("Keep every n-th draw. Means and deviations are of all.", valueName: "n"))
+  var thin = usual.thin
+
+  @Option(
+    help: ArgumentHelp("Probabilities of the quantiles, with commas.", valueName: "list"))
+  var quantiles = "0.05,0.95"
+
+  @Option(help: ArgumentHelp("Mass of the functionals' intervals.", valueName: "p"))
+  var level = usual.level
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("The probability that a pixel is above this. (default: none)", valueName: "value"))
+  var exceeds: Double?
+
+  func set(in options: inout PosteriorOptions) throws {
+    options.sampler = sampler
+    options.space = space
+    (options.chains, options.draws, options.warmUp, options.thin) = (chains, draws, warmup, thin)
+    let probabilities = quantiles.split(separator: ",", omittingEmptySubsequences: false).map {
+      Double($0) ?? .nan
+    }
+    guard probabilities == probabilities.sorted(), Set(probabilities).count == probabilities.count,
+      probabilities.allSatisfy({ $0 > 0 && $0 < 1 })
+    else {
+      throw ValidationError(
+        "--quantiles is '\(quantiles)', expected growing probabilities between 0 and 1, as 0.05,0.95")
+    }
+    guard level > 0, level < 1 else { throw ValidationError("--level is \(level), expected between 0 and 1") }
+    if let exceeds, !exceeds.isFinite { throw ValidationError("--exceeds is \(exceeds), expected a number") }
+    (options.probabilities, options.level, options.threshold) = (probabilities, level, exceeds)
+    try require("--chains", chains, in: 1...1024)
+    if let draws { try require("--draws", draws, in: 1...100_000_000) }
+    try require("--warmup", warmup, in: 0...100_000_000)
+    try require("--thin", thin, in: 1...1_000_000)
+  }
+}
+
+extension SamplerChoice: ExpressibleByArgument {}
+extension SolutionSpace: ExpressibleByArgument {}
+
+/// What a run leaves behind.
+struct PosteriorOutputOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      """
+      The mean images: .png (clipped, a grid where several), .tif, .nii, .nii.gz, .npy or .npz. Deviations go beside them \
+      with -sd in the name, quantiles with -q5 and the like, probabilities of --exceeds with -exceeds. (default: none)
+      """, valueName: "file"))
+  var out: OutputPath?
+
+  @Option(
+    name: .customLong("save-draws"),
+    help: ArgumentHelp(
+      """
+      The draws that are kept, at most 4000 of a chain: an NPZ of an array [chain, draw, h, w, c] an image, and one of the \
+      functionals, as ArviZ takes them. (default: none)
+      """, valueName: "file"))
+  var draws: OutputPath?
+
+  @Option(
+    help: ArgumentHelp(
+      "A report in one HTML file: mean, deviation, draws, a line with its band, diagnostics. (default: none)",
+      valueName: "file"))
+  var report: OutputPath?
+
+  @Option(
+    help: ArgumentHelp(
+      "Draws of the first image one after another: a PNG that moves. (default: none)", valueName: "file"))
+  var animation: OutputPath?
+
+  func validate() throws {
+    try out?.require(ImageOutputFormat.allCases, "--out")
+    try animation?.require([.png], "--animation")
+    if let draws, !draws.path.lowercased().hasSuffix(".npz") {
+      throw ValidationError("--save-draws is '\(draws.path)', expected a name that ends in .npz")
+    }
+  }
+
+  /// Every file that is written, by its flag.
+  func all(_ task: PosteriorTask) -> [(flag: String, output: OutputPath?)] {
+    let pictures =
+      out.map { PosteriorFiles.pictures(of: $0.path, task).map { ("--out", OutputPath($0.path)) } } ?? []
+    return pictures + [("--save-draws", draws), ("--report", report), ("--animation", animation)]
+  }
+
+  var files: PosteriorFiles {
+    var files = PosteriorFiles()
+    (files.mean, files.draws) = (out?.path, draws?.path)
+    (files.report, files.animation) = (report?.path, animation?.path)
+    return files
+  }
+}

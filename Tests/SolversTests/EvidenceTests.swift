@@ -1,0 +1,113 @@
+import AIPOFlowTesting
+import AIPOFlows
+import AIPOKernels
+import AIPOPlatform
+import AIPOPriors
+import AIPOProblems
+import AIPOTestCases
+import Testing
+
+@testable import AIPOSolvers
+
+@Suite struct EvidenceTests {
+  private func particles(
+    _ one: GaussianCase, _ space: SolutionSpace, seed: UInt64, count: Int = 300, threads: Int = 1
+  ) throws -> SequentialMonteCarlo {
+    let key = DrawKey(seed: seed, image: 0, chain: 0, draw: 0)
+    return try SequentialMonteCarlo(
+      one.density(space), HamiltonianSampler.hamiltonian, particles: count, key: key,
+      pool: ThreadPool(threads: threads)
+    ) { k, point, scratch in
+      var random = key.of(chain: k).random(.chainStart)
+      if space == .z {
+        one.prior.drawLatents(point, &random)
+      } else {
+        try one.prior.draw(into: point, &random, scratch)
+      }
+    }
+  }
+
+  /// log p(y) of the closed form, within four errors of the runs' spread, which is below 0.2 nats.
+  @Test(arguments: [SolutionSpace.x, .z]) func sequentialMonteCarloFindsTheEvidence(space: SolutionSpace)
+    throws
+  {
+    for one in try GaussianCase.all() {
+      let logs = try (0..<6).map { seed in
+        let run = try particles(one, space, seed: UInt64(seed))
+        while !run.isFinished { _ = try run.advance() }
+        #expect(run.ladder.first == 0 && run.ladder.last == 1 && run.ladder == run.ladder.sorted())
+        return run.logEvidence
+      }
+      let estimate = try #require(EvidenceEstimate(logs: logs))
+      #expect(estimate.error < 0.2, "\(one.name)")
+      #expect(
+        abs(estimate.logEvidence - one.logEvidence) < 4 * estimate.error + 0.02,
+        "\(one.name): \(estimate) of \(one.logEvidence)")
+    }
+  }
+
+  @Test func particlesAreTheSameBitsOnAnyThreads() throws {
+    let one = try GaussianCase.all()[1]
+    func run(threads: Int) throws -> [Double] {
+      let run = try particles(one, .z, seed: 1, count: 40, threads: threads)
+      while !run.isFinished { _ = try run.advance() }
+      return [run.logEvidence] + run.particles.flatMap { $0.sample.point.elements }
+    }
+    let alone = try run(threads: 1)
+    for threads in [2, 5] { #expect(try run(threads: threads) == alone) }
+  }
+
+  /// Two modes far apart keep their weights.
+  @Test func modesKeepTheirWeights() throws {
+    let prior = TwoModes(weight: 0.3)
+    let (y, sigma) = (0.8, 2.0)
+    let data = try DataTerm(IdentityMap(prior.imageShape), GaussianNoise(sigma: sigma), [y, 0.1])
+    func evidence(_ weight: Double, _ place: Double) -> Double {
+      let variance = prior.sd * prior.sd + sigma * sigma
+      return weight * exp(-0.5 * (y - place) * (y - place) / variance)
+    }
+    let (left, right) = (evidence(0.7, -2), evidence(0.3, 2))
+    let exact = right / (left + right)
+    var found: [Double] = []
+    for seed in 0..<8 as Range<UInt64> {
+      let key = DrawKey(seed: seed, image: 0, chain: 0, draw: 0)
+      let run = try SequentialMonteCarlo(
+        SampledDensity(pixels: data, prior: prior), HamiltonianSampler.hamiltonian, particles: 250, key: key,
+        pool: ThreadPool(threads: 1)
+      ) { k, point, scratch in
+        var random = key.of(chain: k).random(.chainStart)
+        prior.draw(into: point, &random, scratch)
+      }
+      while !run.isFinished { _ = try run.advance() }
+      found.append(Double(run.particles.count { $0.sample.point[0] > 0 }) / 250)
+    }
+    let error = (ChainDraws.variance(found) / 8).squareRoot()
+    #expect(error < 0.03 && abs(ChainDraws.mean(found) - exact) < 3 * error, "\(found), exact \(exact)")
+    #expect(exact > 0.35 && exact < 0.6)
+  }
+
+  /// From both sides: a weight up from the prior is on average below log p(y), one down from the posterior above it.
+  @Test func annealingBoundsTheEvidenceFromBothSides() throws {
+    let one = try GaussianCase.all()[0]
+    let ladder = (0...100).map { pow(Double($0) / 100, 4) }
+    let annealing = AnnealedImportance(
+      one.density(.z), HamiltonianSampler.hamiltonian, ladder: ladder,
+      tuning: SamplerTuning(step: 0.3, length: 1), sweeps: 2)
+    var (lower, upper) = ([Double](), [Double]())
+    for k in 0..<60 {
+      let key = DrawKey(seed: 9, image: 0, chain: k, draw: 0)
+      var random = key.random(.chainStart)
+      lower.append(
+        try #require(try annealing.lowerBound(key, Scratch()) { one.prior.drawLatents($0, &random) }))
+      let latents = try one.prior.encode(try one.draw(&random))
+      upper.append(try #require(try annealing.upperBound(key, Scratch()) { $0.copy(from: latents) }))
+    }
+    let (low, high) = (ChainDraws.mean(lower), ChainDraws.mean(upper))
+    let error = ((ChainDraws.variance(lower) + ChainDraws.variance(upper)) / 60).squareRoot()
+    #expect(low < one.logEvidence + 2 * error && high > one.logEvidence - 2 * error)
+    #expect(high - low < 3, "\(low) to \(high), exact \(one.logEvidence)")
+    // The logarithm of the mean weight has no bias to speak of.
+    let estimate = try #require(EvidenceEstimate(logs: lower))
+    #expect(abs(estimate.logEvidence - one.logEvidence) < 4 * estimate.error)
+  }
+}

@@ -1,0 +1,175 @@
+import AIPOFlowTesting
+import AIPOFlows
+import AIPOKernels
+import AIPOPriors
+import AIPOProblems
+import AIPOTestCases
+import Testing
+
+@testable import AIPOSolvers
+
+@Suite struct SamplerTests {
+  private let key = DrawKey(seed: 3, image: 7, chain: 0, draw: 0)
+
+  private func chains(
+    _ one: GaussianCase, _ sampler: any Sampler, _ space: SolutionSpace, count: Int = 4, threads: Int = 1
+  ) throws -> MarkovChains {
+    try MarkovChains(
+      one.density(space), sampler, count: count, key: key, pool: ThreadPool(threads: threads)
+    ) { chain, point, scratch in
+      var random = key.of(chain: chain).random(.chainStart)
+      if space == .z {
+        one.prior.drawLatents(point, &random)
+      } else {
+        try one.prior.draw(into: point, &random, scratch)
+      }
+    }
+  }
+
+  /// Mean, deviation and covariance of the closed form, within four standard errors, by every sampler.
+  @Test func drawsAreThoseOfTheClosedForm() throws {
+    for (sampler, spaces) in allSamplers {
+      for space in spaces {
+        for one in try GaussianCase.all() {
+          let name = "\(sampler.name) over \(space), \(one.name)"
+          let chains = try chains(one, sampler, space)
+          try chains.warmUp(300)
+          let count = sampler.name == "hmc" || sampler.name == "mams" ? 600 : 4000
+          var draws = (0..<4).map { _ in [[Double]]() }
+          let spacing = sampler.name == "pcn" ? 10 : 1
+          for _ in 0..<count {
+            for _ in 0..<spacing { _ = try chains.advance() }
+            for (k, chain) in chains.chains.enumerated() { draws[k].append(chain.sample.pixels.elements) }
+          }
+          func quantity(_ value: ([Double]) -> Double) -> ChainDraws {
+            ChainDraws(draws.map { $0.map(value) })
+          }
+          for i in one.mean.indices {
+            let x = quantity { $0[i] }
+            let (error, size) = (try #require(x.mcseMean), try #require(x.essMean))
+            #expect(size > 60, "\(name), value \(i)")
+            #expect(abs(ChainDraws.mean(x.all) - one.mean[i]) < 4 * error, "\(name), mean \(i)")
+            let sd = one.covariance[i, i].squareRoot()
+            #expect(
+              abs(ChainDraws.variance(x.all).squareRoot() - sd) < 4 * (try #require(x.mcseSD)),
+              "\(name), sd \(i)")
+            #expect(try #require(x.rHat) < 1.1, "\(name), value \(i)")
+            let j = (i + 1) % one.mean.count
+            let product = quantity { ($0[i] - one.mean[i]) * ($0[j] - one.mean[j]) }
+            #expect(
+              abs(ChainDraws.mean(product.all) - one.covariance[i, j]) < 4 * (try #require(product.mcseMean)),
+              "\(name), covariance \(i), \(j)")
+          }
+        }
+      }
+    }
+  }
+
+  /// Chains that start at exact draws stay there, with steps so long that many moves are refused: what the test is for. Without
+  /// the test, and at the same step, they don't.
+  @Test func movesLeaveTheDensityAsItIs() throws {
+    let samplers = allSamplers.map { ($0.sampler, $0.spaces, true) } + [(UnadjustedLangevin(), [.x], false)]
+    for (sampler, spaces, isExact) in samplers {
+      for space in spaces {
+        let one = try GaussianCase.all()[0]
+        let step: Double = sampler.name == "pcn" ? 0.3 : sampler.name == "mala" || !isExact ? 0.9 : 1.1
+        let d = one.mean.count
+        var precision = try Cholesky(one.covariance).inverse()
+        if space == .z {
+          precision.scale(by: 1)
+          precision = try latentPrecision(one)
+        }
+        let tuning = SamplerTuning(mass: try Mass(precision), step: step, length: 3)
+        let count = 4000
+        var (sum, accepted) = ([Double](repeating: 0, count: d), 0.0)
+        for k in 0..<count {
+          var random = Philox(seed: 5, index: UInt64(k), purpose: .test)
+          let start = try one.draw(&random)
+          let point = space == .z ? try one.prior.encode(start) : start
+          let chain = try #require(try MarkovChain(one.density(space), Scratch()) { $0.copy(from: point) })
+          for draw in 0..<3 {
+            accepted += try sampler.move(chain, tuning, key.of(chain: k).at(draw: draw)).acceptance / 3
+          }
+          let x = chain.sample.pixels.elements
+          for i in 0..<d { sum[i] += (x[i] - one.mean[i]) * (x[i] - one.mean[i]) / one.covariance[i, i] }
+        }
+        let scores = sum.map { ($0 / Double(count) - 1) / (2 / Double(count)).squareRoot() }
+        let worst = scores.map(abs).max()!
+        let name = "\(sampler.name) over \(space): worst score \(worst), accepted \(accepted / Double(count))"
+        if isExact {
+          #expect(worst < 4 && accepted / Double(count) < 0.97, "\(name)")
+        } else {
+          #expect(worst > 8, "\(name)")
+        }
+      }
+    }
+  }
+
+  private func latentPrecision(_ one: GaussianCase) throws -> Matrix {
+    // Of ε = L⁻¹(x − μ): Lᵀ Σ⁻¹ L.
+    let (d, factor) = (one.mean.count, one.prior.factor)
+    let l = try Matrix(rows: d, columns: d, rowMajor: factor)
+    return try l.transposedTimes(try Cholesky(one.covariance).inverse().times(l))
+  }
+
+  /// Draws don't depend on threads, nor on how many chains there are beside.
+  @Test func sameBitsOnAnyThreads() throws {
+    let one = try GaussianCase.all()[2]
+    for (sampler, spaces) in allSamplers {
+      for space in spaces {
+        func run(threads: Int) throws -> [[Double]] {
+          let chains = try chains(one, sampler, space, threads: threads)
+          try chains.warmUp(60)
+          for _ in 0..<10 { _ = try chains.advance() }
+          return chains.chains.map { $0.sample.point.elements }
+        }
+        let alone = try run(threads: 1)
+        #expect(Set(alone.map { $0[0] }).count == 4)
+        for threads in [2, 5] { #expect(try run(threads: threads) == alone, "\(sampler.name) over \(space)") }
+      }
+    }
+  }
+
+  /// Two modes far apart: chains of Hamiltonian dynamics stay where they began, and R̂ says so.
+  @Test func chainsThatMissAModeAreCaught() throws {
+    let prior = TwoModes(weight: 0.3)
+    let data = try DataTerm(IdentityMap(prior.imageShape), GaussianNoise(sigma: 2), [0.2, 0.1])
+    var options = PosteriorOptions()
+    (options.chains, options.draws, options.warmUp, options.space) = (8, 300, 150, .x)
+    let sampler = try PosteriorSampler(
+      data: data, prior: prior, options: options, pool: ThreadPool(threads: 1))
+    let summary = try PosteriorSummary(try sampler.run().draws)
+    #expect(try #require(summary.rHat).value > 1.1)
+    #expect(summary.disagreement != nil && summary.quantiles.isEmpty)
+    #expect(summary.functionals.allSatisfy { $0.interval == nil })
+  }
+}
+
+/// Langevin's dynamics without the test: what is to be caught.
+struct UnadjustedLangevin: Sampler {
+  let name = "ula"
+  let targetAcceptance = 0.574
+
+  func evaluations(_ tuning: SamplerTuning) -> Double { 1 }
+
+  func move(_ chain: MarkovChain, _ tuning: SamplerTuning, _ key: DrawKey) throws -> Move {
+    let d = chain.density.dimension
+    return try chain.scratch.scope {
+      let (p, g) = (try chain.scratch.take(d), try chain.scratch.take(d))
+      var random = key.random(.momentum)
+      p.setNormals(&random)
+      chain.density.gradient(chain.sample, into: g, chain.pool)
+      tuning.mass.pullBack(g, chain.pool)
+      p.add(g, times: -0.5 * tuning.step)
+      tuning.mass.pushForward(p, chain.pool)
+      let start = chain.sample
+      if let next = try chain.evaluate({ u in
+        u.set(start.point)
+        u.add(p, times: tuning.step)
+      }) {
+        chain.sample = next
+      }
+      return Move(acceptance: 1, energy: chain.energy)
+    }
+  }
+}
