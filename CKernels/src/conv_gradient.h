@@ -119,6 +119,16 @@ static int32_t NAME(conv_wgrad_parts)(const ck_conv *v) {
   return NAME(round_up)(NAME(sides_of)(v).wide, CK_PART) / CK_PART;
 }
 
+static int32_t NAME(conv_wgrad_block)(const ck_conv *v) { return (int32_t)NAME(sides_of)(v).block_rows; }
+
+/* A scatter's sums of one part, and those of g over the pixels that see the outside, by tap. */
+static size_t NAME(part_sums)(const ck_conv *v) {
+  return NAME(scatters)(v) ? 9 * (size_t)v->out_channels * (CK_PART + 1) : 0;
+}
+static size_t NAME(conv_wgrad_carry)(const ck_conv *v) {
+  return (size_t)NAME(conv_wgrad_parts)(v) * NAME(part_sums)(v);
+}
+
 /* The workspace: pointers to the block's rows; the few side with borders, every row perhaps the only one of its
  * image; panels; for a scatter a part's sums. */
 static size_t NAME(grad_pointers)(const NAME(sides) *s) {
@@ -130,8 +140,7 @@ static size_t NAME(grad_bordered)(const NAME(sides) *s) {
 static size_t NAME(conv_wgrad_workspace)(const ck_conv *v) {
   NAME(sides) s = NAME(sides_of)(v);
   size_t panels = (size_t)s.block_rows * (size_t)v->width * CK_PART;
-  size_t sums = NAME(scatters)(v) ? (size_t)s.taps * (size_t)s.run * CK_PART : 0;
-  return NAME(grad_pointers)(&s) + NAME(grad_bordered)(&s) + panels + sums;
+  return NAME(grad_pointers)(&s) + NAME(grad_bordered)(&s) + panels + NAME(part_sums)(v);
 }
 
 /* The products of one part, of n channels: dw[k·cs + 0..<n] += …, or = … unless `adds`. */
@@ -188,26 +197,27 @@ static void NAME(add_transposed)(int32_t m, int32_t n, const T *from, T *to) {
     for (int32_t o = c < m4 ? n4 : 0; o < n; o++) to[c * n + o] += from[o * CK_PART + c];
 }
 
-/* What a scatter adds for the pixels outside the image, whose value is `pad`: sums[tap, out] is Σ g over the pixels
- * that see the outside at that tap. */
-static void NAME(add_padding)(const ck_conv *v, int64_t row0, int64_t row1, T pad, const T *g, int64_t gs, int32_t c0,
-                              int32_t c1, T *dw) {
-  int32_t h = v->height, w = v->width, ci = v->in_channels, co = v->out_channels;
+/* What a scatter adds for the pixels outside the image: edge[tap, out] += g over the pixels that see the outside at that
+ * tap. */
+static void NAME(add_edges)(const ck_conv *v, int64_t row0, int64_t row1, const T *g, int64_t gs, T *edge) {
+  int32_t h = v->height, w = v->width, co = v->out_channels;
   for (int32_t t = 0; t < 9; t++)
     for (int32_t o = 0; o < co; o++) {
-      T sum = 0;
+      T sum = edge[t * co + o];
       for (int64_t r = row0; r < row1; r++) {
         int32_t i = (int32_t)(r % h) + t / 3 - 1, dx = t % 3 - 1;
         int outside = i < 0 || i >= h;
         for (int32_t j = 0; j < w; j++)
           if (outside || j + dx < 0 || j + dx >= w) sum += g[(r * w + j) * gs + o];
       }
-      for (int32_t c = c0; c < c1; c++) dw[((int64_t)t * ci + c) * co + o] += pad * sum;
+      edge[t * co + o] = sum;
     }
 }
 
-static void NAME(conv_wgrad)(const ck_conv *v, int32_t part0, int32_t part1, int64_t row0, int64_t row1, const T *x,
-                             int64_t xs, T pad, const T *g, int64_t gs, T *dw, T *dbias, T *workspace) {
+static void NAME(conv_wgrad)(const ck_conv *v, int32_t part0, int32_t part1, int64_t row0, int64_t row1, int32_t piece,
+                             const T *x, int64_t xs, double outside, const T *g, int64_t gs, T *dw, T *dbias, T *carry,
+                             T *workspace) {
+  const T pad = (T)outside;
   NAME(sides) s = NAME(sides_of)(v);
   int32_t ci = v->in_channels, co = v->out_channels;
   for (int32_t part = part0; part < part1; part++) {
@@ -217,12 +227,20 @@ static void NAME(conv_wgrad)(const ck_conv *v, int32_t part0, int32_t part1, int
                            dbias ? dbias + n0 : NULL, workspace);
       continue;
     }
-    T *sums = workspace + NAME(conv_wgrad_workspace)(v) - (size_t)9 * (size_t)co * CK_PART;
     if (row0 == row1) return;
-    NAME(outer_products)(&s, row0, row1, g, gs, 0, x + n0, xs, n1 - n0, 0, sums, CK_PART, NULL, workspace);
-    for (int32_t t = 0; t < 9; t++)
-      NAME(add_transposed)(n1 - n0, co, sums + (int64_t)(8 - t) * co * CK_PART, dw + ((int64_t)t * ci + n0) * co);
-    if (pad != 0) NAME(add_padding)(v, row0, row1, pad, g, gs, n0, n1, dw);
+    T *sums = carry ? carry + (size_t)part * NAME(part_sums)(v)
+                    : workspace + NAME(conv_wgrad_workspace)(v) - NAME(part_sums)(v);
+    T *edge = sums + (size_t)9 * (size_t)co * CK_PART;
+    for (int32_t k = 0; piece & CK_FIRST && k < 9 * co; k++) edge[k] = 0;
+    NAME(outer_products)(&s, row0, row1, g, gs, 0, x + n0, xs, n1 - n0, !(piece & CK_FIRST), sums, CK_PART, NULL,
+                         workspace);
+    if (pad != 0) NAME(add_edges)(v, row0, row1, g, gs, edge);
+    for (int32_t t = 0; piece & CK_LAST && t < 9; t++) {
+      T *to = dw + ((int64_t)t * ci + n0) * co;
+      NAME(add_transposed)(n1 - n0, co, sums + (int64_t)(8 - t) * co * CK_PART, to);
+      for (int32_t c = 0; pad != 0 && c < n1 - n0; c++)
+        for (int32_t o = 0; o < co; o++) to[c * co + o] += pad * edge[t * co + o];
+    }
     if (dbias && part == 0)
       for (int64_t p = row0 * v->width; p < row1 * v->width; p++)
         for (int32_t o = 0; o < co; o++) dbias[o] += g[p * gs + o];

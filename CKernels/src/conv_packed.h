@@ -264,7 +264,8 @@ static void NAME(scatter_fwd)(const ck_conv *v, int64_t row0, int64_t row1, cons
 }
 
 static void NAME(conv_fwd)(const ck_conv *v, int64_t row0, int64_t row1, const T *x, int64_t xs, const T *packed,
-                           const T *bias, T pad, int32_t flags, uint8_t *mask, T *y, int64_t ys, T *workspace) {
+                           const T *bias, double outside, int32_t flags, uint8_t *mask, T *y, int64_t ys, T *workspace) {
+  const T pad = (T)outside;
   if (NAME(scatters)(v)) {
     NAME(scatter_fwd)(v, row0, row1, x, xs, packed, bias, pad, flags, mask, y, ys, workspace);
     return;

@@ -19,10 +19,13 @@ static void NAME(conv_pack_adjoint)(const ck_conv *v, const T *w, T *packed) {
 static size_t NAME(conv_workspace)(const ck_conv *v) { (void)v; return 0; }
 /* The parts are the input channels; the first adds the bias too. */
 static int32_t NAME(conv_wgrad_parts)(const ck_conv *v) { return v->in_channels; }
+static int32_t NAME(conv_wgrad_block)(const ck_conv *v) { (void)v; return 1; }
+static size_t NAME(conv_wgrad_carry)(const ck_conv *v) { (void)v; return 0; }
 static size_t NAME(conv_wgrad_workspace)(const ck_conv *v) { (void)v; return 0; }
 
 static void NAME(conv_fwd)(const ck_conv *v, int64_t row0, int64_t row1, const T *x, int64_t xs, const T *packed,
-                           const T *bias, T pad, int32_t flags, uint8_t *mask, T *y, int64_t ys, T *workspace) {
+                           const T *bias, double outside, int32_t flags, uint8_t *mask, T *y, int64_t ys, T *workspace) {
+  const T pad = (T)outside;
   (void)workspace;
   int32_t h = v->height, w = v->width, ci = v->in_channels, co = v->out_channels, k = v->kernel, half = k / 2;
   for (int64_t r = row0; r < row1; r++)
@@ -51,9 +54,11 @@ static void NAME(conv_fwd)(const ck_conv *v, int64_t row0, int64_t row1, const T
       }
 }
 
-static void NAME(conv_wgrad)(const ck_conv *v, int32_t part0, int32_t part1, int64_t row0, int64_t row1, const T *x,
-                             int64_t xs, T pad, const T *g, int64_t gs, T *dw, T *dbias, T *workspace) {
-  (void)workspace;
+static void NAME(conv_wgrad)(const ck_conv *v, int32_t part0, int32_t part1, int64_t row0, int64_t row1, int32_t piece,
+                             const T *x, int64_t xs, double outside, const T *g, int64_t gs, T *dw, T *dbias, T *carry,
+                             T *workspace) {
+  const T pad = (T)outside;
+  (void)piece, (void)carry, (void)workspace;
   int32_t h = v->height, w = v->width, ci = v->in_channels, co = v->out_channels, k = v->kernel, half = k / 2;
   for (int64_t r = row0; r < row1; r++)
     for (int32_t j = 0; j < w; j++) {

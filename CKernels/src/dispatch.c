@@ -50,10 +50,10 @@ const char *ck_available_variant(int32_t index) {
   return NULL;
 }
 
-#define FORWARD_f32(R, name, parameters, arguments) \
-  R ck_##name##_f32 parameters { return current()->f32->name arguments; }
-#define FORWARD_f64(R, name, parameters, arguments) \
-  R ck_##name##_f64 parameters { return current()->f64->name arguments; }
+#define TYPED(...) (ck_type type, __VA_ARGS__)
+#define FORWARD(R, name, parameters, arguments)                                                   \
+  R ck_##name TYPED parameters {                                                                  \
+    return type == CK_FLOAT32 ? current()->f32->name arguments : current()->f64->name arguments; \
+  }
 #pragma clang diagnostic ignored "-Wpedantic"
-CK_KERNELS(FORWARD_f32, float)
-CK_KERNELS(FORWARD_f64, double)
+CK_KERNELS(FORWARD, void)

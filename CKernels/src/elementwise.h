@@ -106,7 +106,7 @@ static void NAME(moments)(int64_t pixels, int32_t c, const T *x, double *mean, d
 
 /* From s: scale e^l, log-scale l and its slope dl/ds. In single precision, with u = s + 2 as rounded: σ(u), its slope
  * and log σ(u) to 4 ulp; e^{2·tanh(s/2)} to 4 ulp, its exponent and slope to 3e-7 absolute. */
-static inline void NAME(log_scales)(const ck_affine *affine, int32_t count, const T *s, T *scale, T *l, T *slope) {
+static inline void NAME(log_scales)(const ck_affine_form *affine, int32_t count, const T *s, T *scale, T *l, T *slope) {
   const int32_t kind = affine->kind;
   if (kind == CK_SIGMOID || kind == CK_SIGMOID_INVERSE) {
     for (int32_t k = 0; k < count; k++) {
@@ -191,7 +191,7 @@ static inline void NAME(add_up)(int32_t count, const T *x, double *sums) {
   for (; i < count; i++) sums[i & 7] += (double)x[i];
 }
 
-static void NAME(affine)(const ck_affine *affine, int32_t direction, int32_t parity, int32_t height, int32_t width, int32_t ct,
+static void NAME(affine)(const ck_affine_form *affine, int32_t direction, int32_t parity, int32_t height, int32_t width, int32_t ct,
                          int64_t row0, int64_t row1, const T *h, T *x, int64_t xs, double *logdet_rows,
                          int32_t slopes_of, T *slopes) {
   T s[CK_MAX_STACK], t[CK_MAX_STACK], v[CK_MAX_STACK], scale[CK_MAX_STACK], l[CK_MAX_STACK], slope[CK_MAX_STACK];
@@ -263,7 +263,7 @@ static inline void NAME(clear_untouched)(int32_t parity, int32_t height, int32_t
     for (int32_t k = 0; k < hs; k++) hbar[(r * width + j) * hs + k] = 0;
 }
 
-static void NAME(affine_vjp)(const ck_affine *affine, int32_t direction, int32_t parity, int32_t height, int32_t width,
+static void NAME(affine_vjp)(const ck_affine_form *affine, int32_t direction, int32_t parity, int32_t height, int32_t width,
                              int32_t ct, int64_t row0, int64_t row1, const T *slopes, const double *lbar, T *g,
                              int64_t gs, T *hbar) {
   T before[CK_MAX_STACK], shift[CK_MAX_STACK], scale[CK_MAX_STACK];
@@ -417,14 +417,15 @@ static void NAME(sum_pixels)(int64_t pixels, int32_t c, const T *x, int64_t xs, 
   for (int32_t k0 = 0; k0 < c; k0 += CK_MAX_STACK) {
     int32_t n = c - k0 < CK_MAX_STACK ? c - k0 : CK_MAX_STACK;
     T block[CK_MAX_STACK];
-    for (int32_t k = 0; k < n; k++) block[k] = 0;
+    for (int32_t k = 0; k < n; k++) block[k] = sum[k0 + k];
     for (int64_t p = 0; p < pixels; p++)
       for (int32_t k = 0; k < n; k++) block[k] += x[p * xs + k0 + k];
-    for (int32_t k = 0; k < n; k++) sum[k0 + k] += block[k];
+    for (int32_t k = 0; k < n; k++) sum[k0 + k] = block[k];
   }
 }
 
-static void NAME(axpby)(int64_t count, T a, const T *x, T b, T *y) {
+static void NAME(axpby)(int64_t count, double of_x, const T *x, double of_y, T *y) {
+  const T a = (T)of_x, b = (T)of_y;
   if (b == 0)
     for (int64_t i = 0; i < count; i++) y[i] = a * x[i];
   else if (b == 1)

@@ -21,6 +21,7 @@ double sqrt(double) __attribute__((const));
 #define NAME(x) CK_PASTE(CK_VARIANT, x, f32)
 #include CK_CONV
 #include "elementwise.h"
+#include "spline.h"
 static const ck_table_f32 CK_PASTE(CK_VARIANT, table, f32) = {CK_KERNELS(CK_ENTRY, float)};
 #undef T
 #undef CK_LANE
@@ -35,6 +36,7 @@ static const ck_table_f32 CK_PASTE(CK_VARIANT, table, f32) = {CK_KERNELS(CK_ENTR
 #define NAME(x) CK_PASTE(CK_VARIANT, x, f64)
 #include CK_CONV
 #include "elementwise.h"
+#include "spline.h"
 static const ck_table_f64 CK_PASTE(CK_VARIANT, table, f64) = {CK_KERNELS(CK_ENTRY, double)};
 #undef T
 #undef CK_LANE

@@ -50,10 +50,11 @@ extension KernelCase {
 
   private static var couplings: [KernelCase] {
     let rows = images * side
-    return [("sigmoid", Kernel<Scalar>.Scale.sigmoid), ("exp", .boundedExponential)].flatMap {
+    return [("sigmoid", Kernel<Scalar>.Affine.Scale.sigmoid), ("exp", .boundedExponential)].flatMap {
       (scaleName, scale) -> [KernelCase] in
+      let affine = Kernel<Scalar>.Affine(scale)
       let shape = Kernel<Scalar>.CouplingShape(
-        scale: scale, parity: nil, height: side, width: side, channels: channels / 2, stride: channels)
+        parity: nil, height: side, width: side, channels: channels / 2, stride: channels)
       return directions.flatMap { direction -> [KernelCase] in
         let name = name("affine \(scaleName)", direction)
         return [
@@ -61,16 +62,17 @@ extension KernelCase {
             let (head, x) = (try arrays.random(count), try arrays.random(count))
             let logDet = try arrays.doubleZeros(rows)
             return {
-              Kernel.affine(shape, direction, rows: 0..<rows, head: head, values: x, logDetRows: logDet)
+              Kernel.affine(
+                affine, shape, direction, rows: 0..<rows, head: head, values: x, logDetRows: logDet)
             }
           },
           elementwise(name + " vjp", moved: 3.5) { arrays in
-            let slopes = try arrays.random(rows * shape.slopeCount)
+            let slopes = try arrays.random(rows * side * channels / 2 * affine.slopeCount)
             let (cotangent, headCotangent) = (try arrays.random(count), try arrays.zeros(count))
             let logDet = try arrays.doubleZeros(images)
             return {
               Kernel.affineVJP(
-                shape, direction, rows: 0..<rows, slopes: slopes, logDetCotangent: logDet,
+                affine, shape, direction, rows: 0..<rows, slopes: slopes, logDetCotangent: logDet,
                 cotangent: cotangent, headCotangent: headCotangent)
             }
           },

@@ -69,22 +69,6 @@ struct ImageBiases<Scalar: KernelScalar> {
   let channels: Int
   let height: Int
   let width: Int
-  /// The number in the batch of the row that is counted as 0.
-  private(set) var first = 0
-
-  init(values: Memory<Scalar>, channels: Int, height: Int, width: Int) {
-    self.values = values
-    self.channels = channels
-    self.height = height
-    self.width = width
-  }
-
-  /// The same for arrays that begin with row `first` of the batch.
-  func counted(from first: Int) -> Self {
-    var result = self
-    result.first = first
-    return result
-  }
 
   private func row(_ image: Int, _ offset: Int, _ count: Int) -> Memory<Scalar> {
     let start = (values.count == channels ? 0 : image * channels) + offset
@@ -122,8 +106,8 @@ struct ImageBiases<Scalar: KernelScalar> {
     }
     var start = rows.lowerBound
     while start < rows.upperBound {
-      let image = (first + start) / height
-      let end = min((image + 1) * height - first, rows.upperBound)
+      let image = start / height
+      let end = min((image + 1) * height, rows.upperBound)
       body(image, start * width..<end * width)
       start = end
     }
@@ -137,45 +121,55 @@ struct ImageBiases<Scalar: KernelScalar> {
   }
 }
 
-/// The embedding of the noise level: a net from a few functions of log s, by one hidden layer, to what another net's
-/// layers add to their products. It starts at zero.
+/// The embedding of the noise level: nets from a few functions of log s, by one hidden layer, to what another net's
+/// layers add to their products; one for each part of these. It starts at zero.
 final class NoiseEmbedding<Scalar: KernelScalar> {
   private let condition: Condition
-  private let net: MLP<Scalar>
+  private let net: ConvNet<Scalar>
   /// Channels of the layers that it gives numbers to.
-  let channels: Int
+  var channels: Int { net.headChannels }
 
   static var hidden: Int { 32 }
 
-  /// `name` begins the names of the parameters.
-  init(_ condition: Condition, name: String = "condition", channels: Int) throws {
+  /// `parts`: how the names of the parameters begin, and channels.
+  init(_ condition: Condition, parts: [(name: String, channels: Int)]) throws {
     self.condition = condition
-    self.channels = channels
-    net = try MLP(
-      MLPSpec(hidden: [Self.hidden], activation: .silu), name: name, inChannels: Condition.featureCount,
-      outChannels: channels)
+    net = try ConvNet(
+      parts.map {
+        MLPSpec(hidden: [Self.hidden], activation: .silu).chain(
+          $0.name, inChannels: Condition.featureCount, outChannels: $0.channels)
+      }, headChannels: parts.reduce(0) { $0 + $1.channels })
   }
 
-  var parameters: [LayerParameter<Scalar>] { net.parameters }
+  var parametersOfParts: [[LayerParameter<Scalar>]] { net.ownParameters }
 
   func refresh() { net.refresh() }
 
-  /// Values of scratch memory that it takes for so many images.
-  func scratchCount(images: Int, parameterGradients: Bool) -> Int {
-    let each = 2 * channels + net.scratchChannels + 2 * Condition.featureCount
-    return (images + 16) * each + net.workspaceCount(width: 1) + 256
-      + (parameterGradients ? 8 * net.parameterCount : 0)
+  /// Scratch memory that it takes for so many images.
+  func scratchCount(images: Int, parameterGradients: Bool) -> ScratchCount {
+    let each =
+      2 * channels + Condition.featureCount + net.recomputedChannels
+      + (parameterGradients ? net.hiddenChannels : 0)
+    let gradient = parameterGradients ? net.gradientWorkspaceCount(width: 1) + 64 : 0
+    return ScratchCount(
+      first: (images + 16) * each + net.workspaceCount(width: 1) + gradient + 512, others: gradient)
   }
 
-  private func features(_ images: Range<Int>, _ pass: FlowPass<Scalar>, _ workspace: Workspace<Scalar>)
-    throws -> Memory<Scalar>
-  {
-    let count = Condition.featureCount
-    let features = try workspace.take(images.count * count)
-    for (k, image) in images.enumerated() {
-      for f in 0..<count { features[k * count + f] = Scalar(condition.feature(f, of: pass.noise[image])) }
+  /// All images of a pass, a pixel each; or one that stands for all.
+  private func strip(_ count: Int) -> Strip { Strip(rows: 0..<count, height: 1, width: 1) }
+
+  private func features(_ count: Int, _ pass: FlowPass<Scalar>) throws -> Memory<Scalar> {
+    let features = try pass.workspaces[0].take(count * Condition.featureCount)
+    for image in 0..<count {
+      for f in 0..<Condition.featureCount {
+        features[image * Condition.featureCount + f] = Scalar(condition.feature(f, of: pass.noise[image]))
+      }
     }
     return features
+  }
+
+  private func runner(_ pass: FlowPass<Scalar>) -> ConvNet<Scalar>.RowRunner {
+    .init(pool: nil, workspaces: pass.workspaces)
   }
 
   /// b(s) of all images of a pass, in memory of its first workspace.
@@ -184,9 +178,9 @@ final class NoiseEmbedding<Scalar: KernelScalar> {
     let count = pass.hasOneNoiseLevel ? min(pass.count, 1) : pass.count
     let values = try workspace.take(count * channels)
     try workspace.scope {
-      let features = try features(0..<count, pass, workspace)
-      _ = try net.forward(
-        rows: count, width: 1, x: features, y: values, stride: channels, workspace: workspace)
+      try net.forward(
+        strip(count), x: try features(count, pass), stride: Condition.featureCount, biases: nil, head: values,
+        derivatives: nil, outputs: nil, workspace: workspace, runner: runner(pass))
     }
     return ImageBiases(values: values, channels: channels, height: pass.shape.height, width: pass.shape.width)
   }
@@ -199,23 +193,23 @@ final class NoiseEmbedding<Scalar: KernelScalar> {
   }
 
   /// Adds the parameters' gradients.
-  func accumulateGradient(_ cotangents: ImageBiases<Scalar>, _ pass: FlowPass<Scalar>) throws {
-    try pass.accumulate(size: net.parameterCount) { images, partial, worker in
-      let workspace = pass.workspaces[worker]
-      try workspace.scope {
-        let x = try features(images, pass, workspace)
-        let y = try workspace.take(images.count * channels)
-        let activations = try net.forward(
-          rows: images.count, width: 1, x: x, y: y, stride: channels, workspace: workspace)
-        let unused = try workspace.take(x.count)
-        unused.fill(0)
-        try net.vjp(
-          rows: images.count, width: 1, x: x, activations: activations,
-          cotangent: cotangents.values[images.lowerBound * channels..<images.upperBound * channels],
-          stride: channels, xCotangent: unused, gradient: partial, workspace: workspace)
-      }
-    } add: {
-      net.addGradient($0)
+  func accumulateGradient(_ sums: ImageBiases<Scalar>, _ pass: FlowPass<Scalar>) throws {
+    let workspace = pass.workspaces[0]
+    try workspace.scope {
+      let all = strip(pass.count)
+      let inputs = ConvNet<Scalar>.GradientInputs(
+        x: try features(pass.count, pass), stride: Condition.featureCount,
+        outputs: try net.takeOutputs(all, workspace), cotangents: try net.takeCotangents(all, workspace),
+        headCotangent: sums.values)
+      let derivatives = try net.takeDerivatives(all, workspace)
+      try net.forward(
+        all, x: inputs.x, stride: inputs.stride, biases: nil, head: nil, derivatives: derivatives,
+        outputs: inputs.outputs, workspace: workspace, runner: runner(pass))
+      try net.vjp(
+        all, derivatives: derivatives, headCotangent: sums.values, xCotangent: nil, xCotangentStride: 0,
+        cotangents: inputs.cotangents, runner: runner(pass))
+      try net.accumulateGradient(
+        all, slab: pass.slab, inputs, pool: pass.pool, workspaces: pass.workspaces)
     }
   }
 }

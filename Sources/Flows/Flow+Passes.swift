@@ -15,18 +15,15 @@ extension Flow {
   }
 
   /// Runs `body` on passes that together hold the images: one on each thread with its share of them, or one on all
-  /// threads if there are fewer images than threads.
-  ///
-  /// Work on parameter gradients is always one pass.
+  /// threads, as the plan says.
   func share(
     _ images: Range<Int>, _ scratch: FlowScratch<Scalar>, _ plan: FlowPlan,
     _ body: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
   ) throws {
     let count = images.count
-    let lanes = scratch.lanes
-    guard plan.purpose != .parameterGradient, !lanes.isEmpty, count >= lanes.count else {
-      return try body(scratch.whole, images)
-    }
+    guard plan.isShared else { return try body(scratch.whole, images) }
+    // What is left of a batch may be fewer images than threads.
+    let lanes = scratch.lanes.prefix(count)
     try pool.run(lanes.count) { k, _ in
       let (start, end) = (count * k / lanes.count, count * (k + 1) / lanes.count)
       try body(lanes[k], images.lowerBound + start..<images.lowerBound + end)

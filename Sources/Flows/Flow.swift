@@ -171,18 +171,24 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   }
 
   func plan(_ purpose: FlowPlan.Purpose, count: Int, memory: GradientMemory) throws -> FlowPlan {
-    let limit = MemoryLimit.bytes
-    let request = PlanRequest(purpose: purpose, count: count, memory: memory, limit: limit)
+    let request = PlanRequest(purpose: purpose, count: count, memory: memory)
+    let available = memory.isGiven ? .max : MemoryLimit.available(beside: workspaceBytes)
     bench.lock.lock()
     var known: FlowPlan?
-    for k in bench.plans.indices where bench.plans[k].request == request { known = bench.plans[k].plan }
+    for k in bench.plans.indices where bench.plans[k].request == request {
+      // One that doesn't fit any more is made anew, and one from when there was much less memory.
+      let plan = bench.plans[k]
+      if plan.plan.bytes <= available, available / 2 <= plan.available { known = plan.plan }
+    }
     bench.lock.unlock()
     if let known { return known }
     let plan = try FlowPlan.make(
-      net, route, memory: memory, purpose: purpose, count: count, threads: pool.threads)
+      net, route, memory: memory, available: available, purpose: purpose, count: count,
+      threads: pool.threads)
     bench.lock.withLock {
+      bench.plans.removeAll { $0.request == request }
       if bench.plans.count >= 8 { bench.plans.removeFirst() }
-      bench.plans.append(KnownPlan(request: request, plan: plan))
+      bench.plans.append(KnownPlan(request: request, available: available, plan: plan))
     }
     return plan
   }
@@ -201,7 +207,13 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
   }
 
   /// Bytes of scratch memory that the flow holds while no call is under way: the most that calls so far have needed.
-  public var workspaceBytes: Int { bench.lock.withLock { bench.idle.reduce(0) { $0 + $1.bytes } } }
+  public var workspaceBytes: Int {
+    bench.lock.lock()
+    defer { bench.lock.unlock() }
+    var bytes = 0
+    for scratch in bench.idle { bytes += scratch.bytes }
+    return bytes
+  }
 
   // MARK: Parameters
 
@@ -237,7 +249,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
     let count = batch.shape[0]
     // Of a batch that gives a layer its numbers, all images are needed at once.
     let plan = try FlowPlan.make(
-      net, route, memory: .upTo(bytes: .max), purpose: .value, count: count, threads: pool.threads)
+      net, route, memory: .upTo(bytes: .max), available: .max, purpose: .value, count: count,
+      threads: pool.threads)
     try net.alone {
       try withScratch { scratch in
         let pass = scratch.whole
@@ -300,13 +313,13 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
 /// What a plan was made for, and the plan. Not part of the generic class, where looking for one would allocate.
 private struct KnownPlan {
   let request: PlanRequest
+  let available: Int
   let plan: FlowPlan
 }
 private struct PlanRequest: Equatable {
   let purpose: FlowPlan.Purpose
   let count: Int
   let memory: GradientMemory
-  let limit: Int
 }
 
 /// What one call works with: a pass on all threads, and passes on one thread each that share a batch.
@@ -331,9 +344,11 @@ final class FlowScratch<Scalar: KernelScalar> {
     for lane in lanes { lane.settle() }
   }
 
-  /// Bytes of memory that are held.
+  /// Bytes of memory that are held. It is asked for before every pass, so sums are loops, which take no memory.
   var bytes: Int {
-    workspaces.reduce(0) { $0 + $1.capacity } * MemoryLayout<Scalar>.stride
-      + ([whole] + lanes).reduce(0) { $0 + $1.bytes }
+    var bytes = whole.bytes
+    for lane in lanes { bytes += lane.bytes }
+    for workspace in workspaces { bytes += workspace.capacity * MemoryLayout<Scalar>.stride }
+    return bytes
   }
 }

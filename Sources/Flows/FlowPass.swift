@@ -39,6 +39,9 @@ public final class FlowPass<Scalar: KernelScalar> {
   /// on the batch alone, not on threads or on the parts that it is taken in.
   private(set) var slab = 1
 
+  /// Images that a pass of the plan has at most: this one may have what is left of a batch.
+  private(set) var mostImages = 1
+
   /// Values that a net's activations may take on a thread, where an image's rows can go through it a part at a time.
   private(set) var stripCount = 0
 
@@ -76,6 +79,7 @@ public final class FlowPass<Scalar: KernelScalar> {
     shape = atLatents ? last : first
     kept = plan.kept
     slab = plan.slab
+    mostImages = plan.imagesAtOnce
     stripCount = plan.stripCount
     wantsParameterGradients = plan.purpose == .parameterGradient
     isBack = false
@@ -84,7 +88,8 @@ public final class FlowPass<Scalar: KernelScalar> {
     // A little more, since arrays begin at multiples of 64 bytes.
     if kept != .nothing { try tape.reserve(count * plan.keptCount + FlowPlan.tapeMargin) }
     records.removeAll(keepingCapacity: true)
-    try workspaces[0].reserve(plan.scratchCount)
+    try workspaces[0].reserve(plan.scratchCount.first)
+    for k in 1..<workspaces.count { try workspaces[k].reserve(plan.scratchCount.others) }
     let size = count * first.count
     buffer = try workspaces[0].take(size)
     spare = try workspaces[0].take(size)

@@ -24,8 +24,10 @@ public struct FlowPlan: Sendable, Hashable {
   let kept: GradientMemory.Kept
   /// Values that are kept of an image.
   let keptCount: Int
-  /// Values of scratch memory that a pass takes for its own arrays and its layers'.
-  let scratchCount: Int
+  /// Whether each thread takes a share of the images, rather than all working on one pass.
+  let isShared: Bool
+  /// What a pass takes for its own arrays and its layers'.
+  let scratchCount: ScratchCount
   /// Images whose parameter gradients are summed before they are added to the others'. At most eight such slabs, so that
   /// the sum's order depends on the batch alone.
   let slab: Int
@@ -41,11 +43,11 @@ public struct FlowPlan: Sendable, Hashable {
 
   /// A plan for `count` images, or `FlowError.tooLarge`.
   static func make<Scalar>(
-    _ net: FlowNet<Scalar>, _ route: FlowRoute, memory: GradientMemory, purpose: Purpose, count: Int,
-    threads: Int
+    _ net: FlowNet<Scalar>, _ route: FlowRoute, memory: GradientMemory, available: Int, purpose: Purpose,
+    count: Int, threads: Int
   ) throws -> FlowPlan {
     let planner = Planner(net: net, route: route, purpose: purpose, count: count, threads: threads)
-    let candidates = Candidate.all(memory, purpose)
+    let candidates = Candidate.all(memory, purpose, within: available)
     for candidate in candidates {
       for strip in Planner<Scalar>.strips {
         if let plan = planner.plan(candidate, strip: strip) { return plan }
@@ -63,8 +65,7 @@ public struct FlowPlan: Sendable, Hashable {
     var limit: Int
     var isWhole = false
 
-    static func all(_ memory: GradientMemory, _ purpose: Purpose) -> [Candidate] {
-      let bound = min(MemoryLimit.bytes, systemMemory)
+    static func all(_ memory: GradientMemory, _ purpose: Purpose, within bound: Int) -> [Candidate] {
       guard purpose != .value else {
         if case .upTo(let bytes) = memory { return [Candidate(kept: .nothing, limit: bytes)] }
         return [Candidate(kept: .nothing, limit: bound)]
@@ -85,13 +86,12 @@ public struct FlowPlan: Sendable, Hashable {
         ]
       }
     }
-
-    private static let systemMemory = MemoryLimit.ofSystem
   }
 }
 
 /// What a layer's scratch memory depends on beside the shape.
 struct FlowWork {
+  /// Of a pass.
   var images: Int
   var threads: Int
   var goesBack: Bool
@@ -127,24 +127,24 @@ private struct Planner<Scalar: KernelScalar> {
   /// A plan of so many images at a time.
   func plan(images: Int, kept: GradientMemory.Kept, keptCount: Int, strip: Int) -> FlowPlan {
     let goesBack = purpose != .value
-    // Each thread has its share of the images, or all work on one pass.
     let isShared = purpose != .parameterGradient && threads > 1 && images >= threads
     let share = isShared ? (images + threads - 1) / threads : images
     let work = FlowWork(
       images: share, threads: isShared ? 1 : threads, goesBack: goesBack,
       parameterGradients: purpose == .parameterGradient, slab: slab,
       stripCount: isShared || purpose == .parameterGradient ? strip / threads : strip)
-    let layers = net.steps.reduce(0) {
-      max($0, $1.scratch?.scratchCount(input: route.shapes[$1.place], work) ?? 0)
+    let layers = net.steps.reduce(ScratchCount()) {
+      .largest($0, $1.scratch?.scratchCount(input: route.shapes[$1.place], work) ?? ScratchCount())
     }
-    let scratch = layers + (goesBack ? 6 : 3) * (share * route.first.count + 16)
+    let scratch = ScratchCount(first: (goesBack ? 6 : 3) * (share * route.first.count + 16)) + layers
     let tape = kept == .nothing ? 0 : share * keptCount + FlowPlan.tapeMargin
-    let bytes =
-      (scratch + tape) * MemoryLayout<Scalar>.stride + share * (FlowPlan.imageNumbers + route.tallest)
-      * MemoryLayout<Double>.stride
+    let values = scratch.first + (work.threads - 1) * scratch.others + tape
+    let doubles = share * (FlowPlan.imageNumbers + route.tallest)
+    let bytes = values * MemoryLayout<Scalar>.stride + doubles * MemoryLayout<Double>.stride
     return FlowPlan(
       purpose: purpose, imagesAtOnce: images, bytes: isShared ? threads * bytes : bytes, kept: kept,
-      keptCount: keptCount, scratchCount: scratch, slab: slab, stripCount: work.stripCount)
+      keptCount: keptCount, isShared: isShared, scratchCount: scratch, slab: slab,
+      stripCount: work.stripCount)
   }
 
   /// The plan of most images at a time that keeps a candidate's limits.

@@ -1,38 +1,3 @@
-/// Keys of any name, so that one can see those that shouldn't be there.
-private struct AnyKey: CodingKey {
-  var stringValue: String
-  var intValue: Int? { nil }
-  init(_ string: String) { stringValue = string }
-  init?(stringValue: String) { self.stringValue = stringValue }
-  init?(intValue: Int) { nil }
-}
-
-/// A keyed container whose keys are all known, or an error that names the one which isn't.
-private struct KnownKeys {
-  let container: KeyedDecodingContainer<AnyKey>
-
-  init(_ decoder: any Decoder, _ known: [String]) throws {
-    container = try decoder.container(keyedBy: AnyKey.self)
-    for key in container.allKeys where !known.contains(key.stringValue) {
-      throw DecodingError.dataCorrupted(
-        .init(
-          codingPath: container.codingPath + [key],
-          debugDescription: "unknown key \(key.stringValue), expected one of \(known.joined(separator: ", "))"
-        ))
-    }
-  }
-
-  func get<Value: Decodable>(_ key: String, _ type: Value.Type = Value.self) throws -> Value {
-    try container.decode(Value.self, forKey: AnyKey(key))
-  }
-
-  func get<Value: Decodable>(_ key: String, default value: Value) throws -> Value {
-    try container.decodeIfPresent(Value.self, forKey: AnyKey(key)) ?? value
-  }
-
-  func has(_ key: String) -> Bool { container.contains(AnyKey(key)) }
-}
-
 extension NetSpec {
   public init(from decoder: any Decoder) throws {
     let keys = try KnownKeys(decoder, ["kind", "hidden", "blocks", "activation", "padding", "lastPadding"])
@@ -47,12 +12,19 @@ extension NetSpec {
 
 extension CouplingSpec {
   public init(from decoder: any Decoder) throws {
-    let keys = try KnownKeys(decoder, ["mask", "transform", "order", "scaleBias", "net"])
+    let keys = try KnownKeys(decoder) {
+      ["mask"] + CouplingTransform.keys(try? $0.get("transform")) + ["net"]
+    }
     self.init(
       mask: try keys.get("mask", default: .firstHalf),
-      transform: try keys.get("transform", default: .sigmoid),
-      order: try keys.get("order", default: .shiftFirst), scaleBias: try keys.get("scaleBias", default: 0),
-      net: try keys.get("net"))
+      transform: try CouplingTransform(keys, default: "sigmoid"), net: try keys.get("net"))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: AnyKey.self)
+    try container.encode(mask, forKey: AnyKey("mask"))
+    try transform.encode(into: &container)
+    try container.encode(net, forKey: AnyKey("net"))
   }
 }
 
@@ -63,12 +35,8 @@ extension MLPSpec {
   }
 }
 
-extension MaskedAffineSpec.Mask: Codable {
-  private static let names: [String: Self] = [
-    "first-half": .firstHalf, "second-half": .secondHalf, "even": .even, "odd": .odd,
-  ]
-
-  /// A name, or the bits as a list of 0 and 1.
+extension CouplingMask: Codable {
+  /// A name, or the conditioning channels as a list of 0 and 1.
   public init(from decoder: any Decoder) throws {
     let container = try decoder.singleValueContainer()
     if let bits = try? container.decode([Int].self) {
@@ -78,13 +46,11 @@ extension MaskedAffineSpec.Mask: Codable {
       self = .channels(bits.map { $0 == 1 })
     } else {
       let name = try container.decode(String.self)
-      guard let mask = Self.names[name] else {
-        throw DecodingError.dataCorruptedError(
-          in: container,
-          debugDescription:
-            "unknown mask \(name), expected first-half, second-half, even, odd or a list of 0 and 1")
+      guard let found = Self.named.first(where: { $0.name == name }) else {
+        throw KnownKeys.unknown(
+          "mask", name, of: Self.named.map(\.name) + ["a list of 0 and 1"], container.codingPath)
       }
-      self = mask
+      self = found.mask
     }
   }
 
@@ -93,25 +59,23 @@ extension MaskedAffineSpec.Mask: Codable {
     if case .channels(let bits) = self {
       try container.encode(bits.map { $0 ? 1 : 0 })
     } else {
-      try container.encode(Self.names.first { $0.value == self }?.key)
+      try container.encode(name)
     }
   }
 }
 
 extension MaskedAffineSpec {
   public init(from decoder: any Decoder) throws {
-    let keys = try KnownKeys(decoder, ["mask", "transform", "net", "shift", "scale"])
+    let keys = try KnownKeys(decoder) {
+      ["mask"] + CouplingTransform.keys(try? $0.get("transform")) + ["net", "shift", "scale"]
+    }
     let separate = keys.has("shift") || keys.has("scale")
     guard keys.has("net") != separate else {
-      throw DecodingError.dataCorrupted(
-        .init(
-          codingPath: decoder.codingPath,
-          debugDescription:
-            "a masked-affine layer has either net, or shift and scale of which one may be absent"))
+      throw keys.error("a masked-affine layer has either net, or shift and scale of which one may be absent")
     }
     let none: MLPSpec? = nil
     self.init(
-      mask: try keys.get("mask"), transform: try keys.get("transform", default: .exponential),
+      mask: try keys.get("mask"), transform: try CouplingTransform(keys, default: "exponential"),
       nets: separate
         ? .separate(
           shift: try keys.get("shift", default: none), scale: try keys.get("scale", default: none))
@@ -121,7 +85,8 @@ extension MaskedAffineSpec {
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: AnyKey.self)
     try container.encode(mask, forKey: AnyKey("mask"))
-    try container.encode(transform, forKey: AnyKey("transform"))
+    try container.encode(transform.name, forKey: AnyKey("transform"))
+    if !transform.isPlain { try transform.scalar.encode(into: &container) }
     switch nets {
     case .joint(let net): try container.encode(net, forKey: AnyKey("net"))
     case .separate(let shift, let scale):
@@ -158,30 +123,6 @@ extension ChannelOrder {
   }
 }
 
-extension Conv1x1Kind {
-  init(from decoder: any Decoder) throws {
-    form = try KnownKeys(decoder, ["form"]).get("form", default: .plu)
-  }
-}
-
-extension LogitKind {
-  init(from decoder: any Decoder) throws {
-    margin = try KnownKeys(decoder, ["margin"]).get("margin", default: 0.05)
-  }
-}
-
-extension WhiteningKind {
-  init(from decoder: any Decoder) throws {
-    form = try KnownKeys(decoder, ["form"]).get("form", default: .channel)
-  }
-}
-
-extension SqueezeKind {
-  init(from decoder: any Decoder) throws {
-    form = try KnownKeys(decoder, ["form"]).get("form", default: .interleaved)
-  }
-}
-
 extension LayerSpec: Codable {
   private struct Repeat: Codable {
     var times: Int
@@ -199,89 +140,49 @@ extension LayerSpec: Codable {
     }
   }
 
-  /// The library's layers.
-  static let names = [
-    "actnorm", "conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "split", "flatten",
-    "logistic", "logit", "whitening", "repeat",
-  ]
-
-  /// A name alone for a layer without options, else a mapping from the name to the options.
+  /// A name alone for a layer without settings, else a mapping from the name to the settings.
   public init(from decoder: any Decoder) throws {
+    let all = LayerRegistry.names + ["repeat"]
     if let name = try? decoder.singleValueContainer().decode(String.self) {
-      switch name {
-      case "actnorm": self = .actnorm
-      case "conv1x1": self = .conv1x1(.plu)
-      case "squeeze": self = .squeeze(.interleaved)
-      case "split": self = .split
-      case "flatten": self = .flatten
-      case "logistic": self = .logistic
-      case "whitening": self = .whitening(.channel)
-      case "logit": self = .logit(margin: 0.05)
-      default:
-        let isKnown = LayerRegistry.kind(named: name) != nil
-        let all = (Self.names + LayerRegistry.names).joined(separator: ", ")
+      guard let kind = LayerRegistry.kind(named: name) else {
+        throw KnownKeys.unknown("layer", name, of: all, decoder.codingPath)
+      }
+      guard let plain = kind.plain else {
         throw DecodingError.dataCorrupted(
           .init(
             codingPath: decoder.codingPath,
-            debugDescription: isKnown
-              ? "\(name) is written with its options, as {\(name): {}} where it has none"
-              : "unknown layer \(name), expected one of \(all)"))
+            debugDescription: "\(name) is written with its options, as {\(name): {}} where it has none"))
       }
+      self.init(plain)
       return
     }
-    let keys = try KnownKeys(
-      decoder,
-      ["conv1x1", "coupling", "masked-affine", "permutation", "squeeze", "logit", "whitening", "repeat"]
-        + LayerRegistry.names)
+    let keys = try KnownKeys(decoder, all)
     guard keys.container.allKeys.count == 1, let key = keys.container.allKeys.first else {
-      throw DecodingError.dataCorrupted(
-        .init(codingPath: decoder.codingPath, debugDescription: "a layer is one name with its options"))
+      let found = keys.container.allKeys.map(\.stringValue).sorted().joined(separator: ", ")
+      throw keys.error("a layer is one name with its options, found \(found.isEmpty ? "none" : found)")
     }
-    switch key.stringValue {
-    case "conv1x1": self = .conv1x1(try keys.get("conv1x1", Conv1x1Kind.self).form)
-    case "coupling": self = .coupling(try keys.get("coupling"))
-    case "masked-affine": self = .maskedAffine(try keys.get("masked-affine"))
-    case "permutation": self = .permutation(try keys.get("permutation"))
-    case "logit": self = .logit(margin: try keys.get("logit", LogitKind.self).margin)
-    case "whitening": self = .whitening(try keys.get("whitening", WhiteningKind.self).form)
-    case "squeeze": self = .squeeze(try keys.get("squeeze", SqueezeKind.self).form)
-    case "repeat":
+    if let kind = LayerRegistry.kind(named: key.stringValue) {
+      self.init(try keys.container.decode(kind, forKey: key))
+    } else {
       let inner = try keys.get("repeat", Repeat.self)
       self = .repeated(inner.times, inner.layers)
-    case let name:
-      guard let kind = LayerRegistry.kind(named: name) else {
-        preconditionFailure("\(name) was registered a moment ago")
-      }
-      self = .own(OwnLayerKind(try keys.container.decode(kind, forKey: key)))
     }
   }
 
   public func encode(to encoder: any Encoder) throws {
-    func plain(_ name: String) throws {
-      var container = encoder.singleValueContainer()
-      try container.encode(name)
-    }
     func keyed(_ name: String, _ value: some Encodable) throws {
       var container = encoder.container(keyedBy: AnyKey.self)
       try container.encode(value, forKey: AnyKey(name))
     }
     switch self {
-    case .actnorm: try plain("actnorm")
-    case .squeeze(.interleaved): try plain("squeeze")
-    case .squeeze(let form): try keyed("squeeze", SqueezeKind(form: form))
-    case .split: try plain("split")
-    case .flatten: try plain("flatten")
-    case .logistic: try plain("logistic")
-    case .whitening(.channel): try plain("whitening")
-    case .whitening(let form): try keyed("whitening", WhiteningKind(form: form))
-    case .logit(let margin): try keyed("logit", LogitKind(margin: margin))
-    case .conv1x1(.plu): try plain("conv1x1")
-    case .conv1x1(let form): try keyed("conv1x1", Conv1x1Kind(form: form))
-    case .coupling(let coupling): try keyed("coupling", coupling)
-    case .maskedAffine(let masked): try keyed("masked-affine", masked)
-    case .permutation(let order): try keyed("permutation", order)
+    case .layer(let layer):
+      func encode<Kind: LayerKind>(_ kind: Kind) throws {
+        guard Kind.plain == kind else { return try keyed(Kind.name, kind) }
+        var container = encoder.singleValueContainer()
+        try container.encode(Kind.name)
+      }
+      try encode(layer.kind)
     case .repeated(let times, let layers): try keyed("repeat", Repeat(times: times, layers: layers))
-    case .own(let own): try keyed(type(of: own.kind).name, own.kind)
     }
   }
 }
@@ -322,111 +223,71 @@ extension Condition: Codable {
 }
 
 extension FlowSpec: Codable {
-  private struct Glow: Decodable {
+  static let families = ["glow", "realnvp", "vector", "dense"]
+
+  /// A flow of the family that the key is named after.
+  private struct Family: Decodable {
     var spec: FlowSpec
 
     init(from decoder: any Decoder) throws {
-      let keys = try KnownKeys(
-        decoder, ["levels", "steps", "hidden", "matrix", "transform", "scaleBias", "activation"])
-      spec = .glow(
-        levels: try Self.bounded(keys, "levels", 1...16), steps: try Self.bounded(keys, "steps", 1...1024),
-        hidden: try Self.bounded(keys, "hidden", 1...FlowSpec.widthLimit),
-        matrix: try keys.get("matrix", default: .plu),
-        transform: try keys.get("transform", default: .sigmoid),
-        scaleBias: try keys.get("scaleBias", default: 0),
-        activation: try keys.get("activation", default: .relu))
-    }
-
-    static func bounded(
-      _ keys: KnownKeys, _ key: String, _ range: ClosedRange<Int>, default value: Int? = nil
-    )
-      throws -> Int
-    {
-      let found = try value.map { try keys.get(key, default: $0) } ?? keys.get(key)
-      guard range.contains(found) else {
-        throw DecodingError.dataCorrupted(
-          .init(
-            codingPath: keys.container.codingPath + [AnyKey(key)],
-            debugDescription: "\(key) is \(found), expected \(range.lowerBound) to \(range.upperBound)"))
+      let family = decoder.codingPath.last?.stringValue
+      let width = 1...FlowSpec.widthLimit
+      let own =
+        switch family {
+        case "glow": ["levels", "steps", "hidden", "matrix"]
+        case "realnvp": ["levels", "couplings", "hidden", "blocks"]
+        default: ["couplings", "hidden"]
+        }
+      let keys = try KnownKeys(decoder) {
+        own + ["activation"]
+          + (family == "realnvp" ? [] : CouplingTransform.keys(try? $0.get("transform")))
       }
-      return found
-    }
-  }
-
-  private struct RealNVP: Decodable {
-    var spec: FlowSpec
-
-    init(from decoder: any Decoder) throws {
-      let keys = try KnownKeys(decoder, ["levels", "couplings", "hidden", "blocks", "activation"])
-      spec = .realNVP(
-        levels: try Glow.bounded(keys, "levels", 1...16),
-        couplings: try Glow.bounded(keys, "couplings", 1...256, default: 3),
-        hidden: try Glow.bounded(keys, "hidden", 1...FlowSpec.widthLimit),
-        blocks: try Glow.bounded(keys, "blocks", 0...64, default: 2),
-        activation: try keys.get("activation", default: .relu))
-    }
-  }
-
-  /// What `vector` and `dense` are made of.
-  private struct MaskedCouplings: Decodable {
-    var couplings: Int
-    var hidden: [Int]
-    var transform: CouplingSpec.Transform
-    var activation: NetSpec.Activation
-
-    init(from decoder: any Decoder) throws {
-      let keys = try KnownKeys(decoder, ["couplings", "hidden", "transform", "activation"])
-      couplings = try Glow.bounded(keys, "couplings", 1...256)
-      hidden = try keys.get("hidden")
-      transform = try keys.get("transform", default: .exponential)
-      activation = try keys.get("activation", default: .silu)
+      switch family {
+      case "glow":
+        spec = .glow(
+          levels: try keys.bounded("levels", 1...16), steps: try keys.bounded("steps", 1...1024),
+          hidden: try keys.bounded("hidden", width), matrix: try keys.get("matrix", default: .plu),
+          transform: try CouplingTransform(keys, default: "sigmoid"),
+          activation: try keys.get("activation", default: .relu))
+      case "realnvp":
+        spec = .realNVP(
+          levels: try keys.bounded("levels", 1...16),
+          couplings: try keys.bounded("couplings", 1...256, default: 3),
+          hidden: try keys.bounded("hidden", width), blocks: try keys.bounded("blocks", 0...64, default: 2),
+          activation: try keys.get("activation", default: .relu))
+      default:
+        let make = family == "vector" ? FlowSpec.vector : FlowSpec.dense
+        spec = make(
+          try keys.bounded("couplings", 1...256), try keys.get("hidden"), .gaussian,
+          try CouplingTransform(keys, default: "exponential"),
+          try keys.get("activation", default: .silu))
+      }
     }
   }
 
   public init(from decoder: any Decoder) throws {
-    let keys = try KnownKeys(
-      decoder, ["base", "condition", "whitening", "layers", "glow", "realnvp", "vector", "dense"])
-    let base: Base = try keys.get("base", default: .gaussian)
+    let kinds = ["layers"] + Self.families
+    let keys = try KnownKeys(decoder, ["base", "condition", "whitening"] + kinds)
+    let given = kinds.filter { keys.has($0) }
+    guard given.count == 1, let kind = given.first else {
+      throw keys.error(
+        "a flow has exactly one of layers, glow, realnvp, vector and dense, found \(given.count)")
+    }
     let condition: Condition? = keys.has("condition") ? try keys.get("condition") : nil
-    let given = ["layers", "glow", "realnvp", "vector", "dense"].filter { keys.has($0) }
-    guard given.count == 1 else {
-      throw DecodingError.dataCorrupted(
-        .init(
-          codingPath: decoder.codingPath,
-          debugDescription:
-            "a flow has exactly one of layers, glow, realnvp, vector and dense, found \(given.count)"
-        ))
+    guard !keys.has("whitening") || condition != nil && kind != "layers" else {
+      throw keys.error("whitening goes with a condition and a family; among layers it is the first of them")
     }
-    guard !keys.has("whitening") || condition != nil && given != ["layers"] else {
-      throw DecodingError.dataCorrupted(
-        .init(
-          codingPath: decoder.codingPath,
-          debugDescription:
-            "whitening goes with a condition and a family; among layers it is the first of them"))
+    if kind == "layers" {
+      self.init(layers: try keys.get("layers"))
+      self.condition = condition
+    } else {
+      self = try keys.get(kind, Family.self).spec
+      if let condition {
+        self = conditioned(
+          condition, whitening: try keys.get("whitening", default: kind == "dense" ? .dense : .channel))
+      }
     }
-    switch given[0] {
-    case "layers": self.init(base: base, condition: condition, layers: try keys.get("layers"))
-    case "glow":
-      self = try keys.get("glow", Glow.self).spec
-      self.base = base
-    case "vector":
-      let of = try keys.get("vector", MaskedCouplings.self)
-      self = .vector(
-        couplings: of.couplings, hidden: of.hidden, transform: of.transform, activation: of.activation)
-      self.base = base
-    case "dense":
-      let of = try keys.get("dense", MaskedCouplings.self)
-      self = .dense(
-        couplings: of.couplings, hidden: of.hidden, transform: of.transform, activation: of.activation)
-      self.base = base
-    default:
-      self = try keys.get("realnvp", RealNVP.self).spec
-      self.base = base
-    }
-    if let condition, given != ["layers"] {
-      self = conditioned(
-        condition, whitening: try keys.get("whitening", default: given == ["dense"] ? .dense : .channel))
-    }
+    base = try keys.get("base", default: .gaussian)
   }
 
   public func encode(to encoder: any Encoder) throws {

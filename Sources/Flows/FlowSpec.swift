@@ -61,21 +61,19 @@ public struct FlowSpec: Hashable, Sendable {
 
   /// Glow: L levels of squeeze, K steps of (actnorm, 1×1 convolution, affine coupling), split; the last without split.
   ///
-  /// Without a `scaleBias` a sigmoid's scale may come close to 0. Then the inverse, which divides by it, throws draws of a
+  /// Without a bias a sigmoid's scale may come close to 0. Then the inverse, which divides by it, throws draws of a
   /// young or overfitted flow out of all bounds, since what a coupling blows up drives the next ones' scales further
   /// down. With a bias b a coupling's inverse multiplies by 1/b at most; 0.1 bounds draws and costs no likelihood.
   ///
   /// Source: D. P. Kingma, P. Dhariwal, *Glow*, NeurIPS 2018.
   public static func glow(
     levels: Int, steps: Int, hidden: Int, base: Base = .gaussian, matrix: MatrixForm = .plu,
-    transform: CouplingSpec.Transform = .sigmoid, scaleBias: Double = 0,
-    activation: NetSpec.Activation = .relu
+    transform: CouplingTransform = .sigmoid, activation: NetSpec.Activation = .relu
   ) -> FlowSpec {
     let net = NetSpec(kind: .glow, hidden: hidden, activation: activation)
     let step: [LayerSpec] = [
       .actnorm, .conv1x1(matrix),
-      .coupling(
-        CouplingSpec(mask: .firstHalf, transform: transform, scaleBias: scaleBias, net: net)),
+      .coupling(CouplingSpec(mask: .firstHalf, transform: transform, net: net)),
     ]
     var layers: [LayerSpec] = []
     for level in 0..<max(levels, 0) {
@@ -94,12 +92,12 @@ public struct FlowSpec: Hashable, Sendable {
     activation: NetSpec.Activation = .relu
   ) -> FlowSpec {
     let net = NetSpec(kind: .residual, hidden: hidden, blocks: blocks, activation: activation)
-    func alternate(_ count: Int, _ masks: [CouplingSpec.Mask]) -> [LayerSpec] {
+    func alternate(_ count: Int, _ masks: [CouplingMask]) -> [LayerSpec] {
       (0..<count).flatMap { k -> [LayerSpec] in
         [.actnorm, .coupling(CouplingSpec(mask: masks[k % 2], transform: .exponential, net: net))]
       }
     }
-    let checkerboards: [CouplingSpec.Mask] = [.checkerboardEven, .checkerboardOdd]
+    let checkerboards: [CouplingMask] = [.checkerboardEven, .checkerboardOdd]
     var layers: [LayerSpec] = []
     for _ in 0..<max(levels - 1, 0) {
       layers += alternate(couplings, checkerboards)
@@ -114,14 +112,14 @@ public struct FlowSpec: Hashable, Sendable {
   /// RealNVP on vectors: an actnorm and a masked affine coupling, `couplings` times, with even and odd channels
   /// conditioning in turn. A vector of d values is an image of 1×1×d.
   public static func vector(
-    couplings: Int, hidden: [Int], base: Base = .gaussian, transform: CouplingSpec.Transform = .exponential,
+    couplings: Int, hidden: [Int], base: Base = .gaussian, transform: CouplingTransform = .exponential,
     activation: NetSpec.Activation = .silu
   ) -> FlowSpec {
     let net = MLPSpec(hidden: hidden, activation: activation)
     return FlowSpec(
       base: base,
       layers: (0..<max(couplings, 0)).flatMap { k -> [LayerSpec] in
-        let mask: MaskedAffineSpec.Mask = k % 2 == 0 ? .even : .odd
+        let mask: CouplingMask = k % 2 == 0 ? .even : .odd
         return [
           .actnorm, .maskedAffine(MaskedAffineSpec(mask: mask, transform: transform, nets: .joint(net))),
         ]
@@ -130,7 +128,7 @@ public struct FlowSpec: Hashable, Sendable {
 
   /// RealNVP on small images, patches that is, as vectors of all their values: `vector` behind a flattening.
   public static func dense(
-    couplings: Int, hidden: [Int], base: Base = .gaussian, transform: CouplingSpec.Transform = .exponential,
+    couplings: Int, hidden: [Int], base: Base = .gaussian, transform: CouplingTransform = .exponential,
     activation: NetSpec.Activation = .silu
   ) -> FlowSpec {
     var spec = vector(
@@ -155,8 +153,8 @@ public struct FlowSpec: Hashable, Sendable {
     try Self.flatten(layers, depth: 0, into: &result)
     let later = result.drop { $0 == .squeeze(.interleaved) }
     let isLate = result.enumerated().contains { place, layer in
-      guard case .whitening(let form) = layer else { return false }
-      return place > (form == .pixel ? result.count - later.count : 0)
+      guard let whitening = layer.kind as? WhiteningKind else { return false }
+      return place > (whitening.form == .pixel ? result.count - later.count : 0)
     }
     if isLate {
       throw .invalidSpec("a whitening is the first layer; of pixels, the first behind interleaved squeezes")
@@ -181,8 +179,8 @@ public struct FlowSpec: Hashable, Sendable {
           throw .invalidSpec("more than \(layerLimit) layers")
         }
         if !once.isEmpty { for _ in 0..<times { result += once } }
-      default:
-        try layer.kind?.check()
+      case .layer(let own):
+        try own.kind.check()
         result.append(layer)
       }
       guard result.count <= layerLimit else { throw .invalidSpec("more than \(layerLimit) layers") }
@@ -252,45 +250,33 @@ public struct FlowSpec: Hashable, Sendable {
   }
 }
 
-/// One layer of a `FlowSpec`.
+/// One layer of a `FlowSpec`: of the library's kinds, by their names below, or of one's own.
 public indirect enum LayerSpec: Hashable, Sendable {
-  case actnorm
-  case conv1x1(MatrixForm)
-  case coupling(CouplingSpec)
-  case maskedAffine(MaskedAffineSpec)
-  case permutation(ChannelOrder)
-  case squeeze(SqueezeForm)
-  case split
-  case flatten
-  case logistic
-  case whitening(WhiteningForm)
-  /// y = log(u/(1 − u)) with u = α + (1 − 2α)·x, for pixels on [0, 1]; α is the margin.
-  case logit(margin: Double)
+  case layer(AnyLayerKind)
   case repeated(Int, [LayerSpec])
-  /// One of one's own.
-  case own(OwnLayerKind)
+
+  public init(_ kind: any LayerKind) { self = .layer(AnyLayerKind(kind)) }
+
+  public static let actnorm = LayerSpec(ActnormKind())
+  public static func conv1x1(_ form: MatrixForm) -> LayerSpec { LayerSpec(Conv1x1Kind(form: form)) }
+  public static func coupling(_ coupling: CouplingSpec) -> LayerSpec { LayerSpec(coupling) }
+  public static func maskedAffine(_ coupling: MaskedAffineSpec) -> LayerSpec { LayerSpec(coupling) }
+  public static func permutation(_ order: ChannelOrder) -> LayerSpec { LayerSpec(order) }
+  public static func squeeze(_ form: SqueezeForm) -> LayerSpec { LayerSpec(SqueezeKind(form: form)) }
+  public static let split = LayerSpec(SplitKind())
+  public static let flatten = LayerSpec(FlattenKind())
+  public static let logistic = LayerSpec(LogisticKind())
+  public static func whitening(_ form: WhiteningForm) -> LayerSpec { LayerSpec(WhiteningKind(form: form)) }
+  /// y = log(u/(1 − u)) with u = α + (1 − 2α)·x, for pixels on [0, 1]; α is the margin.
+  public static func logit(margin: Double) -> LayerSpec { LayerSpec(LogitKind(margin: margin)) }
 
   /// What the layer is; nil for a repetition.
-  public var kind: (any LayerKind)? {
-    switch self {
-    case .actnorm: ActnormKind()
-    case .conv1x1(let form): Conv1x1Kind(form: form)
-    case .coupling(let coupling): coupling
-    case .maskedAffine(let masked): masked
-    case .permutation(let order): order
-    case .squeeze(let form): SqueezeKind(form: form)
-    case .split: SplitKind()
-    case .flatten: FlattenKind()
-    case .logistic: LogisticKind()
-    case .whitening(let form): WhiteningKind(form: form)
-    case .logit(let margin): LogitKind(margin: margin)
-    case .repeated: nil
-    case .own(let own): own.kind
-    }
-  }
+  public var kind: (any LayerKind)? { if case .layer(let layer) = self { layer.kind } else { nil } }
 
   var isSmooth: Bool {
-    if case .repeated(_, let layers) = self { return layers.allSatisfy(\.isSmooth) }
-    return kind?.isSmooth ?? true
+    switch self {
+    case .layer(let layer): layer.kind.isSmooth
+    case .repeated(_, let layers): layers.allSatisfy(\.isSmooth)
+    }
   }
 }

@@ -17,8 +17,16 @@ public enum GradientMemory: Sendable, Hashable {
   case upTo(bytes: Int)
   /// Everything or the inputs alone, of as much of a batch at a time as takes 256 MB (2 GB for parameter gradients, which
   /// keep the nets' outputs as well, and for which every part of a batch reads and writes all parameters' sums); of one
-  /// image as much as it takes, within `MemoryLimit.bytes` or the system's memory.
+  /// image as much as it takes, within what other arrays leave of `MemoryLimit.bytes` and of the system's memory.
   case automatic
+
+  /// Whether the memory that there is doesn't matter.
+  var isGiven: Bool {
+    switch self {
+    case .kept, .upTo: true
+    case .flat, .automatic: false
+    }
+  }
 
   /// What a pass keeps; each case includes the ones before it.
   enum Kept: Int, Sendable {
@@ -31,10 +39,28 @@ public enum GradientMemory: Sendable, Hashable {
   }
 }
 
+/// Values of scratch memory that a pass takes at most.
+struct ScratchCount: Hashable {
+  /// Of the first worker, whose memory also holds what all of them share.
+  var first = 0
+  /// Of every other one.
+  var others = 0
+
+  /// What covers both, one after the other.
+  static func largest(_ a: ScratchCount, _ b: ScratchCount) -> ScratchCount {
+    ScratchCount(first: max(a.first, b.first), others: max(a.others, b.others))
+  }
+
+  /// What covers both at once.
+  static func + (a: ScratchCount, b: ScratchCount) -> ScratchCount {
+    ScratchCount(first: a.first + b.first, others: a.others + b.others)
+  }
+}
+
 /// A layer that says how much scratch memory it takes; others take next to none.
 protocol ScratchLayer: AnyObject {
-  /// The most values that a pass over images of this shape takes at once.
-  func scratchCount(input: ImageShape, _ work: FlowWork) -> Int
+  /// What a pass over images of this shape takes.
+  func scratchCount(input: ImageShape, _ work: FlowWork) -> ScratchCount
 }
 
 /// A layer that keeps by itself what its way back needs (`FlowPass.keep`). For other layers the flow keeps the output.
@@ -49,7 +75,7 @@ protocol KeepingLayer: ScratchLayer {
 }
 
 extension KeepingLayer {
-  func scratchCount(input: ImageShape, _ work: FlowWork) -> Int { 0 }
+  func scratchCount(input: ImageShape, _ work: FlowWork) -> ScratchCount { ScratchCount() }
   func startGradient(input: ImageShape) throws {}
   func finishGradient() {}
 }

@@ -3,7 +3,7 @@ import Synchronization
 
 /// A layer as data: what settings and model files say of it, and how it is made.
 ///
-/// The library's kinds are the cases of `LayerSpec`. One of one's own is registered before a file or a YAML names it:
+/// The library's kinds are known by their names. One of one's own is registered before a file or a YAML names it:
 ///
 /// ```swift
 /// struct Reflection: LayerKind {
@@ -18,6 +18,10 @@ import Synchronization
 public protocol LayerKind: Codable, Hashable, Sendable {
   /// How a YAML or a model file names it.
   static var name: String { get }
+
+  /// The layer that the name alone stands for, and that is written by its name alone; nil where settings must follow, as
+  /// by default.
+  static var plain: Self? { get }
 
   /// Throws `FlowError.invalidSpec` where its settings describe no layer.
   func check() throws(FlowError)
@@ -42,6 +46,7 @@ public protocol LayerKind: Codable, Hashable, Sendable {
 }
 
 extension LayerKind {
+  public static var plain: Self? { nil }
   public func check() throws(FlowError) {}
   public var divisor: Int { 1 }
   public func output(for input: ImageShape) throws(FlowError) -> ImageShape { input }
@@ -49,8 +54,8 @@ extension LayerKind {
   public func multiplyAdds(for input: ImageShape) throws(FlowError) -> Int { 0 }
 }
 
-/// A layer kind of one's own in a `FlowSpec`.
-public struct OwnLayerKind: Hashable, Sendable {
+/// A layer kind that is compared by type and settings.
+public struct AnyLayerKind: Hashable, Sendable {
   public let kind: any LayerKind
 
   public init(_ kind: any LayerKind) { self.kind = kind }
@@ -59,22 +64,29 @@ public struct OwnLayerKind: Hashable, Sendable {
   public func hash(into hasher: inout Hasher) { hasher.combine(AnyHashable(kind)) }
 }
 
-/// The kinds of layer beside the library's that files and settings may name. A file can't name what the program hasn't
-/// registered.
+/// The kinds of layer that files and settings may name: the library's, and what the program registers. A file can't name
+/// anything else.
 public enum LayerRegistry {
-  private static let kinds = Mutex<[String: any LayerKind.Type]>([:])
+  private static let kinds = Mutex<[any LayerKind.Type]>([
+    ActnormKind.self, Conv1x1Kind.self, CouplingSpec.self, MaskedAffineSpec.self, ChannelOrder.self,
+    SqueezeKind.self, SplitKind.self, FlattenKind.self, LogisticKind.self, LogitKind.self, WhiteningKind.self,
+  ])
 
-  /// Makes a kind known by its name, which must not be that of a layer of the library's or of another kind.
+  /// Makes a kind known by its name, which must not be that of another.
   public static func register(_ kind: any LayerKind.Type) {
-    precondition(!LayerSpec.names.contains(kind.name), "\(kind.name) is a layer of the library's")
+    precondition(kind.name != "repeat", "repeat is a repetition of layers")
     kinds.withLock { kinds in
-      precondition(kinds[kind.name].map { $0 == kind } ?? true, "another layer is registered as \(kind.name)")
-      kinds[kind.name] = kind
+      if let known = kinds.first(where: { $0.name == kind.name }) {
+        precondition(known == kind, "another layer is registered as \(kind.name)")
+      } else {
+        kinds.append(kind)
+      }
     }
   }
 
-  static func kind(named name: String) -> (any LayerKind.Type)? { kinds.withLock { $0[name] } }
+  static func kind(named name: String) -> (any LayerKind.Type)? {
+    kinds.withLock { $0.first { $0.name == name } }
+  }
 
-  /// All registered names, in order.
-  static var names: [String] { kinds.withLock { $0.keys.sorted() } }
+  static var names: [String] { kinds.withLock { $0.map { $0.name } } }
 }

@@ -23,13 +23,16 @@ struct Strips {
   let width: Int
   /// The most rows of a strip, unless all rows are one.
   private let limit: Int
+  private let endsWithImage: Bool
 
-  /// `limit`: the most rows that are taken together.
-  init(rows: Range<Int>, height: Int, width: Int, limit: Int) {
+  /// `limit`: the most rows that are taken together. A strip ends with its image; with a `block`, it has a multiple of
+  /// so many rows instead.
+  init(rows: Range<Int>, height: Int, width: Int, limit: Int, block: Int? = nil) {
     self.rows = rows
     self.height = height
     self.width = width
-    self.limit = max(1, limit)
+    self.limit = max(limit / (block ?? 1) * (block ?? 1), block ?? 1)
+    endsWithImage = block == nil
   }
 
   /// Whether there is one strip alone.
@@ -39,8 +42,8 @@ struct Strips {
     guard !isWhole else { return try body(Strip(rows: rows, height: height, width: width)) }
     var start = rows.lowerBound
     while start < rows.upperBound {
-      // A strip ends with its image.
-      let end = min(start + limit, (start / height + 1) * height, rows.upperBound)
+      let image = endsWithImage ? (start / height + 1) * height : rows.upperBound
+      let end = min(start + limit, image, rows.upperBound)
       try body(Strip(rows: start..<end, height: height, width: width))
       start = end
     }

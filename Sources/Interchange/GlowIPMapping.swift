@@ -61,8 +61,9 @@ extension FlowMapping {
       headScale: (net + "logs", { [$0, 1, 1] }))
     let isAdditive = try isAdditive(names, channels: c, mask: .secondHalf)
     try addCoupling(
-      names, channels: c, mask: .secondHalf, layout: HeadLayout(order: .scaleShiftPairs), transform: .sigmoid,
-      order: .shiftLast, scaleBias: isAdditive ? 0 : number(bias))
+      names, channels: c, mask: .secondHalf, layout: HeadLayout(order: .scaleShiftPairs),
+      transform: .affine(
+        AffineTransform(.sigmoid, order: .shiftLast, bias: isAdditive ? 0 : number(bias))))
   }
 
   /// The numbers that stand behind a prefix in the names, sorted.

@@ -63,7 +63,7 @@ extension FlowMapping {
   /// ε = (z − mean)·e^(−log_sd), mean and log_sd being the halves of a convolution padded with ones. Where nothing
   /// conditions, it sees zeros: the inputs' weights add up.
   private mutating func addPrior(
-    _ prefix: String, inputs: Int, latents: Int, mask: CouplingSpec.Mask
+    _ prefix: String, inputs: Int, latents: Int, mask: CouplingMask
   ) throws(FileError) {
     let count = 2 * latents
     let factors = try doubles(prefix + "scale", [1, count, 1, 1]).map { -exp(3 * $0) }

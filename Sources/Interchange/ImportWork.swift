@@ -154,7 +154,7 @@ struct ImportWork {
     _ mapping: FlowMapping<Scalar>
   ) throws -> (size: (height: Int, width: Int), reason: String?) {
     if isVector { return ((1, 1), nil) }
-    let levels = mapping.layers.count { if case .squeeze = $0 { true } else { false } }
+    let levels = mapping.layers.count { ($0.kind?.divisor ?? 1) > 1 }
     let divisor = 1 << levels
     let asked = try given.size()
     if let size = mapping.size {

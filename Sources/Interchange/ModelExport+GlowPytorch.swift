@@ -63,7 +63,7 @@ extension Exporter {
     try requireCommon(step.spec, layer: step.coupling)
     guard [.sigmoid, .additive].contains(step.spec.transform) else {
       throw refuse(
-        "the transform \(step.spec.transform.rawValue) of layer \(step.coupling), only sigmoid and additive")
+        "the transform \(step.spec.transform.name) of layer \(step.coupling), only sigmoid and additive")
     }
     guard step.spec.net.lastPadding == 1 else {
       throw refuse(

@@ -49,8 +49,9 @@ extension Exporter {
     switch step.spec.transform {
     case .sigmoid, .inverseSigmoid, .additive: scale = 1
     case .unboundedExponential: scale = -1
-    case .exponential:
-      throw refuse("the transform exponential of layer \(step.coupling), whose scale is bounded")
+    default:
+      throw refuse(
+        "the transform \(step.spec.transform.name) of layer \(step.coupling), whose scale is bounded")
     }
     // Pairs of shift and scale; shifts are subtracted.
     let outputs: [FlowMapping<Scalar>.Output] =

@@ -79,21 +79,7 @@ struct Exporter<Scalar: KernelScalar> {
     var levels: [GlowLevel] = []
     var k = 0
     func name(_ layer: LayerSpec) -> String {
-      switch layer {
-      case .actnorm: "an actnorm"
-      case .conv1x1: "a 1×1 convolution"
-      case .coupling: "a coupling"
-      case .maskedAffine: "a masked affine coupling"
-      case .permutation: "a permutation"
-      case .squeeze(let form): "a squeeze of form \(form.rawValue)"
-      case .split: "a split"
-      case .flatten: "a flattening"
-      case .logistic: "a logistic layer"
-      case .logit: "a logit of the pixels"
-      case .whitening: "a whitening"
-      case .repeated: "a repetition"
-      case .own(let own): "a layer \(type(of: own.kind).name)"
-      }
+      layer.kind.map { "a layer \(type(of: $0).name)" } ?? "a repetition"
     }
     while k < layers.count {
       guard layers[k] == .squeeze(.interleaved), levels.last.map({ $0.split != nil }) ?? true else {
@@ -101,21 +87,23 @@ struct Exporter<Scalar: KernelScalar> {
       }
       k += 1
       var level = GlowLevel()
-      steps: while k < layers.count {
-        switch layers[k] {
-        case .actnorm:
-          guard k + 2 < layers.count, case .conv1x1(let form) = layers[k + 1],
-            case .coupling(let coupling) = layers[k + 2]
+      while k < layers.count {
+        if layers[k] == .actnorm {
+          guard k + 2 < layers.count,
+            let form = MatrixForm.allCases.first(where: { layers[k + 1] == .conv1x1($0) }),
+            let coupling = layers[k + 2].kind as? CouplingSpec
           else { throw refuse("layer \(k), an actnorm without a 1×1 convolution and a coupling behind it") }
           level.steps.append(
             .init(actnorm: k, mixing: k + 1, form: form, coupling: k + 2, spec: coupling))
           k += 3
-        case .coupling(let coupling) where coupling.net.kind == .linear:
+        } else if let coupling = layers[k].kind as? CouplingSpec, coupling.net.kind == .linear {
           level.prior = (k, coupling)
           k += 1
-          break steps
-        case .split, .squeeze: break steps
-        default: throw refuse("\(name(layers[k])) as layer \(k) of a level")
+          break
+        } else if layers[k] == .split || layers[k] == .squeeze(.interleaved) {
+          break
+        } else {
+          throw refuse("\(name(layers[k])) as layer \(k) of a level")
         }
       }
       guard !level.steps.isEmpty else { throw refuse("a level without steps") }
@@ -198,7 +186,7 @@ struct Exporter<Scalar: KernelScalar> {
   /// Checks what both dialects' couplings have in common.
   func requireCommon(_ coupling: CouplingSpec, layer: Int) throws {
     guard coupling.mask == .firstHalf else {
-      throw refuse("the mask \(coupling.mask.rawValue) of layer \(layer), only first-half")
+      throw refuse("the mask \(coupling.mask.name) of layer \(layer), only first-half")
     }
     guard coupling.net.kind == .glow else {
       throw refuse("the \(coupling.net.kind.rawValue) net of layer \(layer), only glow")
@@ -206,7 +194,10 @@ struct Exporter<Scalar: KernelScalar> {
     guard coupling.net.activation == .relu else {
       throw refuse("the activation \(coupling.net.activation.rawValue) of layer \(layer), only relu")
     }
-    guard coupling.order == .shiftFirst, coupling.scaleBias == 0 else {
+    guard case .affine(let affine) = coupling.transform else {
+      throw refuse("the transform \(coupling.transform.name) of layer \(layer)")
+    }
+    guard affine == AffineTransform(affine.scale) else {
       throw refuse("a shift behind the scale or a biased scale as in layer \(layer)")
     }
     guard coupling.net.padding == 0 else {

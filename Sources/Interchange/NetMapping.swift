@@ -38,7 +38,7 @@ struct HeadLayout {
 
 extension FlowMapping {
   /// Whether a coupling only shifts, which the outputs of its net tell.
-  func isAdditive(_ names: NetNames, channels: Int, mask: CouplingSpec.Mask) throws(FileError) -> Bool {
+  func isAdditive(_ names: NetNames, channels: Int, mask: CouplingMask) throws(FileError) -> Bool {
     let transformed = mask == .firstHalf ? channels - channels / 2 : channels / 2
     let count = try shape(names.last + ".weight", axes: 4)[0]
     guard count == transformed || count == 2 * transformed else {
@@ -51,9 +51,8 @@ extension FlowMapping {
 
   /// Adds a coupling of `channels` channels.
   mutating func addCoupling(
-    _ names: NetNames, channels: Int, mask: CouplingSpec.Mask, layout: HeadLayout,
-    transform: CouplingSpec.Transform, order: CouplingSpec.Order = .shiftFirst, scaleBias: Double = 0,
-    lastPadding: Double? = nil
+    _ names: NetNames, channels: Int, mask: CouplingMask, layout: HeadLayout,
+    transform: CouplingTransform, lastPadding: Double? = nil
   ) throws(FileError) {
     let conditioning = mask == .firstHalf ? channels / 2 : channels - channels / 2
     let additive = try isAdditive(names, channels: channels, mask: mask)
@@ -80,8 +79,7 @@ extension FlowMapping {
     add(
       .coupling(
         CouplingSpec(
-          mask: mask, transform: additive ? .additive : transform, order: additive ? .shiftFirst : order,
-          scaleBias: additive ? 0 : scaleBias, net: net)),
+          mask: mask, transform: additive ? .additive : transform, net: net)),
       [
         (
           "net.0.weight", [3, 3, conditioning, width],

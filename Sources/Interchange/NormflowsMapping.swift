@@ -63,7 +63,7 @@ extension FlowMapping {
         "channel or channel_inv, the only ones that can be imported")
     }
     names.leakySlope = number(.leaky)
-    let mask: CouplingSpec.Mask =
+    let mask: CouplingMask =
       choice(.split, as: ImportChoices.Splitting.self) == .channel ? .firstHalf : .secondHalf
     let additive = try isAdditive(names, channels: c, mask: mask)
     let map: ImportChoices.ScaleMap = additive ? .sigmoid : choice(.scaleMap)
@@ -357,7 +357,7 @@ extension ImportChoices.ScaleMap {
     HeadLayout(order: .shiftScalePairs, shiftFactor: -1, scaleFactor: self == .exp ? -1 : 1)
   }
 
-  fileprivate var transform: CouplingSpec.Transform {
+  fileprivate var transform: CouplingTransform {
     switch self {
     case .sigmoid: .sigmoid
     case .exp: .unboundedExponential

@@ -25,10 +25,9 @@ public final class ConvolutionWeights<T: KernelScalar>: @unchecked Sendable {
       kernel: Int32(kernel))
     var adjoint = forward
     swap(&adjoint.in_channels, &adjoint.out_channels)
-    let k = T.kernels
-    packed = try Storage(count: k.convPackedCount(&forward))
-    packedAdjoint = try Storage(count: k.convPackedCount(&adjoint))
-    gradientParts = Int(k.convGradientParts(&forward))
+    packed = try Storage(count: ck_conv_packed_count(T.element, &forward))
+    packedAdjoint = try Storage(count: ck_conv_packed_count(T.element, &adjoint))
+    gradientParts = Int(ck_conv_wgrad_parts(T.element, &forward))
   }
 
   public var weightCount: Int { kernel * kernel * inChannels * outChannels }
@@ -39,8 +38,8 @@ public final class ConvolutionWeights<T: KernelScalar>: @unchecked Sendable {
     var shape = ck_conv(
       height: 1, width: 1, in_channels: Int32(inChannels), out_channels: Int32(outChannels),
       kernel: Int32(kernel))
-    T.kernels.convPack(&shape, weights.base, packed.memory.base)
-    T.kernels.convPackAdjoint(&shape, weights.base, packedAdjoint.memory.base)
+    ck_conv_pack(T.element, &shape, weights.base, packed.memory.base)
+    ck_conv_pack_adjoint(T.element, &shape, weights.base, packedAdjoint.memory.base)
   }
 
   /// The convolution of images of one size.
@@ -99,7 +98,7 @@ public struct Convolution<T: KernelScalar>: Sendable {
     @_specialize(where T == Double)
     get {
       var (shape, adjointShape) = (shape, adjointShape)
-      return max(T.kernels.convWorkspace(&shape), T.kernels.convWorkspace(&adjointShape))
+      return max(ck_conv_workspace(T.element, &shape), ck_conv_workspace(T.element, &adjointShape))
     }
   }
 
@@ -109,7 +108,7 @@ public struct Convolution<T: KernelScalar>: Sendable {
     @_specialize(where T == Double)
     get {
       var shape = shape
-      return T.kernels.convGradientWorkspace(&shape)
+      return ck_conv_wgrad_workspace(T.element, &shape)
     }
   }
 
@@ -158,10 +157,11 @@ public struct Convolution<T: KernelScalar>: Sendable {
     precondition(scratch.count >= workspaceCount && (bias?.count ?? outChannels) == outChannels)
     if let mask { checkMask(rows, mask, channels: outChannels) }
     var shape = shape
-    T.kernels.conv(
+    ck_conv_fwd(
+      T.element,
       &shape, Int64(rows.lowerBound), Int64(rows.upperBound), x.base, Int64(xs), weights.packed.memory.base,
       bias?.base,
-      padding, epilogue.rawValue, mask?.base, y.base, Int64(ys), scratch.base)
+      Double(padding), epilogue.rawValue, mask?.base, y.base, Int64(ys), scratch.base)
   }
 
   /// x̄, the adjoint of the linear part applied to ȳ; `mask` has the bits of `[rows, w, in]`.
@@ -176,30 +176,58 @@ public struct Convolution<T: KernelScalar>: Sendable {
     precondition(scratch.count >= workspaceCount && epilogue.contains(.gate) == (mask != nil))
     if let mask { checkMask(rows, mask, channels: inChannels) }
     var shape = adjointShape
-    T.kernels.conv(
+    ck_conv_fwd(
+      T.element,
       &shape, Int64(rows.lowerBound), Int64(rows.upperBound), g.base, Int64(gs),
       weights.packedAdjoint.memory.base, nil, 0, epilogue.rawValue, mask?.base, x.base, Int64(xs),
       scratch.base)
   }
 
-  /// Adds the gradients of weights and bias over `rows`, which are whole images: all, or those of some of the
-  /// `gradientParts`.
+  /// Rows that every piece of a gradient but the last has a multiple of.
+  public var gradientBlock: Int {
+    var shape = shape
+    return Int(ck_conv_wgrad_block(T.element, &shape))
+  }
+
+  /// Elements of the sums that pieces of a gradient carry on.
+  public var gradientCarryCount: Int {
+    var shape = shape
+    return ck_conv_wgrad_carry(T.element, &shape)
+  }
+
+  /// Which rows of those whose gradient is taken are given.
+  public struct Piece: OptionSet, Sendable {
+    public let rawValue: Int32
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+    public static var first: Self { Self(rawValue: Int32(CK_FIRST)) }
+    public static var last: Self { Self(rawValue: Int32(CK_LAST)) }
+    public static var whole: Self { Self(rawValue: Int32(CK_FIRST | CK_LAST)) }
+  }
+
+  /// Adds the gradients of weights and bias over `rows`, which are whole images or, with sums in `carry` meanwhile, pieces
+  /// of them that follow each other: all, or those of some of the `gradientParts`. Pieces give the same bits.
   @_specialize(where T == Float)
   @_specialize(where T == Double)
   public func accumulateGradient(
-    parts: Range<Int>? = nil, rows: Range<Int>, x: Memory<T>, stride xs: Int, cotangent g: Memory<T>,
-    stride gs: Int, weights gradient: Memory<T>, bias: Memory<T>?, scratch: Memory<T>
+    parts: Range<Int>? = nil, rows: Range<Int>, piece: Piece = .whole, x: Memory<T>, stride xs: Int,
+    cotangent g: Memory<T>, stride gs: Int, weights gradient: Memory<T>, bias: Memory<T>?,
+    carry: Memory<T>? = nil, scratch: Memory<T>
   ) {
-    checkRows(rows, x, channels: inChannels, stride: xs)
-    checkRows(rows, g, channels: outChannels, stride: gs)
-    precondition(rows.lowerBound % height == 0 && rows.upperBound % height == 0)
+    if piece == .whole {
+      precondition(rows.lowerBound % height == 0 && rows.upperBound % height == 0)
+    } else {
+      precondition(piece.contains(.last) || rows.count % gradientBlock == 0)
+      precondition(carry.map { $0.count >= gradientCarryCount } == true)
+    }
+    checkRows(touched(rows), x, channels: inChannels, stride: xs)
+    checkRows(touched(rows), g, channels: outChannels, stride: gs)
     precondition(gradient.count == weightCount && scratch.count >= gradientWorkspaceCount)
     let parts = parts ?? 0..<gradientParts
     var shape = shape
-    T.kernels.convGradient(
+    ck_conv_wgrad(
+      T.element,
       &shape, Int32(parts.lowerBound), Int32(parts.upperBound), Int64(rows.lowerBound),
-      Int64(rows.upperBound),
-      x.base, Int64(xs), padding, g.base, Int64(gs),
-      gradient.base, bias?.base, scratch.base)
+      Int64(rows.upperBound), piece.rawValue, x.base, Int64(xs), Double(padding), g.base, Int64(gs),
+      gradient.base, bias?.base, carry?.base, scratch.base)
   }
 }

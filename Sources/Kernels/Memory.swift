@@ -33,6 +33,11 @@ public struct Memory<Element: KernelScalar>: @unchecked Sendable {
     self.init(UnsafeMutableBufferPointer(mutating: buffer))
   }
 
+  /// The elements from number `start` on, each numbered `start` less: some channels of pixels.
+  public func shifted(by start: Int) -> Memory {
+    Memory(base: base + start, first: first, count: max(first, count - start))
+  }
+
   @inlinable public subscript(index: Int) -> Element {
     get {
       precondition(index >= first && index < count)

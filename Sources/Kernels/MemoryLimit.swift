@@ -35,6 +35,14 @@ public enum MemoryLimit {
     #endif
   }
 
+  /// Bytes that arrays may still take, or already have if they are `own`: of the limit and of the system's memory what
+  /// other arrays don't hold.
+  public static func available(beside own: Int) -> Int {
+    max(0, min(bytes, system) - max(0, held.load(ordering: .relaxed) - own))
+  }
+
+  private static let system = ofSystem
+
   /// Whether so many bytes more may be allocated.
   public static func allows(_ count: Int) -> Bool {
     let (sum, overflow) = held.load(ordering: .relaxed).addingReportingOverflow(count)

@@ -1,3 +1,5 @@
+import CAIPOKernels
+
 /// A view of the values of an image, of measurements, of a gradient: d doubles that somebody else owns (a `Tensor`, a
 /// `Scratch`). Solvers, priors, maps and noise laws hand each other nothing else.
 ///
@@ -50,7 +52,7 @@ extension Memory<Double> {
   public func set(_ a: Double, _ x: Vector, plus b: Double, _ pool: ThreadPool? = nil) {
     precondition(x.count == count && x.first == 0)
     blocks(pool) { range, _ in
-      Double.kernels.axpby(Int64(range.count), a, x.base + range.lowerBound, b, base + range.lowerBound)
+      ck_axpby(Double.element, Int64(range.count), a, x.base + range.lowerBound, b, base + range.lowerBound)
     }
   }
 
@@ -81,7 +83,7 @@ extension Memory<Double> {
   /// `selfᵀ x`
   public func dot(_ x: Vector, _ pool: ThreadPool? = nil) -> Double {
     precondition(x.count == count && x.first == 0 && first == 0)
-    return sum(pool) { Double.kernels.dot(Int64($0.count), base + $0.lowerBound, x.base + $0.lowerBound) }
+    return sum(pool) { ck_dot(Double.element, Int64($0.count), base + $0.lowerBound, x.base + $0.lowerBound) }
   }
 
   /// `‖self‖₂`

@@ -11,7 +11,11 @@ public final class Workspace<Element: KernelScalar>: @unchecked Sendable {
   public init() {}
 
   /// Elements of all chunks, which stay allocated.
-  public var capacity: Int { chunks.reduce(0) { $0 + $1.memory.count } }
+  public var capacity: Int {
+    var count = 0
+    for chunk in chunks { count += chunk.memory.count }
+    return count
+  }
 
   /// `count` elements of undefined content, 64-byte aligned.
   public func take(_ count: Int) throws(TensorError) -> Memory<Element> {

@@ -61,10 +61,10 @@ static void NAME(convolution)(const char *variant, const NAME(ck_table) *const t
     free(workspace);
     workspace = memory(table->conv_wgrad_workspace(&v) * sizeof(T));
     int32_t parts = table->conv_wgrad_parts(&v), half = parts / 2;
-    table->conv_wgrad(&v, half, parts, 0, rows, x.of[side], xs, pad, g.of[side], ys, dw.of[side], dbias.of[side],
-                      workspace);
-    table->conv_wgrad(&v, 0, half, 0, rows, x.of[side], xs, pad, g.of[side], ys, dw.of[side], dbias.of[side],
-                      workspace);
+    table->conv_wgrad(&v, half, parts, 0, rows, CK_FIRST | CK_LAST, x.of[side], xs, pad, g.of[side], ys, dw.of[side],
+                      dbias.of[side], NULL, workspace);
+    table->conv_wgrad(&v, 0, half, 0, rows, CK_FIRST | CK_LAST, x.of[side], xs, pad, g.of[side], ys, dw.of[side],
+                      dbias.of[side], NULL, workspace);
     free(workspace);
   }
   snprintf(what, sizeof what, "adjoint of a %d×%d convolution %dx%d, %d to %d", v.kernel, v.kernel, v.height, v.width, ci,

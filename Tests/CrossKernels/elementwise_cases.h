@@ -35,7 +35,7 @@ static void NAME(actnorms)(const char *variant, const NAME(ck_table) *const tabl
 static void NAME(couplings)(const char *variant, const NAME(ck_table) *const tables[2], int32_t kind, int32_t parity,
                             int32_t height, int32_t width, int32_t ct) {
   char what[128];
-  const ck_affine affine = {.kind = kind};
+  const ck_affine_form affine = {.kind = kind};
   int64_t images = 2, rows = images * height, pixels = rows * width, xs = ct + 3;
   for (int32_t direction = CK_FORWARD; direction <= CK_INVERSE; direction++) {
     NAME(array) h = NAME(random)((size_t)(pixels * 2 * ct)), x = NAME(random)((size_t)(pixels * xs));

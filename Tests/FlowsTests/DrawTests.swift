@@ -7,7 +7,8 @@ import Testing
   /// Two levels of four steps, of which every coupling has s = −60: a scale of e⁻⁵⁸, and the bias.
   private func narrow(scaleBias: Double) throws -> Flow<Float> {
     let flow = try Flow<Float>(
-      spec: .glow(levels: 2, steps: 4, hidden: 5, scaleBias: scaleBias),
+      spec: .glow(
+        levels: 2, steps: 4, hidden: 5, transform: .affine(AffineTransform(.sigmoid, bias: scaleBias))),
       imageShape: ImageShape(height: 8, width: 8, channels: 1), seed: 1, pool: ThreadPool(threads: 1))
     let tensors = flow.namedTensors.map { tensor -> NamedTensor in
       guard tensor.name.hasSuffix(".bias"), tensor.name.contains(".net."), tensor.count != 5 else {

@@ -75,7 +75,7 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
   }
 
   static func coupling(
-    _ mask: CouplingSpec.Mask = .firstHalf, _ transform: CouplingSpec.Transform = .sigmoid,
+    _ mask: CouplingMask = .firstHalf, _ transform: CouplingTransform = .sigmoid,
     _ kind: NetSpec.Kind = .glow, _ activation: NetSpec.Activation = .silu, padding: Double = 0,
     hidden: Int = 4,
     blocks: Int = 1
@@ -87,27 +87,30 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
   }
 
   private static func linked(
-    _ transform: CouplingSpec.Transform, _ order: CouplingSpec.Order, bias: Double = 0
+    _ scale: AffineTransform.Scale, _ order: AffineTransform.Order, bias: Double = 0
   ) -> LayerSpec {
     .coupling(
       CouplingSpec(
-        mask: .secondHalf, transform: transform, order: order, scaleBias: bias,
+        mask: .secondHalf, transform: .affine(AffineTransform(scale, order: order, bias: bias)),
         net: NetSpec(hidden: 4, activation: .silu)))
   }
 
   /// Every option of a coupling with every other that it touches.
   static let couplings: [FlowCase] = {
     var cases: [FlowCase] = []
-    for mask in CouplingSpec.Mask.allCases {
-      for transform in CouplingSpec.Transform.allCases {
+    let transforms =
+      AffineTransform.Scale.allCases.map { CouplingTransform.affine(AffineTransform($0)) }
+      + [.spline(SplineTransform(bins: 3, bound: 1.5))]
+    for mask in CouplingMask.named.map(\.mask) {
+      for transform in transforms {
         for kind in NetSpec.Kind.allCases where (kind == .linear) == (mask == .nothing) {
           for activation in NetSpec.Activation.allCases {
             for padding in [0.0, 1.0] {
               let plain = activation == .silu && padding == 0
-              if [.inverseSigmoid, .unboundedExponential].contains(transform), !plain { continue }
+              if ![.sigmoid, .exponential, .additive].contains(transform), !plain { continue }
               if kind == .linear, activation == .relu { continue }
               let name =
-                "coupling \(mask.rawValue) \(transform.rawValue) \(kind.rawValue) \(activation.rawValue) pad \(padding)"
+                "coupling \(mask.name) \(transform.name) \(kind.rawValue) \(activation.rawValue) pad \(padding)"
               cases.append(
                 FlowCase(name, 3, 4, 3, [coupling(mask, transform, kind, activation, padding: padding)]))
             }
@@ -188,15 +191,17 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
   static let vectors: [FlowCase] = {
     let net = MLPSpec(hidden: [5, 4], activation: .silu)
     func masked(
-      _ mask: MaskedAffineSpec.Mask, _ transform: CouplingSpec.Transform = .exponential,
+      _ mask: CouplingMask, _ transform: CouplingTransform = .exponential,
       _ nets: MaskedAffineSpec.Nets? = nil
     ) -> LayerSpec {
       .maskedAffine(MaskedAffineSpec(mask: mask, transform: transform, nets: nets ?? .joint(net)))
     }
-    var cases = CouplingSpec.Transform.allCases.map {
-      FlowCase("masked affine \($0.rawValue)", 1, 1, 5, [masked(.even, $0)])
+    var cases = AffineTransform.Scale.allCases.map {
+      FlowCase("masked affine \($0.rawValue)", 1, 1, 5, [masked(.even, .affine(AffineTransform($0)))])
     }
-    let masks: [MaskedAffineSpec.Mask] = [
+    cases.append(
+      FlowCase("splines on vectors", 1, 1, 5, [masked(.even, .spline(SplineTransform())), masked(.odd)]))
+    let masks: [CouplingMask] = [
       .firstHalf, .secondHalf, .even, .odd, .channels([true, false, false, true, true]),
     ]
     for mask in masks {
@@ -243,12 +248,12 @@ struct FlowCase: Sendable, CustomTestStringConvertible {
 
   /// Flows of noisy images.
   static let conditioned: [FlowCase] = {
-    let masks: [CouplingSpec.Mask] = [.firstHalf, .checkerboardOdd]
+    let masks: [CouplingMask] = [.firstHalf, .checkerboardOdd]
     var cases = masks.flatMap { mask in
       NetSpec.Activation.allCases.flatMap { activation in
         [NetSpec.Kind.glow, .residual].map { kind in
           FlowCase(
-            "conditioned coupling \(mask.rawValue) \(kind.rawValue) \(activation.rawValue)", 3, 4, 3,
+            "conditioned coupling \(mask.name) \(kind.rawValue) \(activation.rawValue)", 3, 4, 3,
             .spec(
               FlowSpec(
                 condition: Condition(), layers: [coupling(mask, .sigmoid, kind, activation, padding: 1)])))

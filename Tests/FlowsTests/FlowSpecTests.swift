@@ -124,7 +124,7 @@ import Yams
     #expect(reason { _ = try layer(NetSpec(hidden: 100_000)).flattened() }.contains("hidden is 100000"))
     #expect(reason { _ = try layer(NetSpec(hidden: 1, blocks: 65)).flattened() }.contains("blocks is 65"))
     #expect(reason { _ = try layer(NetSpec(hidden: 1, padding: .nan)).flattened() }.contains("padding"))
-    let masked = { (transform: CouplingSpec.Transform, nets: MaskedAffineSpec.Nets) in
+    let masked = { (transform: CouplingTransform, nets: MaskedAffineSpec.Nets) in
       FlowSpec(layers: [.maskedAffine(MaskedAffineSpec(mask: .even, transform: transform, nets: nets))])
     }
     let net = MLPSpec(hidden: [2])
@@ -133,7 +133,7 @@ import Yams
       (.exponential, .joint(MLPSpec(hidden: Array(repeating: 1, count: 65))), "65 hidden layers"),
       (.exponential, .separate(shift: nil, scale: nil), "neither"),
       (.additive, .separate(shift: net, scale: net), "no scale"),
-    ] as [(CouplingSpec.Transform, MaskedAffineSpec.Nets, String)] {
+    ] as [(CouplingTransform, MaskedAffineSpec.Nets, String)] {
       #expect(reason { _ = try masked(transform, nets).flattened() }.contains(word))
     }
     for order in [[0, 0], [1, 2], [-1, 0]] {
@@ -181,8 +181,8 @@ import Yams
     LayerRegistry.register(Reflections.self)
     let spec = try YAMLDecoder().decode(FlowSpec.self, from: yaml)
     #expect(try spec.flattened().count == 6 && spec.isSmooth)
-    #expect(spec.layers[1] == .own(OwnLayerKind(Reflections(channels: 4))))
-    #expect(spec.layers[1] != .own(OwnLayerKind(Reflections(channels: 3))))
+    #expect(spec.layers[1] == LayerSpec(Reflections(channels: 4)))
+    #expect(spec.layers[1] != LayerSpec(Reflections(channels: 3)))
     #expect(try JSONDecoder().decode(FlowSpec.self, from: try JSONEncoder().encode(spec)) == spec)
 
     // Through a model file, and at another size.
@@ -204,7 +204,7 @@ import Yams
       reason { _ = try FlowSpec(layers: [spec.layers[1]]).shapes(from: shape) }.contains(
         "reflections of 4 channels meet 1"))
     #expect(
-      reason { _ = try FlowSpec(layers: [.own(OwnLayerKind(Reflections(channels: 0)))]).flattened() }
+      reason { _ = try FlowSpec(layers: [LayerSpec(Reflections(channels: 0))]).flattened() }
         .contains("channels is 0"))
     for (bad, word) in [
       ("layers: [reflections]", "{reflections: {}}"), ("layers: [{mirrors: {}}]", "mirrors"),

@@ -92,15 +92,20 @@ import Testing
       try randomizeParameters(of: whole, seed: 3)
       let some = try Flow(net: whole.net, imageShape: shape, pool: ThreadPool(threads: threads))
       whole.gradientMemory = .kept
-      for (count, purpose) in [(1, FlowPlan.Purpose.value), (1, .gradient), (3, .gradient)] {
+      for (count, purpose) in [
+        (1, FlowPlan.Purpose.value), (1, .gradient), (3, .gradient), (1, .parameterGradient),
+        (9, .parameterGradient),
+      ] {
         let x: Tensor<Float> = try images(count, shape)
-        let noise = coupling.spec?.condition == nil ? [] : Array([0.02, 0.3, 0.1].prefix(count))
+        let noise = coupling.spec?.condition == nil ? [] : (0..<count).map { [0.02, 0.3, 0.1][$0 % 3] }
         func density(_ flow: Flow<Float>) throws -> Flow<Float> {
           noise.isEmpty ? flow : try flow.smoothed(by: noise)
         }
         let (whole, some) = (try density(whole), try density(some))
         let latents = try whole.encode(x)
         let exact = try whole.evaluateWithGradient(x)
+        var (parameters, found): ([Float], [Float]) = ([], [])
+        let nats = try whole.trainingGradient(x, gradient: &parameters)
         let least = try least(some, purpose, count)
         for bytes in [least, least + least / 2] {
           let some = try density(Flow(net: some.net, imageShape: shape, pool: some.pool))
@@ -109,6 +114,8 @@ import Testing
             let found = try some.encode(x)
             #expect(found.latents == latents.latents && found.logDet == latents.logDet)
             #expect(try some.decode(found.latents).images == whole.decode(found.latents).images)
+          } else if purpose == .parameterGradient {
+            #expect(try some.trainingGradient(x, gradient: &found) == nats && found == parameters, "\(bytes)")
           } else {
             let found = try some.evaluateWithGradient(x)
             #expect(found.logProb == exact.logProb && found.gradient == exact.gradient, "\(bytes)")

@@ -214,6 +214,29 @@ import Testing
     }
   }
 
+  /// A checkpoint of a program that didn't know a setting yet.
+  @Test func aSettingThatCameLaterHadItsDefault() throws {
+    let folder = TrainingFolder()
+    let images = trainingImages(50, shape)
+    func trainer(flip: Bool) throws -> Trainer<TrainingGaussian<Float>> {
+      var config = config
+      config.augmentation.flip = flip
+      return try Trainer(
+        flow: TrainingGaussian<Float>(shape), images: images, config: config, folder: folder.path,
+        resume: true)
+    }
+    let first = try trainer(flip: false)
+    _ = try first.run(isCancelled: { first.step == 5 })
+    let path = folder.path + "/checkpoint.safetensors"
+    var file = try Safetensors.load(path: path)
+    #expect(file.metadata.removeValue(forKey: "settings.augmentation.flip") == "false")
+    try file.save(path: path)
+    #expect(try trainer(flip: false).step == 5)
+    #expect(throws: TrainingError.resumed(what: "augmentation.flip", found: "true", expected: "false")) {
+      try trainer(flip: true)
+    }
+  }
+
   @Test func resumingWithOtherSettingsOrDataSaysWhich() throws {
     let folder = TrainingFolder()
     let images = trainingImages(50, shape)

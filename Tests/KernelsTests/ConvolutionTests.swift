@@ -183,6 +183,21 @@ private struct ConvolutionCheck<T: KernelScalar> {
       }
       try #require(partsOfWeights.memory.elements == dw.memory.elements, "parts of \(o)")
       try #require(partsOfBias.memory.elements == db.memory.elements, "parts of \(o)")
+      // So do pieces of the images, whose sums are carried on.
+      let piecesOfWeights = try TestArray<T>([Double](repeating: 1, count: weights.count))
+      let piecesOfBias = try TestArray<T>([Double](repeating: 1, count: o.co))
+      let carry = try TestArray<T>([Double](repeating: .nan, count: convolution.gradientCarryCount))
+      let block = convolution.gradientBlock
+      for start in stride(from: 0, to: o.rows, by: block) {
+        var piece: Convolution<T>.Piece = start == 0 ? .first : []
+        if start + block >= o.rows { piece.insert(.last) }
+        convolution.accumulateGradient(
+          rows: start..<min(start + block, o.rows), piece: piece, x: xs.memory, stride: o.ci + gap,
+          cotangent: gs.memory, stride: o.co + gap, weights: piecesOfWeights.memory,
+          bias: piecesOfBias.memory, carry: carry.memory, scratch: scratch.memory)
+      }
+      try #require(piecesOfWeights.memory.elements == dw.memory.elements, "pieces of \(o)")
+      try #require(piecesOfBias.memory.elements == db.memory.elements, "pieces of \(o)")
       var expected = gradient
       for i in weights.indices { expected.weights.add(1, at: i) }
       for i in 0..<o.co { expected.bias.add(1, at: i) }

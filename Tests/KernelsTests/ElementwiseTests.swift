@@ -119,10 +119,10 @@ import Testing
   {
     let (images, height, stride) = (2, 3, c + 2)
     let rows = images * height
+    let affine = Kernel<T>.Affine(.init(rawValue: scale)!)
     let shape = Kernel<T>.CouplingShape(
-      scale: .init(rawValue: scale)!, parity: parity, height: height, width: width, channels: c,
-      stride: stride)
-    let hc = shape.headChannels
+      parity: parity, height: height, width: width, channels: c, stride: stride)
+    let hc = c * affine.headCount
     let head = normals(rows * width * hc, seed: 1)
     let x = normals(rows * width * stride, seed: 2)
     let g = normals(rows * width * stride, seed: 3)
@@ -158,13 +158,14 @@ import Testing
     let outputCotangent = try TestArray<T>(g)
     let headCotangent = try TestArray<T>([Double](repeating: .nan, count: head.count))
     func slopes() throws -> TestArray<T> {
-      try TestArray<T>([Double](repeating: .nan, count: rows * shape.slopeCount))
+      try TestArray<T>([Double](repeating: .nan, count: rows * width * c * affine.slopeCount))
     }
     let forwardSlopes = try slopes()
     // In pieces: the value doesn't depend on which rows go together.
     for range in [0..<1, 1..<4, 4..<rows] {
       Kernel.affine(
-        shape, .forward, rows: range, head: h.memory, values: values.memory, logDetRows: rowSums.memory,
+        affine, shape, .forward, rows: range, head: h.memory, values: values.memory,
+        logDetRows: rowSums.memory,
         slopes: forwardSlopes.memory)
     }
     close(values.doubles, y, T.self, ulps: 20, "affine \(scale) \(String(describing: parity))")
@@ -172,7 +173,8 @@ import Testing
     // Back to x, with the slopes of the direction that led here.
     let recomputedSlopes = try slopes()
     Kernel.affine(
-      shape, .inverse, rows: 0..<rows, head: h.memory, values: values.memory, logDetRows: rowSums.memory,
+      affine, shape, .inverse, rows: 0..<rows, head: h.memory, values: values.memory,
+      logDetRows: rowSums.memory,
       slopes: recomputedSlopes.memory)
     close(values.doubles, x, T.self, ulps: 100, "inverse affine \(scale)")
     close(rowSums.doubles, logDet.map { -$0 }, T.self, ulps: Double(8 * c * width), "inverse log-determinant")
@@ -180,7 +182,8 @@ import Testing
 
     for range in [0..<2, 2..<rows] {
       Kernel.affineVJP(
-        shape, .forward, rows: range, slopes: forwardSlopes.memory, logDetCotangent: cotangents.memory,
+        affine, shape, .forward, rows: range, slopes: forwardSlopes.memory,
+        logDetCotangent: cotangents.memory,
         cotangent: outputCotangent.memory, headCotangent: headCotangent.memory)
     }
     close(outputCotangent.doubles, xbar, T.self, ulps: 20, "cotangent through affine \(scale)")
@@ -190,20 +193,20 @@ import Testing
     let output = try TestArray<T>(y)
     let inverseSlopes = try slopes()
     Kernel.affine(
-      shape, .inverse, rows: 0..<rows, head: h.memory, values: output.memory, logDetRows: nil,
+      affine, shape, .inverse, rows: 0..<rows, head: h.memory, values: output.memory, logDetRows: nil,
       slopes: inverseSlopes.memory, slopesOf: .inverse)
     close(output.doubles, x, T.self, ulps: 100, "inverse affine \(scale)")
     let input = try TestArray<T>(x)
     let recomputed = try slopes()
     Kernel.affine(
-      shape, .forward, rows: 0..<rows, head: h.memory, values: input.memory, logDetRows: nil,
+      affine, shape, .forward, rows: 0..<rows, head: h.memory, values: input.memory, logDetRows: nil,
       slopes: recomputed.memory, slopesOf: .inverse)
     close(input.doubles, y, T.self, ulps: 20, "y back through the inverse \(scale)")
     for slopes in [inverseSlopes, recomputed] {
       let cotangent = try TestArray<T>(g)
       headCotangent.memory.fill(.nan)
       Kernel.affineVJP(
-        shape, .inverse, rows: 0..<rows, slopes: slopes.memory, logDetCotangent: cotangents.memory,
+        affine, shape, .inverse, rows: 0..<rows, slopes: slopes.memory, logDetCotangent: cotangents.memory,
         cotangent: cotangent.memory, headCotangent: headCotangent.memory)
       close(cotangent.doubles, inverseXbar, T.self, ulps: 60, "cotangent through the inverse \(scale)")
       close(
@@ -224,27 +227,27 @@ import Testing
     let points: [Double] = [-1000, -200, -92, -90, -88, -50, -30, 0, 30, 50, 88, 90, 1000]
     for scale: Int32 in 0...1 {
       for s in points {
-        let shape = Kernel<T>.CouplingShape(
-          scale: .init(rawValue: scale)!, parity: nil, height: 1, width: 1, channels: 1, stride: 1)
+        let affine = Kernel<T>.Affine(.init(rawValue: scale)!)
+        let shape = Kernel<T>.CouplingShape(parity: nil, height: 1, width: 1, channels: 1, stride: 1)
         let head = try TestArray<T>([0.25, s])
         let x = try TestArray<T>([1.5])
         let sum = try TestArray<Double>([0])
         let slopes = try TestArray<T>([0, 0, 0])
         Kernel.affine(
-          shape, .forward, rows: 0..<1, head: head.memory, values: x.memory, logDetRows: sum.memory,
+          affine, shape, .forward, rows: 0..<1, head: head.memory, values: x.memory, logDetRows: sum.memory,
           slopes: slopes.memory)
         let l = Self.logScale(scale, s).l
         #expect(x.doubles[0].isFinite && (sum.doubles[0] - l).magnitude <= 4e-7 * max(1, l.magnitude), "\(s)")
         // e^l, a number of its own far out in single precision, is still the one that the inverse divides by.
         if s > -90, x.doubles[0] != 0 {
           Kernel.affine(
-            shape, .inverse, rows: 0..<1, head: head.memory, values: x.memory, logDetRows: sum.memory)
+            affine, shape, .inverse, rows: 0..<1, head: head.memory, values: x.memory, logDetRows: sum.memory)
           #expect((x.doubles[0] - 1.5).magnitude < 1e-6, "\(scale) \(s): \(x.doubles[0])")
         }
         let g = try TestArray<T>([2])
         let headCotangent = try TestArray<T>([0, 0])
         Kernel.affineVJP(
-          shape, .forward, rows: 0..<1, slopes: slopes.memory,
+          affine, shape, .forward, rows: 0..<1, slopes: slopes.memory,
           logDetCotangent: try TestArray<Double>([1]).memory, cotangent: g.memory,
           headCotangent: headCotangent.memory)
         #expect((g.doubles + headCotangent.doubles).allSatisfy { $0.isFinite }, "\(scale) \(s)")
@@ -363,18 +366,20 @@ import Testing
   }
 
   /// `log_scales` of elementwise.h against double precision, densely. Stated: 4 ulp, or 3e-7 absolute.
-  @Test(arguments: [Kernel<Float>.Scale.sigmoid, .boundedExponential])
-  func singlePrecisionScales(_ scale: Kernel<Float>.Scale) throws {
+  @Test(arguments: [Kernel<Float>.Affine.Scale.sigmoid, .boundedExponential])
+  func singlePrecisionScales(_ scale: Kernel<Float>.Affine.Scale) throws {
     let width = 400_000
+    let affine = Kernel<Float>.Affine(scale)
     let shape = Kernel<Float>.CouplingShape(
-      scale: scale, parity: nil, height: 1, width: width, channels: 1, stride: 1)
+      parity: nil, height: 1, width: width, channels: 1, stride: 1)
     let s = (0..<width).map { Float(-40 + 80 * Double($0) / Double(width)) }
     let head = try TestArray<Float>(s.flatMap { [0, Double($0)] })
     let values = try TestArray<Float>([Double](repeating: 1, count: width))
     let slopes = try TestArray<Float>([Double](repeating: 0, count: 3 * width))
     let logDet = try TestArray<Double>([0])
     Kernel.affine(
-      shape, .forward, rows: 0..<1, head: head.memory, values: values.memory, logDetRows: logDet.memory,
+      affine, shape, .forward, rows: 0..<1, head: head.memory, values: values.memory,
+      logDetRows: logDet.memory,
       slopes: slopes.memory)
     func ulps(_ found: Double, _ exact: Double) -> Double { abs(found - exact) / Double(Float(exact).ulp) }
     var (worstScale, worstSlope, sum, bound) = (0.0, 0.0, 0.0, 0.0)

@@ -157,9 +157,7 @@ package struct ConfigDocument {
     let choices: [String: [String]] = [
       "MatrixForm": MatrixForm.allCases.map(\.rawValue), "Kind": NetSpec.Kind.allCases.map(\.rawValue),
       "Activation": NetSpec.Activation.allCases.map(\.rawValue),
-      "Mask": CouplingSpec.Mask.allCases.map(\.rawValue),
-      "Transform": CouplingSpec.Transform.allCases.map(\.rawValue),
-      "Order": CouplingSpec.Order.allCases.map(\.rawValue), "Base": FlowSpec.Base.allCases.map(\.rawValue),
+      "Order": AffineTransform.Order.allCases.map(\.rawValue), "Base": FlowSpec.Base.allCases.map(\.rawValue),
       "SqueezeForm": SqueezeForm.allCases.map(\.rawValue),
     ]
     let words = text.split(separator: " ")

@@ -95,8 +95,11 @@ struct TrainingCheckpoint<Scalar: KernelScalar>: Sendable {
     guard file.metadata["version"] == version else {
       throw malformed("version", "\"\(file.metadata["version"] ?? "")\"", "\"\(version)\"")
     }
+    // What the program that began the run didn't know yet, it did as the default does.
+    let defaults = Dictionary(
+      uniqueKeysWithValues: TrainingConfig().decisiveEntries.map { ($0.key, $0.value) })
     for (key, expected) in settings.sorted(by: { $0.key < $1.key }) {
-      let stored = file.metadata["settings." + key] ?? "none"
+      let stored = file.metadata["settings." + key] ?? defaults[key] ?? "none"
       guard stored == expected else {
         throw TrainingError.resumed(what: key, found: expected, expected: stored)
       }

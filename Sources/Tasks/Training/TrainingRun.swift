@@ -40,7 +40,9 @@ public struct TrainingRun {
     config.flow =
       config.flow
       ?? (config.dequantization.isNone
-        ? .vector(couplings: 8, hidden: [64, 64]) : .glow(levels: 2, steps: 8, hidden: 64, scaleBias: 0.1))
+        ? .vector(couplings: 8, hidden: [64, 64])
+        : .glow(
+          levels: 2, steps: 8, hidden: 64, transform: .affine(AffineTransform(.sigmoid, bias: 0.1))))
     return config
   }
 

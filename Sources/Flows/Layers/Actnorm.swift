@@ -4,10 +4,15 @@ import AIPOPlatform
 /// An actnorm in a flow as data.
 struct ActnormKind: LayerKind {
   static let name = "actnorm"
+  static let plain: Self? = Self()
 
   func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) -> any FlowLayer<Scalar> { Actnorm<Scalar>(channels: input.channels) }
+}
+
+extension ActnormKind {
+  init(from decoder: any Decoder) throws { _ = try KnownKeys(decoder, []) }
 }
 
 /// A scale and a shift per channel: `y = (x + b)·e^s`, log-det `h·w·Σs`.

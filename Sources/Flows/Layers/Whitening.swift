@@ -15,6 +15,7 @@ public enum WhiteningForm: String, Codable, Sendable, CaseIterable {
 /// A whitening in a flow as data. It is the first layer; one of pixels may stand behind squeezes, which keep noise white.
 struct WhiteningKind: LayerKind {
   static let name = "whitening"
+  static let plain: Self? = Self(form: .channel)
   var form: WhiteningForm
 
   func output(for input: ImageShape) throws(FlowError) -> ImageShape {
@@ -37,6 +38,12 @@ struct WhiteningKind: LayerKind {
 extension WhiteningForm {
   /// Values that have a mean and a variance each: an image's, or its channels'.
   func count(_ image: ImageShape) -> Int { self == .dense ? image.count : image.channels }
+}
+
+extension WhiteningKind {
+  init(from decoder: any Decoder) throws {
+    form = try KnownKeys(decoder, ["form"]).get("form", default: .channel)
+  }
 }
 
 /// The exact whitening of Gaussian images with noise, `y = (C + s²I)^(−1/2) (x − μ)`, log-det `−½ log det(C + s²I)`.
@@ -122,8 +129,9 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
 
   func keptCount(_ kept: GradientMemory.Kept, input: ImageShape, parameterGradients: Bool) -> Int { 0 }
 
-  func scratchCount(input: ImageShape, _ work: FlowWork) -> Int {
-    work.threads * (scratchCount(input) + 256)
+  func scratchCount(input: ImageShape, _ work: FlowWork) -> ScratchCount {
+    let each = scratchCount(input) + 256
+    return ScratchCount(first: each, others: each)
   }
 
   /// Values of scratch memory for a part of a batch.

@@ -3,10 +3,15 @@ import AIPOKernels
 /// A logistic in a flow as data.
 struct LogisticKind: LayerKind {
   static let name = "logistic"
+  static let plain: Self? = Self()
 
   func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) -> any FlowLayer<Scalar> { Logistic<Scalar>() }
+}
+
+extension LogisticKind {
+  init(from decoder: any Decoder) throws { _ = try KnownKeys(decoder, []) }
 }
 
 /// `y = σ(x)` elementwise: latents on (0, 1) for a uniform base, which then is a logistic base for what comes in.

@@ -3,6 +3,7 @@ import AIPOKernels
 /// A split in a flow as data.
 struct SplitKind: LayerKind {
   static let name = "split"
+  static let plain: Self? = Self()
 
   func output(for input: ImageShape) throws(FlowError) -> ImageShape {
     guard input.channels % 2 == 0 else {
@@ -15,6 +16,10 @@ struct SplitKind: LayerKind {
   func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) -> any FlowLayer<Scalar> { Split<Scalar>(base: flow.base, input: input) }
+}
+
+extension SplitKind {
+  init(from decoder: any Decoder) throws { _ = try KnownKeys(decoder, []) }
 }
 
 /// Multi-scale: the first half of the channels goes on, the second half leaves for the latents.

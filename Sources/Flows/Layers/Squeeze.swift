@@ -38,6 +38,7 @@ struct SqueezedPixel {
 /// A squeeze in a flow as data.
 struct SqueezeKind: LayerKind {
   static let name = "squeeze"
+  static let plain: Self? = Self(form: .interleaved)
   var form: SqueezeForm
 
   var divisor: Int { 2 }
@@ -53,6 +54,12 @@ struct SqueezeKind: LayerKind {
   func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) -> any FlowLayer<Scalar> { Squeeze<Scalar>(form) }
+}
+
+extension SqueezeKind {
+  init(from decoder: any Decoder) throws {
+    form = try KnownKeys(decoder, ["form"]).get("form", default: .interleaved)
+  }
 }
 
 /// Space to depth, `[h, w, c] → [h/2, w/2, 4c]`; volume is kept.

@@ -3,6 +3,7 @@ import AIPOKernels
 /// A flattening in a flow as data.
 struct FlattenKind: LayerKind {
   static let name = "flatten"
+  static let plain: Self? = Self()
 
   func output(for input: ImageShape) throws(FlowError) -> ImageShape {
     let result = ImageShape.vector(input.count)
@@ -15,6 +16,10 @@ struct FlattenKind: LayerKind {
   func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) -> any FlowLayer<Scalar> { Flatten<Scalar>(input) }
+}
+
+extension FlattenKind {
+  init(from decoder: any Decoder) throws { _ = try KnownKeys(decoder, []) }
 }
 
 /// An image as one pixel of all its values, `[h, w, c] → [1, 1, hwc]` in the same order, for nets that see all of a patch.

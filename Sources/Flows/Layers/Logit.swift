@@ -4,6 +4,7 @@ import AIPOPlatform
 /// A logit in a flow as data.
 struct LogitKind: LayerKind {
   static let name = "logit"
+  static let plain: Self? = Self(margin: 0.05)
   var margin: Double
 
   func check() throws(FlowError) {
@@ -15,6 +16,12 @@ struct LogitKind: LayerKind {
   func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) -> any FlowLayer<Scalar> { Logit<Scalar>(margin: margin) }
+}
+
+extension LogitKind {
+  init(from decoder: any Decoder) throws {
+    margin = try KnownKeys(decoder, ["margin"]).get("margin", default: 0.05)
+  }
 }
 
 /// `y = log(u/(1 − u))` with `u = α + (1 − 2α)·x`, elementwise: pixels on [0, 1] become real numbers, and with a margin

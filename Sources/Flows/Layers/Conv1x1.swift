@@ -12,6 +12,7 @@ public enum MatrixForm: String, Codable, Sendable, CaseIterable {
 /// An invertible 1×1 convolution in a flow as data.
 struct Conv1x1Kind: LayerKind {
   static let name = "conv1x1"
+  static let plain: Self? = Self(form: .plu)
   var form: MatrixForm
 
   func multiplyAdds(for input: ImageShape) -> Int { input.channels * input.channels }
@@ -19,6 +20,12 @@ struct Conv1x1Kind: LayerKind {
   func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
   ) throws -> any FlowLayer<Scalar> { try Conv1x1<Scalar>(channels: input.channels, form: form) }
+}
+
+extension Conv1x1Kind {
+  init(from decoder: any Decoder) throws {
+    form = try KnownKeys(decoder, ["form"]).get("form", default: .plu)
+  }
 }
 
 /// An invertible 1×1 convolution, `y = Wx` per pixel, log-det `h·w·log|det W|`.
@@ -116,10 +123,11 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     parameterGradients ? input.count : 0
   }
 
-  func scratchCount(input: ImageShape, _ work: FlowWork) -> Int {
+  func scratchCount(input: ImageShape, _ work: FlowWork) -> ScratchCount {
     let product = multiply.on(height: 1, width: input.width)
     let sums = work.parameterGradients ? 8 * (c * c + c + 16) : 0
-    return work.threads * (product.workspaceCount + product.gradientWorkspaceCount + 64) + sums
+    let each = product.workspaceCount + product.gradientWorkspaceCount + 64
+    return ScratchCount(first: each + sums, others: each)
   }
 
   public func initialize(_ pass: FlowPass<Scalar>) throws { try actnorm?.initialize(pass) }
