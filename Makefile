@@ -113,6 +113,7 @@ lint: build ## fails where the style isn't kept, modules aren't as drawn, or a p
 	$(SWIFT_FILES) | xargs -0 $(SWIFT) format lint --strict --parallel
 	scripts/lint-names
 	scripts/check-modules
+	scripts/check-packages
 	scripts/lint-docs .build/release/aipo
 
 DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOPriors AIPOProblems AIPOSolvers AIPOImaging AIPOInterchange AIPOTasks AIPOStudies AIPOFlowTesting

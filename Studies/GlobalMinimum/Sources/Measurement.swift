@@ -61,7 +61,7 @@ struct Measurement: Map {
   private func products(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
     try scratch.scope {
       let centred = try scratch.take(x.count)
-      centred.setEach(x) { $0 - 0.5 }
+      centred.setEach(nil, x) { $0 - 0.5 }
       dense.apply(centred, into: y, scratch)
     }
   }
@@ -77,7 +77,7 @@ struct Measurement: Map {
     try scratch.scope {
       let slopes = try scratch.take(u.count)
       try products(x, into: slopes, scratch)
-      slopes.setEach(slopes, u) { 2 * $0 * $1 }
+      slopes.setEach(nil, slopes, u) { 2 * $0 * $1 }
       dense.adjoint(slopes, into: g, scratch)
     }
   }

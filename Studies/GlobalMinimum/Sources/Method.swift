@@ -37,7 +37,7 @@ struct Method {
   var solutionPath: any SolutionPath {
     switch path {
     case .prior: PriorPath(target: ObjectiveWeights(lambda: 1))
-    case .lambda, .theorem: LambdaPath(target: ObjectiveWeights(lambda: 1))
+    case .lambda, .theorem, .smooth: LambdaPath(target: ObjectiveWeights(lambda: 1))
     case .noise, .auto: CurvePath.noise(target: ObjectiveWeights(lambda: 1))
     case .curve(let corners): CurvePath(corners: corners)
     }
