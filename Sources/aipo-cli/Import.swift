@@ -78,7 +78,9 @@ struct Import: Verb {
     var model = result.model
     try model.save(path: out.path)
     for warning in result.warnings { common.warn(warning) }
-    try report(result, model)
+    let summary = ImportSummary(result, model, path: out.path)
+    try common.print(summary.text)
+    try common.printJSON(summary.json.adding(TypedCommand.provenance))
     return Interrupt.status ?? .done
   }
 
@@ -86,34 +88,6 @@ struct Import: Verb {
     let set = try ImageSet(path: path, plane: areVectors ? .vectors : .image, layout: reading.layout)
     common.warn(set.advice.map(\.description))
     return try TrainingImages(sampling: set, transform: reading.transform, areReal: areVectors)
-  }
-
-  private func report(_ result: ModelImport, _ model: FlowModel) throws {
-    var rows = [("dialect", result.dialect.rawValue)]
-    rows += result.notes.map { ("found", $0) }
-    rows += result.settings.map { ($0.option, "\($0.value) (\($0.reason))") }
-    rows.append(("images", "\(model.imageShape)"))
-    rows.append(("parameters", "\(model.parameterCount) (\(model.dtypeName))"))
-    rows.append(("mean and covariance", "fitted to \(result.statisticsSource)"))
-    rows.append(("model", out.path))
-    try common.print(aligned(rows).joined(separator: "\n"))
-    let shape = model.imageShape
-    try common.printJSON(
-      ([
-        "out": .string(out.path), "dialect": .string(result.dialect.rawValue),
-        "settings": .array(
-          result.settings.map {
-            [
-              "option": .string($0.option), "value": .string("\($0.value)"),
-              "reason": .string("\($0.reason)"),
-            ]
-          }),
-        "notes": .array(result.notes.map { .string($0) }),
-        "warnings": .array(result.warnings.map { .string($0) }),
-        "imageShape": .array([shape.height, shape.width, shape.channels].map { .int($0) }),
-        "parameters": .int(model.parameterCount), "dtype": .string(model.dtypeName),
-        "statistics": .string(result.statisticsSource), "checksum": .string(model.checksum ?? ""),
-      ] as JSONValue).adding(TypedCommand.provenance))
   }
 }
 

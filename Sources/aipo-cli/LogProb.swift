@@ -55,43 +55,9 @@ struct LogProb: ScalarVerb {
       ? finite.compactMap { model.model.figures.advice(bitsPerDim: $0.bitsPerDim, of: $0.name) } : []
     let kinds = [unusable.advice(of: rows.count, in: Scalar.self)].compactMap(\.self)
     common.warn(advices.add(kinds + unlike))
-    let mean = finite.isEmpty ? nil : Evaluation(of: finite.map(\.bitsPerDim))
-    let isDrawn = model.drawsBits(raw: images.raw)
-    try common.print(table(rows, finite, mean, isDrawn: isDrawn))
-    func numbers(_ value: (ImageLikelihood) -> Double?) -> JSONValue {
-      .array(rows.map { .optional(value($0)) })
-    }
-    try common.printJSON(
-      [
-        "logprob": numbers(\.logProb), "bitsPerDim": numbers(\.bitsPerDim),
-        "standardError": numbers { $0.expected?.standardError }, "bitsPerDimAtPoint": numbers(\.bitsAtPoint),
-        "draws": .int(isDrawn ? draws : 0), "mean": JSONValue(encoding: mean), "warnings": .warnings(advices),
-      ], by: model.source)
+    let table = LikelihoodTable(rows, draws: model.drawsBits(raw: images.raw) ? draws : 0)
+    try common.print(table.text)
+    try common.printJSON(table.json.adding(["warnings": .warnings(advices)]), by: model.source)
     return Interrupt.status ?? (unusable.isEmpty ? .done : .noResult)
-  }
-
-  private func table(
-    _ rows: [ImageLikelihood], _ finite: [ImageLikelihood], _ mean: Evaluation?, isDrawn: Bool
-  ) -> String {
-    func text(_ value: Double?, _ digits: Int) -> String {
-      value.map { $0.isFinite ? fixed($0, digits) : "none" } ?? ""
-    }
-    let showsError = isDrawn && draws > 1
-    var table = TextTable(["image", "log p (nats)", "bits/dim"] + (showsError ? ["±"] : []))
-    for row in rows {
-      table.add(
-        [row.name, text(row.logProb, 3), text(row.bitsPerDim, 4)]
-          + (showsError ? [text(row.expected?.standardError, 4)] : []))
-    }
-    if let mean, rows.count > 1 {
-      let logProb = finite.reduce(0) { $0 + $1.logProb } / Double(finite.count)
-      table.addRule()
-      table.add(
-        ["mean", text(logProb, 3), text(mean.bitsPerDim, 4)]
-          + (showsError ? [text(mean.standardError, 4)] : []))
-    }
-    guard isDrawn else { return table.text }
-    return table.text
-      + "\nbits/dim: the mean of \(draws) draw\(draws == 1 ? "" : "s") of the noise in the bins"
   }
 }
