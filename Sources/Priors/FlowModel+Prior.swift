@@ -2,7 +2,7 @@ import AIPOFlows
 import AIPOKernels
 
 extension FlowModel {
-  /// The flow as a prior for images of a size: in patches where the model says so (`patchStride`, see `PatchPrior`), else as
+  /// The flow as a prior for images of a size: in patches where the model is one of these (see `PatchPrior`), else as
   /// a whole. The layers need not accept the size: see `ReflectedPrior`.
   ///
   /// - Parameter flow: this model's, as `makeFlow` gives it.
@@ -13,11 +13,11 @@ extension FlowModel {
     if let image, let patchStride {
       return try PatchPrior(
         flow, imageShape: image, stride: patchStride, encoding: requantization,
-        seesMirrorImages: isOfMirrorImages)
+        seesMirrorImages: seesMirrorImages)
     }
     guard let image, image != flow.imageShape, !accepts(image) else {
       return FlowPrior(
-        try flow.at(image ?? flow.imageShape), encoding: requantization, seesMirrorImages: isOfMirrorImages)
+        try flow.at(image ?? flow.imageShape), encoding: requantization, seesMirrorImages: seesMirrorImages)
     }
     let divisor = spec.sideDivisor
     func rounded(_ side: Int) -> Int { (side + divisor - 1) / divisor * divisor }
@@ -27,6 +27,6 @@ extension FlowModel {
     return ReflectedPrior(
       FlowPrior(
         try flow.at(accepts(outer) ? outer : image), encoding: requantization,
-        seesMirrorImages: isOfMirrorImages), imageShape: image)
+        seesMirrorImages: seesMirrorImages), imageShape: image)
   }
 }

@@ -59,11 +59,48 @@ import Testing
     #expect(try FlowModel.load(path: folder.path + "/m.safetensors").statistics == nil)
   }
 
+  @Test(arguments: [PriorKind.images, .pictures, .patches(stride: 3)]) func kindReadsBack(_ kind: PriorKind)
+    throws
+  {
+    let folder = TrainingFolder()
+    var model = try model(Float.self)
+    (model.kind, model.seesMirrorImages) = (kind, kind == .pictures)
+    try model.save(path: folder.path + "/m.safetensors")
+    let back = try FlowModel.load(path: folder.path + "/m.safetensors")
+    #expect(back.kind == kind && back.seesMirrorImages == (kind == .pictures))
+    #expect(back.patchStride == (kind == .patches(stride: 3) ? 3 : nil))
+  }
+
+  /// Of version 1 the recipe tells.
+  @Test func theFirstVersionIsRead() throws {
+    let folder = TrainingFolder()
+    var model = try model(Float.self)
+    var config = TrainingConfig()
+    config.patch = "4x4"
+    config.stride = .pixels(3)
+    config.augmentation.flip = true
+    for (recipe, kind) in [(config.yaml(), PriorKind.patches(stride: 3)), ("", .images)] {
+      model.recipe = recipe
+      var file = try model.safetensors()
+      file.metadata["version"] = "1"
+      file.metadata["prior"] = nil
+      file.metadata["mirrored"] = nil
+      try file.save(path: folder.path + "/m.safetensors")
+      let back = try FlowModel.load(path: folder.path + "/m.safetensors")
+      #expect(back.kind == kind && back.seesMirrorImages == !recipe.isEmpty)
+    }
+  }
+
   /// What is done to a good file, and a word that the error must have.
   static let damages: [(word: String, change: @Sendable (inout Safetensors) -> Void)] = [
     ("format", { $0.metadata["format"] = nil }),
     ("format", { $0.metadata["format"] = "pt" }),
     ("version", { $0.metadata["version"] = "99" }),
+    ("prior", { $0.metadata["prior"] = nil }),
+    ("prior", { $0.metadata["prior"] = "{\"kind\":\"shapes\"}" }),
+    ("prior", { $0.metadata["prior"] = "{\"kind\":\"patches\"}" }),
+    ("prior", { $0.metadata["prior"] = "{\"kind\":\"patches\",\"stride\":0}" }),
+    ("mirrored", { $0.metadata["mirrored"] = "1" }),
     ("spec", { $0.metadata["spec"] = nil }),
     ("spec", { $0.metadata["spec"] = "{" }),
     ("spec", { $0.metadata["spec"] = "{\"base\":\"gaussian\",\"layers\":[\"twist\"]}" }),

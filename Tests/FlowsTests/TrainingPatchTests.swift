@@ -227,8 +227,7 @@ import Testing
     var config = TrainingConfig()
     config.patch = patch
     config.stride = PatchStride(stride)!
-    config.flow = spec
-    model.recipe = config.yaml()
+    model.kind = PriorKind(config, spec, model.imageShape)
     return model
   }
 

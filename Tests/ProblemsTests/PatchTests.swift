@@ -251,7 +251,7 @@ import Testing
     config.patch = "4x4"
     for (stride, found) in [(PatchStride.automatic, 2), (.pixels(3), 3)] {
       config.stride = stride
-      model.recipe = config.yaml()
+      model.kind = PriorKind(config, model.spec, size)
       for image in [Self.shape(9, 7), Self.shape(4, 4), Self.shape(1, 1)] {
         let prior = try #require(try model.prior(flow, at: image) as? PatchPrior<Double>)
         #expect(prior.stride == found && prior.imageShape == image)
@@ -261,12 +261,9 @@ import Testing
     }
     // Large patches need not overlap.
     config.stride = .automatic
-    model.recipe = config.yaml()
-    model.imageShape = Self.shape(24, 24)
-    #expect(model.patchStride == 24)
-    model.imageShape = size
+    #expect(PriorKind(config, model.spec, Self.shape(24, 24)) == .patches(stride: 24))
     config.stride = .whole
-    model.recipe = config.yaml()
+    model.kind = PriorKind(config, model.spec, size)
     #expect(try model.prior(flow, at: Self.shape(9, 7)) is ReflectedPrior)
     #expect(try model.prior(flow, at: Self.shape(8, 6)) is FlowPrior<Double>)
   }

@@ -6,20 +6,24 @@ import AIPOKernels
   import Foundation
 #endif
 
-/// A flow prior as a file: the flow and everything that is needed to use it.
+/// A prior as a file: a flow, of what it is a prior, and everything that is needed to use it.
 ///
 /// A safetensors file, or a training's checkpoint, which is the model that the training would give if it ended there.
 /// Tensors: the flow's own as `flow.…`; the training images' statistics as
-/// `images.mean` and `images.covariance` (lower triangle) or `images.lags` (`LagCovariance`), and as `images.levels` the means and slopes of their `Requantization`.
-/// Strings: `format`, `version`, `spec`, `image`, `dequantization`, `figures` (JSON), `recipe` (YAML), `name`,
-/// `provenance`, `licence`.
+/// `images.mean` and `images.covariance` (lower triangle) or `images.lags` (`LagCovariance`), and as `images.levels` the
+/// means and slopes of their `Requantization`.
+/// Strings: `format`, `version`, `spec`, `image`, `prior` (`PriorKind`), `mirrored`, `dequantization`, `figures` (JSON), `recipe`
+/// (YAML), `name`, `provenance`, `licence`. In version 1 the recipe alone says what `prior` and `mirrored` do.
 public struct FlowModel: Sendable {
   public static let format = "aipo-flow"
-  /// The version that is written; others are refused.
-  public static let version = "1"
+  /// The version that is written; version 1 is read as well, others are refused.
+  public static let version = "2"
 
   public var spec: FlowSpec
   public var imageShape: ImageShape
+  public var kind = PriorKind.images
+  /// Whether it was trained on mirror images, left and right, as well.
+  public var seesMirrorImages = false
   public var dequantization: Dequantization
   /// The flow's tensors, all float32 or all float64 (but for integers).
   public var tensors: [NamedTensor]
@@ -51,6 +55,14 @@ public struct FlowModel: Sendable {
 
   /// Trainable and other numbers of the flow.
   public var parameterCount: Int { tensors.reduce(0) { $0 + $1.count } }
+
+  /// Whether it was trained on patches of pictures, which makes it a model of pictures of any size.
+  public var isOfPatches: Bool { kind != .images }
+
+  /// Pixels from one patch to the next where a picture of any size is seen in patches; nil where it is seen as a whole.
+  public var patchStride: Int? {
+    if case .patches(let stride) = kind { min(stride, imageShape.height, imageShape.width) } else { nil }
+  }
 
   /// `F32` or `F64`.
   public var dtypeName: String {
@@ -94,8 +106,8 @@ public struct FlowModel: Sendable {
   init(_ file: Safetensors, path: String) throws(FileError) {
     let reader = ModelReader(file: file, path: path)
     let isCheckpoint = file.metadata["format"] == TrainingCheckpoint<Float>.format
-    if !isCheckpoint { try reader.expect("format", Self.format) }
-    try reader.expect("version", isCheckpoint ? TrainingCheckpoint<Float>.version : Self.version)
+    if !isCheckpoint { try reader.expect("format", [Self.format]) }
+    try reader.expect("version", isCheckpoint ? [TrainingCheckpoint<Float>.version] : ["1", Self.version])
     self.init(
       spec: try reader.json("spec", FlowSpec.self), imageShape: try reader.imageShape(),
       dequantization: try reader.json("dequantization", Dequantization.self),
@@ -108,7 +120,19 @@ public struct FlowModel: Sendable {
     provenance = file.metadata["provenance"] ?? ""
     licence = file.metadata["licence"] ?? ""
     self.path = path
+    try describe(file, reader)
     if isCheckpoint { try takeAverage(of: file) }
+  }
+
+  /// What it is a prior of.
+  private mutating func describe(_ file: Safetensors, _ reader: ModelReader) throws(FileError) {
+    if file.metadata["version"] == Self.version || file.metadata["prior"] != nil {
+      kind = try reader.json("prior", PriorKind.self)
+      seesMirrorImages = try reader.json("mirrored", Bool.self)
+    } else if !recipe.isEmpty, let training = try? TrainingConfig(yaml: recipe, path: path) {
+      kind = PriorKind(training, spec, imageShape)
+      seesMirrorImages = training.augmentation.flip
+    }
   }
 
   // MARK: Writing
@@ -121,6 +145,7 @@ public struct FlowModel: Sendable {
     }
     var metadata = [
       "format": Self.format, "version": Self.version, "spec": Self.json(spec), "image": Self.json(imageShape),
+      "prior": Self.json(kind), "mirrored": Self.json(seesMirrorImages),
       "dequantization": Self.json(dequantization), "figures": Self.json(figures),
     ]
     for (key, value) in [
@@ -187,9 +212,13 @@ private struct ModelReader {
     .malformed(path: path, what: what, found: found, expected: expected)
   }
 
-  func expect(_ key: String, _ expected: String) throws(FileError) {
-    let found = file.metadata[key].map { "\"\($0.prefix(60))\"" } ?? "missing"
-    guard file.metadata[key] == expected else { throw malformed(key, found, "\"\(expected)\"") }
+  func expect(_ key: String, _ expected: [String]) throws(FileError) {
+    let found = file.metadata[key]
+    guard expected.contains(where: { $0 == found }) else {
+      throw malformed(
+        key, found.map { "\"\($0.prefix(60))\"" } ?? "missing",
+        expected.map { "\"\($0)\"" }.joined(separator: " or "))
+    }
   }
 
   func json<Value: Decodable>(_ key: String, _: Value.Type) throws(FileError) -> Value {

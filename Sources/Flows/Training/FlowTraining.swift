@@ -123,6 +123,8 @@ public struct FlowTraining: Sendable {
         patches, indices: all, dequantization: config.dequantization
       )?.augmented(config.augmentation, images.shape))
     model.requantization = Requantization.fit(patches, indices: all, dequantization: config.dequantization)
+    model.kind = PriorKind(config, spec, images.shape)
+    model.seesMirrorImages = config.augmentation.flip
     model.recipe = settings.yaml()
     model.name = config.about.name
     model.provenance = config.about.provenance
