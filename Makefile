@@ -16,7 +16,7 @@ else
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo study study-global tutorial bench test test-package test-dependent test-neon parity fuzz \
+.PHONY: help setup build demo study study-global tutorial bench test test-package test-dependent test-neon parity peers fuzz \
 	sanitize sanitize-short kill abuse install uninstall format lint docs clean
 
 help: ## this list
@@ -64,6 +64,12 @@ PYTHON ?= python3
 parity: build ## compares with the programs whose checkpoints and files are read; needs Tests/Parity/requirements.txt
 	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/parity.py .build/release/aipo
 	$(PYTHON) Tests/Parity/formats.py .build/release/aipo
+
+PHOTOGRAPHS ?= runs/photographs
+
+peers: build ## denoising beside BM3D, EPLL, PatchNR and total variation: runs/peers/table.md (PICTURES=folder of your own)
+	test -d $(PHOTOGRAPHS) || scripts/photographs $(PHOTOGRAPHS)
+	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/peers.py .build/release/aipo $(PHOTOGRAPHS) $(PICTURES)
 
 SECONDS_EACH ?= 60
 
