@@ -113,7 +113,7 @@ class PatchNR:
         for step in range(150):
             for group in optimizer.param_groups:
                 group["lr"] = 0.02 * (1 - step / 150)
-            found, _ = deepinv.optim.utils.patch_extractor(x, 8192, 6)
+            found, _ = deepinv.utils.patch_extractor(x, 8192, 6)
             prior = self.prior.fn(found).mean()
             loss = ((x - y) ** 2).mean() / (2 * sigma**2) + weight * prior / 36
             optimizer.zero_grad()
