@@ -16,7 +16,7 @@ else
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo study study-global tutorial bench test test-package test-dependent test-neon parity peers fuzz \
+.PHONY: help setup build demo study study-global calibration tutorial bench test test-package test-dependent test-neon parity peers fuzz \
 	sanitize sanitize-short kill abuse install uninstall format lint docs clean
 
 help: ## this list
@@ -41,6 +41,12 @@ study: build ## the comparison on 12 images, a quarter of an hour: runs/quick/re
 study-global: setup ## path against brute force on small problems, ten minutes: runs/global-minimum/table.md
 	$(SWIFT) run --configuration release --package-path Studies/GlobalMinimum GlobalMinimum \
 	  --out runs/global-minimum
+
+# PROBLEMS=1000 takes hours.
+PROBLEMS ?= 200
+
+calibration: build ## ranks of known truths among draws of their posteriors: runs/calibration/table.md (PROBLEMS=n)
+	scripts/calibration .build/release/aipo runs/calibration $(PROBLEMS)
 
 test: test-package test-dependent test-neon ## all tests
 

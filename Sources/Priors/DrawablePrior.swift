@@ -7,6 +7,19 @@ public protocol DrawablePrior: Prior {
 }
 
 extension LatentPrior {
+  /// `latents ←` a draw of the base density, and `x ←` its image; drawn anew where the flow's arithmetic doesn't hold it, as
+  /// the density isn't known there. Throws after a hundred such.
+  public func draw(
+    latents: Vector, into x: Vector, _ random: inout Philox, _ scratch: Scratch
+  ) throws {
+    for _ in 0..<100 {
+      drawLatents(latents, &random)
+      round(latents, scratch)
+      if try decode(latents, into: x, scratch).isFinite, x.isFinite() { return }
+    }
+    throw ProblemError.nonFinite(what: "draw of the prior", image: 0, position: 0, value: .nan)
+  }
+
   /// `latents ←` a draw of the base density.
   public func drawLatents(_ latents: Vector, _ random: inout Philox) {
     if hasUniformBase {
@@ -19,8 +32,7 @@ extension LatentPrior {
   public func draw(into x: Vector, _ random: inout Philox, _ scratch: Scratch) throws {
     try scratch.scope {
       let latents = try scratch.take(count)
-      drawLatents(latents, &random)
-      _ = try decode(latents, into: x, scratch)
+      try draw(latents: latents, into: x, &random, scratch)
     }
   }
 }

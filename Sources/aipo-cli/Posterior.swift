@@ -21,7 +21,7 @@ struct Posterior: Verb {
           --indices 5 --draws 4000 --json
 
       --out mean.png writes the mean; deviation and quantiles go beside it, as
-      mean-sd.png and mean-q5.png. A PNG of deviations shows twice their value.
+      mean-sd.png and mean-q5.png. A PNG shows four times the deviations.
       """)
 
   @OptionGroup(title: "Measurement") var measurement: OperatorOptions
@@ -179,7 +179,8 @@ struct PosteriorOutputOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       The mean images: .png (clipped, a grid where several), .tif, .nii, .nii.gz, .npy or .npz. Deviations go beside them \
-      with -sd in the name, quantiles with -q5 and the like, probabilities of --exceeds with -exceeds. (default: none)
+      with -sd in the name, quantiles with -q5 and the like (NaN, in a PNG black, where chains disagree), probabilities of --exceeds with -exceeds. \
+      (default: none)
       """, valueName: "file"))
   var out: OutputPath?
 

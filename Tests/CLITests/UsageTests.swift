@@ -80,6 +80,7 @@ import Testing
     let folder = try Scratch()
     for verb in [
       [], ["info"], ["train"], ["sample"], ["encode"], ["decode"], ["logprob"], ["reconstruct"],
+      ["posterior"], ["calibrate"],
       ["bench"], ["bench", "flow"], ["bench", "kernels"],
     ] {
       let result = try Program.run(verb + ["--help"], in: folder)

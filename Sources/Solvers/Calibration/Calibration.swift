@@ -86,9 +86,7 @@ public struct Calibration {
     let latent = space == .z ? prior as? any LatentPrior : nil
     func draw(_ x: Vector, _ u: Vector) throws {
       if let latent {
-        latent.drawLatents(u, &random)
-        prior.round(u, scratch)
-        _ = try latent.decode(u, into: x, scratch)
+        try latent.draw(latents: u, into: x, &random, scratch)
       } else {
         try prior.draw(into: x, &random, scratch)
         prior.round(x, scratch)
@@ -155,7 +153,10 @@ extension Calibration {
       ) { chain, point, scratch in
         var random = problem.key.of(chain: chain).random(.chainStart)
         if problem.density.isLatent, let latent = prior as? any LatentPrior {
-          latent.drawLatents(point, &random)
+          try scratch.scope {
+            let x = try scratch.take(point.count)
+            try latent.draw(latents: point, into: x, &random, scratch)
+          }
         } else {
           try prior.draw(into: point, &random, scratch)
         }

@@ -263,7 +263,10 @@ public struct PosteriorSampler: Sendable {
   func setStart(_ chain: Int, _ point: Vector, _ scratch: Scratch) throws {
     var random = key.of(chain: chain).random(.chainStart)
     if density.isLatent {
-      (prior as! any LatentPrior).drawLatents(point, &random)
+      try scratch.scope {
+        let x = try scratch.take(point.count)
+        try (prior as! any LatentPrior).draw(latents: point, into: x, &random, scratch)
+      }
     } else if let drawable = prior as? any DrawablePrior {
       try drawable.draw(into: point, &random, scratch)
     } else if let gaussian {

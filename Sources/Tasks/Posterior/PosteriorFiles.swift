@@ -47,6 +47,8 @@ final class PosteriorWriters {
   private let draws: NPZWriter?
   private let isOne: Bool
   private var animation: Tensor<Float>?
+  /// Whether chains of an image agree.
+  private var hasQuantiles = false
   private var report: PosteriorReport?
 
   /// Frames of the animation, and draws of the report's strip.
@@ -85,6 +87,17 @@ final class PosteriorWriters {
     try append(.mean, summary.mean)
     try append(.deviation, summary.sd)
     for (probability, quantile) in summary.quantiles { try append(.quantile(probability), quantile) }
+    if summary.quantiles.isEmpty {
+      // Images keep their places in a file; one without an interval has no numbers, or is black in a PNG.
+      for picture in pictures {
+        guard case .quantile = picture.kind else { continue }
+        var none = summary.mean
+        none.withMemory { $0.set(picture.isPNG ? 0 : .nan) }
+        try picture.sink.append(none.reshaped([1] + none.shape))
+      }
+    } else {
+      hasQuantiles = true
+    }
     if let share = summary.exceedance { try append(.exceedance, share) }
     if let draws {
       let suffix = isOne ? "" : "\(index)"
@@ -98,7 +111,10 @@ final class PosteriorWriters {
   /// Puts the files in their places; none where nothing was finished.
   func finish(isEmpty: Bool, advices: AdviceList) throws {
     guard !isEmpty else { return }
-    for picture in pictures { try picture.sink.finish() }
+    for picture in pictures {
+      if case .quantile = picture.kind, !hasQuantiles { continue }
+      try picture.sink.finish()
+    }
     try draws?.finish()
     if let path = files.animation, let animation {
       let scale = max(1, 224 / max(animation.shape[1], animation.shape[2]))
