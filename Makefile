@@ -56,7 +56,7 @@ test-package: setup ## the package's own tests
 test-dependent: setup ## a package that depends on this one, and the README's example
 	scripts/test-dependent
 
-tutorial: build ## every command of docs/tutorial.md and docs/recipes.md, word by word, in a scratch folder
+tutorial: build ## every command of the tutorial, the recipes and the cookbook, word by word, in a scratch folder
 	scripts/tutorial .build/release/aipo
 
 bench: build ## the speed of flows and kernels beside the BLAS and PyTorch, as bench/table.md
@@ -67,9 +67,10 @@ test-neon: ## the NEON kernels, elsewhere than on aarch64 under an emulator
 
 PYTHON ?= python3
 
-parity: build ## compares with the programs whose checkpoints and files are read; needs Tests/Parity/requirements.txt
+parity: build ## compares with programs whose checkpoints and files are read or whose operators are ours, too; needs Tests/Parity/requirements.txt
 	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/parity.py .build/release/aipo
 	$(PYTHON) Tests/Parity/formats.py .build/release/aipo
+	$(PYTHON) Tests/Parity/operators.py .build/release/aipo
 
 PHOTOGRAPHS ?= runs/photographs
 

@@ -82,9 +82,25 @@ public enum MapChecks {
     }
   }
 
-  /// The largest relative difference between what `normal` says and products with A and Aᵀ at a random x; 0 where nothing
-  /// is said.
+  /// The largest relative difference between products with A and Aᵀ at a random x and what `applyNormal` and `normal` say.
   public static func normalMismatch(_ map: any LinearMap, seed: UInt64 = 0) throws -> Double {
+    max(try formMismatch(map, seed: seed), try normalProductMismatch(map, seed: seed))
+  }
+
+  private static func normalProductMismatch(_ map: any LinearMap, seed: UInt64) throws -> Double {
+    let x = try normals(map.input.count, seed: seed)
+    let scratch = Scratch()
+    return try scratch.scope {
+      let (product, image) = (try blank(map.input.count, scratch), try blank(map.output.count, scratch))
+      let normal = try blank(map.input.count, scratch)
+      try map.apply(x.view, into: image, scratch)
+      try map.adjoint(image, into: product, scratch)
+      try map.applyNormal(x.view, into: normal, scratch)
+      return mismatch(product, normal)
+    }
+  }
+
+  private static func formMismatch(_ map: any LinearMap, seed: UInt64) throws -> Double {
     let x = try normals(map.input.count, seed: seed)
     let scratch = Scratch()
     return try scratch.scope {

@@ -212,7 +212,9 @@ public struct ImageSet: Sendable {
     guard same == first.shape, Set([first.shape.channels, other.shape.channels]) == [1, 3] else {
       return .malformed(
         path: path, what: "size of image \(name(of: other.index))", found: "\(other.shape)",
-        expected: "\(first.shape) as the others, or a resize or crop")
+        expected:
+          "\(first.shape) as \(name(of: first.index)); --crop HxW or --resize HxW bring all to one size, --indices takes those of one"
+      )
     }
     let (grey, colour) = first.shape.channels == 1 ? (first.index, other.index) : (other.index, first.index)
     return .malformed(

@@ -15,6 +15,8 @@ extension InverseProblem {
   /// Of a solution: what follows the observation misses by about 1; a prior's weight, a descent that was cut short
   /// or weak noise make it more.
   static let solutionBound = 10.0
+  /// Of a solution of a problem that isn't linear: the prior's weight explains less.
+  static let minimumBound = 1.5
   /// Root mean square of what is beyond [0, 1] in a solution.
   static let beyondBound = 0.5
 
@@ -139,6 +141,12 @@ extension InverseProblem {
         "residual", of: name,
         "the result misses the observation by \(Advice.number(misfit)) σ: is the observation on the [0, 1] scale, and "
           + "the noise as weak as it is said to be?")
+    }
+    if !(map(image) is any LinearMap), misfit > Self.minimumBound {
+      return Advice(
+        "minimum", of: name,
+        "the result misses the observation by \(Advice.number(misfit)) σ, which the noise hardly explains: it is probably a "
+          + "local minimum; --restarts tries more starts")
     }
     guard !imageShape.isVector, pixels.count > 0 else { return nil }
     let beyond = pixels.view.total { pow($0 - min(max($0, 0), 1), 2) } / Double(pixels.count)

@@ -120,6 +120,9 @@ public final class Continuation {
 
   // MARK: - Solves
 
+  /// Steps that a metric serves which differs from point to point.
+  private static let metricSteps = 5
+
   private var isFinalSolve: Bool { chooser == nil ? s >= 1 : stage == .final }
 
   /// Evaluations at which the present solve ends.
@@ -149,9 +152,11 @@ public final class Continuation {
       if solve.progress.isFinal { report(.iterate) }
       if weights.flow != 0 { flowIterations += 1 }
       if let verdict = verdict(solve.progress) { return .stop(verdict) }
-      guard isProbeDue else { return .goOn }
-      try probeCurvature()
-      return .metric(try metric(at: solve.current))
+      let isProbed = isProbeDue
+      if isProbed { try probeCurvature() }
+      let isOld =
+        evaluator.objective.metricVaries && solve.progress.iterations % Self.metricSteps == 0
+      return isProbed || isOld ? .metric(try metric(at: solve.current)) : .goOn
     }
   }
 

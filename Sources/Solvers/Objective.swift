@@ -11,6 +11,9 @@ public protocol Objective: Sendable {
   /// Relative resolution of the value: about the unit roundoff of the prior's arithmetic.
   var resolution: Double { get }
 
+  /// Whether the metric differs from point to point by more than a minimizer learns by itself.
+  var metricVaries: Bool { get }
+
   /// Moves a point to the nearest that can be evaluated exactly: coordinates rounded to the prior's precision.
   func round(_ point: Vector, _ scratch: Scratch)
 
@@ -30,6 +33,10 @@ public protocol Objective: Sendable {
   /// evaluation.
   func probeCurvature(_ point: Vector, key: UInt64, probes: CurvatureProbes, _ scratch: Scratch) throws
     -> Tensor<Double>?
+}
+
+extension Objective {
+  public var metricVaries: Bool { false }
 }
 
 /// An evaluated point: the terms of the objective there, in nats, and their gradients. Terms that had no weight when the

@@ -14,6 +14,8 @@ public final class PixelObjective: Objective {
   public var dimension: Int { data.count }
   public var latentCoordinates: Bool { false }
   public var resolution: Double { prior.resolution }
+  /// By Gauss and Newton's JᵀΣ⁻¹J.
+  public var metricVaries: Bool { !(data.map is any LinearMap) }
 
   /// - Parameter cache: of metrics under the Gaussian, where images share them.
   public init(
@@ -55,19 +57,21 @@ public final class PixelObjective: Objective {
     return sample.serves(weights) && sample.value(weights).isFinite
   }
 
-  /// The data term's curvature exactly; the flow's as probed, or isotropic before. At t = 0 the Gaussian's
+  /// The data term's curvature exactly, of a map that isn't linear that of its derivative at the point; the flow's as probed, or isotropic before. At t = 0 the Gaussian's
   /// is exact, too; in between, its diagonal is mixed with the flow's.
   public func metric(
     at sample: ObjectiveSample, weights: ObjectiveWeights, probed: Tensor<Double>?, _ scratch: Scratch
   ) throws -> Metric? {
-    guard let linear = data.map as? any LinearMap, weights.lambda > 0 else { return nil }
+    guard weights.lambda > 0, let linear = try data.map.derivative(at: sample.pixels, scratch) else {
+      return nil
+    }
     let noise = try data.noise.curvature(data.observation.view)
     let white = try noise.whitened(linear, scratch)
     if weights.t == 0, let gaussian {
       func make() throws -> Metric {
         try gaussian.metric(for: white, variance: noise.whiteVariance, lambda: weights.lambda, scratch)
       }
-      return try cache?.metric(at: weights.lambda, make) ?? make()
+      return metricVaries ? try make() : try cache?.metric(at: weights.lambda, make) ?? make()
     }
     var damping = try probed ?? Tensor(count: dimension)
     damping.withMemory { damping in

@@ -70,18 +70,21 @@ public enum PredictorChoice: String, Sendable, Codable, CaseIterable {
 
 /// Where the first corrector starts.
 public enum StartChoice: String, Sendable, Codable, CaseIterable {
-  /// `observed` where the data see every value by itself, else `gaussian`; for a non-linear map the Gaussian's mean.
-  /// Without a Gaussian `observed`, or `zero` for a non-linear map.
+  /// `observed` where the data see every value by itself, else `gaussian`. Without a Gaussian `observed`, or `zero` for a
+  /// non-linear map.
   case auto
   /// A⁺y, as far as the noise lets it be seen: `LinearMap.leastSquares`.
   case observed
+  /// What a direct formula makes of the measurements, `Map.estimate`: filtered back projection, zero-filled or gridded k-space.
+  /// `observed` where there is none.
+  case direct
   /// G(0).
   case zero
   /// Uniform pixels.
   case random
   /// A draw of the prior.
   case prior
-  /// The closed-form solution under the Gaussian prior.
+  /// The closed-form solution under the Gaussian prior; of a map that isn't linear the lowest of several minima.
   case gaussian
 }
 
@@ -112,7 +115,8 @@ public struct ReconstructionOptions: Sendable {
   public var domain: ClosedRange<Double>?
   /// Evaluations of the flow an image.
   public var maximumEvaluations = 1000
-  /// Descents of `restarts` (8 where nil) and of `latent` (1 from ε = 0 where nil); they share the budget.
+  /// Descents of `restarts` (8 where nil) and of `latent` (1 from ε = 0 where nil); they share the budget. Starts of a problem
+  /// that isn't linear (6 where nil), whose descents under the Gaussian spend none of it.
   public var restarts: Int?
   /// The weight of the penalty of `tv` and `lasso`.
   public var penalty = PenaltyWeight.auto

@@ -27,6 +27,8 @@ public struct ReconstructionResult: Sendable {
   public let reason: PathStop
   /// `lambda`, `prior`, `noise`, `curve`, `theorem`, or the method where it follows none.
   public let path: String
+  /// How a problem that isn't linear was begun; nil of others.
+  public let starts: StartSearch?
   /// The states on the way.
   public let trace: [PathState]
 

@@ -193,7 +193,7 @@ public struct Reconstructor: Sendable {
       misfit: try data.misfit(pixels: pixels, work.scratch), lambda: weights.lambda, flowShare: weights.t,
       evaluations: outcome.evaluations, iterations: outcome.iterations, seconds: seconds,
       converged: reg != nil && outcome.stop.isConverged, reason: outcome.stop, path: solution.path,
-      trace: work.trace)
+      starts: shared.search(of: work.image), trace: work.trace)
   }
 
   // MARK: - Methods
@@ -296,16 +296,19 @@ public struct Reconstructor: Sendable {
     return Solution(
       outcome: PathOutcome(
         sample: sample, weights: weights, evaluations: 1, iterations: 0,
-        stop: sample == nil ? .noFiniteStart : .closedForm),
+        stop: sample == nil ? .noFiniteStart : coverage(of: image) == .nonlinear ? .gradient : .closedForm),
       fallback: mean, path: "gaussian")
   }
 
   // MARK: - Starts
 
-  /// The mean of an image given its measurements, under the Gaussian at λ.
+  /// The mean of an image given its measurements, under the Gaussian at λ; of a map that isn't linear the lowest minimum that
+  /// is found.
   func setGaussianMean(_ v: Vector, _ image: Int, lambda: Double, _ scratch: Scratch) throws {
     guard let gaussian else { throw SolverError.unsupported("the model holds no Gaussian prior") }
-    let map = try linearMap(image)
+    guard let map = problem.linearMap(image) else {
+      return try setLowestMinimum(v, image, lambda: lambda, scratch)
+    }
     let y = problem.observations[image].view
     func make() throws -> GaussianPosterior {
       try GaussianPosterior(
@@ -320,17 +323,24 @@ public struct Reconstructor: Sendable {
     var start = try Tensor<Double>(count: problem.imageShape.count)
     try start.withMemory { v in
       switch startChoice(image) {
-      case .mean: v.set(gaussian!.mean.view)
-      case .choice(.auto), .choice(.observed):
+      case .auto, .observed, .direct:
         let y = problem.observations[image].view
-        try linearMap(image).leastSquares(
-          y, noise: try problem.noise(image).matched(y), into: v, scratch)
-      case .choice(.gaussian): try setGaussianMean(v, image, lambda: lambda, scratch)
-      case .choice(.random):
+        let map = problem.linearMap(image)
+        if startChoice(image) == .direct || map == nil,
+          try problem.map(image).estimate(y, into: v, scratch)
+        {
+          return
+        }
+        guard let map else {
+          throw SolverError.unsupported("this operator suggests no image by itself, which the start needs")
+        }
+        try map.leastSquares(y, noise: try problem.noise(image).matched(y), into: v, scratch)
+      case .gaussian: try setGaussianMean(v, image, lambda: lambda, scratch)
+      case .random:
         var random = Philox(seed: options.seed, index: source(image), purpose: .start)
         for i in 0..<v.count { v[i] = random.uniform() }
-      case .choice(.zero): try decode({ $0.set(0) }, into: v, scratch)
-      case .choice(.prior):
+      case .zero: try decode({ $0.set(0) }, into: v, scratch)
+      case .prior:
         var random = Philox(seed: options.seed, index: source(image), purpose: .start)
         try decode({ $0.setNormals(&random) }, into: v, scratch)
       }
@@ -338,18 +348,12 @@ public struct Reconstructor: Sendable {
     return start
   }
 
-  private enum Start {
-    /// The Gaussian's mean.
-    case mean
-    case choice(StartChoice)
-  }
-
-  private func startChoice(_ image: Int) -> Start {
-    guard options.start == .auto else { return .choice(options.start) }
+  private func startChoice(_ image: Int) -> StartChoice {
+    guard options.start == .auto else { return options.start }
     return switch coverage(of: image) {
-    case .whole: .choice(.observed)
-    case .pixels, .sums: .choice(gaussian == nil ? .observed : .gaussian)
-    case .nonlinear: gaussian == nil ? .choice(.zero) : .mean
+    case .whole: .observed
+    case .pixels, .sums: gaussian == nil ? .observed : .gaussian
+    case .nonlinear: gaussian == nil ? .zero : .gaussian
     }
   }
 

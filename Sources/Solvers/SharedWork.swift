@@ -9,6 +9,13 @@ final class SharedWork: @unchecked Sendable {
   private var descent: ProximalGradient?
   private var posteriors: [(lambda: Double, posterior: GaussianPosterior)] = []
 
+  private var searches: [Int: StartSearch] = [:]
+
+  /// How the search for an image's start went.
+  func search(of image: Int) -> StartSearch? { lock.withLock { searches[image] } }
+
+  func note(_ search: StartSearch, of image: Int) { lock.withLock { searches[image] = search } }
+
   func coverage(_ make: () -> Coverage) -> Coverage {
     lock.withLock {
       if let known { return known }

@@ -56,10 +56,11 @@ struct OperatorOptions: TaskFlags {
   @Option(help: .key("task"), completion: .key("task")) var task: String?
   @Option(help: .key("operator"), completion: .file(extensions: ["npy"])) var `operator`: String?
   @Option(parsing: .unconditional, help: .key("measurements")) var measurements: String?
-  @Option(help: .key("ensemble"), completion: .key("ensemble")) var ensemble: String?
+  @Option(help: .key("ensemble"), completion: .list(EnsembleChoice.names)) var ensemble: String?
   @Option(help: .key("size")) var size: String?
   @Option(help: .key("mask"), completion: .file()) var mask: String?
   @Option(help: .key("kernel"), completion: .file(extensions: ["npy"])) var kernel: String?
+  @Option(help: .key("kernel-of"), completion: .key("kernel-of")) var kernelOf: String?
   @Option(help: .key("boundary"), completion: .key("boundary")) var boundary: String?
   @Option(parsing: .unconditional, help: .key("scale")) var scale: String?
   @Option(parsing: .unconditional, help: .key("phase")) var phase: String?
@@ -73,6 +74,7 @@ struct OperatorOptions: TaskFlags {
   @Option(parsing: .unconditional, help: .key("offset")) var offset: String?
   @Option(parsing: .unconditional, help: .key("pixel-size")) var pixelSize: String?
   @Option(help: .key("kspace-mask"), completion: .file(extensions: ["npy"])) var kspaceMask: String?
+  @Option(help: .key("trajectory"), completion: .file(extensions: ["npy"])) var trajectory: String?
   @Option(help: .key("coils"), completion: .file(extensions: ["npy"])) var coils: String?
 }
 

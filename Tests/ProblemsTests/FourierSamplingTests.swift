@@ -79,6 +79,142 @@ import Testing
   }
 }
 
+@Suite struct TrajectorySamplingTests {
+  /// Against the sum that defines it, to 1e-9 of the largest sample, one coil and two, real images and complex ones; and AᵀA
+  /// by its response against the products.
+  @Test func againstTheSum() throws {
+    for (h, w, m) in [(1, 1, 3), (1, 9, 20), (8, 1, 5), (5, 6, 40), (16, 11, 7), (32, 27, 300)] {
+      for channels in 1...2 {
+        for count in 1...2 {
+          let shape = ImageShape(height: h, width: w, channels: channels)
+          let places = frequencies(m)
+          let coils =
+            count == 1
+            ? nil : try Tensor<Double>(shape: [2, h, w, 2], elements: randomVector(4 * h * w, seed: 3))
+          let map = try TrajectorySampling(shape, frequencies: places, sensitivities: coils)
+          let x = randomVector(shape.count, seed: 5)
+          var expected: [Double] = []
+          for coil in 0..<count {
+            for k in places {
+              var (re, im) = (0.0, 0.0)
+              for pixel in 0..<h * w {
+                let angle =
+                  -2 * Double.pi * (k.x * Double(pixel / w - h / 2) + k.y * Double(pixel % w - w / 2))
+                var (a, b) = channels == 1 ? (x[pixel], 0) : (x[2 * pixel], x[2 * pixel + 1])
+                if let coils {
+                  let at = 2 * (coil * h * w + pixel)
+                  let (s, t) = (coils[flat: at], coils[flat: at + 1])
+                  (a, b) = (s * a - t * b, s * b + t * a)
+                }
+                re += a * cos(angle) - b * sin(angle)
+                im += a * sin(angle) + b * cos(angle)
+              }
+              let scale = 1 / Double(h * w).squareRoot()
+              expected += [scale * re, scale * im]
+            }
+          }
+          let found = try map.apply(x)
+          let largest = expected.map(\.magnitude).max() ?? 1
+          let error = zip(found, expected).map { ($0 - $1).magnitude }.max() ?? 1
+          #expect(error < 1e-10 * largest, "\(shape) \(count): \(error / largest)")
+          for result in try MapChecks.measure(map) { #expect(result.holds, "\(shape) \(count): \(result)") }
+        }
+      }
+    }
+  }
+
+  /// On the grid's own frequencies it is the Cartesian map.
+  @Test func onTheGrid() throws {
+    let shape = ImageShape(height: 6, width: 7, channels: 2)
+    var grid: [SIMD2<Double>] = []
+    for k in 0..<42 { grid.append(SIMD2(Double(k / 7 - 3) / 6, Double(k % 7 - 3) / 7)) }
+    let map = try TrajectorySampling(shape, frequencies: grid)
+    let cartesian = try FourierSampling(shape, taken: [Bool](repeating: true, count: 42))
+    let x = randomVector(84, seed: 2)
+    #expect(try distance(map.apply(x), cartesian.apply(x)) < 1e-10 * norm(x))
+    // All of them see every image alike, so that its near spectrum is 1.
+    let near = try #require(map.nearNormal)
+    #expect((near.extent.lowerBound - 1).magnitude < 1e-9 && (near.extent.upperBound - 1).magnitude < 1e-9)
+  }
+
+  /// Gridding of many spokes comes near a smooth image.
+  @Test func gridding() throws {
+    let n = 32
+    let shape = ImageShape(height: n, width: n, channels: 1)
+    func bell(_ k: Int, _ row: Double, _ column: Double, _ spread: Double) -> Double {
+      let (y, x) = (Double(k / n) - row, Double(k % n) - column)
+      return exp(-(x * x + y * y) / spread)
+    }
+    let image = (0..<n * n).map { bell($0, 14, 18, 30) + 0.5 * bell($0, 10, 23, 12) }
+    var spokes: [SIMD2<Double>] = []
+    for spoke in 0..<64 {
+      let angle = Double.pi * Double(spoke) / 64
+      for sample in 0..<64 {
+        let radius = (Double(sample) - 31.5) / 64
+        spokes.append(SIMD2(radius * sin(angle), radius * cos(angle)))
+      }
+    }
+    let map = try TrajectorySampling(shape, frequencies: spokes)
+    let y = try map.apply(image)
+    let found = try y.asVector { y in
+      try written(n * n) { _ = try map.estimate(y, into: $0, $1) }
+    }
+    #expect(distance(found, image) < 0.3 * norm(image), "\(distance(found, image) / norm(image))")
+  }
+
+  @Test func impossibleTrajectories() throws {
+    let shape = ImageShape(height: 4, width: 4, channels: 1)
+    for bad in [SIMD2(0.6, 0), SIMD2(0, Double.nan), SIMD2(-1, 0)] {
+      #expect(throws: ProblemError.self) { try TrajectorySampling(shape, frequencies: [bad]) }
+    }
+    #expect(throws: ProblemError.self) {
+      try TrajectorySampling(ImageShape(height: 4, width: 4, channels: 3), frequencies: [SIMD2(0, 0)])
+    }
+  }
+}
+
+@Suite struct IntensityMapTests {
+  /// Coded diffraction against its definition: masks of the phases 1, i, −1, −i and a unitary transform, so that every
+  /// pattern's intensities sum up to the image's.
+  @Test func codedDiffraction() throws {
+    for channels in 1...2 {
+      let shape = ImageShape(height: 5, width: 6, channels: channels)
+      let map = try IntensityMap.codedDiffraction(shape, patterns: 3, seed: 2)
+      let x = randomVector(shape.count, seed: 4)
+      let y = try map.apply(x)
+      #expect(y.count == 90)
+      for pattern in 0..<3 {
+        let sum = y[30 * pattern..<30 * (pattern + 1)].reduce(0, +)
+        #expect((sum / dot(x, x) - 1).magnitude < 1e-12)
+      }
+      let turned = try map.apply(x.map { -$0 })
+      #expect(distance(y, turned) < 1e-14 * norm(y))
+      let other = try IntensityMap.codedDiffraction(shape, patterns: 3, seed: 3).apply(x)
+      #expect(distance(y, other) > 0.1 * norm(y))
+    }
+  }
+
+  /// The spectral estimate of a bright image comes near it.
+  @Test func estimate() throws {
+    let shape = ImageShape(height: 12, width: 12, channels: 1)
+    let x = randomVector(144, seed: 8).map { 0.5 + 0.2 * $0 }
+    let maps = [
+      try IntensityMap.codedDiffraction(shape, patterns: 8, seed: 1),
+      IntensityMap(try DenseMap.gaussian(measurements: 1500, input: shape, seed: 2), isComplex: false),
+    ]
+    for map in maps {
+      let y = try map.apply(x)
+      let found = try y.asVector { y in
+        try written(144) { x, scratch in
+          let isKnown = try map.estimate(y, into: x, scratch)
+          #expect(isKnown)
+        }
+      }
+      #expect(distance(found, x) < 0.6 * norm(x), "\(distance(found, x) / norm(x))")
+    }
+  }
+}
+
 @Suite struct IntervalNoiseTests {
   /// The probabilities of all that a sensor can say add up to 1.
   @Test func stepsSumToOne() throws {

@@ -24,6 +24,110 @@ import Testing
     }
   }
 
+  /// Adjoints at many sizes: even, odd, prime, one row, one column, one to three channels.
+  @Test func adjointsAtManySizes() throws {
+    var worst = (mismatch: 0.0, name: "")
+    for (h, w, c) in manySizes {
+      let shape = ImageShape(height: h, width: w, channels: c)
+      for (name, map) in try linearMaps(shape) {
+        let mismatch = try MapChecks.adjointMismatch(map)
+        if mismatch > worst.mismatch { worst = (mismatch, "\(shape) \(name)") }
+      }
+    }
+    #expect(worst.mismatch <= 1e-12, "\(worst)")
+  }
+
+  private let manySizes = [
+    (2, 3, 1), (2, 2, 1), (1, 2, 3), (2, 1, 1), (1, 17, 1), (19, 1, 3), (1, 8, 3), (3, 3, 1), (4, 4, 3),
+    (5, 7, 1),
+    (7, 5, 3), (8, 8, 1), (8, 6, 2), (11, 13, 1), (13, 11, 2), (9, 10, 3), (16, 3, 1), (3, 16, 3),
+    (12, 12, 1),
+    (17, 19, 1),
+  ]
+
+  /// The derivative of a map that isn't linear, as a linear map, is what `pullback` is the transpose of.
+  @Test func derivatives() throws {
+    for shape in testShapes {
+      let (x, u) = (randomVector(shape.count, seed: 3), 4 as UInt64)
+      for (name, map) in try nonlinearMaps(shape) where name != "saturation" {
+        let linear = try #require(try x.asVector { try map.derivative(at: $0, Scratch()) })
+        #expect(try MapChecks.adjointMismatch(linear) <= 1e-12, "\(shape) \(name)")
+        let v = randomVector(map.output.count, seed: u)
+        let pulled = try map.pullback(v, at: x)
+        #expect(try distance(linear.adjoint(v), pulled) <= 1e-12 * norm(pulled), "\(shape) \(name)")
+      }
+      #expect(try x.asVector { try Saturation(input: shape).derivative(at: $0, Scratch()) } == nil)
+    }
+  }
+
+  /// A matrix of maps against the matrix of their matrices.
+  @Test func blocks() throws {
+    let (a, b) = (ImageShape(height: 2, width: 3, channels: 1), ImageShape.vector(5))
+    let maps: [[(any LinearMap)?]] = [
+      [try DenseMap.gaussian(measurements: 4, input: a, seed: 1), nil],
+      [
+        try DenseMap.gaussian(measurements: 3, input: a, seed: 2),
+        try DenseMap.gaussian(measurements: 3, input: b, seed: 3),
+      ],
+    ]
+    let block = try BlockMap(maps)
+    #expect(block.input == .vector(11) && block.output == .vector(7))
+    let found = try block.matrix()
+    for (i, row) in maps.enumerated() {
+      for (j, map) in row.enumerated() {
+        let part = try map?.matrix()
+        for y in 0..<(i == 0 ? 4 : 3) {
+          for x in 0..<(j == 0 ? 6 : 5) {
+            #expect(found[(i == 0 ? 0 : 4) + y, (j == 0 ? 0 : 6) + x] == part?[y, x] ?? 0)
+          }
+        }
+      }
+    }
+    for result in try MapChecks.measure(block) { #expect(result.holds, "\(result)") }
+    #expect(throws: ProblemError.self) { try BlockMap([[nil], [maps[0][0]], [maps[1][1]]]) }
+    #expect(throws: ProblemError.self) { try BlockMap([[nil, maps[0][0]]]) }
+    #expect(throws: ProblemError.self) { try BlockMap([]) }
+  }
+
+  /// Both orders of a blur that differs from place to place against their sums.
+  @Test func varyingBlurs() throws {
+    let shape = ImageShape(height: 6, width: 9, channels: 1)
+    let kernels = try [(3, 2), (2, 3), (3, 3)].map { try sharpKernel($0.0, $0.1) }
+    // Kernel k has weight 1 at the middle of its third of the columns: 1, 4 and 7.
+    func weight(_ k: Int, _ column: Int) -> Double {
+      let place = min(max((Double(column) - 1) / 3, 0), 2)
+      return max(0, 1 - (place - Double(k)).magnitude)
+    }
+    let x = randomVector(shape.count, seed: 6)
+    for order in VaryingBlur.Order.allCases {
+      let map = try VaryingBlur(
+        shape, kernels: kernels, rows: 1, columns: 3, order: order, boundary: .zero)
+      var expected = [Double](repeating: 0, count: shape.count)
+      for (k, kernel) in kernels.enumerated() {
+        let weighted = x.indices.map { (order == .image ? weight(k, $0 % 9) : 1) * x[$0] }
+        let blurred = try ConvolutionMap(shape, kernel: kernel, boundary: .zero).apply(weighted)
+        expected = adding(
+          expected, blurred.indices.map { (order == .image ? 1 : weight(k, $0 % 9)) * blurred[$0] })
+      }
+      #expect(try distance(map.apply(x), expected) < 1e-13)
+    }
+    // Of equal kernels it is their convolution.
+    let same = try VaryingBlur(shape, kernels: [kernels[0], kernels[0]], rows: 2, columns: 1)
+    #expect(try distance(same.apply(x), ConvolutionMap(shape, kernel: kernels[0]).apply(x)) < 1e-13)
+    #expect(throws: ProblemError.self) { try VaryingBlur(shape, kernels: kernels, rows: 2, columns: 2) }
+    #expect(throws: ProblemError.self) {
+      try VaryingBlur(shape, kernels: kernels, rows: 1, columns: 3, boundary: .valid)
+    }
+  }
+
+  @Test func differences() throws {
+    let map = try FiniteDifferences(ImageShape(height: 2, width: 3, channels: 1))
+    let x = [1.0, 2, 4, 8, 16, 32]
+    #expect(try map.apply(x) == [7, 14, 28, 0, 0, 0, 1, 2, 0, 8, 16, 0])
+    let circular = try FiniteDifferences(ImageShape(height: 2, width: 3, channels: 1), isCircular: true)
+    #expect(try circular.apply(x) == [7, 14, 28, -7, -14, -28, 1, 2, -3, 8, 16, -24])
+  }
+
   /// The same bits on any number of threads where an image is more than a block of the vectors' verbs.
   @Test func largeImagesOnSeveralThreads() throws {
     let shape = ImageShape(height: 113, width: 109, channels: 3)
@@ -92,12 +196,15 @@ import Testing
   @Test func coverage() throws {
     let expected: [String: Coverage] = [
       "identity": .whole, "mask of nothing": .whole, "tall": .whole, "mask": .pixels,
-      "mask of everything": .pixels, "user's own, pixelwise": .pixels, "saturation": .nonlinear,
+      "mask of everything": .pixels, "user's own, pixelwise": .pixels,
       "blur, circular": .whole, "every second pixel": .pixels, "colour filter array": .pixels,
       "scaled": .whole, "stack of blurs": .whole, "stack of masks": .whole,
     ]
     for shape in testShapes {
-      for (name, map) in try allMaps(shape) where name != "square" && name != "k-space" {
+      for (name, map) in try nonlinearMaps(shape) {
+        #expect(Coverage(of: map) == .nonlinear, "\(shape) \(name)")
+      }
+      for (name, map) in try linearMaps(shape) where name != "square" && name != "k-space" {
         #expect(Coverage(of: map) == expected[name] ?? .sums, "\(shape) \(name)")
       }
     }

@@ -119,25 +119,81 @@ import Testing
     }
   }
 
-  /// A fine scan of a smooth picture gives it back.
+  private func backProjection(_ map: Tomography, _ y: [Double]) throws -> [Double] {
+    try y.asVector { y in
+      try written(map.input.count) { x, scratch in
+        let isKnown = try map.estimate(y, into: x, scratch)
+        #expect(isKnown)
+      }
+    }
+  }
+
+  /// A fine scan of a smooth picture gives it back: a half turn of parallel rays, also at angles of unequal gaps and in any
+  /// order, a full turn of a fan, and a short scan of it.
   @Test func filteredBackProjection() throws {
     let shape = ImageShape(height: 40, width: 44, channels: 1)
     let image = (0..<shape.count).map { k -> Double in
       let (y, x) = (Double(k / 44) - 18, Double(k % 44) - 24)
       return exp(-(x * x + y * y) / 60) + 0.5 * exp(-((x - 9) * (x - 9) + (y + 5) * (y + 5)) / 20)
     }
+    var unequal: [Double] = []
+    for a in 0..<180 { unequal.append(Double(a) + 0.4 * sin(Double(a)) + (a % 2 == 0 ? 180 : 0)) }
+    let half: [Double] = stride(from: 0, to: 180, by: 2).map { $0 }
+    let full: [Double] = stride(from: 0, to: 360, by: 2).map { $0 }
+    let short: [Double] = stride(from: 30, to: 280, by: 1).map { $0 }
     for p in [1, 0.2] {
-      let map = try Tomography(
-        shape,
-        geometry: ScanGeometry(
-          angles: (0..<90).map { 2 * Double($0) }, detectors: 121, spacing: 0.5 * p, pixelSize: p))
-      let y = try map.apply(image)
-      var isKnown = false
-      let x = try y.asVector { y in
-        try written(shape.count) { isKnown = try map.filteredBackProjection(y, into: $0, $1) }
+      let fan = ScanGeometry.Beam.fan(source: 90 * p, detector: 40 * p)
+      let scans: [(ScanGeometry.Beam, [Double])] = [
+        (.parallel, half), (.parallel, unequal), (fan, full), (fan, short),
+      ]
+      for (beam, angles) in scans {
+        var geometry = ScanGeometry(
+          beam: beam, angles: angles, detectors: 141, spacing: 0.5 * p, pixelSize: p)
+        geometry.spacing *= geometry.magnification
+        let map = try Tomography(shape, geometry: geometry)
+        let x = try backProjection(map, try map.apply(image))
+        let error = distance(x, image) / norm(image)
+        #expect(error < 0.03, "\(beam) \(angles.count) \(p): \(error)")
       }
-      #expect(isKnown)
-      #expect(distance(x, image) < 0.03 * norm(image), "\(distance(x, image) / norm(image))")
+    }
+  }
+
+  /// Inside a unit disk it is 1 to a percent, whatever the pixels' size: by chords as they are, of parallel rays, a full turn of a
+  /// fan and a short scan.
+  @Test func backProjectionOfADisk() throws {
+    for (n, p) in [(64, 0.05), (96, 0.03)] {
+      let shape = ImageShape(height: n, width: n, channels: 1)
+      let fan = ScanGeometry.Beam.fan(source: 5, detector: 3)
+      func turn(_ start: Double, _ end: Double) -> [Double] { stride(from: start, to: end, by: 1).map { $0 } }
+      let scans: [(ScanGeometry.Beam, [Double])] = [
+        (.parallel, turn(0, 180)), (fan, turn(0, 360)), (fan, turn(-17, 223)),
+      ]
+      for (beam, angles) in scans {
+        var geometry = ScanGeometry(beam: beam, angles: angles, detectors: 2 * n, spacing: p, pixelSize: p)
+        geometry.spacing *= geometry.magnification
+        let map = try Tomography(shape, geometry: geometry)
+        var y: [Double] = []
+        for _ in angles {
+          for j in 0..<2 * n {
+            let s = (Double(j) - Double(2 * n - 1) / 2) * geometry.spacing
+            var distance = s
+            if case .fan(let source, let detector) = beam {
+              distance = source * sin(atan2(s, source + detector))
+            }
+            y.append(2 * max(1 - distance * distance, 0).squareRoot())
+          }
+        }
+        let x = try backProjection(map, y)
+        var inside: [Double] = []
+        for k in 0..<n * n {
+          let (u, v) = (Double(k % n) - Double(n - 1) / 2, Double(k / n) - Double(n - 1) / 2)
+          if p * (u * u + v * v).squareRoot() < 0.85 { inside.append(x[k]) }
+        }
+        let mean = inside.reduce(0, +) / Double(inside.count)
+        let spread = norm(inside.map { $0 - mean }) / Double(inside.count).squareRoot()
+        #expect(
+          (mean - 1).magnitude < 0.01 && spread < 0.02, "\(n) \(beam) \(angles.count): \(mean) \(spread)")
+      }
     }
   }
 

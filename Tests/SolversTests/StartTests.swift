@@ -35,7 +35,7 @@ import Testing
     let y = problem.observations[0].elements
     var random = Philox(seed: seed, index: UInt64(source), purpose: .start)
     switch start {
-    case .observed, .auto: return try map.leastSquares(y, sigma: 0.1)
+    case .observed, .auto, .direct: return try map.leastSquares(y, sigma: 0.1)
     case .random: return (0..<shape.count).map { _ in random.uniform() }
     case .zero: return prior.mean
     case .prior: return try prior.decode((0..<shape.count).map { _ in random.normal() })
@@ -53,7 +53,7 @@ import Testing
       }
     let problem = try problem(a)
     var ends: [Double] = []
-    for start in [StartChoice.observed, .zero, .random, .prior, .gaussian] {
+    for start in [StartChoice.observed, .direct, .zero, .random, .prior, .gaussian] {
       var options = ReconstructionOptions()
       options.start = start
       options.lambda = .value(lambda)

@@ -15,7 +15,7 @@ import Testing
     return task
   }
 
-  private func apply(_ map: any LinearMap, _ x: [Double]) throws -> [Double] {
+  private func apply(_ map: any Map, _ x: [Double]) throws -> [Double] {
     let input = try Tensor(x)
     var output = try Tensor<Double>(count: map.output.count)
     try output.withMemory { try map.apply(input.view, into: $0, Scratch()) }

@@ -14,7 +14,24 @@ public let testShapes = [
 
 /// Every map from images of a shape.
 public func allMaps(_ shape: ImageShape) throws -> [(name: String, value: any Map)] {
-  try linearMaps(shape).map { ($0.name, $0.value) } + [("saturation", Saturation(input: shape))]
+  try linearMaps(shape).map { ($0.name, $0.value) } + nonlinearMaps(shape)
+}
+
+public func nonlinearMaps(_ shape: ImageShape) throws -> [(name: String, value: any Map)] {
+  let blur = try ConvolutionMap(shape, kernel: sharpKernel(3, 2))
+  return [
+    ("saturation", Saturation(input: shape)),
+    (
+      "intensities",
+      IntensityMap(
+        try DenseMap.gaussian(measurements: shape.count + 3, input: shape, seed: 4), isComplex: false)
+    ),
+    ("sensor", PointwiseMap(.softSaturation(at: 0.8), after: blur)),
+    ("transmission", PointwiseMap(.transmission, after: blur)),
+    ("film", PointwiseMap(.gamma(2.2), after: blur)),
+  ]
+    + (shape.channels != 3
+      ? [("coded diffraction", try IntensityMap.codedDiffraction(shape, patterns: 2, seed: 5))] : [])
 }
 
 public func linearMaps(_ shape: ImageShape) throws -> [(name: String, value: any LinearMap)] {
@@ -101,11 +118,31 @@ public func linearMaps(_ shape: ImageShape) throws -> [(name: String, value: any
         geometry: ScanGeometry(
           beam: .fan(source: 15, detector: 9), angles: [10, 100, 200, 305], detectors: 7, spacing: 1.6))
     ),
+    (
+      "blur from place to place",
+      try VaryingBlur(
+        shape, kernels: [sharpKernel(3, 2), sharpKernel(2, 3), sharpKernel(3, 3), sharpKernel(1, 2)], rows: 2,
+        columns: 2, boundary: .circular)
+    ),
+    (
+      "blur from place to place, of the image",
+      try VaryingBlur(
+        shape, kernels: [sharpKernel(3, 2), sharpKernel(2, 3), sharpKernel(3, 3)], rows: 1, columns: 3,
+        order: .image)
+    ),
+    ("differences", try FiniteDifferences(shape)),
+    ("differences, circular", try FiniteDifferences(shape, isCircular: true)),
+    (
+      "weighted",
+      try WeightedMap(
+        ConvolutionMap(shape, kernel: sharpKernel(4, 3)), weights: Tensor(randomVector(d, seed: 12)))
+    ),
     ("mixing of channels", try ChannelMixing(shape, mixing: mixing(shape.channels))),
   ]
     + (shape.channels != 3
       ? [
-        ("k-space", try FourierSampling(shape, taken: (0..<shape.height * shape.width).map { $0 % 3 != 1 }))
+        ("k-space", try FourierSampling(shape, taken: (0..<shape.height * shape.width).map { $0 % 3 != 1 })),
+        ("k-space off the grid", try TrajectorySampling(shape, frequencies: frequencies(shape.count))),
       ] : [])
     + (shape.channels == 3 ? [("colour filter array", try ColourFilterArray(shape, pattern: bayer))] : [])
 }
@@ -123,6 +160,14 @@ private func sparseMatrix(_ d: Int) throws -> SparseMatrix {
   return try SparseMatrix(
     rows: d + 2, columns: d, rowIndices: (0..<count).map { Int32($0 * 7 % (d + 1)) },
     columnIndices: (0..<count).map { Int32($0 * 5 % max(d - 1, 1)) }, values: randomVector(count, seed: 33))
+}
+
+/// Places of k-space, some of them at its edges.
+public func frequencies(_ count: Int) -> [SIMD2<Double>] {
+  var random = Philox(seed: 34, purpose: .test)
+  return (0..<count).map { k in
+    k == 0 ? SIMD2(0.5, -0.5) : SIMD2(random.uniform() - 0.5, random.uniform() - 0.5)
+  }
 }
 
 public let bayer = ColourPattern("RGGB")!

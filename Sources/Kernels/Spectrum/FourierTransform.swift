@@ -58,7 +58,7 @@ public final class FourierTransform: Sendable {
       )
     }
     let lines = shape.height * c
-    try eachWorker(of: (lines + 1) / 2, plan: rows, scratch) { pairs, work in
+    try rows.split((lines + 1) / 2, scratch) { pairs, work in
       for pair in pairs {
         let (a, A) = line(2 * pair)
         if 2 * pair + 1 < lines {
@@ -74,28 +74,15 @@ public final class FourierTransform: Sendable {
   private func transformColumns(of spectrum: Vector, backward: Bool, _ scratch: Scratch) throws {
     guard shape.height > 1 else { return }
     let stride = width * shape.channels
-    try eachWorker(of: stride, plan: columns, scratch) { range, work in
+    try columns.split(stride, scratch) { range, work in
       aipo_fft_columns(
         self.columns.plan, backward ? 1 : 0, range.count, stride, spectrum.base + 2 * range.lowerBound, work)
-    }
-  }
-
-  /// Splits a number of transforms over the threads, each with a workspace.
-  private func eachWorker(
-    of count: Int, plan: Plan, _ scratch: Scratch, _ body: (Range<Int>, _ work: Doubles) -> Void
-  ) throws {
-    let size = aipo_fft_workspace(plan.plan)
-    try scratch.scope {
-      let work = try scratch.take(size * scratch.pool.threads)
-      try scratch.pool.split(count, minimum: 1 + (1 << 13) / size) { range, worker in
-        body(range, work.base + worker * size)
-      }
     }
   }
 }
 
 /// One length's plan of the C library.
-private final class Plan: @unchecked Sendable {
+final class Plan: @unchecked Sendable {
   let plan: OpaquePointer
 
   init(length: Int) throws(TensorError) {
@@ -104,4 +91,17 @@ private final class Plan: @unchecked Sendable {
   }
 
   deinit { aipo_fft_free(plan) }
+
+  /// Splits a number of transforms of this length over the threads, each with a workspace.
+  func split(
+    _ count: Int, _ scratch: Scratch, _ body: (Range<Int>, _ work: UnsafeMutablePointer<Double>) -> Void
+  ) throws {
+    let size = aipo_fft_workspace(plan)
+    try scratch.scope {
+      let work = try scratch.take(size * scratch.pool.threads)
+      try scratch.pool.split(count, minimum: 1 + (1 << 13) / size) { range, worker in
+        body(range, work.base + worker * size)
+      }
+    }
+  }
 }

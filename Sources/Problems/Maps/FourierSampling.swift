@@ -62,14 +62,13 @@ public enum SamplingPattern: Hashable, Sendable, CustomStringConvertible {
 public struct FourierSampling: LinearMap {
   public let input: ImageShape
   public var output: ImageShape { .vector(2 * samples.count * coils) }
+  /// Number of coils.
+  public var coils: Int { sensitivities.count }
   public let normal: NormalForm
   public let nearNormal: Spectrum?
   /// The samples that are taken, in the grid's order.
   public let samples: [Int]
-  /// Number of coils.
-  public let coils: Int
-  /// `[coils, h, w, 2]`; nil for one coil that sees everything alike.
-  private let sensitivities: Tensor<Double>?
+  private let sensitivities: CoilSensitivities
   /// Of real and imaginary parts.
   private let transform: FourierTransform
 
@@ -78,37 +77,20 @@ public struct FourierSampling: LinearMap {
   ///   - sensitivities: `[coils, h, w, 2]`, real and imaginary parts.
   public init(_ shape: ImageShape, taken: [Bool], sensitivities: Tensor<Double>? = nil) throws {
     let pixels = shape.height * shape.width
-    guard shape.channels == 1 || shape.channels == 2 else {
-      throw ProblemError.shapeMismatch(
-        what: "images of an MRI", found: [shape.height, shape.width, shape.channels],
-        expected: [shape.height, shape.width, 2])
-    }
     guard taken.count == pixels else {
       throw ProblemError.shapeMismatch(
         what: "mask of k-space", found: [taken.count], expected: [shape.height, shape.width])
     }
-    if let sensitivities {
-      let found = sensitivities.shape
-      guard found.count == 4, found[0] > 0, Array(found.dropFirst()) == [shape.height, shape.width, 2] else {
-        throw ProblemError.shapeMismatch(
-          what: "sensitivities of the coils", found: found,
-          expected: [found.first ?? 1, shape.height, shape.width, 2])
-      }
-      guard sensitivities.view.isFinite() else {
-        throw ProblemError.invalidParameter(
-          name: "a coil's sensitivity", value: .nan, expected: "finite numbers")
-      }
-    }
     input = shape
     samples = taken.indices.filter { taken[$0] }
+    let sensitivities = try CoilSensitivities(shape, factors: sensitivities)
     self.sensitivities = sensitivities
-    coils = sensitivities?.shape[0] ?? 1
     let (h, w) = (shape.height, shape.width)
     transform = try FourierTransform(ImageShape(height: h, width: w, channels: 2))
     let columns = w / 2 + 1
     // Of real images a sample and its mirror image see the same.
     var seen = try Tensor<Double>(count: h * columns)
-    let gain = sensitivities.map { $0.view.dot($0.view) / Double(pixels) } ?? 1
+    let gain = sensitivities.gain
     seen.withMemory { seen in
       for i in 0..<h {
         for k in 0..<columns {
@@ -121,7 +103,7 @@ public struct FourierSampling: LinearMap {
     }
     let near = Spectrum(try FourierTransform(shape), values: seen)
     nearNormal = near
-    normal = shape.channels == 1 && sensitivities == nil ? .stationary(near) : .unknown
+    normal = shape.channels == 1 && sensitivities.isTrivial ? .stationary(near) : .unknown
   }
 
   public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
@@ -132,13 +114,7 @@ public struct FourierSampling: LinearMap {
       let image = try scratch.take(2 * h * w)
       let spectrum = try scratch.take(transform.spectrumCount)
       for coil in 0..<coils {
-        for pixel in 0..<h * w {
-          let place = shifted(pixel)
-          let (re, im) = input.channels == 1 ? (x[pixel], 0) : (x[2 * pixel], x[2 * pixel + 1])
-          let (a, b) = sensitivity(coil, pixel)
-          image[2 * place] = a * re - b * im
-          image[2 * place + 1] = a * im + b * re
-        }
+        sensitivities.see(x, coil: coil, into: image, at: shifted)
         try transform.forward(image, into: spectrum, scratch)
         for (n, sample) in samples.enumerated() {
           let (at, isMirrored) = frequency(sample)
@@ -172,25 +148,16 @@ public struct FourierSampling: LinearMap {
           if mx <= w / 2 { add(re, -im, im, re, at: place(my, mx), in: spectrum) }
         }
         try transform.backward(spectrum, into: image, scratch)
-        for pixel in 0..<h * w {
-          let from = shifted(pixel)
-          let (re, im) = (image[2 * from], image[2 * from + 1])
-          let (a, b) = sensitivity(coil, pixel)
-          if input.channels == 1 {
-            x[pixel] += a * re + b * im
-          } else {
-            x[2 * pixel] += a * re + b * im
-            x[2 * pixel + 1] += a * im - b * re
-          }
-        }
+        sensitivities.add(image, coil: coil, to: x, at: shifted)
       }
     }
   }
 
-  private func sensitivity(_ coil: Int, _ pixel: Int) -> (Double, Double) {
-    guard let sensitivities else { return (1, 0) }
-    let at = 2 * (coil * input.height * input.width + pixel)
-    return (sensitivities[flat: at], sensitivities[flat: at + 1])
+  /// Of one coil with zeros in place of what wasn't sampled.
+  public func estimate(_ y: Vector, into x: Vector, _ scratch: Scratch) throws -> Bool {
+    guard coils == 1 else { return false }
+    try adjoint(y, into: x, scratch)
+    return true
   }
 
   /// Where a pixel is once the middle is the first.

@@ -17,12 +17,29 @@ public protocol Map: Sendable {
 
   /// `g ← J_f(x)ᵀ u`. g isn't u.
   func pullback(_ u: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws
+
+  /// `J_f(x)` as a map of its own: minimizers suppose `JᵀΣ⁻¹J` for the curvature (Gauss and Newton). Nil where f has it by
+  /// `pullback` alone, which is enough to descend.
+  func derivative(at x: Vector, _ scratch: Scratch) throws -> (any LinearMap)?
+
+  /// The image that a direct formula makes of y, written into x: filtered back projection, k-space filled up with zeros, the
+  /// spectral estimate of intensities. False, and x is undefined, where there is none.
+  func estimate(_ y: Vector, into x: Vector, _ scratch: Scratch) throws -> Bool
+}
+
+extension Map {
+  public func derivative(at x: Vector, _ scratch: Scratch) throws -> (any LinearMap)? { nil }
+
+  public func estimate(_ y: Vector, into x: Vector, _ scratch: Scratch) throws -> Bool { false }
 }
 
 /// A linear map `A`. A user's own needs `input`, `output`, `apply` and `adjoint`.
 public protocol LinearMap: Map {
   /// `x ← Aᵀu`. x isn't u.
   func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) throws
+
+  /// `y ← AᵀA x`, by its two products unless there is a shorter way. y isn't x.
+  func applyNormal(_ x: Vector, into y: Vector, _ scratch: Scratch) throws
 
   /// What is known of AᵀA.
   var normal: NormalForm { get }
@@ -45,6 +62,8 @@ public enum NormalForm: Sendable {
 }
 
 extension LinearMap {
+  public func derivative(at x: Vector, _ scratch: Scratch) throws -> (any LinearMap)? { self }
+
   public var normal: NormalForm { .unknown }
 
   public var nearNormal: Spectrum? {
@@ -55,7 +74,6 @@ extension LinearMap {
     try adjoint(u, into: g, scratch)
   }
 
-  /// `y ← AᵀA x`. y isn't x.
   public func applyNormal(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
     try scratch.scope {
       let image = try scratch.take(output.count)

@@ -146,6 +146,80 @@ public struct SummedMap: LinearMap {
   }
 }
 
+/// `f(x₁, x₂, …) = (Σⱼ A₁ⱼ xⱼ, Σⱼ A₂ⱼ xⱼ, …)`: a matrix of maps, on images one after another as a vector.
+public struct BlockMap: LinearMap {
+  /// Row by row; nil stands for zero.
+  public let blocks: [[(any LinearMap)?]]
+  public let input: ImageShape
+  public let output: ImageShape
+  private let columnStarts: [Int]
+  private let rowStarts: [Int]
+
+  /// Throws where rows differ in length, the maps of a column take images of different sizes or those of a row give so, or
+  /// a row or column is all zero, which leaves its size unknown.
+  public init(_ blocks: [[(any LinearMap)?]]) throws {
+    let columns = blocks.first?.count ?? 0
+    for row in blocks where row.count != columns || columns == 0 {
+      throw ProblemError.shapeMismatch(what: "row of blocks", found: [row.count], expected: [max(columns, 1)])
+    }
+    func size(_ maps: [(any LinearMap)?], _ what: String, _ shape: (any LinearMap) -> ImageShape) throws
+      -> Int
+    {
+      let sizes = maps.compactMap { $0.map { shape($0).count } }
+      guard let first = sizes.first else {
+        throw ProblemError.shapeMismatch(what: "\(what) without a map", found: [0], expected: [1])
+      }
+      for found in sizes where found != first {
+        throw ProblemError.shapeMismatch(what: what, found: [found], expected: [first])
+      }
+      return first
+    }
+    let widths = try (0..<columns).map { j in try size(blocks.map { $0[j] }, "column of blocks", \.input) }
+    let heights = try blocks.map { try size($0, "row of blocks", \.output) }
+    func starts(_ sizes: [Int]) -> [Int] { sizes.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) } }
+    (self.blocks, columnStarts, rowStarts) = (blocks, starts(widths), starts(heights))
+    guard let d = columnStarts.last, let m = rowStarts.last, m > 0 else {
+      throw ProblemError.shapeMismatch(what: "rows of blocks", found: [0], expected: [1])
+    }
+    (input, output) = (.vector(d), .vector(m))
+  }
+
+  public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
+    try sum(into: y, rowStarts, scratch) { i, part, add in
+      for (j, map) in blocks[i].enumerated() {
+        guard let map else { continue }
+        try map.apply(x[columnStarts[j]..<columnStarts[j + 1]], into: part, scratch)
+        add()
+      }
+    }
+  }
+
+  public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) throws {
+    try sum(into: x, columnStarts, scratch) { j, part, add in
+      for (i, row) in blocks.enumerated() {
+        guard let map = row[j] else { continue }
+        try map.adjoint(u[rowStarts[i]..<rowStarts[i + 1]], into: part, scratch)
+        add()
+      }
+    }
+  }
+
+  /// Fills each stretch of y with the sum of what `write` puts into its part.
+  private func sum(
+    into y: Vector, _ starts: [Int], _ scratch: Scratch,
+    _ write: (_ k: Int, _ part: Vector, _ add: () -> Void) throws -> Void
+  ) throws {
+    y.set(0, scratch.pool)
+    for k in 0..<starts.count - 1 {
+      let stretch = y[starts[k]..<starts[k + 1]]
+      try scratch.scope {
+        let part = try scratch.take(stretch.count)
+        try write(k, part) { stretch.add(part, scratch.pool) }
+      }
+    }
+  }
+}
+
 extension ImageShape {
   /// The shape of images that all maps take.
   fileprivate init(common maps: [any LinearMap]) throws(ProblemError) {

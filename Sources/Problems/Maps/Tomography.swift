@@ -70,7 +70,7 @@ public struct Tomography: LinearMap {
   public let geometry: ScanGeometry
   public let nearNormal: Spectrum?
   private let rays: [Ray]
-  private let directions: [Direction]
+  let directions: [Direction]
 
   /// At step t along rows or columns a ray is at place `start + slope·t` across them, in pixels.
   private struct Ray: Sendable {
@@ -225,7 +225,7 @@ public struct Tomography: LinearMap {
   }
 
   /// Which detectors see a pixel at an angle.
-  private struct Direction {
+  struct Direction {
     let cosine: Double
     let sine: Double
     let geometry: ScanGeometry
@@ -235,8 +235,8 @@ public struct Tomography: LinearMap {
       self.geometry = geometry
     }
 
-    /// The detectors, with fractions, of the ray through a point in pixels from the middle.
-    private func place(_ x: Double, _ y: Double, _ n: Int) -> Double {
+    /// The detector, with fractions, of the ray through a point in pixels from the middle.
+    func place(_ x: Double, _ y: Double, _ n: Int) -> Double {
       let p = geometry.pixelSize
       var s = p * (x * cosine + y * sine)
       if case .fan(let source, let detector) = geometry.beam {
@@ -254,37 +254,5 @@ public struct Tomography: LinearMap {
       let first = min(max(low.rounded(.up), 0), Double(n))
       return Int(first)..<Int(min(max(high.rounded(.down) + 1, first), Double(n)))
     }
-  }
-
-  /// `x ←` the image by filtered back projection of a parallel beam whose angles are spread over 180°: rows filtered by the
-  /// ramp up to the detectors' own resolution, and Aᵀ, scaled so that a fine scan of everything gives the image back. (A. Kak,
-  /// M. Slaney, *Principles of Computerized Tomographic Imaging*, 1988, 3.3) nil of a fan.
-  public func filteredBackProjection(_ y: Vector, into x: Vector, _ scratch: Scratch) throws -> Bool {
-    guard geometry.beam == .parallel else { return false }
-    let (n, c, spacing) = (geometry.detectors, input.channels, geometry.spacing)
-    let padded = ImageShape(
-      height: geometry.angles.count, width: FourierTransform.fastLength(2 * n), channels: c)
-    let ramp = (1 - n..<n).map { k -> Double in
-      let distance = Double.pi * Double(k) * spacing
-      return k == 0 ? 1 / (4 * spacing * spacing) : k % 2 == 0 ? 0 : -1 / (distance * distance)
-    }
-    let filter = try CircularCorrelation(
-      padded, kernel: ramp, rows: 1, columns: 2 * n - 1, top: 0, left: n - 1, scratch)
-    try scratch.scope {
-      let wide = try scratch.take(padded.count)
-      let rows = try scratch.take(output.count)
-      wide.set(0)
-      for a in 0..<padded.height {
-        wide[a * padded.width * c..<a * padded.width * c + n * c].set(y[a * n * c..<(a + 1) * n * c])
-      }
-      try filter.apply(wide, into: wide, scratch)
-      for a in 0..<padded.height {
-        rows[a * n * c..<(a + 1) * n * c].set(wide[a * padded.width * c..<a * padded.width * c + n * c])
-      }
-      try adjoint(rows, into: x, scratch)
-    }
-    let p = geometry.pixelSize
-    x.scale(by: Double.pi / Double(geometry.angles.count) * spacing * spacing / (p * p), scratch.pool)
-    return true
   }
 }

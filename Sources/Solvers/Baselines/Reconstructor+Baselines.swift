@@ -121,7 +121,7 @@ extension Reconstructor {
           try decode({ $0.set(latents) }, into: point, scratch)
         }
       }
-    case .observed, .zero, .gaussian:
+    case .observed, .direct, .zero, .gaussian:
       throw SolverError.invalidOption(
         name: "the start of restarts", found: options.start.rawValue, expected: "prior or random")
     }

@@ -3,35 +3,33 @@ import AIPOProblems
 
 /// `x ← argmin L_recon(x) + c/2·‖x − z‖²` of a data term over pixels.
 ///
-/// Where the map is linear and the noise Gaussian one step of Newton's is the solution. Else by L-BFGS, of a linear map
-/// preconditioned by the curvature that is typical of the noise.
+/// Where the map is linear and the noise Gaussian one step of Newton's is the solution. Else by L-BFGS,
+/// preconditioned by the curvature that is typical of the noise, and of the map's derivative at z.
 struct ProximalStep {
   let data: DataTerm
-  /// The map behind noise that is white, and its variance; nil where the map isn't linear.
-  private let white: (map: any LinearMap, variance: Double)?
-  private let isQuadratic: Bool
+  /// Typical of the noise.
+  private let noise: GaussianNoise
+  /// The map behind noise that is white; nil where the map isn't linear.
+  private let white: (any LinearMap)?
 
   init(_ data: DataTerm, _ scratch: Scratch) throws {
     self.data = data
-    guard let map = data.map as? any LinearMap else {
-      (white, isQuadratic) = (nil, false)
-      return
-    }
-    let noise = try data.noise.curvature(data.observation.view)
-    white = (try noise.whitened(map, scratch), noise.whiteVariance)
-    isQuadratic = data.noise is GaussianNoise
+    noise = try data.noise.curvature(data.observation.view)
+    white = try (data.map as? any LinearMap).map { [noise] in try noise.whitened($0, scratch) }
   }
 
   /// - Parameter c: above 0.
   func solve(from z: Vector, weight c: Double, into x: Vector, _ scratch: Scratch) throws {
     x.set(z, scratch.pool)
     var metric: Metric?
-    if let white {
+    if let map = try white ?? data.map.derivative(at: z, scratch).map({ try noise.whitened($0, scratch) }) {
       var damping = try Tensor<Double>(count: z.count)
       damping.withMemory { $0.set(c) }
-      metric = try Metric(of: white.map, weight: 1 / white.variance, damping: damping)
+      metric = try Metric(of: map, weight: 1 / noise.whiteVariance, damping: damping)
     }
-    guard isQuadratic, let metric else { return try descend(z, c, x, metric, scratch) }
+    guard white != nil, data.noise is GaussianNoise, let metric else {
+      return try descend(z, c, x, metric, scratch)
+    }
     try scratch.scope {
       let (gradient, step) = (try scratch.take(z.count), try scratch.take(z.count))
       _ = try data.evaluate(pixels: z, gradient: gradient, scratch)

@@ -15,7 +15,8 @@ extension Reconstructor {
     let evaluator = work.evaluator(pixelObjective(image))
     // One evaluation is left for the sharp density, under which the result is told. A budget below the path's length ends it
     // early, where D_s is still a mean.
-    let levels = try noiseLevels(path, coverage, image, work.scratch).prefix(options.maximumEvaluations - 1)
+    let levels = try noiseLevels(path, coverage, image, from: pixels.view, work.scratch).prefix(
+      options.maximumEvaluations - 1)
     let weights = ObjectiveWeights(lambda: lambda, t: flowShare(of: image))
     var (stop, sample): (PathStop, ObjectiveSample?) = (.cancelled, nil)
     do {
@@ -87,24 +88,27 @@ extension Reconstructor {
 
   /// Falling by one factor, from how far the image is from the start to what the data hide.
   private func noiseLevels(
-    _ path: SmoothPath, _ coverage: Coverage, _ image: Int, _ scratch: Scratch
+    _ path: SmoothPath, _ coverage: Coverage, _ image: Int, from start: Vector, _ scratch: Scratch
   ) throws -> [Double] {
     guard let known = prior.noiseLevels else {
       throw SolverError.unsupported("the path smooth needs a prior that knows its noise level")
     }
     let noise = try problem.noise(image).curvature(problem.observations[image].view)
     let first = min(
-      max(try startDeviation(coverage, image, scratch) ?? known.greatest, known.least), known.greatest)
+      max(try startDeviation(coverage, image, start, scratch) ?? known.greatest, known.least), known.greatest)
     let last = min(max(path.end * noise.sigma, known.least), first)
     return (0..<path.states).map { first * pow(last / first, Double($0) / Double(max(path.states - 1, 1))) }
   }
 
   /// How far the true image is from the start, root mean square: the noise where the start is what was observed, else the
-  /// deviation of an image given its measurements under the Gaussian, by one random vector. Nil where it isn't known.
-  private func startDeviation(_ coverage: Coverage, _ image: Int, _ scratch: Scratch) throws -> Double? {
+  /// deviation of an image given its measurements under the Gaussian, by one random vector; of a map that isn't linear by its
+  /// derivative at the start. Nil where it isn't known.
+  private func startDeviation(_ coverage: Coverage, _ image: Int, _ start: Vector, _ scratch: Scratch) throws
+    -> Double?
+  {
     let noise = try problem.noise(image).matched(problem.observations[image].view)
     if coverage == .whole { return noise.sigma }
-    guard let gaussian, let map = problem.linearMap(image) else { return nil }
+    guard let gaussian, let map = try problem.map(image).derivative(at: start, scratch) else { return nil }
     return try scratch.scope {
       let (signs, spread) = (try scratch.take(gaussian.count), try scratch.take(gaussian.count))
       var random = Philox(seed: options.seed, index: source(image), purpose: .curvature)

@@ -37,10 +37,13 @@ public struct ModelImages: Sendable {
     self.shape = found
     guard found == shape || accepts(found) else {
       var remedies: [String] = []
+      let recoloured = ImageShape(height: found.height, width: found.width, channels: shape.channels)
       if images.looksChannelsFirst(for: shape), reading.layout == nil {
         remedies.append("--layout chw")
       } else {
-        if found.height != shape.height || found.width != shape.width {
+        // A model that takes any size needs no other.
+        let isSizeRight = recoloured == shape || accepts(recoloured)
+        if !isSizeRight, found.height != shape.height || found.width != shape.width {
           if !isMeasured { remedies.append("--resize \(shape.height)x\(shape.width)") }
           if found.height >= shape.height, found.width >= shape.width {
             remedies.append("--crop \(shape.height)x\(shape.width)")

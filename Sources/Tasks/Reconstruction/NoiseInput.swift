@@ -113,7 +113,7 @@ struct NoiseInput {
 
   /// The measurements of a true image. Behind a mask every pixel's noise is drawn, so that it changes nothing at the
   /// others.
-  func simulate(_ x: Vector, _ map: any LinearMap, index: Int, seed: UInt64, _ scratch: Scratch) throws
+  func simulate(_ x: Vector, _ map: any Map, index: Int, seed: UInt64, _ scratch: Scratch) throws
     -> Tensor<Double>
   {
     var random = Philox(seed: seed, index: UInt64(index), purpose: .noise)
@@ -134,9 +134,9 @@ struct NoiseInput {
   }
 
   /// The noise models of observations: one for all, or one an image.
-  func models(_ rows: [Tensor<Double>], maps: [any LinearMap], indices: [Int]) throws -> [any NoiseModel] {
+  func models(_ rows: [Tensor<Double>], maps: [any Map], indices: [Int]) throws -> [any NoiseModel] {
     /// The law of what a mask leaves.
-    func seen(_ noise: any NoiseModel, _ map: any LinearMap) throws -> any NoiseModel {
+    func seen(_ noise: any NoiseModel, _ map: any Map) throws -> any NoiseModel {
       guard let mask = map as? MaskMap else { return noise }
       return try noise.restricted(to: mask.observed)
     }

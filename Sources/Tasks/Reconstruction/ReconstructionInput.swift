@@ -21,8 +21,8 @@ package struct ReconstructionInput {
     var sigmaEvaluations: [Int]
     /// `[n, h, w, c]`, where it is known.
     package var truth: Tensor<Double>?
-    /// The observation as an image: itself where it is a picture of the image's shape, of a parallel scan its filtered back
-    /// projection, of one coil's samples `Aᵀy`, else `A⁺y`, hidden pixels 0.
+    /// The observation as an image: itself where it is a picture of the image's shape, what a direct formula makes of it where
+    /// there is one (`Map.estimate`), else `A⁺y`, hidden pixels 0.
     package var observed: Tensor<Double>
     /// Observed values, where the operator hides some.
     package var masks: [[Bool]]?
@@ -62,7 +62,7 @@ package struct ReconstructionInput {
 
   private enum Model {
     /// One for all images.
-    case fixed(any LinearMap)
+    case fixed(any Map)
     case pattern(MaskPattern)
     case mask(MaskImages)
   }
@@ -259,7 +259,7 @@ package struct ReconstructionInput {
     let (names, indices) = identities(range)
     let maps = try maps(indices)
     let scratch = Scratch()
-    func map(_ k: Int) -> any LinearMap { maps[maps.count == 1 ? 0 : k] }
+    func map(_ k: Int) -> any Map { maps[maps.count == 1 ? 0 : k] }
     var truth: Tensor<Double>?
     var rows: [Tensor<Double>] = []
     switch source {
@@ -322,17 +322,16 @@ package struct ReconstructionInput {
 
   /// What an observation looks like as an image.
   private func setPicture(
-    _ x: Vector, of y: Vector, _ map: any LinearMap, _ noise: GaussianNoise, _ scratch: Scratch
+    _ x: Vector, of y: Vector, _ map: any Map, _ noise: GaussianNoise, _ scratch: Scratch
   ) throws {
-    if let scan = map as? Tomography {
-      if try scan.filteredBackProjection(y, into: x, scratch) { return }
-    } else if let sampling = map as? FourierSampling, sampling.coils == 1 {
-      // With zeros in place of what wasn't sampled.
-      return try sampling.adjoint(y, into: x, scratch)
-    } else if map.output == shape {
-      return x.set(y)
+    if try map.estimate(y, into: x, scratch) { return }
+    if map.output == shape {
+      x.set(y)
+    } else if let map = map as? any LinearMap {
+      try map.leastSquares(y, noise: noise, into: x, scratch)
+    } else {
+      x.set(0)
     }
-    try map.leastSquares(y, noise: noise, into: x, scratch)
   }
 
   /// Of a truth that --range makes nearly black, since it was on [0, 1] before.
@@ -380,7 +379,7 @@ package struct ReconstructionInput {
   }
 
   /// One for all images, or one an image.
-  private func maps(_ indices: [Int]) throws -> [any LinearMap] {
+  private func maps(_ indices: [Int]) throws -> [any Map] {
     switch model {
     case .fixed(let map): return [map]
     case .pattern(let pattern):

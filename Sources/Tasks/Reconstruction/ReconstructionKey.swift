@@ -62,7 +62,7 @@ public struct ReconstructionKey: Sendable {
       key(
         "operator",
         """
-        The matrix of sense, of shape [m, h*w*c], columns row-major over height, width, channels: an NPY or another array, or \
+        The matrix of sense and phase, of shape [m, h*w*c], columns row-major over height, width, channels: an NPY or another array, or \
         a sparse matrix (Matrix Market, scipy's NPZ).
         """, "file",
         \.operatorFile, .text),
@@ -100,7 +100,7 @@ public struct ReconstructionKey: Sendable {
       key("model", "The flow prior.", "file", \.model, .text),
       key(
         "seed", "Seed of everything random.", "n", \.seed,
-        Form(expected: "a whole number from 0", parse: { UInt64($0) }, store: { .unsigned($0) })),
+        SettingForm(expected: "a whole number from 0", parse: { UInt64($0) }, store: { .unsigned($0) })),
     ]
   }
 
@@ -125,7 +125,7 @@ public struct ReconstructionKey: Sendable {
         student it is the scale, for poisson the read noise. (default: 0.1 for denoise, 0.1/√m for sense, none for ct, \
         else 0.01; 0 for poisson)
         """, "s", \.sigma,
-        Form(
+        SettingForm(
           expected: "a number from 1e-150 to 1e150, auto, or an .npy file", parse: { SigmaChoice($0) },
           store: { if case .number(let value) = $0 { .number(value) } else { .string($0.description) } })),
       key(
@@ -147,7 +147,7 @@ public struct ReconstructionKey: Sendable {
       key(
         "counts",
         "The observation holds the counts themselves under poisson noise, 0, 1, 2, …: they are divided by --peak.",
-        "", \.counts, Form(expected: "true or false", parse: { Bool($0) }, store: { .bool($0) })),
+        "", \.counts, SettingForm(expected: "true or false", parse: { Bool($0) }, store: { .bool($0) })),
       key(
         "outliers",
         """
@@ -166,7 +166,7 @@ public struct ReconstructionKey: Sendable {
         "low:high", \.saturate, .parsed("low:high, as 0:1") { ValueRange($0) }),
       key(
         "measurements",
-        "Measurements m of sense, by random numbers from the seed: A_ij ~ N(0, 1/m), or as --ensemble says.",
+        "Measurements m of sense and phase, by random numbers from the seed: A_ij ~ N(0, 1/m), or as --ensemble says.",
         "m",
         \.measurements, .whole(1...1 << 20)),
       key(
@@ -188,8 +188,10 @@ public struct ReconstructionKey: Sendable {
         "ensemble",
         """
         What --measurements of sense are made by: gaussian (a matrix of normal entries), or fast transforms of an image with \
-        random signs, of which m coefficients are kept, for images of any size. (default: gaussian)
-        """, "name", \.ensemble, .choice()),
+        random signs, of which m coefficients are kept, for images of any size: hadamard, dct, fourier. For phase gaussian, \
+        or fourier:N: Fourier transforms of the image behind N masks of random phases. (default: gaussian)
+        """, "name", \.ensemble,
+        .parsed("one of \(EnsembleChoice.names.joined(separator: ", "))") { EnsembleChoice($0) }),
       key(
         "geometry",
         """
@@ -221,9 +223,15 @@ public struct ReconstructionKey: Sendable {
       key(
         "kspace-mask",
         """
-        The samples of k-space that mri takes, with the zero frequency in the middle: random:SHARE or lines:N (a share of the \
+        The samples of k-space that mri takes on the grid of the image's frequencies, with the zero frequency in the middle: random:SHARE or lines:N (a share of the \
         rows, or every N-th, and the 8 % in the middle), or an NPY that isn't zero there.
         """, "mask", \.kspaceMask, .parsed("random:SHARE, lines:N or a file") { SamplingChoice($0) }),
+      key(
+        "trajectory",
+        """
+        Where mri takes samples of k-space that lie on no grid: an array of shape [m, 2], frequencies ky, kx in cycles a \
+        pixel, from -0.5 to 0.5.
+        """, "file", \.trajectory, .text),
       key(
         "coils",
         "Sensitivities of the coils of mri, an NPY of shape [coils, h, w, 2], real and imaginary parts. (default: one coil)",
@@ -231,14 +239,15 @@ public struct ReconstructionKey: Sendable {
       key(
         "size",
         """
-        Height and width of the images of sense, ct and mri, which an observation doesn't tell; with check-operator, of every \
+        Height and width of the images of sense, ct, mri and phase, which an observation doesn't tell; with check-operator, of every \
         operator's. (default: those of --truth or --simulate, else of the model's training)
         """, "HxW", \.size, .parsed("HxW, as 64x64") { PixelSize($0) }),
       key(
         "kernel",
         """
         The blur of deblur: gaussian:S (deviation in pixels), motion:LENGTH,ANGLE (degrees counterclockwise from a row), \
-        disk:R, or an NPY of weights, of even size too. Pixels are correlated with the weights, as by \
+        disk:R, or an NPY of weights, of even size too, or of a grid of kernels, [rows, columns, h, w], where the blur differs \
+        from place to place. Pixels are correlated with the weights, as by \
         scipy.ndimage.correlate; the middle of n weights is n/2, counted from 0. For superresolve the weights of the pixels \
         of the large image: bicubic (as MATLAB's imresize), bilinear, box, or any of those above. (default: bicubic for \
         superresolve)
@@ -246,6 +255,12 @@ public struct ReconstructionKey: Sendable {
         .parsed("gaussian:S, motion:LENGTH,ANGLE, disk:R, bicubic, bilinear, box, or a file") {
           try KernelChoice(parsing: $0)
         }),
+      key(
+        "kernel-of",
+        """
+        What a kernel of a grid belongs to: the pixel of the measurement, which gathers by it, or the pixel of the image, \
+        whose light it spreads. Between the middles of the grid's parts kernels change linearly. (default: measurement)
+        """, "pixel", \.kernelOf, .choice()),
       key(
         "boundary",
         """
@@ -345,7 +360,8 @@ public struct ReconstructionKey: Sendable {
         "restarts",
         """
         Descents of restarts and latent, each from another draw; they share --max-evaluations, and the one with \
-        the lowest objective is kept. (default: 8 for restarts; for latent one, from ε = 0)
+        the lowest objective is kept. Of phase, starts that are tried under the Gaussian prior. (default: 8 for restarts; \
+        for latent one, from ε = 0; 6 for phase)
         """, "n", \.restarts, .whole(1...ReconstructionOptions.restartLimit)),
       key(
         "penalty", "Weight of the penalty of tv and lasso, in nats; auto chooses it without the truth.", "w",
@@ -358,7 +374,7 @@ public struct ReconstructionKey: Sendable {
   private typealias Field<Value> = WritableKeyPath<ReconstructionTask, Value> & Sendable
 
   private static func key<Value>(
-    _ name: String, _ help: String, _ valueName: String, _ field: Field<Value>, _ form: Form<Value>
+    _ name: String, _ help: String, _ valueName: String, _ field: Field<Value>, _ form: SettingForm<Value>
   ) -> ReconstructionKey {
     ReconstructionKey(
       name: name, help: help, valueName: valueName, words: form.words,
@@ -367,7 +383,7 @@ public struct ReconstructionKey: Sendable {
   }
 
   private static func key<Value>(
-    _ name: String, _ help: String, _ valueName: String, _ field: Field<Value?>, _ form: Form<Value>
+    _ name: String, _ help: String, _ valueName: String, _ field: Field<Value?>, _ form: SettingForm<Value>
   ) -> ReconstructionKey {
     ReconstructionKey(
       name: name, help: help, valueName: valueName, words: form.words,
@@ -389,86 +405,6 @@ public struct ReconstructionKey: Sendable {
         task.reading.transform.channels = choice
         return nil
       })
-  }
-}
-
-/// How values are written as text, and read.
-private struct Form<Value: SendableMetatype>: Sendable {
-  var expected: String
-  var words: [String] = []
-  let parse: @Sendable (String) throws -> Value?
-  let store: @Sendable (Value) -> JSONValue
-
-  /// Hands on the value of a text, or gives what was expected.
-  func take(_ text: String, _ body: (Value) -> Void) -> String? {
-    do {
-      guard let value = try parse(text) else { return expected }
-      body(value)
-      return nil
-    } catch SolverError.invalidOption(_, _, let expected) {
-      return expected
-    } catch ProblemError.invalidParameter(let name, _, let expected) {
-      return "\(expected) as \(name)"
-    } catch {
-      return "\(error)"
-    }
-  }
-}
-
-extension Form where Value: CustomStringConvertible {
-  static func parsed(_ expected: String, _ parse: @escaping @Sendable (String) throws -> Value?) -> Form {
-    Form(expected: expected, parse: parse, store: { .string($0.description) })
-  }
-}
-
-extension Form<String> {
-  static var text: Form { .parsed("a text that isn't empty") { $0.isEmpty ? nil : $0 } }
-}
-
-extension Form<Double> {
-  static func number(_ range: ClosedRange<Double>, _ expected: String? = nil) -> Form {
-    Form(
-      expected: expected ?? "a number from \(range.lowerBound) to \(range.upperBound)",
-      parse: { Double($0).flatMap { range.contains($0) ? $0 : nil } }, store: { .number($0) })
-  }
-}
-
-extension Form<Int> {
-  static func whole(_ range: ClosedRange<Int>, _ expected: String? = nil) -> Form {
-    Form(
-      expected: expected ?? "\(range.lowerBound) to \(range.upperBound)",
-      parse: { Int($0).flatMap { range.contains($0) ? $0 : nil } }, store: { .int($0) })
-  }
-}
-
-extension Form<NumberOrAuto> {
-  static func numberOrAuto(_ expected: String, _ allows: @escaping @Sendable (Double) -> Bool) -> Form {
-    .parsed(expected) { text in
-      NumberOrAuto(text).flatMap { value in value.number.map(allows) ?? true ? value : nil }
-    }
-  }
-}
-
-extension Form<[ReconstructionMethod]> {
-  static var methods: Form {
-    let words = ReconstructionMethod.allCases.map(\.rawValue)
-    return Form(
-      expected: "one of \(words.joined(separator: ", ")), or several with commas", words: words,
-      parse: { text in
-        let names = text.split(separator: ",", omittingEmptySubsequences: false)
-        let methods = names.compactMap { ReconstructionMethod(rawValue: String($0)) }
-        return methods.count == names.count && Set(methods).count == names.count ? methods : nil
-      }, store: { .string($0.map(\.rawValue).joined(separator: ",")) })
-  }
-}
-
-extension Form where Value: RawRepresentable<String> & CaseIterable & Equatable {
-  /// One of the cases' names; `excluded` can't be named.
-  static func choice(but excluded: Value? = nil) -> Form {
-    let words = Value.allCases.filter { $0 != excluded }.map(\.rawValue)
-    return Form(
-      expected: "one of \(words.joined(separator: ", "))", words: words,
-      parse: { words.contains($0) ? Value(rawValue: $0) : nil }, store: { .string($0.rawValue) })
   }
 }
 

@@ -34,6 +34,9 @@ public struct ReconstructionRecord: Codable, Hashable, Sendable {
   public var misfit: Double?
   /// The path that was taken.
   public var path: String
+  /// Of a problem that isn't linear: starts that were tried, and those that ended in the lowest minimum.
+  public var starts: Int?
+  public var startsAgreeing: Int?
 
   /// Of the results for (some of) a chunk, with `images` theirs as one batch.
   static func of(
@@ -61,7 +64,7 @@ public struct ReconstructionRecord: Codable, Hashable, Sendable {
         evaluations: result.evaluations + chunk.sigmaEvaluations[result.index],
         iterations: result.iterations, seconds: result.seconds, converged: result.converged,
         reason: result.reason, sigma: chunk.sigmas[result.index], misfit: Optional(result.misfit).finite,
-        path: result.path)
+        path: result.path, starts: result.starts?.count, startsAgreeing: result.starts?.agreeing)
     }
   }
 }

@@ -35,6 +35,7 @@ struct RunSettings: Sendable {
       case .ct:
         "Tomography, \(input.rowShape.map(String.init).prefix(2).joined(separator: " angles, ")) detectors"
       case .mri: "Magnetic resonance, \((input.measurements ?? 0) / 2) complex samples"
+      case .phase: "Phase retrieval, \(input.measurements ?? 0) intensities"
       case .unmix: "Unmixing of \(task.mixing?.description ?? "grey")"
       }
     title += input.noise.words

@@ -38,7 +38,7 @@ extension ReconstructionTask {
     let range = reading.transform.range
     try refuse(counts && range != nil, "counts", "--counts and --range exclude each other")
     try refuse(
-      [.sense, .ct, .mri].contains(kind) && observation != nil && range != nil, "range",
+      [.sense, .ct, .mri, .phase].contains(kind) && observation != nil && range != nil, "range",
       "--range is of images, and --task \(kind.rawValue) takes its measurements as they are: scale y, or A")
     try refuse(
       observation == nil && simulate == nil, "observation", "one of --observation and --simulate is needed")
@@ -100,12 +100,15 @@ extension ReconstructionTask {
       ("boundary", boundary != nil, [.deblur, .superresolve]), ("scale", scale != nil, [.superresolve]),
       ("phase", phase != nil, [.superresolve]), ("pattern", pattern != nil, [.demosaic]),
       ("mixing", mixing != nil, [.unmix]), ("mask", mask != nil, [.inpaint]),
-      ("ensemble", ensemble != nil, [.sense]), ("geometry", geometry != nil, [.ct]),
+      ("ensemble", ensemble != nil, [.sense, .phase]), ("geometry", geometry != nil, [.ct]),
       ("angles", angles != nil, [.ct]), ("detectors", detectors != nil, [.ct]),
       ("detector-spacing", detectorSpacing != nil, [.ct]), ("offset", offset != nil, [.ct]),
       ("pixel-size", pixelSize != nil, [.ct]),
-      ("size", size != nil && observation != nil, [.sense, .ct, .mri]),
+      ("size", size != nil && observation != nil, [.sense, .ct, .mri, .phase]),
+      ("operator", operatorFile != nil, [.sense, .phase]),
+      ("measurements", measurements != nil, [.sense, .phase]),
       ("kspace-mask", kspaceMask != nil, [.mri]), ("coils", coils != nil, [.mri]),
+      ("trajectory", trajectory != nil, [.mri]), ("kernel-of", kernelOf != nil, [.deblur]),
     ] where isGiven {
       try refuse(
         !kinds.contains(kind), name,
@@ -130,23 +133,25 @@ extension ReconstructionTask {
       case .gaussian, .box, .bilinear, .bicubic, nil: break
       }
     }
-    try refuse(kind == .mri && kspaceMask == nil, "task", "--task mri needs --kspace-mask")
+    try refuse(
+      kind == .mri && (kspaceMask == nil) == (trajectory == nil), "task",
+      "--task mri needs one of --kspace-mask and --trajectory")
     try refuse(kind == .ct && angles == nil, "task", "--task ct needs --angles")
     try refuse(
       simulate != nil && size != nil, "size",
       "--size is of an observation; --resize and --crop bring images to a size")
-    guard kind == .sense else {
-      try refuse(operatorFile != nil, "operator", "--operator goes with --task sense")
-      try refuse(measurements != nil, "measurements", "--measurements goes with --task sense")
-      try refuse(kind == .inpaint && mask == nil, "task", "--task inpaint needs --mask")
-      return
-    }
+    try refuse(kind == .inpaint && mask == nil, "task", "--task inpaint needs --mask")
+    try refuse(
+      ensemble != nil && operatorFile != nil, "ensemble", "--ensemble takes the place of --operator")
+    if kind == .sense { try checkSensing() }
+    if kind == .phase { try checkIntensities() }
+  }
+
+  private func checkSensing() throws(TaskError) {
+    if case .coded = ensemble { try refuse(true, "ensemble", "--ensemble fourier:N goes with --task phase") }
     try refuse(
       observation != nil && operatorFile == nil && ensemble == nil, "task",
       "--task sense with --observation needs --operator, or --measurements and --ensemble as they were taken")
-    try refuse(
-      ensemble != nil && operatorFile != nil, "ensemble",
-      "--ensemble goes with --measurements, without --operator")
     try refuse(ensemble != nil && measurements == nil, "ensemble", "--ensemble needs --measurements")
     try refuse(
       observation == nil && (operatorFile == nil) == (measurements == nil), "task",
@@ -154,6 +159,22 @@ extension ReconstructionTask {
     try refuse(
       observation != nil && measurements != nil && ensemble == nil, "measurements",
       "--measurements goes with --simulate, or with --ensemble")
+  }
+
+  private func checkIntensities() throws(TaskError) {
+    try refuse(sigma == .auto, "sigma", "--sigma auto needs a linear operator: --task phase needs a number")
+    switch ensemble {
+    case .transform(let transform):
+      try refuse(
+        true, "ensemble",
+        "--ensemble \(transform.rawValue) goes with --task sense; phase takes gaussian or fourier:N")
+    case .coded:
+      try refuse(measurements != nil, "measurements", "--ensemble fourier:N tells the number of measurements")
+    case .gaussian, nil:
+      try refuse(
+        (operatorFile == nil) == (measurements == nil), "task",
+        "--task phase needs one of --ensemble fourier:N, --measurements and --operator")
+    }
   }
 
   private func checkSolver() throws(TaskError) {
@@ -166,8 +187,13 @@ extension ReconstructionTask {
       penalty != .auto && !methods.contains { $0 == .tv || $0 == .lasso }, "penalty",
       "--penalty goes with --method tv or lasso")
     try refuse(
-      restarts != nil && !methods.contains { $0 == .restarts || $0 == .latent }, "restarts",
-      "--restarts goes with --method restarts or latent")
+      restarts != nil && kind != .phase && !methods.contains { $0 == .restarts || $0 == .latent }, "restarts",
+      "--restarts goes with --method restarts or latent, or with --task phase")
+    if kind == .phase {
+      for method in methods where method == .tv || method == .lasso {
+        try refuse(true, "method", "--method \(method.rawValue) needs a linear operator, not --task phase")
+      }
+    }
     try refuse(
       methods.contains(.restarts) && ![.auto, .prior, .random].contains(start), "init",
       "--init is \(start.rawValue), expected prior or random for --method restarts")

@@ -18,7 +18,7 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var kind: TaskKind?
   /// The observed images or measurements, a file.
   public var observation: String?
-  /// The matrix of `sense`, an NPY.
+  /// The matrix of `sense` and `phase`, a file.
   public var operatorFile: String?
   /// The true images, where they are known.
   public var truth: String?
@@ -26,7 +26,7 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var simulate: String?
   /// Which images of these; nil for all.
   public var indices: IndexSelection?
-  /// Measurements of a simulated `sense`.
+  /// Measurements of a simulated `sense`, and of `phase`.
   public var measurements: Int?
   /// Which pixels `inpaint` misses.
   public var mask: MaskChoice?
@@ -34,6 +34,8 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var maskThreshold: Double?
   /// The weights of `deblur` and `superresolve`.
   public var kernel: KernelChoice?
+  /// What a kernel of a grid belongs to; nil for the measured pixel.
+  public var kernelOf: VaryingBlur.Order?
   /// What an image is taken to be beyond its borders.
   public var boundary: Boundary?
   /// How many times smaller the observation of `superresolve` is.
@@ -44,7 +46,7 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var pattern: ColourPattern?
   /// What `unmix` mixes.
   public var mixing: MixingChoice?
-  /// What random measurements of `sense` are made by; nil for normal entries.
+  /// What random measurements of `sense` and `phase` are made by; nil for normal entries.
   public var ensemble: EnsembleChoice?
   /// The rays of `ct`; nil for parallel ones.
   public var geometry: GeometryChoice?
@@ -60,6 +62,8 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var pixelSize: Double?
   /// The samples of k-space that `mri` takes.
   public var kspaceMask: SamplingChoice?
+  /// Its samples that lie on no grid, an array.
+  public var trajectory: String?
   /// Sensitivities of its coils, an array.
   public var coils: String?
   /// Height and width of the images, where the observation doesn't tell them.
@@ -142,7 +146,7 @@ public struct ReconstructionTask: Hashable, Sendable {
   func usualSigma(measurements m: Int) -> Double {
     switch kind {
     case .denoise, nil: 0.1
-    case .inpaint, .deblur, .superresolve, .demosaic, .unmix, .ct, .mri: 0.01
+    case .inpaint, .deblur, .superresolve, .demosaic, .unmix, .ct, .mri, .phase: 0.01
     case .sense: 0.1 / Double(m).squareRoot()
     }
   }

@@ -22,6 +22,8 @@ public enum TaskKind: String, CaseIterable, Sendable {
   case ct
   /// y samples the Fourier transform of x, and noise
   case mri
+  /// `y = |A x|² + e`
+  case phase
 }
 
 /// A number, or `auto`.
@@ -156,12 +158,36 @@ public enum KernelChoice: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// What random measurements are made by.
-public enum EnsembleChoice: String, CaseIterable, Sendable {
+public enum EnsembleChoice: Hashable, Sendable, CustomStringConvertible {
   /// A matrix of normal entries.
   case gaussian
-  case hadamard, dct, fourier
+  case transform(SensingTransform)
+  /// Coded diffraction by so many random masks.
+  case coded(Int)
 
-  var transform: SensingTransform? { SensingTransform(rawValue: rawValue) }
+  public static let names = ["gaussian"] + SensingTransform.allCases.map(\.rawValue) + ["fourier:N"]
+
+  public init?(_ text: String) {
+    if text == "gaussian" {
+      self = .gaussian
+    } else if let transform = SensingTransform(rawValue: text) {
+      self = .transform(transform)
+    } else if text.hasPrefix("fourier:"), let count = Int(text.dropFirst("fourier:".count)),
+      (1...1024).contains(count)
+    {
+      self = .coded(count)
+    } else {
+      return nil
+    }
+  }
+
+  public var description: String {
+    switch self {
+    case .gaussian: "gaussian"
+    case .transform(let transform): transform.rawValue
+    case .coded(let count): "fourier:\(count)"
+    }
+  }
 }
 
 /// How the rays of a scanner run.

@@ -13,6 +13,8 @@ package struct TaskOperator {
     case sparse(SparseMatrix, path: String)
     case random(EnsembleChoice, measurements: Int)
     case blur(BlurKernel, Boundary)
+    /// Row by row of a grid.
+    case varyingBlur([BlurKernel], rows: Int, columns: Int, VaryingBlur.Order, Boundary)
     case resampling(ResamplingKernel, factor: Int, phase: Double?, Boundary)
     /// A kernel that is no product of a line with itself, and then every k-th pixel from `first` on.
     case blurAndSubsampling(BlurKernel, factor: Int, first: Int, Boundary)
@@ -22,9 +24,13 @@ package struct TaskOperator {
     case scan(ScanGeometry)
     /// With the mask of a file, `[h, w]`, and the coils' sensitivities.
     case kspace(SamplingChoice, mask: Tensor<Double>?, coils: Tensor<Double>?)
+    case trajectory([SIMD2<Double>], coils: Tensor<Double>?)
+    case codedDiffraction(patterns: Int)
   }
 
   private let form: Form
+  /// Whether what the form gives is squared.
+  private let isSquared: Bool
   private let seed: UInt64
   /// What looks like a mistake.
   private(set) var advices: [Advice] = []
@@ -36,10 +42,11 @@ package struct TaskOperator {
   /// Reads what the task names.
   package init(_ task: ReconstructionTask) throws {
     seed = task.seed
+    isSquared = task.kind == .phase
     let boundary = task.boundary ?? .reflect
     switch task.kind {
     case .denoise, .inpaint, nil: form = .identity
-    case .sense:
+    case .sense, .phase:
       if let path = task.operatorFile {
         self.path = path
         if let matrix = try SparseFile.read(path) {
@@ -49,11 +56,20 @@ package struct TaskOperator {
         } else {
           form = .matrix(try Self.matrix(path), path: path)
         }
+      } else if case .coded(let patterns) = task.ensemble {
+        form = .codedDiffraction(patterns: patterns)
       } else {
         form = .random(task.ensemble ?? .gaussian, measurements: task.measurements ?? 1)
-        if task.noise == .poisson { negativeWeight = -1 }
+        negativeWeight = -1
       }
-    case .deblur: form = .blur(try Self.kernel(task.kernel, &path), boundary)
+    case .deblur:
+      if case .file(let file) = task.kernel, let grid = try Self.kernelGrid(file) {
+        path = file
+        form = .varyingBlur(
+          grid.kernels, rows: grid.rows, columns: grid.columns, task.kernelOf ?? .measurement, boundary)
+      } else {
+        form = .blur(try Self.kernel(task.kernel, &path), boundary)
+      }
     case .superresolve:
       let factor = task.scale ?? 2
       switch task.kernel {
@@ -75,11 +91,15 @@ package struct TaskOperator {
           factor: factor, first: first, boundary)
       }
     case .mri:
-      guard let choice = task.kspaceMask else { preconditionFailure("the check asks for it") }
-      var mask: Tensor<Double>?
-      if case .file(let path) = choice { mask = try Self.matrix(path) }
-      form = .kspace(
-        choice, mask: mask, coils: try task.coils.map { try ArrayFile.read($0, as: Double.self) })
+      let coils = try task.coils.map { try ArrayFile.read($0, as: Double.self) }
+      if let path = task.trajectory {
+        form = .trajectory(try Self.frequencies(path), coils: coils)
+      } else {
+        guard let choice = task.kspaceMask else { preconditionFailure("the check asks for it") }
+        var mask: Tensor<Double>?
+        if case .file(let path) = choice { mask = try Self.matrix(path) }
+        form = .kspace(choice, mask: mask, coils: coils)
+      }
       negativeWeight = -1
     case .ct: form = .scan(try Self.geometry(task))
     case .demosaic: form = .filterArray(task.pattern ?? ColourPattern("RGGB")!)
@@ -98,21 +118,33 @@ package struct TaskOperator {
     case .matrix(let array, _): negativeWeight = array.elements.filter { $0 < 0 }.min()
     case .blur(let kernel, _), .blurAndSubsampling(let kernel, _, _, _):
       negativeWeight = kernel.values.filter { $0 < 0 }.min()
-      if let path, (kernel.sum - 1).magnitude > 0.01 {
-        advices.append(
-          Advice(
-            "kernelSum", of: path,
-            "the kernel's weights sum to \(Advice.number(kernel.sum)), so that it changes an image's brightness: if it "
-              + "shouldn't, divide it by its sum"))
-      }
+      advices += sumAdvice([kernel])
+    case .varyingBlur(let kernels, _, _, _, _):
+      negativeWeight = kernels.flatMap(\.values).filter { $0 < 0 }.min()
+      advices += sumAdvice(kernels)
     default: break
     }
+    // Intensities are positive whatever A.
+    if isSquared { negativeWeight = nil }
+  }
+
+  /// Of kernels from a file that make an image brighter or darker, the first of them.
+  private func sumAdvice(_ kernels: [BlurKernel]) -> [Advice] {
+    guard let path, let sum = kernels.map(\.sum).first(where: { ($0 - 1).magnitude > 0.01 }) else {
+      return []
+    }
+    return [
+      Advice(
+        "kernelSum", of: path,
+        "the kernel's weights sum to \(Advice.number(sum)), so that it changes an image's brightness: if it "
+          + "shouldn't, divide it by its sum")
+    ]
   }
 
   /// Whether a measurement is a picture.
   package var isPicture: Bool {
     switch form {
-    case .matrix, .sparse, .random, .scan, .kspace: false
+    case .matrix, .sparse, .random, .scan, .kspace, .trajectory, .codedDiffraction: false
     default: true
     }
   }
@@ -130,12 +162,20 @@ package struct TaskOperator {
     case .matrix(let array, _): return .vector(array.shape[0])
     case .sparse(let matrix, _): return .vector(matrix.rows)
     case .random(_, let m): return .vector(m)
+    case .trajectory(let frequencies, let coils):
+      return .vector(2 * frequencies.count * (coils?.shape.first ?? 1))
+    case .codedDiffraction(let patterns): return .vector(patterns * shape.height * shape.width)
     case .kspace(_, _, let coils):
       let taken = taken(shape).count { $0 }
       return .vector(2 * taken * (coils?.shape.first ?? 1))
     case .scan(let geometry):
       let whole = Self.whole(geometry, shape)
       return ImageShape(height: whole.angles.count, width: whole.detectors, channels: shape.channels)
+    case .varyingBlur(let kernels, _, _, _, let boundary):
+      if boundary == .valid {
+        shape.height -= kernels[0].height - 1
+        shape.width -= kernels[0].width - 1
+      }
     case .blur(let kernel, let boundary):
       if boundary == .valid {
         shape.height -= kernel.height - 1
@@ -154,7 +194,12 @@ package struct TaskOperator {
   package func image(measuredAs shape: ImageShape) -> ImageShape {
     var image = shape
     switch form {
-    case .identity, .matrix, .sparse, .random, .scan, .kspace: break
+    case .identity, .matrix, .sparse, .random, .scan, .kspace, .trajectory, .codedDiffraction: break
+    case .varyingBlur(let kernels, _, _, _, let boundary):
+      if boundary == .valid {
+        image.height += kernels[0].height - 1
+        image.width += kernels[0].width - 1
+      }
     case .blur(let kernel, let boundary):
       if boundary == .valid {
         image.height += kernel.height - 1
@@ -170,8 +215,23 @@ package struct TaskOperator {
   }
 
   /// The map of images of a shape. Throws where they can't be measured so.
-  package func map(_ shape: ImageShape, _ scratch: Scratch = Scratch()) throws -> any LinearMap {
+  package func map(_ shape: ImageShape, _ scratch: Scratch = Scratch()) throws -> any Map {
+    if case .codedDiffraction(let patterns) = form {
+      guard shape.channels <= 2 else {
+        throw TaskError(
+          .data,
+          "images have \(shape.channels) channels, and --ensemble fourier:N takes one, or two of a complex image: --grey"
+        )
+      }
+      return try IntensityMap.codedDiffraction(shape, patterns: patterns, seed: seed)
+    }
+    let map = try linearMap(shape, scratch)
+    return isSquared ? IntensityMap(map, isComplex: false) : map
+  }
+
+  private func linearMap(_ shape: ImageShape, _ scratch: Scratch) throws -> any LinearMap {
     switch form {
+    case .codedDiffraction: preconditionFailure("intensities have a map of their own")
     case .identity: return try IdentityMap(shape)
     case .matrix(let array, let path):
       try Self.requireColumns(array.shape[1], of: array.shape[0], shape, path)
@@ -184,9 +244,10 @@ package struct TaskOperator {
       try Self.requireColumns(matrix.columns, of: matrix.rows, shape, path)
       return try SparseMap(matrix, input: shape)
     case .random(let ensemble, let m):
-      return try ensemble.transform.map {
-        try TransformSensing($0, measurements: m, input: shape, seed: seed)
-      } ?? DenseMap.gaussian(measurements: m, input: shape, seed: seed)
+      if case .transform(let transform) = ensemble {
+        return try TransformSensing(transform, measurements: m, input: shape, seed: seed)
+      }
+      return try DenseMap.gaussian(measurements: m, input: shape, seed: seed)
     case .kspace(_, let mask, let coils):
       if let mask, mask.shape != [shape.height, shape.width] {
         throw TaskError(
@@ -194,6 +255,11 @@ package struct TaskOperator {
       }
       return try FourierSampling(shape, taken: taken(shape), sensitivities: coils)
     case .scan(let geometry): return try Tomography(shape, geometry: Self.whole(geometry, shape))
+    case .trajectory(let frequencies, let coils):
+      return try TrajectorySampling(shape, frequencies: frequencies, sensitivities: coils, scratch)
+    case .varyingBlur(let kernels, let rows, let columns, let order, let boundary):
+      return try VaryingBlur(
+        shape, kernels: kernels, rows: rows, columns: columns, order: order, boundary: boundary, scratch)
     case .blur(let kernel, let boundary):
       return try ConvolutionMap(shape, kernel: kernel, boundary: boundary, scratch)
     case .resampling(let kernel, let factor, let phase, let boundary):
@@ -217,9 +283,17 @@ package struct TaskOperator {
     return pattern.samples(height: shape.height, width: shape.width, seed: seed)
   }
 
-  /// What a map measures of an array in which all of k-space is: `[coils, h, w, 2]`, or `[h, w, 2]` of one coil. Others as
-  /// they are.
-  func measured(_ array: Tensor<Double>, by map: any LinearMap) throws -> Tensor<Double> {
+  /// What a map measures of an array in which all of k-space is: `[coils, h, w, 2]`, or `[h, w, 2]` of one coil. Samples along a
+  /// trajectory, `[coils, m, 2]`, and diffraction patterns, `[n, h, w]`, in a row. Others as they are.
+  func measured(_ array: Tensor<Double>, by map: any Map) throws -> Tensor<Double> {
+    if case .codedDiffraction(let patterns) = form,
+      array.shape == [patterns, map.input.height, map.input.width]
+    {
+      return array.reshaped([array.count])
+    }
+    if let map = map as? TrajectorySampling, array.count == map.output.count, array.shape.last == 2 {
+      return array.reshaped([array.count])
+    }
     guard let map = map as? FourierSampling else { return array }
     let (h, w) = (map.input.height, map.input.width)
     guard array.shape == [map.coils, h, w, 2] || map.coils == 1 && array.shape == [h, w, 2] else {
@@ -302,6 +376,41 @@ package struct TaskOperator {
     return whole
   }
 
+  /// A grid of kernels, `[rows, columns, h, w]`; nil of a file with other axes.
+  private static func kernelGrid(_ path: String) throws -> (kernels: [BlurKernel], rows: Int, columns: Int)? {
+    let array = try ArrayFile.read(path, as: Double.self)
+    guard array.shape.count == 4 else { return nil }
+    let (rows, columns, h, w) = (array.shape[0], array.shape[1], array.shape[2], array.shape[3])
+    guard array.count > 0, rows * columns <= 4096 else {
+      throw TaskError(
+        .data,
+        "\(path): the grid of kernels has shape \(array.shape), expected 1 to 4,096 kernels, none of them empty"
+      )
+    }
+    try requireModerate(array.elements, path)
+    let all = array.elements
+    let kernels = try (0..<rows * columns).map { k in
+      try BlurKernel(Array(all[k * h * w..<(k + 1) * h * w]), height: h, width: w)
+    }
+    return (kernels, rows, columns)
+  }
+
+  /// Frequencies ky, kx of samples.
+  private static func frequencies(_ path: String) throws -> [SIMD2<Double>] {
+    let array = try ArrayFile.read(path, as: Double.self)
+    guard array.shape.count >= 2, array.shape.last == 2, array.count > 0 else {
+      throw TaskError(.data, "\(path): the trajectory has shape \(array.shape), expected [m, 2]")
+    }
+    let all = array.elements
+    if let bad = all.firstIndex(where: { !($0.magnitude <= 0.5) }) {
+      throw TaskError(
+        .data,
+        "\(path): frequency \(bad / 2) is \(all[bad]), expected cycles a pixel, from -0.5 to 0.5: cycles a field of view are "
+          + "divided by the image's height or width")
+    }
+    return (0..<all.count / 2).map { SIMD2(all[2 * $0], all[2 * $0 + 1]) }
+  }
+
   private static func kernel(_ choice: KernelChoice?, _ path: inout String?) throws -> BlurKernel {
     switch choice {
     case .gaussian(let deviation): return try .gaussian(deviation: deviation)
@@ -320,7 +429,7 @@ package struct TaskOperator {
 extension ReconstructionTask {
   /// The map that the task's flags say; nil for the shape of a row of values, which a matrix tells. A mask that is drawn is
   /// that of the first image.
-  package func map(of shape: ImageShape?) throws -> any LinearMap {
+  package func map(of shape: ImageShape?) throws -> any Map {
     let measurement = try TaskOperator(self)
     guard let shape = shape ?? measurement.row else {
       throw TaskError(.usage, key: "size", "--size is needed, as 64x64")

@@ -1,0 +1,70 @@
+import AIPOKernels
+import AIPOProblems
+import AIPOTasks
+
+/// What `aipo bench operator` has measured: products with an operator, seconds a repetition.
+package struct OperatorFigures {
+  package private(set) var apply: [Double] = []
+  package private(set) var adjoint: [Double] = []
+  package private(set) var normal: [Double] = []
+
+  private var rows: [(name: String, seconds: [Double])] {
+    [("apply", apply), ("adjoint", adjoint), ("normal", normal)].filter { !$0.1.isEmpty }
+  }
+
+  private static func median(_ seconds: [Double]) -> Double {
+    let sorted = seconds.sorted()
+    return 500 * (sorted[sorted.count / 2] + sorted[(sorted.count - 1) / 2])
+  }
+
+  /// For people.
+  package var text: String {
+    rows.map {
+      "\($0.name): \(fixed(Self.median($0.seconds), 2)) ms, fastest \(fixed(1000 * $0.seconds.min()!, 2)) ms"
+    }
+    .joined(separator: "\n")
+  }
+
+  package var json: JSONValue {
+    .object(
+      rows.flatMap {
+        [
+          ("\($0.name)_ms", JSONValue.number(Self.median($0.seconds))),
+          ("\($0.name)_fastest_ms", .number(1000 * $0.seconds.min()!)),
+        ]
+      })
+  }
+
+  /// Measures products at random vectors, after one of each that warms the caches, until `isCancelled`. Of a map that isn't linear
+  /// `apply` and `pullback`.
+  package static func measure(
+    _ map: any Map, repeats: Int, threads: Int, seed: UInt64, isCancelled: () -> Bool
+  ) throws -> OperatorFigures {
+    let scratch = Scratch(pool: ThreadPool(threads: threads))
+    var random = Philox(seed: seed, purpose: .test)
+    var (x, y) = (try Tensor<Double>(count: map.input.count), try Tensor<Double>(count: map.output.count))
+    x.withMemory { $0.setNormals(&random) }
+    y.withMemory { $0.setNormals(&random) }
+    var (image, back) = (y, x)
+    var figures = OperatorFigures()
+    let clock = ContinuousClock()
+    func seconds(_ body: () throws -> Void) rethrows -> Double {
+      let time = try clock.measure(body)
+      return Double(time.components.seconds) + 1e-18 * Double(time.components.attoseconds)
+    }
+    for turn in -1..<repeats where !isCancelled() {
+      let forward = try seconds { try image.withMemory { try map.apply(x.view, into: $0, scratch) } }
+      let backward = try seconds {
+        try back.withMemory { try map.pullback(y.view, at: x.view, into: $0, scratch) }
+      }
+      let both = try (map as? any LinearMap).map { map in
+        try seconds { try back.withMemory { try map.applyNormal(x.view, into: $0, scratch) } }
+      }
+      guard turn >= 0 else { continue }
+      figures.apply.append(forward)
+      figures.adjoint.append(backward)
+      if let both { figures.normal.append(both) }
+    }
+    return figures
+  }
+}
