@@ -82,7 +82,7 @@ struct NoiseInput {
   }
 
   /// The law of a map's measurements; nil where it differs from image to image.
-  func known(_ map: any LinearMap) throws -> (any NoiseModel)? {
+  func known(_ map: any Map) throws -> (any NoiseModel)? {
     guard case .shared(let noise) = source else { return nil }
     return try (map as? MaskMap).map { try noise.restricted(to: $0.observed) } ?? noise
   }
