@@ -86,6 +86,14 @@ public enum StartChoice: String, Sendable, Codable, CaseIterable {
   case prior
   /// The closed-form solution under the Gaussian prior; of a map that isn't linear the lowest of several minima.
   case gaussian
+
+  /// Whether it is the same whatever was measured.
+  var ignoresData: Bool {
+    switch self {
+    case .zero, .random, .prior: true
+    case .auto, .observed, .direct, .gaussian: false
+    }
+  }
 }
 
 /// Options of a reconstruction. The defaults are those of the command line.

@@ -348,7 +348,7 @@ public struct Reconstructor: Sendable {
     return start
   }
 
-  private func startChoice(_ image: Int) -> StartChoice {
+  func startChoice(_ image: Int) -> StartChoice {
     guard options.start == .auto else { return options.start }
     return switch coverage(of: image) {
     case .whole: .observed

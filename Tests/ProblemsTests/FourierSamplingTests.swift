@@ -137,7 +137,7 @@ import Testing
     #expect((near.extent.lowerBound - 1).magnitude < 1e-9 && (near.extent.upperBound - 1).magnitude < 1e-9)
   }
 
-  /// Gridding of many spokes comes near a smooth image.
+  /// Gridding of as many spokes as an image needs returns a smooth one.
   @Test func gridding() throws {
     let n = 32
     let shape = ImageShape(height: n, width: n, channels: 1)
@@ -159,7 +159,7 @@ import Testing
     let found = try y.asVector { y in
       try written(n * n) { _ = try map.estimate(y, into: $0, $1) }
     }
-    #expect(distance(found, image) < 0.3 * norm(image), "\(distance(found, image) / norm(image))")
+    #expect(distance(found, image) < 0.01 * norm(image), "\(distance(found, image) / norm(image))")
   }
 
   @Test func impossibleTrajectories() throws {
@@ -198,11 +198,12 @@ import Testing
   @Test func estimate() throws {
     let shape = ImageShape(height: 12, width: 12, channels: 1)
     let x = randomVector(144, seed: 8).map { 0.5 + 0.2 * $0 }
+    // The eigenvectors by NumPy's eigh, of six problems like these, are .19 and .15 from x in the mean, .22 and .16 at most.
     let maps = [
-      try IntensityMap.codedDiffraction(shape, patterns: 8, seed: 1),
-      IntensityMap(try DenseMap.gaussian(measurements: 1500, input: shape, seed: 2), isComplex: false),
+      (try IntensityMap.codedDiffraction(shape, patterns: 8, seed: 1), 0.25),
+      (IntensityMap(try DenseMap.gaussian(measurements: 1440, input: shape, seed: 2), isComplex: false), 0.2),
     ]
-    for map in maps {
+    for (map, bound) in maps {
       let y = try map.apply(x)
       let found = try y.asVector { y in
         try written(144) { x, scratch in
@@ -210,7 +211,7 @@ import Testing
           #expect(isKnown)
         }
       }
-      #expect(distance(found, x) < 0.6 * norm(x), "\(distance(found, x) / norm(x))")
+      #expect(distance(found, x) < bound * norm(x), "\(distance(found, x) / norm(x))")
     }
   }
 }

@@ -173,6 +173,24 @@ import Testing
     for most in 2...9 { #expect(try levels(most) == Array(all.prefix(most - 1))) }
   }
 
+  /// A start that isn't made of the measurements may be far from the truth, whatever they tell.
+  @Test func startsFarAwayBeginAtTheGreatestLevel() throws {
+    let (prior, gaussian, _, _) = try gaussian()
+    let problem = try InverseProblem(
+      try IdentityMap(Self.shape), GaussianNoise(sigma: 0.1), [randomVector(12, seed: 73)])
+    for (start, level) in [
+      (StartChoice.random, 2.0), (.zero, 2), (.prior, 2), (.observed, 0.1), (.gaussian, 0.1),
+    ] {
+      var options = ReconstructionOptions()
+      options.start = start
+      var first: Double?
+      _ = try reconstruct(
+        problem, prior, gaussian, options,
+        ReconstructionObserver(onState: { _, state, _ in first = first ?? state.noiseLevel }))
+      #expect(try (#require(first) - level).magnitude < 1e-12, "\(start)")
+    }
+  }
+
   /// Of noise alone σ is where the prior's density is greatest. Under a Gaussian that is the noise that was added, as exactly
   /// as many values tell it.
   @Test(arguments: [0.05, 0.2, 0.8]) func unknownNoiseIsThePriorsMostProbable(sigma: Double) throws {

@@ -21,6 +21,7 @@ import Testing
     "detectors": "99",
     "detector-spacing": "0.7", "offset": "-1.5", "pixel-size": "0.25", "size": "64x48",
     "kspace-mask": "lines:4", "coils": "coils.npy", "quantize": "3", "saturate": "0:0.75",
+    "trajectory": "spiral.npy", "kernel-of": "image",
   ]
 
   /// Whatever a key is set to is written, and read again as the same task.

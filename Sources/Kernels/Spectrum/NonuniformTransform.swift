@@ -134,20 +134,6 @@ public final class NonuniformTransform: Sendable {
     }
   }
 
-  /// `v_j ← Σ_i u_i Σ_g φ(k_j G − g) φ(k_i G − g)`: real numbers at the samples spread by the window and gathered by it again,
-  /// large where samples are dense. v may be u.
-  public func blend(_ u: Vector, into v: Vector, _ scratch: Scratch) throws {
-    precondition(u.count == count && v.count == count)
-    try scratch.scope {
-      let fine = try scratch.take(2 * grid.height * grid.width)
-      let numbers = try scratch.take(2 * count)
-      for j in 0..<count { (numbers[2 * j], numbers[2 * j + 1]) = (u[j], 0) }
-      try spread(numbers, into: fine, scratch)
-      try gather(fine, into: numbers, scratch)
-      for j in 0..<count { v[j] = numbers[2 * j] }
-    }
-  }
-
   /// `X_j ←` the grid around sample j, by the window.
   private func gather(_ fine: Vector, into X: Vector, _ scratch: Scratch) throws {
     let (cells, gridWidth) = (Self.cells, grid.width)

@@ -88,9 +88,8 @@ public struct TrajectorySampling: LinearMap {
   /// Rounds of the search for the samples' weights.
   private static let densityRounds = 12
 
-  /// Of one coil `AᵀWy`, gridding: W weighs every sample by the area of k-space that is its own, found so that the weights' own
-  /// transform is 1 at every sample, and scaled so that a constant image comes back with its mean. What zero-filling is to a
-  /// grid. (J. Pipe & P. Menon, *Sampling density compensation in MRI*, Magnetic Resonance in Medicine 41(1), 1999)
+  /// Of one coil `AᵀWy`, gridding: W weighs every sample by the area of k-space that is its own (`setDensityWeights`), scaled so
+  /// that a constant image comes back with its mean. What zero-filling is to a grid.
   public func estimate(_ y: Vector, into x: Vector, _ scratch: Scratch) throws -> Bool {
     guard coils == 1 else { return false }
     try scratch.scope {
@@ -98,7 +97,7 @@ public struct TrajectorySampling: LinearMap {
       try setDensityWeights(weights, scratch)
       let weighted = try scratch.take(y.count)
       func weigh(_ from: Vector) {
-        for i in 0..<from.count { weighted[i] = weights[i / 2 % weights.count] * from[i] }
+        for i in 0..<from.count { weighted[i] = weights[i / 2] * from[i] }
       }
       let (ones, seen) = (try scratch.take(x.count), try scratch.take(y.count))
       for i in 0..<x.count { ones[i] = i % input.channels == 0 ? 1 : 0 }
@@ -112,13 +111,31 @@ public struct TrajectorySampling: LinearMap {
     return true
   }
 
+  /// The weights above 0 that make `AᴴWA` of complex images the nearest to the identity, in the sum of squares of all entries:
+  /// `K w = 1`, K the squared magnitudes of AAᴴ. K correlates the samples with the transform of the image's own
+  /// autocorrelation, and is applied by two transforms of twice the image; w is divided by Kw in every round.
+  /// (J. Pipe & P. Menon, *Sampling density compensation in MRI*, Magnetic Resonance in Medicine 41(1), 1999, for the rounds;
+  /// K. Johnson & J. Pipe, *Convolution kernel design and efficient algorithm for sampling density correction*, Magnetic
+  /// Resonance in Medicine 61(2), 2009, for the kernel)
   private func setDensityWeights(_ weights: Vector, _ scratch: Scratch) throws {
+    let (h, w) = (input.height, input.width)
+    let wide = try NonuniformTransform(height: 2 * h, width: 2 * w, frequencies: frequencies)
     try scratch.scope {
-      let spread = try scratch.take(weights.count)
+      let (numbers, lags) = (try scratch.take(2 * weights.count), try scratch.take(8 * h * w))
       weights.set(1)
       for _ in 0..<Self.densityRounds {
-        try transform.blend(weights, into: spread, scratch)
-        for j in 0..<weights.count { weights[j] /= max(spread[j], 1e-300) }
+        for j in 0..<weights.count { (numbers[2 * j], numbers[2 * j + 1]) = (weights[j], 0) }
+        try wide.adjoint(numbers, into: lags, scratch)
+        for y in 0..<2 * h {
+          for x in 0..<2 * w {
+            // How many pairs of pixels lie so far apart, over all squared: a sample's own entry of K is 1.
+            let pairs = Double((h - abs(y - h)) * (w - abs(x - w))) / Double(h * w * h * w)
+            lags[2 * (2 * w * y + x)] *= pairs
+            lags[2 * (2 * w * y + x) + 1] *= pairs
+          }
+        }
+        try wide.forward(lags, into: numbers, scratch)
+        for j in 0..<weights.count { weights[j] /= numbers[2 * j] }
       }
     }
   }

@@ -102,10 +102,12 @@ extension Reconstructor {
 
   /// How far the true image is from the start, root mean square: the noise where the start is what was observed, else the
   /// deviation of an image given its measurements under the Gaussian, by one random vector; of a map that isn't linear by its
-  /// derivative at the start. Nil where it isn't known.
+  /// derivative at the start. Nil where it isn't known, or the start isn't made of the measurements: D_s of an image that is
+  /// much farther than s from any likely one may be anything.
   private func startDeviation(_ coverage: Coverage, _ image: Int, _ start: Vector, _ scratch: Scratch) throws
     -> Double?
   {
+    guard !startChoice(image).ignoresData else { return nil }
     let noise = try problem.noise(image).matched(problem.observations[image].view)
     if coverage == .whole { return noise.sigma }
     guard let gaussian, let map = try problem.map(image).derivative(at: start, scratch) else { return nil }
