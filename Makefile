@@ -15,17 +15,23 @@ else
   RELEASE += --static-swift-stdlib
 endif
 
+# MPI=1 builds the command that mpirun starts, with Open MPI or whatever AIPO_MPI names for pkg-config (mpich, say).
+ifdef MPI
+  RELEASE += --traits MPI
+  export AIPO_MPI := $(or $(AIPO_MPI),$(shell pkg-config --exists ompi-c && echo ompi-c || echo mpich))
+endif
+
 .DEFAULT_GOAL := build
 .PHONY: help setup build demo study study-global calibration tutorial bench test test-package test-dependent test-neon parity peers fuzz \
-	sanitize sanitize-short kill abuse install uninstall format lint docs clean
+	test-mpi test-slurm sanitize sanitize-short kill abuse install uninstall format lint docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
-setup: ## installs the system libraries that are missing
-	@scripts/setup
+setup: ## installs the system libraries that are missing (MPI=1: Open MPI as well)
+	@MPI=$(MPI) scripts/setup
 
-build: setup ## the command, at .build/release/aipo
+build: setup ## the command, at .build/release/aipo (MPI=1: for several processes, docs/scaling.md)
 	$(SWIFT) build $(RELEASE) --product aipo
 
 demo: build ## reconstructs the shipped test images: a table, demo/report.html, pictures
@@ -77,6 +83,16 @@ PHOTOGRAPHS ?= runs/photographs
 peers: build ## denoising beside BM3D, EPLL, PatchNR and total variation: runs/peers/table.md (PICTURES=folder of your own)
 	test -d $(PHOTOGRAPHS) || scripts/photographs $(PHOTOGRAPHS)
 	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/peers.py .build/release/aipo $(PHOTOGRAPHS) $(PICTURES)
+
+KILLS ?= 100
+
+test-mpi: ## trainings, studies and the rest over 1 to 8 ranks, and killed: the same bytes (KILLS=n, AIPO_MPI=mpich)
+	$(MAKE) build MPI=1
+	scripts/test-mpi .build/release/aipo $(KILLS)
+
+test-slurm: ## a Slurm of its own on this machine, as root: an array of 7 over a study, two tasks of it killed
+	$(MAKE) build
+	scripts/test-slurm .build/release/aipo
 
 SECONDS_EACH ?= 60
 

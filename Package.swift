@@ -9,6 +9,9 @@ let package = Package(
     .library(name: "AIPOFlowTesting", targets: ["AIPOFlowTesting"]),
     .executable(name: "aipo", targets: ["aipo-cli"]),
   ],
+  traits: [
+    .trait(name: "MPI", description: "More than one process at work on a job, started by mpirun or srun.")
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
@@ -36,14 +39,21 @@ let package = Package(
     .systemLibrary(
       name: "CAIPOWebP", path: "Sources/CWebP", pkgConfig: "libwebp",
       providers: [.apt(["libwebp-dev"]), .brew(["webp"])]),
+    // Open MPI's is ompi-c, MPICH's mpich; Debian calls the one that it was set to mpi-c.
+    .systemLibrary(
+      name: "CAIPOMPI", path: "Sources/CMPI", pkgConfig: Context.environment["AIPO_MPI"] ?? "mpi-c",
+      providers: [.apt(["libopenmpi-dev"]), .brew(["open-mpi"])]),
     .target(name: "CAIPOFFT", path: "Sources/CFFT"),
     .target(
       name: "CAIPOKernels", dependencies: ["CAIPOOpenBLAS", "CAIPOLAPACKE"], path: "CKernels",
       sources: ["src"], publicHeadersPath: "include"),
     .target(name: "AIPOPlatform", path: "Sources/Platform"),
     .target(
-      name: "AIPOKernels", dependencies: ["AIPOPlatform", "CAIPOKernels", "CAIPOFFT"], path: "Sources/Kernels"
-    ),
+      name: "AIPOKernels",
+      dependencies: [
+        "AIPOPlatform", "CAIPOKernels", "CAIPOFFT",
+        .target(name: "CAIPOMPI", condition: .when(traits: ["MPI"])),
+      ], path: "Sources/Kernels"),
     .target(
       name: "AIPOFlows",
       dependencies: ["AIPOKernels", .product(name: "Yams", package: "Yams")],

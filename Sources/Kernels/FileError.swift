@@ -28,7 +28,7 @@ public enum FileError: Error, Hashable, Sendable, CustomStringConvertible {
   }
 
   /// The system's words for an `errno`.
-  static func reason(_ code: Int32) -> String {
+  package static func reason(_ code: Int32) -> String {
     guard let text = strerror(code) else { return "error \(code)" }
     let words = String(cString: text)
     return words.prefix(1).lowercased() + words.dropFirst()

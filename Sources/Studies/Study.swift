@@ -54,25 +54,37 @@ public struct Study: Sendable {
   public enum OtherBuilds: Sendable { case refused, kept }
 
   /// Solves what the folder doesn't hold yet, and writes `results.csv`, `results.json`, `results.md` and `report.html`
-  /// to it; the same files, to the byte, however often it was stopped. Nil where nothing was solved.
+  /// to it; the same files, to the byte, however often it was stopped and whoever did it. Nil where nothing was solved, of a
+  /// shard, and on all ranks but the first.
   ///
+  /// - Parameters:
+  ///   - division: what of the study is done here. Ranks and shards may share the folder; all ranks must see it.
+  ///   - shards: folders of shards whose solves are taken in. Nothing is solved then.
   /// Throws for the first cell that can't be solved, before anything is.
   public func run(
     in out: String, others: OtherBuilds = .refused, threads: Int = ThreadPool.availableCores,
-    observer: Observer = Observer()
+    division: Division = Division(), merging shards: [String] = [], observer: Observer = Observer()
   ) throws -> StudyResults? {
-    let runFolder = try StudyFolder.check(out)
+    let ranks = division.ranks
+    let runFolder = ranks.isFirst ? try StudyFolder.check(out) : RunFolder(ofAnotherRank: out)
     let models = try StudyModels(plan.cells, threads: threads)
-    let runner = StudyRunner(plan: plan, models: models, observer: observer)
+    let runner = StudyRunner(plan: plan, models: models, observer: observer, division: division)
     let sizes = try runner.sizes()
-    if observer.isCancelled() { return nil }
-    let folder = try StudyFolder(
-      runFolder,
-      identity: StudyIdentity(
-        builds: [try AIPOVersion.build()], models: models.sources.mapValues(\.checksum),
-        cells: plan.cells.map(\.commandLine)),
-      others: others)
-    try runner.run(sizes: sizes, folder: folder)
+    if try ranks.any(observer.isCancelled()) { return nil }
+    let identity = StudyIdentity(
+      builds: [try AIPOVersion.build()], models: models.sources.mapValues(\.checksum),
+      cells: plan.cells.map(\.commandLine))
+    try ranks.requireSame(identity.words)
+    let folder = try StudyFolder(runFolder, identity: identity, others: others, division: division)
+    try ranks.wait()
+    if shards.isEmpty {
+      try runner.run(sizes: sizes, folder: folder)
+      try ranks.wait()
+    } else if ranks.isFirst {
+      try folder.merge(shards, identity, others: others)
+      try runner.requireAll(sizes: sizes, folder: folder)
+    }
+    guard ranks.isFirst, division.shard == nil else { return nil }
     let solves = runner.results(sizes: sizes, folder: folder)
     guard solves.contains(where: { !$0.isEmpty }) else { return nil }
     let total = sizes.reduce(0, +)

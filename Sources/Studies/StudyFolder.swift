@@ -18,6 +18,15 @@ struct StudyIdentity: Codable, Equatable {
   /// The command of every cell.
   var cells: [String]
 
+  /// What ranks compare.
+  var words: [(what: String, value: String)] {
+    [("program", builds.joined(separator: " and "))]
+      + models.sorted { $0.key < $1.key }.map {
+        ("checksum of the model\($0.key.isEmpty ? "" : " " + $0.key)", $0.value)
+      }
+      + cells.enumerated().map { ("cell \($0)", $1) }
+  }
+
   /// What differs but for the builds, for an error: found in the folder, and expected here.
   func difference(from expected: StudyIdentity) -> (what: String, found: String, expected: String)? {
     if let place = (0..<max(cells.count, expected.cells.count)).first(where: {
@@ -44,7 +53,7 @@ final class StudyFolder {
   let path: String
   /// The programs that its solves are from.
   private(set) var builds: [String]
-  private let lock: FolderLock
+  private let lock: FolderLock?
 
   private static let identityName = "study.json"
 
@@ -56,18 +65,26 @@ final class StudyFolder {
       isOwn: { $0.contains(identityName) || $0 == ["parts"] })
   }
 
-  /// Makes the folder or goes on in it. Throws where another run holds it, it was made for another study, or by
-  /// another build that is refused.
-  init(_ folder: RunFolder, identity: StudyIdentity, others: Study.OtherBuilds) throws {
+  /// Makes the folder or goes on in it; of several ranks the first one does. Throws where another run holds it, it was made
+  /// for another study, or by another build that is refused.
+  init(_ folder: RunFolder, identity: StudyIdentity, others: Study.OtherBuilds, division: Division) throws {
     path = folder.path
     builds = identity.builds
-    try folder.create()
-    lock = try FolderLock(folder: path)
+    guard division.ranks.isFirst else {
+      lock = nil
+      return
+    }
+    do { try folder.create() } catch {
+      // Another shard may have made it in the meantime.
+      guard division.shard != nil, access(folder.path, F_OK) == 0 else { throw error }
+    }
+    lock = try FolderLock(folder: path, shard: division.shard)
     let parts = path + "/parts"
     guard mkdir(parts, 0o777) == 0 || errno == EEXIST else {
       throw FileError.unwritable(path: parts, reason: String(cString: strerror(errno)).lowercased())
     }
-    for folder in [path, parts] { AtomicFile.removeLeftovers(inFolder: folder) }
+    // Those that other shards are writing are no leftovers.
+    if division.shard == nil { for folder in [path, parts] { AtomicFile.removeLeftovers(inFolder: folder) } }
     try requireSame(identity, others)
   }
 
@@ -76,6 +93,18 @@ final class StudyFolder {
     let file = "\(path)/\(Self.identityName)"
     var status = stat()
     guard stat(file, &status) == 0 else { return try write(identity, to: file) }
+    try requireSame(identity, as: file, others)
+  }
+
+  /// Takes the parts that folders of shards hold and this one doesn't.
+  func merge(_ folders: [String], _ identity: StudyIdentity, others: Study.OtherBuilds) throws {
+    for folder in folders {
+      try requireSame(identity, as: "\(folder)/\(Self.identityName)", others)
+      try ItemFolders.merge(["\(folder)/parts"], into: "\(path)/parts")
+    }
+  }
+
+  private func requireSame(_ identity: StudyIdentity, as file: String, _ others: Study.OtherBuilds) throws {
     let bytes = try InputFile.bytes(path: file, limit: 1 << 28)
     guard var found = try? JSONDecoder().decode(StudyIdentity.self, from: Data(bytes)) else {
       throw FileError.malformed(
@@ -87,18 +116,17 @@ final class StudyFolder {
         "\(file): \(what) of the study in this folder: found \(found), expected \(expected); name another folder"
       )
     }
-    builds = found.builds
-    let new = identity.builds.filter { !builds.contains($0) }
+    builds = found.builds + builds.filter { !found.builds.contains($0) }
+    let new = builds.filter { !found.builds.contains($0) }
     guard let build = new.first else { return }
     guard others == .kept else {
       throw TaskError(
         .data,
-        "\(file): the solves in this folder are by aipo \(builds.joined(separator: " and ")), this is aipo \(build)"
+        "\(file): the solves in this folder are by aipo \(found.builds.joined(separator: " and ")), this is aipo \(build)"
           + ": name another folder, go on with the one that began, or keep its solves by --any-build")
     }
-    builds += new
     found.builds = builds
-    try write(found, to: file)
+    try write(found, to: "\(path)/\(Self.identityName)")
   }
 
   private func write(_ identity: StudyIdentity, to file: String) throws {

@@ -7,6 +7,7 @@ struct StudyRunner {
   let plan: StudyPlan
   let models: StudyModels
   let observer: Study.Observer
+  let division: Division
 
   /// Images of a cell that are solved and kept together.
   private static let partSize = 16
@@ -41,15 +42,16 @@ struct StudyRunner {
     }
     let cells = plan.cells
     let isDrawn = plan.grids.flatMap { grid in grid.cells.map { _ in grid.isDrawn } }
-    var left: [Part] = []
+    var parts: [Part] = []
     for (cell, size) in sizes.enumerated() {
-      for (number, start) in stride(from: 0, to: size, by: Self.partSize).enumerated()
-      where folder.solves(cell: cell, part: number) == nil {
-        left.append(Part(cell: cell, number: number, places: start..<min(start + Self.partSize, size)))
+      for (number, start) in stride(from: 0, to: size, by: Self.partSize).enumerated() {
+        parts.append(Part(cell: cell, number: number, places: start..<min(start + Self.partSize, size)))
       }
     }
-    left.sort { ($0.number, $0.cell) < ($1.number, $1.cell) }
-    let total = sizes.reduce(0, +)
+    parts.sort { ($0.number, $0.cell) < ($1.number, $1.cell) }
+    let own = parts.indices.filter(division.isOwn).map { parts[$0] }
+    let left = own.filter { folder.solves(cell: $0.cell, part: $0.number) == nil }
+    let total = own.reduce(0) { $0 + $1.places.count }
     var done = total - left.reduce(0) { $0 + $1.places.count }
     observer.onBegin(done, total)
     var advices = AdviceList()
@@ -105,6 +107,17 @@ struct StudyRunner {
       }
     }
     return solves
+  }
+
+  /// Throws where the folder lacks a solve.
+  func requireAll(sizes: [Int], folder: StudyFolder) throws {
+    let missing = zip(sizes, results(sizes: sizes, folder: folder)).reduce(0) { $0 + $1.0 - $1.1.count }
+    guard missing == 0 else {
+      throw TaskError(
+        .data,
+        "\(missing) of \(sizes.reduce(0, +)) solves are in none of the folders to merge: run their shards again, which go on "
+          + "where they stopped")
+    }
   }
 
   /// Every cell's solves that the folder holds.

@@ -33,13 +33,24 @@ struct AIPOCommand: ParsableCommand {
 
   static func main() {
     Console.prepareStreams()
-    _exit(status(of: parsed).rawValue)
+    let status = status {
+      try Job.join()
+      return try parsed()
+    }
+    Job.ranks.leave()
+    _exit(status.rawValue)
   }
 
   private static func parsed() throws -> ExitStatus {
     try requireKnownKernels()
     var command = try parseAsRoot()
-    if let verb = command as? any Verb { return try verb.perform() }
+    if let verb = command as? any Verb {
+      guard Job.ranks.count == 1 || type(of: verb).worksOverRanks else {
+        throw CommandFailure(
+          .usage, "'\(type(of: verb)._commandName)' works in one process: start it without mpirun")
+      }
+      return try verb.perform()
+    }
     try command.run()
     return .done
   }
@@ -66,7 +77,9 @@ struct AIPOCommand: ParsableCommand {
     } catch let error where isParserError(error) {
       let message = fullMessage(for: error)
       guard exitCode(for: error).isSuccess else {
-        Console.error(message)
+        Job.giveWay()
+        Console.failure(message)
+        Job.abortOthers(.usage)
         return .usage
       }
       do { try Console.output(message + "\n") } catch { return report(CommandFailure(error)) }
@@ -78,7 +91,9 @@ struct AIPOCommand: ParsableCommand {
 
   private static func report(_ failure: CommandFailure) -> ExitStatus {
     ProgressLine.clearCurrent()
-    Console.error("aipo: " + failure.message)
+    Job.giveWay()
+    Console.failure(Job.name + failure.message)
+    Job.abortOthers(failure.status)
     return failure.status
   }
 
@@ -90,10 +105,13 @@ struct AIPOCommand: ParsableCommand {
 
 /// A subcommand that ends with one of the program's exit codes.
 protocol Verb: ParsableCommand {
+  /// Whether it may be started by mpirun.
+  static var worksOverRanks: Bool { get }
   func perform() throws -> ExitStatus
 }
 
 extension Verb {
+  static var worksOverRanks: Bool { false }
   func run() throws { _ = try perform() }
 }
 

@@ -56,6 +56,14 @@ struct CommandFailure: Error {
       let failure = CommandFailure(error.error)
       self.init(
         failure.status, "cell \(error.cell) of the study, '\(error.command)': \(failure.message)")
+    case let error as RankError:
+      let status: ExitStatus =
+        switch error {
+        case .notBuilt: .usage
+        case .different: .badData
+        case .silent, .failed: .failure
+        }
+      self.init(status, error.description)
     case let error as ImportError: self.init(.usage, error.description)
     case let error as TrainingError: self.init(.badData, error.description)
     case let error as TensorError:

@@ -44,7 +44,7 @@ struct CommonOptions: ParsableArguments {
 
   var seed: UInt64 { givenSeed ?? 0 }
   var precision: Precision { givenPrecision ?? .float32 }
-  var threadCount: Int { threads ?? min(ThreadPool.availableCores, Self.threadLimit) }
+  var threadCount: Int { threads ?? min(Job.threads, Self.threadLimit) }
 
   /// Prints `text` on standard output, unless the user wants JSON or silence.
   func print(_ text: String) throws(CommandFailure) {

@@ -12,11 +12,15 @@ enum Console {
     }
   }
 
+  /// Whether nothing is written but a failure: of ranks the first one speaks.
+  nonisolated(unsafe) static var isSilent = false
+
   static let errorIsTerminal = isatty(STDERR_FILENO) != 0
 
   /// Writes all of `text` to standard output. A reader that has gone away is no error: nobody is left to
   /// tell. Anything else (a full disk, a closed stream) is.
   static func output(_ text: String) throws(CommandFailure) {
+    guard !isSilent else { return }
     let code = write(text, to: STDOUT_FILENO)
     guard code == 0 || code == EPIPE else {
       throw CommandFailure(.cannotWrite, "standard output: \(String(cString: strerror(code)))")
@@ -25,11 +29,18 @@ enum Console {
 
   /// A line on standard error. If even that can't be written, there is nowhere left to say so.
   static func error(_ line: String) {
+    guard !isSilent else { return }
+    failure(line)
+  }
+
+  /// A line on standard error that every rank may write.
+  static func failure(_ line: String) {
     _ = write(line + "\n", to: STDERR_FILENO)
   }
 
   /// The text as it is on standard error, for a line that is drawn over and over.
   static func errorRaw(_ text: String) {
+    guard !isSilent else { return }
     _ = write(text, to: STDERR_FILENO)
   }
 

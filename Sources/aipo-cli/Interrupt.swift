@@ -105,6 +105,8 @@ enum Interrupt {
       while read(reading, &byte, 1) < 0 && errno == EINTR {}
       var waiting = pollfd(fd: reading, events: Int16(POLLIN), revents: 0)
       let second = poll(&waiting, 1, Interrupt.grace) > 0
+      // The first rank keeps what there is to keep; the job ends with any of them.
+      if !Job.ranks.isFirst { sleep(5) }
       Interrupt.overdue.withLock { $0 }?(second)
       AtomicFile.discardAll()
       _exit((Interrupt.status ?? .interrupted).rawValue)

@@ -3,6 +3,7 @@ import ArgumentParser
 
 /// `aipo study`: many reconstructions, compared.
 struct StudyVerb: Verb {
+  static let worksOverRanks = true
   static let configuration = CommandConfiguration(
     commandName: "study", abstract: "Run a grid of reconstructions over many images and compare them.",
     discussion: """
@@ -32,9 +33,16 @@ struct StudyVerb: Verb {
       of its own, in variants a row of the tables; seeds and indices only add
       samples. The first variant of a problem is what the others are compared with.
 
+      Many machines share a study by mpirun, if aipo is built for it, or in shards:
+      processes that do a part each and needn't run at the same time. Shards may
+      use one folder, or one each; --merge joins these and writes the results, the
+      same to the byte as those of one process.
+
       Examples:
         aipo study Studies/quick.yaml --out quick
         aipo study mine.yaml --out mine --model run/model.safetensors --json
+        aipo study mine.yaml --out part-2 --shard 2/3
+        aipo study mine.yaml --out mine --merge part-1 part-2 part-3
       """)
 
   @Argument(help: "The study, a YAML.", completion: .file(extensions: ["yaml", "yml"]))
@@ -50,10 +58,12 @@ struct StudyVerb: Verb {
     help: "Go on in a folder that another build of aipo began; the report names all builds.")
   var anyBuild = false
 
+  @OptionGroup var sharing: ShardOptions
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
   func perform() throws -> ExitStatus {
+    let division = sharing.division
     let flags = [
       ("model", model.model), ("seed", common.givenSeed.map { "\($0)" }),
       ("precision", common.givenPrecision?.rawValue),
@@ -67,7 +77,8 @@ struct StudyVerb: Verb {
     Interrupt.install()
     var progress: ProgressLine?
     let results = try study.run(
-      in: out, others: anyBuild ? .kept : .refused, threads: common.threadCount,
+      in: out, others: anyBuild ? .kept : .refused, threads: common.threadCount, division: division,
+      merging: sharing.merge,
       observer: Study.Observer(
         onBegin: { done, total in
           progress = ProgressLine("study", total: total, unit: "solves", options: common)
@@ -76,6 +87,7 @@ struct StudyVerb: Verb {
         onProgress: { progress?.update($0, $1) }, onAdvice: common.warn, isCancelled: { Interrupt.requested })
     )
     progress?.finish()
+    if let shard = division.shard, Interrupt.status == nil { try sharing.tellDone(shard, in: out, common) }
     guard let results else { return Interrupt.status ?? .done }
     try common.printJSON(results.json)
     try common.print(results.text)

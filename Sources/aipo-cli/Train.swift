@@ -3,6 +3,7 @@ import ArgumentParser
 
 /// `aipo train`: a flow of one's own.
 struct Train: Verb {
+  static let worksOverRanks = true
   static let configuration = CommandConfiguration(
     abstract: "Train a flow on images.",
     discussion: """
@@ -119,7 +120,7 @@ struct Train: Verb {
       try common.printJSON(["config": .string(yaml)])
       return .done
     }
-    let run = try TrainingRun(config, out: out ?? "", resumes: resume)
+    let run = try TrainingRun(config, out: out ?? "", resumes: resume, ranks: Job.ranks)
     try common.requireMemory()
     Interrupt.install()
     let stop = TrainingStop(folder: run.folder.path, steps: config.steps, common: common)
@@ -181,7 +182,7 @@ struct Train: Verb {
     // A step may take longer than somebody who wants to stop cares to wait.
     let resumePoint = ResumePoint()
     Interrupt.whenOverdue { isUrgent in
-      if !isUrgent { try? resumePoint.save() }
+      if !isUrgent, Job.ranks.isFirst { try? resumePoint.save() }
       try? stop.tell(step: resumePoint.savedStep)
     }
     let outcome = try run.run(

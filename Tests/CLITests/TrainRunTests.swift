@@ -198,7 +198,7 @@ import Testing
     // After one step the model may be said to be worse than noise, too.
     #expect(few.errorLines.count { $0.contains("18 images are little") } == 1, "\(few.error)")
     try folder.write(
-      Fixture.yaml + "clip: 0\nguard: {attempts: 3}\n", to: "wild.yaml")
+      Fixture.yaml + "clip: 0\nguard: {attempts: 1}\n", to: "wild.yaml")
     let wild = try train(["--data", "images.idx", "--config", "wild.yaml", "--out", "wild", "--rate", "10"])
     #expect(wild.status == 65, "\(wild.error)")
     let last = try #require(wild.errorLines.last)

@@ -12,6 +12,8 @@ import Testing
     config.seed = 11
     config.steps = 60
     config.batch = 8
+    // A call of the density's gradient is a step.
+    config.shares = 1
     config.rate.peak = 0.03
     config.rate.warmup = 5
     config.augmentation = Augmentation(flip: true, shift: 1)

@@ -76,6 +76,10 @@ struct ConfigKey {
       ).pacing,
       integer("steps", "updates of the parameters", \.steps, 1...1_000_000_000).pacing,
       integer("batch", "images a step", \.batch, 1...65536),
+      integer(
+        "shares",
+        "shares of a batch whose gradients are summed in a fixed order; so many ranks have work at most",
+        \.shares, 1...65536),
       number("rate", "learning rate between warm-up and decay", \.rate.peak, above: 0, to: 10),
       integer("warmup", "steps of the linear warm-up", \.rate.warmup, 0...1_000_000_000),
       number(

@@ -35,10 +35,13 @@ public struct Evaluation: Sendable, Hashable, Codable {
   /// of its own, drawn as for training. No averaging over several draws of the noise. Of pictures larger than the density's
   /// shape, fixed patches are measured, and their mean counts as the picture's value.
   ///
+  /// With more `ranks` than one each measures a share of the images.
+  ///
   /// Throws `imageShape`, `nonFiniteDensity`, and what the flow throws.
   public static func measure<Flow: TrainableFlow>(
     _ flow: Flow, on images: TrainingImages, dequantization: Dequantization, seed: UInt64 = 0,
-    batch: Int = 64, noise: Double? = nil, isCancelled: () -> Bool = { false }
+    batch: Int = 64, noise: Double? = nil, ranks: any Ranks = OneRank(),
+    isCancelled: () -> Bool = { false }
   ) throws -> Evaluation {
     guard images.shape == flow.imageShape else {
       throw TrainingError.imageShape(found: "\(images.shape)", expected: "\(flow.imageShape)")
@@ -51,9 +54,10 @@ public struct Evaluation: Sendable, Hashable, Codable {
     let d = images.shape.count
     var values: [Double] = []
     values.reserveCapacity(images.count)
-    for start in stride(from: 0, to: images.count, by: batch) {
+    let share = ranks.share(of: images.count)
+    for start in stride(from: share.lowerBound, to: share.upperBound, by: batch) {
       if isCancelled() { throw CancellationError() }
-      let end = min(start + batch, images.count)
+      let end = min(start + batch, share.upperBound)
       var x = TrainingBatch<Flow.Scalar>(
         images: try images.dequantized(start..<end, dequantization, seed: seed))
       if let condition = flow.condition {
@@ -70,6 +74,9 @@ public struct Evaluation: Sendable, Hashable, Codable {
         values.append(dequantization.bitsPerDim(logProb: logProb, dimensions: d))
       }
     }
+    values = try ranks.gather(
+      values, counts: (0..<ranks.count).map { ranks.share(of: images.count, rank: $0).count }, placeholder: 0,
+      patience: nil)
     return Evaluation(of: means(values, images))
   }
 

@@ -14,6 +14,8 @@ public struct FlowTraining: Sendable {
   /// An existing folder for `model.safetensors`, `checkpoint.safetensors`, `settings.yaml` and `log.jsonl`.
   public var folder: String
   public var threads: Int
+  /// Who trains with this process; they share the folder.
+  public var ranks: any Ranks
 
   public enum Outcome: Sendable {
     /// The model was written to `modelPath`.
@@ -23,7 +25,7 @@ public struct FlowTraining: Sendable {
 
   public init(
     spec: FlowSpec, config: TrainingConfig, images: TrainingImages, test: TrainingImages? = nil,
-    folder: String, threads: Int
+    folder: String, threads: Int, ranks: any Ranks = OneRank()
   ) {
     self.spec = spec
     self.config = config
@@ -31,6 +33,7 @@ public struct FlowTraining: Sendable {
     self.test = test
     self.folder = folder
     self.threads = threads
+    self.ranks = ranks
   }
 
   public static func modelPath(in folder: String) -> String { folder + "/model.safetensors" }
@@ -42,7 +45,7 @@ public struct FlowTraining: Sendable {
   /// Trains from the start, or on from the folder's checkpoint if there is one and `resume`; writes the model.
   ///
   /// The model file's bytes depend on spec, config, images and test images alone, however often the run was
-  /// stopped or killed in between, and on no thread count. A run that is resumed with other `steps` has the bytes of
+  /// stopped or killed in between, and on no count of threads or ranks. A run that is resumed with other `steps` has the bytes of
   /// one that was begun with them where the steps made have the same rates in both, which is before either decays.
   /// A checkpoint is a model, too.
   ///
@@ -53,9 +56,9 @@ public struct FlowTraining: Sendable {
     observe: (TrainingEvent<Scalar>) throws -> Void = { _ in },
     isCancelled: () -> Bool = { false }
   ) throws -> Outcome {
-    let lock = try FolderLock(folder: folder)
+    let lock = ranks.isFirst ? try FolderLock(folder: folder) : nil
     defer { withExtendedLifetime(lock) {} }
-    AtomicFile.removeLeftovers(inFolder: folder)
+    if ranks.isFirst { AtomicFile.removeLeftovers(inFolder: folder) }
     if let test, test.shape != images.shape {
       throw TrainingError.imageShape(found: "\(test.shape)", expected: "\(images.shape)")
     }
@@ -72,8 +75,9 @@ public struct FlowTraining: Sendable {
     let previous = resume ? try Self.settings(in: folder) : nil
     let trainer = try Trainer(
       flow: flow, images: images, config: config, folder: folder, resume: resume,
-      settings: ["flow": FlowModel.json(spec)], model: try model.safetensors(), resumePoint: resumePoint)
-    try writeSettings()
+      settings: ["flow": FlowModel.json(spec)], model: try model.safetensors(), resumePoint: resumePoint,
+      ranks: ranks)
+    if ranks.isFirst { try writeSettings() }
     let hasOtherRates =
       previous.map { !config.rate.agrees(before: trainer.step, inRunsOf: $0.steps, and: config.steps) }
       ?? false
@@ -92,6 +96,8 @@ public struct FlowTraining: Sendable {
     model.figures.imagesSeen = config.steps * config.batch
     model.figures.rollbacks = trainer.rollbacks
     model.figures.validation = trainer.validation
+    // The others have done their part.
+    guard ranks.isFirst else { return .finished(model) }
     do {
       try model.figures.measureDistributions(
         of: flow, on: images, split, dequantization: config.dequantization, isCancelled: isCancelled)

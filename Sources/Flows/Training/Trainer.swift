@@ -41,8 +41,13 @@ public final class Trainer<Flow: TrainableFlow> {
   /// Buffers that the next update is written to.
   private var spare: OptimizerState<Scalar>
   private var gradient: [Scalar]
+  private var sum = TreeSum<Scalar>()
+  private let ranks: any Ranks
+  /// Whether a rank was asked to stop when the last step was made.
+  private var isStopping = false
   private let model: Safetensors?
-  private let log: TrainingLog
+  /// Of the first rank, which alone writes.
+  private let log: TrainingLog?
   /// Kept up with the steps, if somebody asked for it.
   private let resumePoint: ResumePoint?
 
@@ -55,11 +60,15 @@ public final class Trainer<Flow: TrainableFlow> {
   /// spec, …); the training's own are added. The caller sees to it that only one run uses the folder.
   /// `model` is put into every checkpoint, so that it can be read as one. `resumePoint` is kept up with the steps.
   ///
+  /// With more `ranks` than one each takes its shares of every batch; all make the same steps, and the first one writes. They
+  /// read the same checkpoint.
+  ///
   /// Throws `TrainingError` for unfit data or other settings than the checkpoint's, `FileError` for files
-  /// that can't be read or written, and what the flow throws.
+  /// that can't be read or written, `RankError` where ranks have different data or settings, and what the flow throws.
   public init(
     flow: Flow, images: TrainingImages, config: TrainingConfig, folder: String, resume: Bool,
-    settings: [String: String] = [:], model: Safetensors? = nil, resumePoint: ResumePoint? = nil
+    settings: [String: String] = [:], model: Safetensors? = nil, resumePoint: ResumePoint? = nil,
+    ranks: any Ranks = OneRank()
   ) throws {
     guard images.shape == flow.imageShape else {
       throw TrainingError.imageShape(found: "\(images.shape)", expected: "\(flow.imageShape)")
@@ -70,6 +79,7 @@ public final class Trainer<Flow: TrainableFlow> {
     self.folder = folder
     self.split = split
     self.model = model
+    self.ranks = ranks
     self.resumePoint = resumePoint
     validationSet = split.validation.isEmpty ? nil : images.subset(split.validation)
     batches = TrainingBatches(
@@ -98,8 +108,22 @@ public final class Trainer<Flow: TrainableFlow> {
     }
     spare = OptimizerState(parameters: current.parameters, isAveraging: config.isAveraging)
     gradient = Array(repeating: 0, count: current.parameters.count)
-    log = try TrainingLog(path: Self.logPath(in: folder), keep: progress.logBytes)
+    try ranks.requireSame(
+      settings.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        + [
+          ("steps", "\(config.steps)"), ("checkpoint", "one of step \(progress.step)"),
+          ("start", Self.digest(current.parameters)),
+        ])
+    log = ranks.isFirst ? try TrainingLog(path: Self.logPath(in: folder), keep: progress.logBytes) : nil
     if progress.measuring { try logWindowIfDue() }
+  }
+
+  private static func digest(_ parameters: [Scalar]) -> String {
+    parameters.withUnsafeBytes { bytes in
+      var digest = SHA256()
+      digest.update(bytes)
+      return digest.hexDigest()
+    }
   }
 
   /// Makes the remaining steps. Events are told in order on the caller's thread; `isCancelled` is asked
@@ -112,11 +136,12 @@ public final class Trainer<Flow: TrainableFlow> {
   ) throws -> Outcome {
     while progress.step < config.steps || progress.measuring {
       do {
-        if isCancelled() { throw CancellationError() }
+        // Ranks stop after the same step.
+        if ranks.count > 1 ? isStopping : isCancelled() { throw CancellationError() }
         if progress.measuring {
-          try measure(observe, isCancelled)
+          try measure(observe, ranks.count > 1 ? { false } : isCancelled)
         } else {
-          try makeStep(observe)
+          try makeStep(observe, isCancelled)
         }
       } catch is CancellationError {
         try checkpoint(observe)
@@ -140,16 +165,16 @@ public final class Trainer<Flow: TrainableFlow> {
     if let validationSet, isDue(config.validation.every) {
       result = try Evaluation.measure(
         flow, on: validationSet, dequantization: config.dequantization, seed: config.seed,
-        batch: config.batch, isCancelled: isCancelled)
+        batch: config.batch, ranks: ranks, isCancelled: isCancelled)
     }
     var sheet: Tensor<Scalar>?
-    if isDue(config.samples.every) {
+    if isDue(config.samples.every), ranks.isFirst {
       sheet = try flow.sample(
         indices: 0..<config.samples.count, temperature: config.samples.temperature, seed: config.seed)
     }
     if let result {
       progress.validation = result
-      try log.append(
+      try log?.append(
         "{\"step\":\(step),\"validationBitsPerDim\":\(JSONText.number(result.bitsPerDim)),"
           + "\"standardError\":\(result.standardError.map { JSONText.number($0) } ?? "null")}")
     }
@@ -158,9 +183,11 @@ public final class Trainer<Flow: TrainableFlow> {
     if let sheet { try observe(.samples(step: step, sheet, of: flow)) }
   }
 
-  private func makeStep(_ observe: (TrainingEvent<Scalar>) throws -> Void) throws {
+  private func makeStep(
+    _ observe: (TrainingEvent<Scalar>) throws -> Void, _ isCancelled: () -> Bool
+  ) throws {
     let step = progress.step
-    let (loss, norm, fault) = try lossAndGradient(batches.batch(step: step, as: Scalar.self))
+    let (loss, norm, fault) = try lossAndGradient(step, isCancelled)
     progress.step += 1
     let event: TrainingEvent<Scalar>
     if let reason = fault ?? progress.fault(loss: loss, norm: norm, limits: config.guarding) {
@@ -171,15 +198,15 @@ public final class Trainer<Flow: TrainableFlow> {
       progress.accept(loss: loss, norm: norm)
       event = .step(step + 1, of: config.steps, bitsPerDim: loss, gradientNorm: norm, rate: rate)
     }
-    if progress.step == config.steps { progress.noteEnd(logBytes: log.byteCount) }
+    if progress.step == config.steps { progress.noteEnd(logBytes: (log?.byteCount ?? 0)) }
     try logWindowIfDue()
     progress.measuring = true
     try observe(event)
   }
 
-  /// Bits/dim of a batch, the norm of the gradient, and why the parameters are unusable, if they are.
+  /// Bits/dim of a step's batch, the norm of the gradient, and why the parameters are unusable, if they are.
   private func lossAndGradient(
-    _ batch: TrainingBatch<Scalar>
+    _ step: Int, _ isCancelled: () -> Bool
   ) throws -> (loss: Double, norm: Double, fault: String?) {
     do {
       try flow.setParameters(current.parameters)
@@ -188,10 +215,45 @@ public final class Trainer<Flow: TrainableFlow> {
       return (.nan, .nan, "\(error)")
     }
     resumePoint?.keep(state(), path: Self.checkpointPath(in: folder))
-    let nats = try flow.density(of: batch).trainingGradient(batch.images, gradient: &gradient)
+    let shares = min(config.shares, config.batch)
+    func images(_ shares: Range<Int>, of count: Int) -> Range<Int> {
+      config.batch * shares.lowerBound / count..<config.batch * shares.upperBound / count
+    }
+    var own: [Double] = []
+    for share in ranks.share(of: shares) {
+      let part = images(share..<share + 1, of: shares)
+      let batch = try batches.batch(step: step, part: part, as: Scalar.self)
+      var leaf = sum.room(gradient.count)
+      own += try flow.density(of: batch).trainingGradient(batch.images, gradient: &leaf)
+      // Of the mean over the batch.
+      if shares > 1 {
+        let weight = Scalar(Double(part.count) / Double(config.batch))
+        leaf.withUnsafeMutableBufferPointer { Memory($0).copy(from: Memory($0), times: weight) }
+      }
+      sum.add(leaf, leaf: share, of: shares)
+    }
+    let nats = try gather(own, isCancelled) { images(ranks.share(of: shares, rank: $0), of: shares).count }
+    try sum.finish(shares, over: ranks, into: &gradient)
     let mean = nats.reduce(0, +) / Double(nats.count)
     let loss = config.dequantization.bitsPerDim(logProb: -mean, dimensions: flow.imageShape.count)
     return (loss, euclideanNorm(gradient), nil)
+  }
+
+  /// The nats of all ranks' images in order, and on the way whether any rank is to stop.
+  private func gather(
+    _ nats: [Double], _ isCancelled: () -> Bool, count: (_ rank: Int) -> Int
+  ) throws -> [Double] {
+    guard ranks.count > 1 else { return nats }
+    let counts = (0..<ranks.count).map { count($0) + 1 }
+    let all = try ranks.gather(
+      nats + [isCancelled() ? 1 : 0], counts: counts, placeholder: 0, patience: ranks.usualPatience)
+    var (result, start) = ([Double](), 0)
+    for count in counts {
+      result += all[start..<start + count - 1]
+      if all[start + count - 1] != 0 { isStopping = true }
+      start += count
+    }
+    return result
   }
 
   private func update(norm: Double, rate: Double) throws {
@@ -211,7 +273,7 @@ public final class Trainer<Flow: TrainableFlow> {
     progress.reject(config.guarding)
     if let previous { current = previous }
     previous = nil
-    try log.append(
+    try log?.append(
       "{\"step\":\(progress.step),\"rolledBack\":\(JSONText.quoted(reason)),"
         + "\"rateScale\":\(JSONText.number(progress.rateScale))}")
     if progress.failures >= config.guarding.attempts {
@@ -225,7 +287,7 @@ public final class Trainer<Flow: TrainableFlow> {
     guard isDue, progress.windowSteps > 0 else { return }
     let n = Double(progress.windowSteps)
     let rate = config.rate.rate(step: progress.step - 1, steps: config.steps) * progress.rateScale
-    try log.append(
+    try log?.append(
       "{\"step\":\(progress.step),\"bitsPerDim\":\(JSONText.number(progress.windowLoss / n)),"
         + "\"gradientNorm\":\(JSONText.number(progress.windowNorm / n)),\"rate\":\(JSONText.number(rate))}")
     progress.closeWindow()
@@ -245,7 +307,8 @@ public final class Trainer<Flow: TrainableFlow> {
       guard case .unusableParameters = error else { throw error }
       return
     }
-    try log.sync()
+    guard ranks.isFirst else { return }
+    try log?.sync()
     let state = state()
     resumePoint?.keep(state, path: Self.checkpointPath(in: folder))
     try state.save(path: Self.checkpointPath(in: folder))
@@ -256,7 +319,7 @@ public final class Trainer<Flow: TrainableFlow> {
   /// Where a run goes on: the flow holds the current parameters.
   private func state() -> TrainingCheckpoint<Scalar> {
     progress.updates = current.updates
-    progress.logBytes = log.byteCount
+    progress.logBytes = (log?.byteCount ?? 0)
     return TrainingCheckpoint(
       progress: progress, settings: settings, flow: flow.namedTensors, current: current, previous: previous,
       model: model)

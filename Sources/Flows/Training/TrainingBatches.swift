@@ -113,17 +113,19 @@ struct TrainingBatches {
     self.condition = condition
   }
 
-  /// The batch of a step (from 0), `[B, h, w, c]`.
+  /// The batch of a step (from 0), `[B, h, w, c]`, or some of its images.
   mutating func batch<Scalar: KernelScalar>(
-    step: Int, as: Scalar.Type
+    step: Int, part: Range<Int>? = nil, as: Scalar.Type
   ) throws(TensorError) -> TrainingBatch<Scalar> {
-    let chosen = (0..<size).map { index(position: step * size + $0) }
+    let part = part ?? 0..<size
+    let first = step * size + part.lowerBound
+    let chosen = (first..<first + part.count).map { index(position: $0) }
     let shape = images.shape
-    var result = try Tensor<Scalar>(shape: [size, shape.height, shape.width, shape.channels])
+    var result = try Tensor<Scalar>(shape: [part.count, shape.height, shape.width, shape.channels])
     let d = shape.count
     result.withUnsafeMutableBufferPointer { out in
       for (k, image) in chosen.enumerated() {
-        let position = UInt64(step * size + k)
+        let position = UInt64(first + k)
         var place = Philox(seed: seed, index: position, purpose: .patch)
         var random = Philox(seed: seed, index: position, purpose: .augmentation)
         var noise = Philox(seed: seed, index: position, purpose: .dequantization)
@@ -136,7 +138,7 @@ struct TrainingBatches {
     var batch = TrainingBatch(images: result)
     if let condition {
       batch.smooth {
-        Philox(seed: seed, index: UInt64(step * size + $0), purpose: .smoothing)
+        Philox(seed: seed, index: UInt64(first + $0), purpose: .smoothing)
       } level: {
         condition.draw(&$0)
       }

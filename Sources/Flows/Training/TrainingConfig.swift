@@ -16,6 +16,8 @@ public struct TrainingConfig: Sendable, Hashable {
   public var steps = 10_000
   /// Images a step.
   public var batch = 64
+  /// Shares of a batch whose gradients are summed along a fixed tree: as many ranks at most have work in a step.
+  public var shares = 8
   public var rate = RateSchedule()
   public var adam = Adam()
   /// Largest Euclidean norm of the gradient of the batch's mean −log p (nats an image); a longer

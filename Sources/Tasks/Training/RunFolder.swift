@@ -34,6 +34,12 @@ public final class RunFolder {
     try AtomicFile.checkWritable(path + "/\(file)")
   }
 
+  /// The folder as a rank sees it that writes nothing to it.
+  package init(ofAnotherRank path: String) {
+    self.path = path
+    existed = true
+  }
+
   public func create() throws(FileError) {
     guard !existed, mkdir(path, 0o777) != 0 else { return }
     throw .unwritable(path: path, reason: String(cString: strerror(errno)).lowercased())
@@ -66,7 +72,9 @@ public final class RunFolder {
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
       }
-      if ![".", "..", ".lock"].contains(name), !AtomicFile.isLeftover(name) { names.append(name) }
+      if ![".", ".."].contains(name), !FolderLock.isLock(name), !AtomicFile.isLeftover(name) {
+        names.append(name)
+      }
     }
     return names.sorted()
   }

@@ -20,11 +20,20 @@ public struct TrainingRun {
   public let config: TrainingConfig
   public let folder: RunFolder
   private let resumes: Bool
+  private let ranks: any Ranks
 
-  /// Checks that the folder can be used; it is made by `run`. `resumes` goes on with what is in it.
-  public init(_ config: TrainingConfig, out: String, resumes: Bool = false) throws {
-    folder = try RunFolder(
-      path: out, file: "log.jsonl", remedy: "name another or go on with --resume", isOwn: { _ in resumes })
+  /// Checks that the folder can be used; it is made by `run`. `resumes` goes on with what is in it. `ranks` train together, in
+  /// a folder that all of them see; the first one writes.
+  public init(_ config: TrainingConfig, out: String, resumes: Bool = false, ranks: any Ranks = OneRank())
+    throws
+  {
+    try ranks.requireSame([("program", try AIPOVersion.build())])
+    folder =
+      ranks.isFirst
+      ? try RunFolder(
+        path: out, file: "log.jsonl", remedy: "name another or go on with --resume", isOwn: { _ in resumes })
+      : RunFolder(ofAnotherRank: out)
+    self.ranks = ranks
     self.config = Self.withFlow(config)
     self.resumes = resumes
     if case .pixels(let stride) = config.stride, let patch = PixelSize(config.patch),
@@ -124,22 +133,23 @@ public struct TrainingRun {
     return spec
   }
 
-  /// Trains, from the start or on from the folder's checkpoint, in the settings' precision. Whatever threads, and
+  /// Trains, from the start or on from the folder's checkpoint, in the settings' precision. Whatever threads and ranks, and
   /// however often it was stopped, the model is the same to the byte.
   public func run(
     on images: Images, threads: Int = ThreadPool.availableCores, resumePoint: ResumePoint? = nil,
     observer: some TrainingObserver = NoTrainingObserver(), isCancelled: () -> Bool = { false }
   ) throws -> FlowTraining.Outcome {
-    try folder.create()
+    if ranks.isFirst { try folder.create() }
     let training = FlowTraining(
       spec: spec, config: config, images: images.training, test: images.test, folder: folder.path,
-      threads: threads)
+      threads: threads, ranks: ranks)
     let pictures = TrainingPictures(folder: folder.path)
     var observer = observer
     func run<Scalar: KernelScalar>(_: Scalar.Type) throws -> FlowTraining.Outcome {
       try training.run(
         as: Scalar.self, resume: resumes, resumePoint: resumePoint,
         observe: { event in
+          guard ranks.isFirst else { return }
           try pictures.observe(event)
           try observer.observe(event)
         }, isCancelled: isCancelled)
@@ -150,10 +160,10 @@ public struct TrainingRun {
         case .float32: try run(Float.self)
         case .float64: try run(Double.self)
         }
-      try pictures.drawLoss()
+      if ranks.isFirst { try pictures.drawLoss() }
       return outcome
     } catch {
-      folder.removeIfUntouched()
+      if ranks.isFirst { folder.removeIfUntouched() }
       throw error
     }
   }

@@ -1,0 +1,93 @@
+import AIPOFlows
+import AIPOKernels
+import AIPOPlatform
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+/// A folder that keeps what numbered items of a job came to, a file an item: the same job goes on in it, and processes that
+/// divide the job hand their results to each other in it.
+struct ItemFolder<Item: Codable> {
+  let path: String
+  /// SHA-256 of what decides the results.
+  private let job: String
+
+  private struct Kept: Codable {
+    var job: String
+    var item: Item
+  }
+
+  /// Makes the folder where there is none. `decides` is the job in words. Throws `unwritable`.
+  init(_ path: String, decides: [String]) throws(FileError) {
+    self.path = path
+    job = SHA256.hexDigest(Array(decides.joined(separator: "\n").utf8))
+    if mkdir(path, 0o777) != 0, errno != EEXIST {
+      throw .unwritable(path: path, reason: FileError.reason(errno))
+    }
+  }
+
+  private func file(_ number: Int) -> String { "\(path)/item-\(number).json" }
+
+  func holds(_ number: Int) -> Bool { access(file(number), F_OK) == 0 }
+
+  /// Throws where the item isn't there, is another job's, or damaged.
+  func read(_ number: Int) throws -> Item {
+    let file = file(number)
+    let decoder = JSONDecoder()
+    decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+    guard
+      let kept = try? decoder.decode(Kept.self, from: Data(try InputFile.bytes(path: file, limit: 1 << 32)))
+    else {
+      throw holds(number)
+        ? TaskError(.data, "\(file): what was kept is damaged; remove it to do it again")
+        : TaskError(
+          .data, "\(file) is missing: every rank and shard must use the same folder, and all be done")
+    }
+    guard kept.job == job else {
+      throw TaskError(
+        .data,
+        "\(file): it was kept by a run of other settings, expected the same; name another folder, or remove it"
+      )
+    }
+    return kept.item
+  }
+
+  func write(_ item: Item, _ number: Int) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(
+      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+    try AtomicFile.write(Array(try encoder.encode(Kept(job: job, item: item))), to: file(number))
+  }
+}
+
+/// The folders of parts of a job, joined.
+package enum ItemFolders {
+  /// Copies into a folder, which is made, the files of others that it doesn't hold yet.
+  package static func merge(_ sources: [String], into folder: String) throws {
+    guard !sources.isEmpty else { return }
+    if mkdir(folder, 0o777) != 0, errno != EEXIST {
+      throw FileError.unwritable(path: folder, reason: FileError.reason(errno))
+    }
+    for source in sources {
+      guard let stream = opendir(source) else {
+        throw FileError.missing(path: source, reason: FileError.reason(errno))
+      }
+      defer { closedir(stream) }
+      while let entry = readdir(stream) {
+        let name = withUnsafePointer(to: &entry.pointee.d_name) {
+          $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
+        }
+        guard name.hasSuffix(".json") || name.hasSuffix(".npz"), !AtomicFile.isLeftover(name),
+          access("\(folder)/\(name)", F_OK) != 0
+        else { continue }
+        try AtomicFile.write(
+          try InputFile.bytes(path: "\(source)/\(name)", limit: 1 << 32), to: "\(folder)/\(name)")
+      }
+    }
+  }
+}
