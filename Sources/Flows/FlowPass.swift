@@ -255,12 +255,6 @@ public final class FlowPass<Scalar: KernelScalar> {
     try pool.split(count, minimum: minimum) { range, _ in try body(range) }
   }
 
-  /// Runs `body` over pieces of the batch's rows at the current shape; for work whose rows don't depend on each
-  /// other.
-  public func parallelRows(_ body: (Range<Int>) throws -> Void) throws {
-    try split(rows, minimum: max(1, 16384 / max(shape.width * shape.channels, 1)), body)
-  }
-
   /// Runs `body` over slabs of the batch's images, each with a zeroed array of `size` elements to accumulate a
   /// gradient in, and adds these arrays to `gradient` in their order.
   public func accumulate(

@@ -155,6 +155,11 @@ public struct Matrix: Sendable, Equatable {
     }
   }
 
+  /// `Aᵀ`
+  public func transposed() throws(LinearAlgebraError) -> Matrix {
+    try Matrix(rows: columns, columns: rows) { self[$1, $0] }
+  }
+
   /// `A x`
   public func times(_ x: [Double]) -> [Double] {
     var x = x
@@ -364,6 +369,23 @@ public struct Cholesky: Sendable {
       factor.withColumns { l in
         x.withMutableColumns { x in
           cblas_dtrsm(
+            CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, Int32(order), Int32(b.columns),
+            1, l.baseAddress, Int32(order), x.baseAddress, Int32(order))
+        }
+      }
+    }
+    return x
+  }
+
+  /// `L B`
+  public func multiplyFactor(_ b: Matrix) -> Matrix {
+    precondition(b.rows == order)
+    var x = b
+    guard order > 0, b.columns > 0 else { return x }
+    BLASThreads.single {
+      factor.withColumns { l in
+        x.withMutableColumns { x in
+          cblas_dtrmm(
             CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, Int32(order), Int32(b.columns),
             1, l.baseAddress, Int32(order), x.baseAddress, Int32(order))
         }

@@ -96,6 +96,17 @@ public final class LatentObjective: Objective {
   public func probeCurvature(_ point: Vector, key: UInt64, probes: CurvatureProbes, _ scratch: Scratch) throws
     -> Tensor<Double>?
   {
+    try withScores(at: point, scratch) { pullBack in
+      try probes.meanSquares(
+        dimension: dimension, probeLength: data.observation.count, key: key, scratch, pullBack)
+    } ?? nil
+  }
+
+  /// Gives `body` what makes `g = Jᵀs` of a v, whose score s = Σ⁻¹Σ^½v has covariance Σ⁻¹ where v is white; nil where the
+  /// image isn't finite. v is overwritten.
+  func withScores<R>(
+    at point: Vector, _ scratch: Scratch, _ body: ((_ v: Vector, _ g: Vector) throws -> Void) throws -> R
+  ) throws -> R? {
     try scratch.scope {
       let x = try scratch.take(dimension)
       let pixels = try scratch.take(dimension)
@@ -104,10 +115,7 @@ public final class LatentObjective: Objective {
       guard x.isFinite(scratch.pool) else { return nil }
       data.encoding.decode(x, into: pixels, scratch.pool)
       let noise = try data.noise.curvature(data.observation.view)
-      return try probes.meanSquares(
-        dimension: dimension, probeLength: data.observation.count, key: key, scratch
-      ) { v, g in
-        // Of the score's covariance Σ⁻¹.
+      return try body { v, g in
         noise.drawScore(v, scratch.pool)
         try data.map.pullback(v, at: pixels, into: slope, scratch)
         data.encoding?.pullBack(slope, at: x, scratch.pool)

@@ -44,7 +44,7 @@ import Testing
         "essBulk": draws.essBulk, "essTail": draws.essTail, "essMean": draws.essMean,
         "essQuantile": draws.essQuantile(0.1), "mcseMean": draws.mcseMean, "mcseSD": draws.mcseSD,
         "mcseQuantile": draws.mcseQuantile(0.1), "mcseMedian": draws.mcseQuantile(0.5),
-        "energyFraction": energyFraction(draws.chains[0]),
+        "energyFraction": energyFraction(Array(draws.chains[0])),
       ]
       #expect(Set(found.keys) == Set(one.expected.keys))
       for (name, expected) in one.expected {

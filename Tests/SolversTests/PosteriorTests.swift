@@ -36,7 +36,9 @@ import Testing
       let read = try #require(try PosteriorState(try kept.arrays(), empty: try sampler.noDraws()))
       let resumed = try sampler.run(from: read)
       #expect(try resumed.draws.array().elements == whole.draws.array().elements, "stopped at \(stop)")
-      #expect(resumed.draws.sums == whole.draws.sums && resumed.draws.values == whole.draws.values)
+      #expect(resumed.draws.sums == whole.draws.sums)
+      #expect(
+        resumed.draws.kept.map { $0.map(\.functionals) } == whole.draws.kept.map { $0.map(\.functionals) })
       #expect(resumed.draws.exceeding!.elements == whole.draws.exceeding!.elements)
       #expect(resumed.evaluations == whole.evaluations)
     }

@@ -55,13 +55,6 @@ extension NoiseModel {
 
   public func restricted(to positions: [Int]) throws(ProblemError) -> any NoiseModel { self }
   public func check(_ y: Vector) throws(ProblemError) {}
-
-  /// Whether it is Gaussian noise of mean 0 and covariance σ²I.
-  public var isWhiteGaussian: Bool {
-    guard let gaussian = self as? GaussianNoise, gaussian.mean == nil else { return false }
-    if case .isotropic = gaussian.covariance { return true }
-    return false
-  }
 }
 
 /// A law under which the measurements are independent and alike: a user's own needs one measurement's density

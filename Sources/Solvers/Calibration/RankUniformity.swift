@@ -14,15 +14,15 @@ public struct RankUniformity: Sendable {
   public let draws: Int
   /// The least tail probability of simulated uniform samples, ascending.
   private let least: [Double]
-  /// Probabilities `P(X ≤ k)` of Binomial(N, z) at each rank's z.
-  private let below: [[Double]]
+  /// Binomial(N, z) at each rank's z.
+  private let below: [BinomialTails]
 
   static let simulations = 2000
 
   public init(count: Int, draws: Int, seed: UInt64 = 0) {
     precondition(count > 0 && draws > 0)
     (self.count, self.draws) = (count, draws)
-    below = (0..<draws).map { Self.binomial(count, Double($0 + 1) / Double(draws + 1)) }
+    below = (0..<draws).map { BinomialTails(count, Double($0 + 1) / Double(draws + 1)) }
     var found: [Double] = []
     for k in 0..<Self.simulations {
       var random = Philox(seed: seed, index: UInt64(k), purpose: .evaluation)
@@ -42,30 +42,34 @@ public struct RankUniformity: Sendable {
   /// The band of the distribution function after each rank but the last.
   public var band: [(low: Double, high: Double)] {
     let tail = least[least.count / 20] / 2
-    return below.map { probabilities in
-      let low = probabilities.firstIndex { $0 > tail } ?? 0
-      let high = probabilities.firstIndex { $0 >= 1 - tail } ?? count
+    return below.map { counts in
+      let low = counts.upTo.firstIndex { $0 > tail } ?? 0
+      let high = counts.upTo.firstIndex { $0 >= 1 - tail } ?? count
       return (Double(low) / Double(count), Double(high) / Double(count))
     }
   }
 
   /// The least over all ranks of twice the smaller tail of the number of ranks at or below it.
-  private static func leastTail(_ ranks: [Int], _ below: [[Double]], _ draws: Int) -> Double {
+  private static func leastTail(_ ranks: [Int], _ below: [BinomialTails], _ draws: Int) -> Double {
     var counts = [Int](repeating: 0, count: draws + 1)
     for rank in ranks { counts[rank] += 1 }
     var (sum, least) = (0, 1.0)
     for k in 0..<draws {
       sum += counts[k]
-      let upper = sum == 0 ? 1 : 1 - below[k][sum - 1]
-      least = min(least, 2 * min(below[k][sum], upper))
+      let upper = sum == 0 ? 1 : 1 - below[k].upTo[sum - 1]
+      least = min(least, 2 * min(below[k].upTo[sum], upper))
     }
     return least
   }
+}
 
-  /// `P(X ≤ k)` for k from 0 to n.
-  private static func binomial(_ n: Int, _ p: Double) -> [Double] {
+/// `P(X ≤ k)` of Binomial(n, p), for k from 0 to n.
+private struct BinomialTails: Sendable {
+  let upTo: [Double]
+
+  init(_ n: Int, _ p: Double) {
     var sum = 0.0
-    return (0...n).map { k in
+    upTo = (0...n).map { k in
       let (n, k) = (Double(n), Double(k))
       sum += exp(lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) + k * log(p) + (n - k) * log1p(-p))
       return min(sum, 1)

@@ -64,7 +64,8 @@ extension ChainDraws {
     let total = Double(values.count)
     if greatest - least < 1e-15 { return total }
     let n = draws
-    let means = chains.map(Self.mean)
+    let chains = chains
+    let means = chains.map { Self.mean($0) }
     let centered = zip(chains, means).map { chain, mean in chain.map { $0 - mean } }
     /// The mean autocovariance of the chains.
     func covariance(_ lag: Int) -> Double {

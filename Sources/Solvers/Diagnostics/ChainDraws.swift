@@ -6,26 +6,35 @@ import AIPOPlatform
 /// localization: an improved R̂ for assessing convergence of MCMC*, Bayesian Analysis 16, 2021. Nil stands for what can't be
 /// told: fewer than four draws a chain, a value that is NaN, or draws that are all the same where a ratio is 0/0.
 public struct ChainDraws: Sendable, Hashable {
-  public let chains: [[Double]]
+  /// All of them, one chain after the other.
+  public let all: [Double]
+  /// Of each chain.
+  public let draws: Int
 
   /// - Precondition: chains are of one length.
-  public init(_ chains: [[Double]]) {
-    precondition(chains.allSatisfy { $0.count == chains[0].count }, "chains are of one length")
-    self.chains = chains
+  public init(_ chains: some Collection<some Collection<Double>>) {
+    draws = chains.first?.count ?? 0
+    all = chains.flatMap(\.self)
+    precondition(chains.allSatisfy { $0.count == draws }, "chains are of one length")
   }
 
-  public var draws: Int { chains.first?.count ?? 0 }
-  public var all: [Double] { chains.flatMap(\.self) }
+  private init(all: [Double], draws: Int) { (self.all, self.draws) = (all, draws) }
+
+  public var chains: [ArraySlice<Double>] {
+    stride(from: 0, to: all.count, by: max(draws, 1)).map { all[$0..<$0 + draws] }
+  }
 
   /// Whether diagnostics can be had.
-  var isValid: Bool { !chains.isEmpty && draws >= 4 && !chains.joined().contains(where: \.isNaN) }
+  var isValid: Bool { draws >= 4 && !all.contains(where: \.isNaN) }
 
-  func map(_ function: (Double) -> Double) -> ChainDraws { ChainDraws(chains.map { $0.map(function) }) }
+  func map(_ function: (Double) -> Double) -> ChainDraws {
+    ChainDraws(all: all.map(function), draws: draws)
+  }
 
   /// Every chain as two, its first and its second half; a draw in the middle is left out.
   var split: ChainDraws {
     let half = draws / 2
-    return ChainDraws(chains.map { Array($0.prefix(half)) } + chains.map { Array($0.suffix(half)) })
+    return ChainDraws(chains.map { $0.prefix(half) } + chains.map { $0.suffix(half) })
   }
 
   /// Draws by their normal scores: `Φ⁻¹((r − 3/8)/(n + 1/4))` of the rank r among all n, ties by their mean rank.
@@ -43,8 +52,7 @@ public struct ChainDraws: Sendable, Hashable {
       for j in k..<end { scores[order[j]] = score }
       k = end
     }
-    let n = draws
-    return ChainDraws(chains.indices.map { Array(scores[$0 * n..<($0 + 1) * n]) })
+    return ChainDraws(all: scores, draws: draws)
   }
 
   /// Distances from the median.
@@ -73,15 +81,16 @@ public struct ChainDraws: Sendable, Hashable {
   }
 
   /// The rank-normalised split R̂: whether chains agree in where they are.
-  public var rHatBulk: Double? { isValid && chains.count > 1 ? split.normalScores.plainRHat : nil }
+  public var rHatBulk: Double? { isValid && all.count > draws ? split.normalScores.plainRHat : nil }
 
   /// The same of distances from the median: whether chains agree in how wide they are.
-  public var rHatFolded: Double? { isValid && chains.count > 1 ? split.folded.normalScores.plainRHat : nil }
+  public var rHatFolded: Double? { isValid && all.count > draws ? split.folded.normalScores.plainRHat : nil }
 
   /// `√((B/W + n − 1)/n)`, B n times the variance of the chains' means, W the mean of their variances.
   var plainRHat: Double? {
     let n = Double(draws)
-    let means = chains.map(Self.mean)
+    let chains = chains
+    let means = chains.map { Self.mean($0) }
     let within = Self.mean(chains.map { Self.variance($0) })
     let between = n * Self.variance(means)
     let value = ((between / within + n - 1) / n).squareRoot()
@@ -91,15 +100,16 @@ public struct ChainDraws: Sendable, Hashable {
   /// Nested R̂, for many short chains of which `chainsEach` begin at one point, one group after the other: the chains of a
   /// group needn't agree with each other, the groups' means must (C. Margossian et al., *Nested R̂*, Bayesian Analysis, 2024).
   public func nestedRHat(chainsEach size: Int) -> Double? {
-    guard !chains.isEmpty, draws >= 1, size > 0, chains.count % size == 0, chains.count / size > 1,
-      size > 1 || draws > 1, !chains.joined().contains(where: \.isNaN)
+    let chains = chains
+    guard draws >= 1, size > 0, chains.count % size == 0, chains.count / size > 1,
+      size > 1 || draws > 1, !all.contains(where: \.isNaN)
     else { return nil }
     let groups = stride(from: 0, to: chains.count, by: size).map { Array(chains[$0..<$0 + size]) }
-    let means = groups.map { Self.mean($0.map(Self.mean)) }
+    let means = groups.map { group in Self.mean(group.map { Self.mean($0) }) }
     let between = Self.variance(means)
     let within = Self.mean(
       groups.map { group in
-        let betweenChains = size > 1 ? Self.variance(group.map(Self.mean)) : 0
+        let betweenChains = size > 1 ? Self.variance(group.map { Self.mean($0) }) : 0
         let withinChains = draws > 1 ? Self.mean(group.map { Self.variance($0) }) : 0
         return betweenChains + withinChains
       })
@@ -110,13 +120,13 @@ public struct ChainDraws: Sendable, Hashable {
   // MARK: Plain numbers
 
   /// Of differences from the first value, so that a large one in common costs no digits.
-  static func mean(_ values: [Double]) -> Double {
+  static func mean(_ values: some Collection<Double>) -> Double {
     guard let first = values.first, first.isFinite else { return values.reduce(0, +) / Double(values.count) }
     return first + values.reduce(0) { $0 + ($1 - first) } / Double(values.count)
   }
 
   /// By n − 1.
-  static func variance(_ values: [Double]) -> Double {
+  static func variance(_ values: some Collection<Double>) -> Double {
     let mean = mean(values)
     return values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count - 1)
   }

@@ -35,6 +35,13 @@ public struct PosteriorDraws: Sendable {
     }
   }
 
+  /// A draw that is kept.
+  public struct Draw: Sendable {
+    /// Its d values.
+    public var image: Tensor<Float>
+    public var functionals: [Double]
+  }
+
   public let shape: ImageShape
   public let functionals: ImageFunctionals
   /// Draws of each chain so far.
@@ -45,10 +52,8 @@ public struct PosteriorDraws: Sendable {
   public let threshold: Double?
   /// Draws from one that is kept to the next.
   public private(set) var spacing: Int
-  /// The images that are kept, `[chain][kept]`, each of d values.
-  public private(set) var kept: [[Tensor<Float>]]
-  /// Their functionals, `[chain][kept][functional]`.
-  public private(set) var values: [[[Double]]]
+  /// The draws that are kept, `[chain][kept]`.
+  public private(set) var kept: [[Draw]]
   private let limit: Int
 
   /// Bytes that kept draws may take.
@@ -69,7 +74,6 @@ public struct PosteriorDraws: Sendable {
     sums = try (0..<chains).map { _ in try ChainSums(shape.count) }
     exceeding = try threshold.map { _ in try Tensor(count: shape.count) }
     kept = .init(repeating: [], count: chains)
-    values = .init(repeating: [], count: chains)
     // Even, so that halving keeps the spacing.
     limit = max(16, min(Self.keptLimit, Self.keptBytes / (4 * chains * shape.count))) / 2 * 2
   }
@@ -94,28 +98,28 @@ public struct PosteriorDraws: Sendable {
       guard isKept else { continue }
       var image = try Tensor<Float>(shape: [shape.count])
       image.withMemory { pixels.convert(into: $0) }
-      kept[k].append(image)
-      values[k].append(functionals.values(chain.sample))
+      kept[k].append(Draw(image: image, functionals: functionals.values(chain.sample)))
     }
     guard isKept, keptCount == limit else { return }
     spacing *= 2
     for k in kept.indices {
       kept[k] = stride(from: 0, to: limit, by: 2).map { kept[k][$0] }
-      values[k] = stride(from: 0, to: limit, by: 2).map { values[k][$0] }
     }
   }
 
   /// The kept draws of a value.
-  public func draws(value i: Int) -> ChainDraws { ChainDraws(kept.map { $0.map { Double($0[flat: i]) } }) }
+  public func draws(value i: Int) -> ChainDraws {
+    ChainDraws(kept.map { $0.map { Double($0.image[flat: i]) } })
+  }
 
   /// The kept draws of a functional.
-  public func draws(functional k: Int) -> ChainDraws { ChainDraws(values.map { $0.map { $0[k] } }) }
+  public func draws(functional k: Int) -> ChainDraws { ChainDraws(kept.map { $0.map { $0.functionals[k] } }) }
 
   /// `[chain, draw, h, w, c]`
   public func array() throws(TensorError) -> Tensor<Float> {
     try Tensor(
       shape: [chains, keptCount, shape.height, shape.width, shape.channels],
-      elements: kept.flatMap { $0.flatMap(\.elements) })
+      elements: kept.flatMap { $0.flatMap(\.image.elements) })
   }
 }
 
@@ -135,9 +139,10 @@ extension PosteriorDraws {
       self.sums[k].squares = try squares.row(k).tensor(shape: [d])
       self.sums[k].numbers = sums.row(k).elements
       self.kept[k] = try (0..<n).map { j in
-        try Tensor(shape: [d], elements: kept.row(k)[j * d..<(j + 1) * d].elements.map { Float($0) })
+        try Draw(
+          image: Tensor(shape: [d], elements: kept.row(k)[j * d..<(j + 1) * d].elements.map { Float($0) }),
+          functionals: values.row(k)[j * functionals..<(j + 1) * functionals].elements)
       }
-      self.values[k] = (0..<n).map { values.row(k)[$0 * functionals..<($0 + 1) * functionals].elements }
     }
     return true
   }

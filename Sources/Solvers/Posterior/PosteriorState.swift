@@ -32,13 +32,13 @@ public struct PosteriorState: Sendable {
         "kept",
         try Tensor(
           shape: [chains, draws.keptCount, d],
-          elements: draws.kept.flatMap { $0.flatMap { $0.elements.map(Double.init) } })
+          elements: draws.kept.flatMap { $0.flatMap { $0.image.elements.map(Double.init) } })
       ),
       (
         "functionals",
         try Tensor(
           shape: [chains, draws.keptCount, draws.functionals.count],
-          elements: draws.values.flatMap { $0.flatMap(\.self) })
+          elements: draws.kept.flatMap { $0.flatMap(\.functionals) })
       ),
     ]
     if let exceeding = draws.exceeding { list.append(("exceeding", exceeding)) }

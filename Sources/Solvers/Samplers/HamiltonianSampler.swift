@@ -22,54 +22,26 @@ public struct HamiltonianSampler: Sampler {
   }
 
   public func move(_ chain: MarkovChain, _ tuning: SamplerTuning, _ key: DrawKey) throws -> Move {
-    let (density, pool, mass, step) = (chain.density, chain.pool, tuning.mass, tuning.step)
-    let d = density.dimension
+    let (d, pool, step) = (chain.density.dimension, chain.pool, tuning.step)
     return try chain.scratch.scope {
-      let (p, g, v) = (try chain.scratch.take(d), try chain.scratch.take(d), try chain.scratch.take(d))
+      let p = try chain.scratch.take(d)
       var random = key.random(.momentum)
       p.setNormals(&random)
-      let start = chain.sample
-      let before = density.energy(start) + 0.5 * p.dot(p, pool)
-      var end = start
-      density.gradient(end, into: g, pool)
-      mass.pullBack(g, pool)
+      var path = try DynamicPath(chain, tuning.mass)
+      let before = chain.energy + 0.5 * p.dot(p, pool)
       for _ in 0..<PathLength.steps(isSingleStep ? nil : tuning, key) {
-        p.add(g, times: -0.5 * step, pool)
-        v.set(p, pool)
-        mass.pushForward(v, pool)
-        let next = try chain.evaluate { u in
-          u.set(end.point, pool)
-          u.add(v, times: step, pool)
+        p.add(path.gradient, times: -0.5 * step, pool)
+        guard try path.advance(along: p, by: step) else {
+          return Move(acceptance: 0, energy: before, isDivergent: true)
         }
-        guard let next else { return Move(acceptance: 0, energy: before, isDivergent: true) }
-        end = next
-        density.gradient(end, into: g, pool)
-        if chain.onGradient != nil { v.set(g, pool) }
-        mass.pullBack(g, pool)
-        p.add(g, times: -0.5 * step, pool)
-        // A path that is leaving tells nothing of where draws are.
-        if let tell = chain.onGradient,
-          density.energy(end) + 0.5 * p.dot(p, pool) - before < Move.learnable
-        {
-          tell(v)
-        }
+        p.add(path.gradient, times: -0.5 * step, pool)
+        path.teach(gain: path.energy + 0.5 * p.dot(p, pool) - before)
       }
-      let after = density.energy(end) + 0.5 * p.dot(p, pool)
-      let acceptance = chain.decide(end, logRatio: before - after, key)
+      let after = path.energy + 0.5 * p.dot(p, pool)
+      let acceptance = chain.decide(path.end, logRatio: before - after, key)
       return Move(
-        acceptance: acceptance, energy: chain.sample === end ? after : before,
+        acceptance: acceptance, energy: chain.sample === path.end ? after : before,
         isDivergent: !(after - before < Move.divergence))
     }
-  }
-}
-
-/// How many steps a path has.
-enum PathLength {
-  /// Evenly from 1 to twice the mean, the same for all chains; 1 without a tuning.
-  static func steps(_ tuning: SamplerTuning?, _ key: DrawKey) -> Int {
-    guard let tuning else { return 1 }
-    var random = key.of(chain: 0).random(.pathLength)
-    let mean = min(tuning.length / tuning.step, Double(HamiltonianSampler.stepLimit) / 2)
-    return max(1, Int((2 * mean * random.uniform()).rounded(.up)))
   }
 }

@@ -89,26 +89,32 @@ public final class MarkovChains {
   }
 
   /// Adapts mass, step and the length of paths in so many draws, which count for nothing else. At first the chains go where
-  /// the density is; the mass is then learned in stretches, each twice as long as the one before, and the last fifth is for the
-  /// step alone.
+  /// the density is, while the data's weight β grows to its own; the mass is then learned in stretches, each twice as long as
+  /// the one before, and the last fifth is for the step alone.
   public func warmUp(_ count: Int, observe: (_ done: Int, Round) throws -> Void = { _, _ in }) throws {
     guard count > 0 else { return }
     let isWalk = sampler is CrankNicolsonSampler
-    if !isWalk,
-      let mass = try density.startingMass(
-        at: chains[0].sample, seed: key.imageSeed, key: 0, chains[0].scratch)
-    {
-      tuning.mass = mass
-    }
+    var curvature =
+      try isWalk
+      ? nil
+      : density.startingCurvature(at: chains[0].sample, seed: key.imageSeed, key: 0, chains[0].scratch)
+    let gentle = try chains.map { try density.gentleBeta(at: $0.sample, curvature, $0.scratch) }.min()!
     var steps = StepAdaptation(
       step: tuning.step, target: sampler.targetAcceptance, greatest: isWalk ? 1 : .infinity)
     let bounds = Self.stretches(count)
     var estimates: [MassEstimate]?
     for done in 0..<count {
+      if done < bounds[0], density.beta > 0 {
+        if done % max(bounds[0] / 2, 1) == 0 { curvature?.whole = try wholeDataCurvature() }
+        let beta = density.beta * pow(gentle / density.beta, 1 - Double(done + 1) / Double(bounds[0]))
+        for chain in chains { chain.density.beta = beta }
+        if let mass = curvature?.mass(beta: beta) { tuning.mass = mass }
+      }
+      if done == bounds[0], curvature?.whole != nil { curvature?.whole = try wholeDataCurvature() }
       if let stretch = bounds.firstIndex(of: done) {
         if let found = estimates {
           for chain in chains { chain.onGradient = nil }
-          if let mass = try MassEstimate.mass(found) {
+          if let mass = try MassEstimate.mass(found, near: curvature?.matrix(beta: density.beta)) {
             let first = stretch == 1
             tuning.mass = mass
             // In units of the new mass.
@@ -137,6 +143,27 @@ public final class MarkovChains {
       try observe(done + 1, round)
     }
     for chain in chains { chain.onGradient = nil }
+  }
+
+  /// The data's Gauss–Newton curvature, of each chain's share of the measurements where the chain is; nil where there are too
+  /// many values for a whole matrix, or too many measurements.
+  private func wholeDataCurvature() throws -> Matrix? {
+    let d = density.dimension
+    guard let m = density.measurementCount, max(m, d) <= MassEstimate.denseLimit else { return nil }
+    var factors = [Matrix?](repeating: nil, count: chains.count)
+    let (count, density, chains) = (chains.count, density, chains)
+    let lock = Lock()
+    try pool.run(count) { k, _ in
+      let factor = try density.dataFactor(
+        at: chains[k].sample, rows: Array(stride(from: k, to: m, by: count)), chains[k].scratch)
+      lock.withLock { factors[k] = factor }
+    }
+    var sum = try Matrix(rows: d, columns: d)
+    for factor in factors {
+      guard let factor else { return nil }
+      if factor.columns > 0 { sum.add(try factor.timesTransposed(factor), scaledBy: 1) }
+    }
+    return sum
   }
 
   /// Where stretches of a warm-up begin that learn the mass, and where the last ends.

@@ -55,7 +55,8 @@ final class MassEstimate {
   /// The mass by the gradients of several chains, taken in order; nil where they say too little.
   ///
   /// The whole matrix is mixed with its diagonal by the share `d/(d + n/4)`, n gradients: neighbours on a path are alike.
-  static func mass(_ parts: [MassEstimate]) throws -> Mass? {
+  /// Where there is a guess, its diagonal is that in coordinates in which the guess is 1.
+  static func mass(_ parts: [MassEstimate], near guess: Matrix? = nil) throws -> Mass? {
     guard let first = parts.first else { return nil }
     let d = first.dimension
     let n = parts.reduce(0) { $0 + $1.count }
@@ -70,14 +71,24 @@ final class MassEstimate {
     guard first.products != nil else { return Mass(diagonal: try Tensor(variances)) }
     for part in parts { part.flush() }
     var matrix = try Matrix(rows: d, columns: d)
-    let share = Double(d) / (Double(d) + n / 4)
-    for part in parts { matrix.add(part.products!, scaledBy: (1 - share) / n) }
+    for part in parts { matrix.add(part.products!, scaledBy: 1 / n) }
     matrix.withMutableColumns { m in
       for j in 0..<d {
-        for i in 0..<d { m[i + j * d] -= (1 - share) * mean[i] * mean[j] }
+        for i in 0..<d { m[i + j * d] -= mean[i] * mean[j] }
         m[j + j * d] = variances[j]
       }
     }
+    let factor = try guess.map { guess throws(LinearAlgebraError) in try Cholesky(guess) }
+    if let factor { matrix = factor.whiten(try factor.whiten(matrix).transposed()) }
+    let share = Double(d) / (Double(d) + n / 4)
+    for j in 0..<d {
+      let own = matrix[j, j]
+      matrix.withMutableColumns { m in
+        for i in 0..<d { m[i + j * d] *= 1 - share }
+      }
+      matrix[j, j] = own
+    }
+    if let factor { matrix = factor.multiplyFactor(try factor.multiplyFactor(matrix).transposed()) }
     return try Mass(matrix)
   }
 }

@@ -20,39 +20,28 @@ public struct MicrocanonicalSampler: Sampler {
   }
 
   public func move(_ chain: MarkovChain, _ tuning: SamplerTuning, _ key: DrawKey) throws -> Move {
-    let (density, pool, mass) = (chain.density, chain.pool, tuning.mass)
-    let d = density.dimension
+    let (d, pool) = (chain.density.dimension, chain.pool)
     precondition(d > 1, "microcanonical dynamics take at least two dimensions")
     // A direction covers in a step what a momentum of length √d does.
     let step = tuning.step * Double(d).squareRoot()
     return try chain.scratch.scope {
-      let (e, g, v) = (try chain.scratch.take(d), try chain.scratch.take(d), try chain.scratch.take(d))
+      let e = try chain.scratch.take(d)
       var random = key.random(.momentum)
       e.setNormals(&random)
       e.scale(by: 1 / e.norm(pool), pool)
+      var path = try DynamicPath(chain, tuning.mass)
       let before = chain.energy
-      var end = chain.sample
-      density.gradient(end, into: g, pool)
-      mass.pullBack(g, pool)
       var work = 0.0
       for _ in 0..<PathLength.steps(tuning, key) {
-        work += Self.turn(e, by: g, step: 0.5 * step, pool)
-        v.set(e, pool)
-        mass.pushForward(v, pool)
-        let next = try chain.evaluate { u in
-          u.set(end.point, pool)
-          u.add(v, times: step, pool)
+        work += Self.turn(e, by: path.gradient, step: 0.5 * step, pool)
+        guard try path.advance(along: e, by: step) else {
+          return Move(acceptance: 0, energy: before, isDivergent: true)
         }
-        guard let next else { return Move(acceptance: 0, energy: before, isDivergent: true) }
-        end = next
-        density.gradient(end, into: g, pool)
-        if chain.onGradient != nil { v.set(g, pool) }
-        mass.pullBack(g, pool)
-        work += Self.turn(e, by: g, step: 0.5 * step, pool)
-        if let tell = chain.onGradient, density.energy(end) - before + work < Move.learnable { tell(v) }
+        work += Self.turn(e, by: path.gradient, step: 0.5 * step, pool)
+        path.teach(gain: path.energy - before + work)
       }
-      let gain = density.energy(end) - before + work
-      let acceptance = chain.decide(end, logRatio: -gain, key)
+      let gain = path.energy - before + work
+      let acceptance = chain.decide(path.end, logRatio: -gain, key)
       return Move(acceptance: acceptance, energy: chain.energy, isDivergent: !(gain < Move.divergence))
     }
   }

@@ -131,13 +131,13 @@ extension PosteriorDraws {
     let n = min(count, all.count)
     return try Tensor(
       shape: [n, shape.height, shape.width, shape.channels],
-      elements: (0..<n).flatMap { all[$0 * all.count / n].elements })
+      elements: (0..<n).flatMap { all[$0 * all.count / n].image.elements })
   }
 
   /// `[chain, draw, functional]`
   func functionalArray() throws -> Tensor<Float> {
     try Tensor(
       shape: [chains, keptCount, functionals.count],
-      elements: values.flatMap { $0.flatMap { $0.map { Float($0) } } })
+      elements: kept.flatMap { $0.flatMap { $0.functionals.map { Float($0) } } })
   }
 }
