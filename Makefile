@@ -22,7 +22,7 @@ ifdef MPI
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo study study-global calibration tutorial bench test test-package test-dependent test-neon parity peers fuzz \
+.PHONY: help setup build demo study study-global calibration tutorial bench test test-package test-dependent test-neon parity peers peers-operators fuzz \
 	test-mpi test-slurm sanitize sanitize-short kill abuse install uninstall format lint docs clean
 
 help: ## this list
@@ -83,6 +83,9 @@ PHOTOGRAPHS ?= runs/photographs
 peers: build ## denoising beside BM3D, EPLL, PatchNR and total variation: runs/peers/table.md (PICTURES=folder of your own)
 	test -d $(PHOTOGRAPHS) || scripts/photographs $(PHOTOGRAPHS)
 	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/peers.py .build/release/aipo $(PHOTOGRAPHS) $(PICTURES)
+
+peers-operators: build ## products with large operators beside scipy, ASTRA, deepinv and scikit-image: runs/peers/operators.md
+	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/operator_speed.py .build/release/aipo Models/photographs-grey.safetensors
 
 KILLS ?= 100
 

@@ -79,6 +79,50 @@ public struct Tomography: LinearMap {
     /// The length of a step.
     let length: Double
     let isAcrossRows: Bool
+
+    /// Calls `both` at every step between two of the places, with the lower one and the upper one's weight, the lower one's
+    /// being the rest of 1; and `one` at steps of which one such place is among them.
+    @inline(__always)
+    func walk(
+      steps: Range<Int>, places: Range<Int>, one: (_ t: Int, _ place: Int, _ weight: Double) -> Void,
+      both: (_ t: Int, _ below: Int, _ share: Double) -> Void
+    ) {
+      let (low, high) = (Double(places.lowerBound), Double(places.upperBound))
+      let near = self.steps(steps, from: low - 1, to: high, margin: 1)
+      let inside = self.steps(near, from: low, to: high - 1, margin: -1)
+      @inline(__always) func edge(_ range: Range<Int>) {
+        for t in range {
+          let place = start + slope * Double(t)
+          let lower = place.rounded(.down)
+          let (below, share) = (Int(lower), place - lower)
+          if places.contains(below) { one(t, below, 1 - share) }
+          if places.contains(below + 1) { one(t, below + 1, share) }
+        }
+      }
+      edge(near.lowerBound..<inside.lowerBound)
+      for t in inside {
+        let place = start + slope * Double(t)
+        let below = Int(place)
+        both(t, below, place - Double(below))
+      }
+      edge(inside.upperBound..<near.upperBound)
+    }
+
+    /// The steps of a range at which the ray is between two places, and `margin` more at both ends, or as many fewer; a range
+    /// within the given one.
+    private func steps(_ range: Range<Int>, from low: Double, to high: Double, margin: Int) -> Range<Int> {
+      let (least, most) = (Double(range.lowerBound), Double(range.upperBound))
+      var (first, last) = (least, most)
+      if slope.magnitude > 1e-9 {
+        let ends = ((low - start) / slope, (high - start) / slope)
+        first = min(max(min(ends.0, ends.1).rounded(.up) - Double(margin), least), most)
+        last = min(max(max(ends.0, ends.1).rounded(.down) + 1 + Double(margin), first), most)
+      } else if !(start > low + 0.01 && start < high - 0.01) {
+        // Beside the places, or so near an end that it is none to be inside.
+        last = margin > 0 && start > low - 1 && start < high + 1 ? most : least
+      }
+      return Int(first)..<Int(last)
+    }
   }
 
   /// Throws where a length isn't positive, or the source of a fan lies in the image.
@@ -160,62 +204,48 @@ public struct Tomography: LinearMap {
         for r in range {
           let ray = rays[r]
           let (steps, places) = ray.isAcrossRows ? (h, w) : (w, h)
-          let (stepSize, placeSize) = ray.isAcrossRows ? (w * c, c) : (c, w * c)
-          let inside = Self.steps(ray, steps, places)
+          let (step, place) = ray.isAcrossRows ? (w * c, c) : (c, w * c)
           for channel in 0..<c {
-            var sum = 0.0
-            for t in inside {
-              let place = ray.start + ray.slope * Double(t)
-              let below = Int(place.rounded(.down))
-              let at = t * stepSize + channel
-              if below >= 0, below < places {
-                sum += (1 - (place - Double(below)).magnitude) * x[at + below * placeSize]
-              }
-              if below + 1 >= 0, below + 1 < places {
-                sum += (1 - (place - Double(below + 1)).magnitude) * x[at + (below + 1) * placeSize]
-              }
+            var (even, odd) = (0.0, 0.0)
+            ray.walk(steps: 0..<steps, places: 0..<places) { t, at, weight in
+              even += weight * x[channel + t * step + at * place]
+            } both: { t, below, share in
+              let at = channel + t * step + below * place
+              even += (1 - share) * x[at]
+              odd += share * x[at + place]
             }
-            y[r * c + channel] = ray.length * sum
+            y[r * c + channel] = ray.length * (even + odd)
           }
         }
       }
     }
   }
 
-  /// The steps at which a ray may be within a pixel of the image.
-  private static func steps(_ ray: Ray, _ steps: Int, _ places: Int) -> Range<Int> {
-    guard ray.slope.magnitude > 1e-12 else {
-      return ray.start > -2 && ray.start < Double(places) + 1 ? 0..<steps : 0..<0
-    }
-    let (first, last) = ((-1 - ray.start) / ray.slope, (Double(places) - ray.start) / ray.slope)
-    let low = min(max(min(first, last).rounded(.down), 0), Double(steps))
-    let high = min(max(max(first, last).rounded(.up) + 1, low), Double(steps))
-    return Int(low)..<Int(high)
-  }
+  /// Values of an image that a core keeps near itself.
+  private static let blockSize = 1 << 15
 
+  /// Every block of rows adds up all rays in their order, so that threads don't matter.
   public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) throws {
     precondition(x.count == input.count && u.count == output.count)
     let (h, w, c) = (input.height, input.width, input.channels)
-    let n = geometry.detectors
-    try scratch.pool.split(h, minimum: 1) { range, _ in
-      u.withUnsafeMutableBufferPointer { u in
-        for row in range {
-          let line = x[row * w * c..<(row + 1) * w * c]
-          line.set(0)
-          line.withUnsafeMutableBufferPointer { line in
-            for (a, direction) in directions.enumerated() {
-              for column in 0..<w {
-                let seen = direction.detectors(
-                  Double(column) - Double(w - 1) / 2, Double(h - 1) / 2 - Double(row), n)
-                for j in seen {
-                  let ray = rays[a * n + j]
-                  let (t, place) = ray.isAcrossRows ? (row, column) : (column, row)
-                  let weight = 1 - (ray.start + ray.slope * Double(t) - Double(place)).magnitude
-                  guard weight > 0 else { continue }
-                  for channel in 0..<c {
-                    line[column * c + channel] += ray.length * weight * u[(a * n + j) * c + channel]
-                  }
-                }
+    let blockRows = max(1, Self.blockSize / (w * c))
+    try scratch.pool.split(h, minimum: 4) { range, _ in
+      for start in stride(from: range.lowerBound, to: range.upperBound, by: blockRows) {
+        let rows = start..<min(start + blockRows, range.upperBound)
+        x[rows.lowerBound * w * c..<rows.upperBound * w * c].set(0)
+        x.withUnsafeMutableBufferPointer { x in
+          for r in rays.indices {
+            let ray = rays[r]
+            let (step, place) = ray.isAcrossRows ? (w * c, c) : (c, w * c)
+            for channel in 0..<c {
+              let value = ray.length * u[r * c + channel]
+              ray.walk(steps: ray.isAcrossRows ? rows : 0..<w, places: ray.isAcrossRows ? 0..<w : rows) {
+                t, at, weight in
+                x[channel + t * step + at * place] += weight * value
+              } both: { t, below, share in
+                let at = channel + t * step + below * place
+                x[at] += (1 - share) * value
+                x[at + place] += share * value
               }
             }
           }
@@ -224,7 +254,7 @@ public struct Tomography: LinearMap {
     }
   }
 
-  /// Which detectors see a pixel at an angle.
+  /// Where on the detectors a pixel is seen at an angle.
   struct Direction {
     let cosine: Double
     let sine: Double
@@ -244,15 +274,6 @@ public struct Tomography: LinearMap {
         s *= (source + detector) / max(source + along, 1e-9 * source)
       }
       return (s - geometry.offset) / geometry.spacing + Double(n - 1) / 2
-    }
-
-    /// Rays that pass less than a pixel beside the pixel's middle, along its row or its column, and perhaps some more.
-    func detectors(_ x: Double, _ y: Double, _ n: Int) -> Range<Int> {
-      let places = (place(x - 1, y, n), place(x + 1, y, n), place(x, y - 1, n), place(x, y + 1, n))
-      let low = min(places.0, places.1, places.2, places.3) - 1e-6
-      let high = max(places.0, places.1, places.2, places.3) + 1e-6
-      let first = min(max(low.rounded(.up), 0), Double(n))
-      return Int(first)..<Int(min(max(high.rounded(.down) + 1, first), Double(n)))
     }
   }
 }
