@@ -5,6 +5,7 @@ import AIPOTasks
 public struct StudyPlan: Sendable {
   public internal(set) var title = ""
   public internal(set) var about = ""
+  public internal(set) var rank = StudyRank.psnr
   public internal(set) var grids: [Grid] = []
 
   public var cells: [Cell] { grids.flatMap(\.cells) }
@@ -41,6 +42,21 @@ public struct StudyPlan: Sendable {
           default: ["--\(option.name)", shellQuoted(option.value)]
           }
         }).joined(separator: " ")
+    }
+  }
+}
+
+/// What the variants of a problem are ranked by: the greatest mean is the best.
+public enum StudyRank: String, Sendable, CaseIterable {
+  /// The PSNR, which takes the truth.
+  case psnr
+  /// log p(y) under the prior and the noise's law, which doesn't: by sequential Monte Carlo, so hundreds of times the cost.
+  case evidence
+
+  func value(_ solve: StudySolve) -> Double? {
+    switch self {
+    case .psnr: solve.record.psnr
+    case .evidence: solve.evidence?.logEvidence
     }
   }
 }

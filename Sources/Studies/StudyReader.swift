@@ -50,12 +50,19 @@ struct StudyReader {
       switch name {
       case "title": plan.title = try text(node.value, name)
       case "about": plan.about = try text(node.value, name)
+      case "rank":
+        guard let rank = StudyRank(rawValue: try text(node.value, name)) else {
+          throw document.error(
+            name, at: node.value, found: try text(node.value, name),
+            expected: StudyRank.allCases.map(\.rawValue).joined(separator: " or "))
+        }
+        plan.rank = rank
       case "options": options = try axes(node.value, name)
       case "variants": variants = try self.variants(node.value, name)
       case "grids": grids = node.value
       default:
         throw document.unknownKey(
-          name, at: node.key, known: ["title", "about", "options", "variants", "grids"])
+          name, at: node.key, known: ["title", "about", "rank", "options", "variants", "grids"])
       }
     }
     guard !plan.title.isEmpty else { throw missing("title", at: document.root) }

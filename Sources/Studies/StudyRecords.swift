@@ -21,7 +21,7 @@ struct StudyRecords {
     }
     let own = [
       "source", "index", "seed", "psnr", "ssim", "psnrObserved", "objective", "recon", "reg", "target",
-      "lambda", "flowShare", "sigma", "evaluations", "withinOneNat", "iterations", "converged", "reason",
+      "lambda", "flowShare", "sigma", "logEvidence", "logEvidenceError", "evaluations", "withinOneNat", "iterations", "converged", "reason",
     ]
     // An option may have the name of a figure, which is then what it was set to.
     let columns = ["grid", "cell"] + names.map { own.contains($0) ? "\($0)Set" : $0 } + own
@@ -47,7 +47,8 @@ struct StudyRecords {
       solve.sample.source, "\(solve.sample.index)", "\(solve.sample.seed)", number(record.psnr),
       number(record.ssim), number(record.psnrObserved), number(record.objective), number(record.recon),
       number(record.reg), number(record.target), number(record.lambda), number(record.flowShare),
-      number(record.sigma), "\(record.evaluations)", solve.course?.withinOneNat.map { "\($0)" } ?? "",
+      number(record.sigma), number(solve.evidence?.logEvidence), number(solve.evidence?.error),
+      "\(record.evaluations)", solve.course?.withinOneNat.map { "\($0)" } ?? "",
       "\(record.iterations)", "\(record.converged)", record.reason.rawValue,
     ]
   }
@@ -93,6 +94,7 @@ struct StudyRecords {
       "command": .string(cell.commandLine), "solves": Self.tally(solves), "psnr": estimate(\.psnr),
       "ssim": estimate(\.ssim), "psnrObserved": estimate(\.psnrObserved), "objective": estimate(\.objective),
       "target": estimate(\.target), "lambda": estimate(\.lambda),
+      "logEvidence": JSONValue(encoding: Estimate(solves.map { StudyRank.evidence.value($0) })),
       "evaluations": estimate { Double($0.evaluations) },
       "withinOneNat": JSONValue(encoding: Estimate(solves.map { $0.course?.withinOneNat.map(Double.init) })),
     ]
@@ -105,8 +107,9 @@ struct StudyRecords {
       for other in panel.rows[..<k] {
         pairs.append([
           "of": .string(row.label), "less": .string(other.label),
-          "psnr": JSONValue(encoding: row.psnrDifference(from: other)),
+          "psnr": JSONValue(encoding: row.difference(from: other, by: .psnr)),
           "target": JSONValue(encoding: row.targetDifference(from: other)),
+          "logEvidence": JSONValue(encoding: row.difference(from: other, by: .evidence)),
         ])
       }
     }

@@ -97,6 +97,14 @@ struct StudyRunner {
           sample: StudySolve.Sample(source: source, index: chunk.indices[result.index], seed: cell.task.seed),
           record: record, advices: advices.isEmpty ? nil : advices)
         solve.record.seconds = nil
+        if plan.rank == .evidence {
+          observe(Double(solves.count) / Double(places.count), "\(record.source), its evidence")
+          guard
+            let found = try reconstruction.evidence(
+              of: result.index, in: chunk, isCancelled: observer.isCancelled)
+          else { return }
+          solve.evidence = found
+        }
         if !isDrawn {
           solve.course = StudyCourse(result, psnr: solved.quality.psnr(image: result.index))
           if chunk.offset + result.index < Self.pictures {

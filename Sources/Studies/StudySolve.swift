@@ -32,6 +32,8 @@ struct StudySolve: Codable {
   /// What looks like a mistake about this image.
   var advices: [Advice]?
   var course: StudyCourse?
+  /// log p(y), where variants are ranked by it.
+  var evidence: EvidenceEstimate?
   var picture: StudyPicture?
 
   var weightedSample: WeightedSample {

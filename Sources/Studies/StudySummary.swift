@@ -27,6 +27,7 @@ struct StudySummary {
   /// A problem with its variants.
   struct Panel {
     var title: String
+    var rank: StudyRank
     var rows: [Row]
   }
 
@@ -51,14 +52,14 @@ struct StudySummary {
       first += grid.cells.count
       grids.append(
         Grid(
-          grid: grid, panels: grid.isDrawn ? [] : Self.panels(grid, own),
+          grid: grid, panels: grid.isDrawn ? [] : Self.panels(grid, own, plan.rank),
           solves: zip(grid.cells, own).flatMap { cell, solves in solves.map { (cell.options, $0) } }))
     }
     self.grids = grids
     for solve in results.joined() { _ = advices.add(solve.advices ?? []) }
   }
 
-  private static func panels(_ grid: StudyPlan.Grid, _ results: [[StudySolve]]) -> [Panel] {
+  private static func panels(_ grid: StudyPlan.Grid, _ results: [[StudySolve]], _ rank: StudyRank) -> [Panel] {
     let labels = labels(grid)
     var panels: [Panel] = []
     var places: [[StudyOption]: Int] = [:]
@@ -68,7 +69,7 @@ struct StudySummary {
       if place == panels.count {
         places[cell.problem] = place
         let words = cell.problem.map(\.words).joined(separator: ", ")
-        panels.append(Panel(title: words.isEmpty ? grid.name : words, rows: []))
+        panels.append(Panel(title: words.isEmpty ? grid.name : words, rank: rank, rows: []))
       }
       if let row = panels[place].rows.firstIndex(where: { $0.variant == cell.variant }) {
         panels[place].rows[row].solves += solves
@@ -117,15 +118,18 @@ extension StudySummary.Row {
     }
   }
 
-  /// The mean of this row's PSNR minus another's over the samples that both have.
-  func psnrDifference(from other: Self) -> Estimate? {
+  /// The mean of what this row is ranked by minus another's over the samples that both have.
+  func difference(from other: Self, by rank: StudyRank) -> Estimate? {
     let others = other.bySample
     return Estimate(
       solves.map { solve in
-        guard let a = solve.record.psnr, let b = others[solve.sample]?.record.psnr else { return nil }
+        guard let a = rank.value(solve), let b = others[solve.sample].flatMap(rank.value) else { return nil }
         return a - b
       })
   }
+
+  /// log p(y); nil where it wasn't asked for.
+  var logEvidence: Estimate? { Estimate(solves.map { StudyRank.evidence.value($0) }) }
 
   /// The same of the target, over the samples solved at the same weights.
   func targetDifference(from other: Self) -> Estimate? {
@@ -142,16 +146,17 @@ extension StudySummary.Row {
 }
 
 extension StudySummary.Panel {
-  /// The labels of the rows with the highest PSNR of those that have the same images: what most rows have. Rows of
-  /// other images aren't compared.
+  /// The labels of the rows that rank highest of those that have the same images: what most rows have. Rows of other images
+  /// aren't compared.
   var leaders: Set<String> {
-    let samples = rows.map { row in Set(row.solves.filter { $0.record.psnr != nil }.map(\.sample)) }
+    let samples = rows.map { row in Set(row.solves.filter { rank.value($0) != nil }.map(\.sample)) }
     let sizes = samples.map { set in samples.count { $0 == set } }
     guard let most = sizes.max(), most > 1, let first = sizes.firstIndex(of: most), !samples[first].isEmpty
     else { return [] }
     let compared = rows.indices.filter { samples[$0] == samples[first] }.map { rows[$0] }
-    let best = compared.compactMap { $0.estimate(\.psnr)?.mean }.max()
-    return Set(compared.filter { $0.estimate(\.psnr)?.mean == best }.map(\.label))
+    func mean(_ row: StudySummary.Row) -> Double? { Estimate(row.solves.map { rank.value($0) })?.mean }
+    let best = compared.compactMap(mean).max()
+    return Set(compared.filter { mean($0) == best }.map(\.label))
   }
 
   /// The least target that any of the rows that share this row's densities found.

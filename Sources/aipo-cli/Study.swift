@@ -18,6 +18,8 @@ struct StudyVerb: Verb {
       The YAML's keys:
         title     of the report
         about     a sentence or more (optional)
+        rank      psnr, which takes the truth, or evidence: log p(y), which doesn't,
+                  but costs hundreds of times as much (default: psnr)
         options   settings that all solves share: flags of 'aipo reconstruct'
                   without their dashes; true for a flag without a value
         variants  a list of settings that are compared on every problem (optional)

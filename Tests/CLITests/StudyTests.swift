@@ -70,6 +70,42 @@ import Testing
     }
   }
 
+  /// Of two deviations supposed for the same observations the one that is more probable is the best, and its log p(y) is that
+  /// which `aipo posterior` tells.
+  @Test func ranksByEvidence() throws {
+    try folder.write(
+      """
+      title: Which deviation?
+      rank: evidence
+      options: {task: denoise, observation: images.idx, indices: "3,5", lambda: 1}
+      grids:
+        - name: Deviations
+          variants: [{sigma: [0.03, 0.5]}]
+
+      """, to: "study.yaml")
+    let result = try study("ranked")
+    try #require(result.status == 0, "\(result.error)")
+    let rows = try table("ranked")
+    try #require(rows.count == 4)
+    let posterior = try fixture.run(
+      [
+        "posterior", "--task", "denoise", "--observation", "images.idx", "--indices", "5", "--sigma", "0.03",
+        "--sampler", "smc", "--json",
+      ], in: folder)
+    let own = try #require(rows.first { $0["sigma"] == "0.03" && $0["index"] == "5" })
+    for name in ["logEvidence", "logEvidenceError"] {
+      let value = try #require(own[name])
+      #expect(Double(value)?.isFinite == true && posterior.output.contains("\"\(name)\": \(value)"), "\(name)")
+    }
+    let text = String(decoding: try folder.read("ranked/results.md"), as: UTF8.self)
+    #expect(text.contains("log p(y)"))
+    func mean(_ sigma: String) -> Double {
+      rows.filter { $0["sigma"] == sigma }.compactMap { $0["logEvidence"].flatMap(Double.init) }.reduce(0, +)
+    }
+    let best = mean("0.03") > mean("0.5") ? "σ = 0.03" : "σ = 0.5"
+    #expect(text.contains("| \(best) | 2 | ") && text.contains("**"), "\(text)")
+  }
+
   @Test func stoppedRunsGiveTheSameBytes() throws {
     let whole = try study("whole", ["--threads", "1"])
     try #require(whole.status == 0, "\(whole.error)")

@@ -10,6 +10,39 @@ import Testing
 @testable import AIPOSolvers
 
 @Suite struct EvidenceTests {
+  /// Under a Gaussian prior p(y | σ) is known: its greatest by a search, against draws.
+  @Test func sigmaOfTheGreatestEvidence() throws {
+    let shape = ImageShape(height: 3, width: 4, channels: 1)
+    let map = try DenseMap.gaussian(measurements: 8 * shape.count, input: shape, seed: 5)
+    let one = try GaussianCase("many", map, sigma: 0.2, seed: 35)
+    let (d, factor) = (shape.count, one.prior.factor)
+    let c = try Matrix(rows: d, columns: d) { i, j in
+      (0..<d).reduce(0) { $0 + factor[i * d + $1] * factor[j * d + $1] }
+    }
+    let spread = try map.matrix.times(c).timesTransposed(map.matrix)
+    let offset = adding(one.data.observation.elements, map.matrix.times(one.prior.mean), scaledBy: -1)
+    func cost(_ sigma: Double) throws -> Double {
+      var sum = spread
+      sum.addToDiagonal(sigma * sigma)
+      let factor = try Cholesky(sum)
+      var white = try Tensor(offset)
+      white.withMemory { factor.whiten($0) }
+      return factor.logDeterminant + white.view.dot(white.view)
+    }
+    let grid = (0...400).map { 0.05 * exp(Double($0) / 400 * log(20)) }
+    let costs = try grid.map(cost)
+    let expected = grid[costs.indices.min { costs[$0] < costs[$1] }!]
+    let found = try EvidenceSigma.estimate(
+      DataTerm(map: map, noise: GaussianNoise(sigma: 0.6), observation: one.data.observation), prior: one.prior, gaussian: nil,
+      seed: 1, source: 0, pool: ThreadPool(threads: 2))
+    #expect(abs(found.sigma / expected - 1) < 0.03, "\(found) for \(expected)")
+    #expect(found.error > 0 && found.error < 0.3 * found.sigma)
+    let again = try EvidenceSigma.estimate(
+      DataTerm(map: map, noise: GaussianNoise(sigma: 0.6), observation: one.data.observation), prior: one.prior, gaussian: nil,
+      seed: 1, source: 0, pool: ThreadPool(threads: 1))
+    #expect(again.sigma == found.sigma)
+  }
+
   private func particles(
     _ one: GaussianCase, _ space: SolutionSpace, seed: UInt64, count: Int = 300, threads: Int = 1
   ) throws -> SequentialMonteCarlo {

@@ -2,7 +2,7 @@ import AIPOKernels
 import AIPOPlatform
 
 /// log p(y) with its standard error.
-public struct EvidenceEstimate: Sendable, Hashable {
+public struct EvidenceEstimate: Sendable, Hashable, Codable {
   public var logEvidence: Double
   /// Of `logEvidence`, in nats.
   public var error: Double

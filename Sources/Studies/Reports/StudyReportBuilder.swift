@@ -64,7 +64,8 @@ struct StudyReportBuilder {
     }
     return [
       Table(
-        caption: "PSNR, dB: mean ± standard error over the images. Bold is the best of the same images",
+        caption: "PSNR, dB: mean ± standard error over the images. Bold is the best of the same images, by "
+          + (grid.panels[0].rank == .psnr ? "this" : "log p(y)"),
         columns: [""] + grid.panels.map(\.title), rows: rows)
     ]
   }
@@ -77,15 +78,24 @@ struct StudyReportBuilder {
     if let observed = first.estimate(\.psnrObserved) {
       rows.append(
         [Cell("observed"), Cell("\(observed.count)"), Cell(FigureText.estimate(observed, 2))]
-          + [Cell](repeating: Cell("–"), count: 8))
+          + [Cell](repeating: Cell("–"), count: 10))
     }
     for (k, row) in panel.rows.enumerated() {
       let psnr = row.estimate(\.psnr)
       let converged = row.solves.count { $0.record.converged }
       rows.append([
         Cell(row.label, method: row.method.rawValue), Cell("\(row.solves.count)"),
-        Cell(FigureText.estimate(psnr, 2), isBest: leaders.contains(row.label)),
-        Cell(k == 0 ? "–" : FigureText.difference(row.psnrDifference(from: first), 2, of: row.solves.count)),
+        Cell(FigureText.estimate(psnr, 2), isBest: panel.rank == .psnr && leaders.contains(row.label)),
+        Cell(
+          k == 0
+            ? "–" : FigureText.difference(row.difference(from: first, by: .psnr), 2, of: row.solves.count)),
+        Cell(
+          FigureText.estimate(row.logEvidence, 1),
+          isBest: panel.rank == .evidence && leaders.contains(row.label)),
+        Cell(
+          k == 0
+            ? "–" : FigureText.difference(row.difference(from: first, by: .evidence), 2, of: row.solves.count)
+        ),
         Cell(FigureText.estimate(row.estimate(\.ssim), 3)),
         Cell(FigureText.estimate(row.estimate(\.target), 1)),
         Cell(
@@ -102,7 +112,7 @@ struct StudyReportBuilder {
         ? "Δ: paired difference from \(first.label), with the number of images where not all can be compared"
         : "",
       columns: [
-        "", "Images", "PSNR, dB", "Δ PSNR", "SSIM", "Objective, nats", "Δ objective", "λ", "Evaluations",
+        "", "Images", "PSNR, dB", "Δ PSNR", "log p(y), nats", "Δ log p(y)", "SSIM", "Objective, nats", "Δ objective", "λ", "Evaluations",
         "to 1 nat", "Converged",
       ], rows: rows
     ).withoutEmptyColumns

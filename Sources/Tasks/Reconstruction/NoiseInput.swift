@@ -52,7 +52,7 @@ struct NoiseInput {
       } else if case .file(let path) = task.sigma {
         let rows = try Self.deviations(path, values: values, count: count)
         source = rows.count == 1 ? .shared(rows[0]) : .rows(rows)
-      } else if task.sigma == .auto {
+      } else if task.sigma?.isEstimated == true {
         source = .estimated(try GaussianNoise(sigma: sigma))
       } else {
         source = .shared(try GaussianNoise(sigma: sigma))

@@ -143,6 +143,7 @@ public struct Reconstruction {
     var chunk = try input.chunk(places)
     guard input.isEstimated else { return chunk }
     chunk = try estimatingSigma(chunk)
+    if task.sigma == .evidence { chunk = try byEvidence(chunk) }
     chunk.advices += zip(chunk.sigmas, chunk.names).compactMap { NoiseEstimate.advice($0, name: $1) }
     return chunk
   }
@@ -168,6 +169,20 @@ public struct Reconstruction {
     return chunk
   }
 
+  /// σ of the greatest evidence, from the first guess on.
+  private func byEvidence(_ chunk: ReconstructionInput.Chunk) throws -> ReconstructionInput.Chunk {
+    var chunk = chunk
+    let found = try chunk.indices.indices.map { k in
+      try EvidenceSigma.estimate(
+        chunk.problem.replacing(noises: chunk.sigmas.map { try GaussianNoise(sigma: $0) }).dataTerm(
+          k, encoding: prior.encoding), prior: prior, gaussian: gaussian, seed: task.seed,
+        source: UInt64(chunk.indices[k]), pool: model.pool)
+    }
+    chunk.problem = try chunk.problem.replacing(noises: found.map { try GaussianNoise(sigma: $0.sigma) })
+    chunk.sigmas = found.map(\.sigma)
+    return chunk
+  }
+
   /// σ of an observation that is no whole picture, by the Gaussian of the training images.
   private func guess(_ chunk: ReconstructionInput.Chunk, _ image: Int) throws -> Double {
     guard let gaussian, let map = chunk.problem.linearMap(image) else {
@@ -187,6 +202,23 @@ public struct Reconstruction {
     options.maximumEvaluations = max(options.maximumEvaluations - (chunk.sigmaEvaluations.max() ?? 0), 1)
     return try Reconstructor(
       problem: chunk.problem, prior: prior, gaussian: gaussian, options: options, pool: model.pool)
+  }
+
+  /// log p(y) of an image of a chunk under the prior and the noise's law; nil where it was stopped.
+  package func evidence(
+    of image: Int, in chunk: ReconstructionInput.Chunk, isCancelled: @escaping () -> Bool
+  ) throws -> EvidenceEstimate? {
+    var options = PosteriorOptions()
+    options.sampler = .smc
+    options.seed = task.seed
+    let sampler = try PosteriorSampler(
+      data: chunk.problem.dataTerm(image, encoding: prior.encoding), prior: prior, gaussian: gaussian,
+      options: options, source: UInt64(chunk.indices[image]), pool: model.pool)
+    guard prior.isNormalized else {
+      throw SolverError.unsupported(
+        "this prior is an average over patches or a margin, no density of the whole image: it has no evidence")
+    }
+    do { return try sampler.run(isCancelled: isCancelled).evidence } catch is SamplingCancelled { return nil }
   }
 
   /// What looks like a mistake, seen from the results; of those that nothing else is said about, that the pictures are

@@ -129,10 +129,10 @@ package struct ReconstructionInput {
     var known = noise.task
     if task.kind != .denoise { known.measurements = measurements }
     self.task = known
-    if task.sigma == .auto, task.kind == .sense, map.output.count < shape.count {
+    if isEstimated, task.kind == .sense, map.output.count < shape.count {
       throw TaskError(
         .usage, key: "sigma",
-        "--sigma auto with \(map.output.count) measurements of \(shape.count) pixels: so few can't tell noise from "
+        "--sigma \(task.sigma!) with \(map.output.count) measurements of \(shape.count) pixels: so few can't tell noise from "
           + "image; give a number")
     }
     if task.noise == .poisson, let weight = measurement.negativeWeight {
@@ -227,7 +227,7 @@ package struct ReconstructionInput {
   }
 
   /// Whether σ is estimated from each image.
-  var isEstimated: Bool { task.sigma == .auto }
+  var isEstimated: Bool { task.sigma?.isEstimated == true }
 
   /// Images that a chunk may hold: an estimated σ is each image's own.
   var chunkLimit: Int { isEstimated ? 1 : 32 }

@@ -73,7 +73,7 @@ extension ReconstructionTask {
     }
     try refuse(noiseCovariance != nil, "noise-covariance", "--noise-covariance goes with --noise gaussian")
     switch sigma {
-    case .auto: try refuse(true, "sigma", "--sigma auto goes with --noise gaussian")
+    case .auto, .evidence: try refuse(true, "sigma", "--sigma \(sigma!) goes with --noise gaussian")
     case .file: try refuse(true, "sigma", "--sigma with a file goes with --noise gaussian")
     case .number, nil: break
     }
@@ -162,7 +162,9 @@ extension ReconstructionTask {
   }
 
   private func checkIntensities() throws(TaskError) {
-    try refuse(sigma == .auto, "sigma", "--sigma auto needs a linear operator: --task phase needs a number")
+    try refuse(
+      sigma?.isEstimated == true, "sigma",
+      "--sigma \(sigma?.description ?? "") needs a linear operator: --task phase needs a number")
     switch ensemble {
     case .transform(let transform):
       try refuse(

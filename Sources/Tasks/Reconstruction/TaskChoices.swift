@@ -82,12 +82,16 @@ public enum SigmaChoice: Hashable, Sendable, LosslessStringConvertible, Expressi
   case number(Double)
   /// Estimated from each image.
   case auto
+  /// Of the greatest evidence, by draws of each image's posterior.
+  case evidence
   /// An NPY with a deviation a measurement.
   case file(String)
 
   public init?(_ text: String) {
     if text.hasSuffix(".npy") {
       self = .file(text)
+    } else if text == "evidence" {
+      self = .evidence
     } else {
       switch NumberOrAuto(text) {
       // Its square and the inverse of that must be numbers, too.
@@ -100,10 +104,14 @@ public enum SigmaChoice: Hashable, Sendable, LosslessStringConvertible, Expressi
 
   public init(floatLiteral value: Double) { self = .number(value) }
 
+  /// Whether each image tells its own.
+  public var isEstimated: Bool { self == .auto || self == .evidence }
+
   public var description: String {
     switch self {
     case .number(let value): value.description
     case .auto: "auto"
+    case .evidence: "evidence"
     case .file(let path): path
     }
   }
