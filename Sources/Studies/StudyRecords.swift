@@ -21,7 +21,8 @@ struct StudyRecords {
     }
     let own = [
       "source", "index", "seed", "psnr", "ssim", "psnrObserved", "objective", "recon", "reg", "target",
-      "lambda", "flowShare", "sigma", "logEvidence", "logEvidenceError", "evaluations", "withinOneNat", "iterations", "converged", "reason",
+      "lambda", "flowShare", "sigma", "logEvidence", "logEvidenceError", "evaluations", "withinOneNat",
+      "iterations", "converged", "reason",
     ]
     // An option may have the name of a figure, which is then what it was set to.
     let columns = ["grid", "cell"] + names.map { own.contains($0) ? "\($0)Set" : $0 } + own

@@ -59,7 +59,8 @@ struct StudySummary {
     for solve in results.joined() { _ = advices.add(solve.advices ?? []) }
   }
 
-  private static func panels(_ grid: StudyPlan.Grid, _ results: [[StudySolve]], _ rank: StudyRank) -> [Panel] {
+  private static func panels(_ grid: StudyPlan.Grid, _ results: [[StudySolve]], _ rank: StudyRank) -> [Panel]
+  {
     let labels = labels(grid)
     var panels: [Panel] = []
     var places: [[StudyOption]: Int] = [:]

@@ -95,7 +95,8 @@ import Testing
     let own = try #require(rows.first { $0["sigma"] == "0.03" && $0["index"] == "5" })
     for name in ["logEvidence", "logEvidenceError"] {
       let value = try #require(own[name])
-      #expect(Double(value)?.isFinite == true && posterior.output.contains("\"\(name)\": \(value)"), "\(name)")
+      #expect(
+        Double(value)?.isFinite == true && posterior.output.contains("\"\(name)\": \(value)"), "\(name)")
     }
     let text = String(decoding: try folder.read("ranked/results.md"), as: UTF8.self)
     #expect(text.contains("log p(y)"))

@@ -33,12 +33,14 @@ import Testing
     let costs = try grid.map(cost)
     let expected = grid[costs.indices.min { costs[$0] < costs[$1] }!]
     let found = try EvidenceSigma.estimate(
-      DataTerm(map: map, noise: GaussianNoise(sigma: 0.6), observation: one.data.observation), prior: one.prior, gaussian: nil,
+      DataTerm(map: map, noise: GaussianNoise(sigma: 0.6), observation: one.data.observation),
+      prior: one.prior, gaussian: nil,
       seed: 1, source: 0, pool: ThreadPool(threads: 2))
     #expect(abs(found.sigma / expected - 1) < 0.03, "\(found) for \(expected)")
     #expect(found.error > 0 && found.error < 0.3 * found.sigma)
     let again = try EvidenceSigma.estimate(
-      DataTerm(map: map, noise: GaussianNoise(sigma: 0.6), observation: one.data.observation), prior: one.prior, gaussian: nil,
+      DataTerm(map: map, noise: GaussianNoise(sigma: 0.6), observation: one.data.observation),
+      prior: one.prior, gaussian: nil,
       seed: 1, source: 0, pool: ThreadPool(threads: 1))
     #expect(again.sigma == found.sigma)
   }

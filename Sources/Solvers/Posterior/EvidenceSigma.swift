@@ -35,7 +35,8 @@ public struct EvidenceSigma {
   ) throws -> EvidenceSigma {
     guard prior.isNormalized else {
       throw SolverError.unsupported(
-        "this prior is an average over patches or a margin, no density of the whole image: it has no evidence")
+        "this prior is an average over patches or a margin, no density of the whole image: it has no evidence"
+      )
     }
     guard let noise = data.noise as? GaussianNoise, noise.mean == nil,
       case .isotropic(let variance) = noise.covariance

@@ -112,7 +112,8 @@ struct StudyReportBuilder {
         ? "Δ: paired difference from \(first.label), with the number of images where not all can be compared"
         : "",
       columns: [
-        "", "Images", "PSNR, dB", "Δ PSNR", "log p(y), nats", "Δ log p(y)", "SSIM", "Objective, nats", "Δ objective", "λ", "Evaluations",
+        "", "Images", "PSNR, dB", "Δ PSNR", "log p(y), nats", "Δ log p(y)", "SSIM", "Objective, nats",
+        "Δ objective", "λ", "Evaluations",
         "to 1 nat", "Converged",
       ], rows: rows
     ).withoutEmptyColumns

@@ -216,7 +216,8 @@ public struct Reconstruction {
       options: options, source: UInt64(chunk.indices[image]), pool: model.pool)
     guard prior.isNormalized else {
       throw SolverError.unsupported(
-        "this prior is an average over patches or a margin, no density of the whole image: it has no evidence")
+        "this prior is an average over patches or a margin, no density of the whole image: it has no evidence"
+      )
     }
     do { return try sampler.run(isCancelled: isCancelled).evidence } catch is SamplingCancelled { return nil }
   }

@@ -121,13 +121,14 @@ public struct ReconstructionKey: Sendable {
         """
         Standard deviation of the noise of a measurement, with black at 0 and white at 1: 25 grey levels of 255 are \
         0.098. An NPY gives each measurement its own. auto estimates it from each image, which needs noise that one \
-        can see, and for sense as many measurements as pixels; --simulate then adds noise of the default. evidence begins \
-        there and goes to the σ under which the measurement is the most probable, by thousands of draws of the posterior. For \
+        can see, and for sense as many measurements as pixels; --simulate then adds noise of the default. evidence \
+        begins there and goes to the σ under which the measurement is the most probable, by thousands of draws of the posterior. For \
         student it is the scale, for poisson the read noise. (default: 0.1 for denoise, 0.1/√m for sense, none for ct, \
         else 0.01; 0 for poisson)
         """, "s", \.sigma,
         SettingForm(
-          expected: "a number from 1e-150 to 1e150, auto, evidence, or an .npy file", parse: { SigmaChoice($0) },
+          expected: "a number from 1e-150 to 1e150, auto, evidence, or an .npy file",
+          parse: { SigmaChoice($0) },
           store: { if case .number(let value) = $0 { .number(value) } else { .string($0.description) } })),
       key(
         "noise-covariance",
