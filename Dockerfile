@@ -5,8 +5,7 @@ FROM debian:bookworm AS build
 ARG SWIFT_RELEASE=6.3.1
 RUN apt-get update && apt-get install -y --no-install-recommends \
       binutils ca-certificates curl g++ git libc6-dev libcurl4 libncurses6 libsqlite3-0 libxml2 make pkg-config python3 \
-      libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev zlib1g-dev libtiff-dev libwebp-dev \
-      libkissfft-dev
+      libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev zlib1g-dev libtiff-dev libwebp-dev
 # A toolchain that lies in /swift already is taken.
 RUN test -x /swift/usr/bin/swift || { mkdir -p /swift && curl -fsSL \
       "https://download.swift.org/swift-$SWIFT_RELEASE-release/debian12/swift-$SWIFT_RELEASE-RELEASE/swift-$SWIFT_RELEASE-RELEASE-debian12.tar.gz" \

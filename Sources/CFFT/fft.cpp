@@ -1,18 +1,86 @@
 #include "CAIPOFFT.h"
 
 #include <cmath>
+#include <complex>
 #include <new>
-
-// The header alone, which is all of it; so no library is linked and pkg-config isn't asked.
-#if __has_include(<kissfft/kissfft.hh>)
-#include <kissfft/kissfft.hh>
-#else // Homebrew's folder on Apple silicon, where compilers don't look by themselves
-#include "/opt/homebrew/include/kissfft/kissfft.hh"
-#endif
+#include <utility>
+#include <vector>
 
 typedef std::complex<double> complex;
 
 namespace {
+
+/// Lines that are transformed at once, one a lane.
+constexpr size_t lanes = 2;
+typedef double vector __attribute__((vector_size(8 * lanes)));
+
+/// A complex number of every line.
+struct numbers {
+  vector re, im;
+};
+
+inline numbers operator+(numbers a, numbers b) { return {a.re + b.re, a.im + b.im}; }
+inline numbers operator-(numbers a, numbers b) { return {a.re - b.re, a.im - b.im}; }
+inline numbers operator*(double s, numbers a) { return {s * a.re, s * a.im}; }
+/// −iz
+inline numbers turned(numbers z) { return {z.im, -z.re}; }
+inline numbers swapped(numbers z) { return {z.im, z.re}; }
+inline numbers product(numbers a, complex w) {
+  return {a.re * w.real() - a.im * w.imag(), a.re * w.imag() + a.im * w.real()};
+}
+
+/// X ← the transform of r numbers.
+template <size_t r> void butterfly(const numbers *x, numbers *X);
+
+template <> inline void butterfly<2>(const numbers *x, numbers *X) {
+  X[0] = x[0] + x[1];
+  X[1] = x[0] - x[1];
+}
+
+template <> inline void butterfly<3>(const numbers *x, numbers *X) {
+  const numbers sum = x[1] + x[2], middle = x[0] - 0.5 * sum;
+  const numbers side = 0.86602540378443864676 * turned(x[1] - x[2]);
+  X[0] = x[0] + sum;
+  X[1] = middle + side;
+  X[2] = middle - side;
+}
+
+template <> inline void butterfly<4>(const numbers *x, numbers *X) {
+  const numbers a = x[0] + x[2], b = x[0] - x[2], c = x[1] + x[3], d = turned(x[1] - x[3]);
+  X[0] = a + c;
+  X[1] = b + d;
+  X[2] = a - c;
+  X[3] = b - d;
+}
+
+template <> inline void butterfly<5>(const numbers *x, numbers *X) {
+  // cos and sin of 72° and of 144°.
+  constexpr double c1 = 0.30901699437494742410, c2 = -0.80901699437494742410;
+  constexpr double s1 = 0.95105651629515357212, s2 = 0.58778525229247312917;
+  const numbers near = x[1] + x[4], far = x[2] + x[3];
+  const numbers apart = turned(x[1] - x[4]), between = turned(x[2] - x[3]);
+  const numbers a = x[0] + c1 * near + c2 * far, b = x[0] + c2 * near + c1 * far;
+  const numbers c = s1 * apart + s2 * between, d = s2 * apart - s1 * between;
+  X[0] = x[0] + near + far;
+  X[1] = a + c;
+  X[2] = b + d;
+  X[3] = b - d;
+  X[4] = a - c;
+}
+
+/// A step of Stockham's transform: `stride` transforms of length r·m, neighbours in x, become r·stride of length m in y.
+template <size_t r> void step(const numbers *x, numbers *y, size_t m, size_t stride, const complex *twiddles) {
+  for (size_t p = 0; p < m; p++, twiddles += r - 1) {
+    for (size_t q = 0; q < stride; q++) {
+      numbers in[r], out[r];
+      for (size_t k = 0; k < r; k++) in[k] = x[q + stride * (p + m * k)];
+      butterfly<r>(in, out);
+      numbers *const to = y + q + stride * r * p;
+      to[0] = out[0];
+      for (size_t k = 1; k < r; k++) to[stride * k] = p == 0 ? out[k] : product(out[k], twiddles[k - 1]);
+    }
+  }
+}
 
 bool is_smooth(size_t n) {
   for (size_t p : {2, 3, 5})
@@ -26,51 +94,87 @@ size_t smooth_above(size_t n) {
   return n;
 }
 
-complex swapped(complex z) { return complex(z.imag(), z.real()); }
-
-/// Not operator*, which looks after infinities.
-complex product(complex a, complex b) {
-  return complex(a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real());
+/// e^(−2πij/n)
+complex root(size_t j, size_t n) {
+  const double angle = -2 * M_PI * (double)(j % n) / (double)n;
+  return complex(std::cos(angle), std::sin(angle));
 }
+
+/// Transforms of a length 2ᵃ3ᵇ5ᶜ.
+class smooth_transform {
+  const size_t n;
+  std::vector<size_t> factors;
+  std::vector<complex> twiddles;  /// step by step
+
+ public:
+  explicit smooth_transform(size_t n) : n(n) {
+    size_t length = n;
+    for (size_t r : {4, 2, 3, 5}) {
+      for (; length % r == 0; length /= r) {
+        factors.push_back(r);
+        for (size_t p = 0; p < length / r; p++)
+          for (size_t k = 1; k < r; k++) twiddles.push_back(root(p * k, length));
+      }
+    }
+  }
+
+  /// The transform of x, in x or y; both are overwritten.
+  numbers *apply(numbers *x, numbers *y) const {
+    size_t length = n, stride = 1;
+    const complex *own = twiddles.data();
+    for (size_t r : factors) {
+      const size_t m = length / r;
+      switch (r) {
+        case 2: step<2>(x, y, m, stride, own); break;
+        case 3: step<3>(x, y, m, stride, own); break;
+        case 4: step<4>(x, y, m, stride, own); break;
+        default: step<5>(x, y, m, stride, own);
+      }
+      own += m * (r - 1);
+      length = m;
+      stride *= r;
+      std::swap(x, y);
+    }
+    return x;
+  }
+};
 
 }  // namespace
 
 struct aipo_fft {
   const size_t n;
-  const size_t m;  /// length of kissfft's transforms: n, or for the chirp at least 2n − 1
-  const kissfft<double> inner;
+  const size_t m;  /// n, or for the chirp at least 2n − 1
+  const smooth_transform inner;
   std::vector<complex> chirp;     /// e^(−πij²/n), j < n; empty where m = n
   std::vector<complex> spectrum;  /// transform of the conjugate chirp, −n < j < n, over m
 
-  explicit aipo_fft(size_t n) : n(n), m(is_smooth(n) ? n : smooth_above(2 * n - 1)), inner(m, false) {
+  explicit aipo_fft(size_t n) : n(n), m(is_smooth(n) ? n : smooth_above(2 * n - 1)), inner(m) {
     if (m == n) return;
     chirp.resize(n);
     spectrum.resize(m);
-    std::vector<complex> filter(m);
+    std::vector<numbers> filter(m), other(m);
     size_t square = 0;  // j² mod 2n
     for (size_t j = 0; j < n; j++) {
-      const double angle = -M_PI * (double)square / (double)n;
-      chirp[j] = complex(std::cos(angle), std::sin(angle));
-      filter[j] = filter[(m - j) % m] = std::conj(chirp[j]) / (double)m;
+      chirp[j] = root(square, 2 * n);
+      const complex value = std::conj(chirp[j]) / (double)m;
+      filter[j] = filter[(m - j) % m] = {vector{} + value.real(), vector{} + value.imag()};
       square = (square + 2 * j + 1) % (2 * n);
     }
-    inner.transform(filter.data(), spectrum.data());
+    const numbers *const found = inner.apply(filter.data(), other.data());
+    for (size_t k = 0; k < m; k++) spectrum[k] = complex(found[k].re[0], found[k].im[0]);
   }
 
-  /// X ← transform of x. The backward transform is this one between two swaps of re and im.
-  /// x has room for m numbers and is overwritten, X has as much.
-  void transform(complex *x, complex *X) const {
-    if (n == 1) {
-      X[0] = x[0];  // for kissfft a factor of its own
-      return;
-    }
-    if (m == n) return inner.transform(x, X);
+  /// The transform of the n numbers in x, in x or y, which have room for m. The backward transform is this one between two
+  /// swaps of re and im.
+  numbers *transform(numbers *x, numbers *y) const {
+    if (m == n) return inner.apply(x, y);
     for (size_t j = 0; j < n; j++) x[j] = product(x[j], chirp[j]);
-    for (size_t j = n; j < m; j++) x[j] = 0;
-    inner.transform(x, X);
-    for (size_t k = 0; k < m; k++) x[k] = swapped(product(X[k], spectrum[k]));
-    inner.transform(x, X);
+    for (size_t j = n; j < m; j++) x[j] = {};
+    numbers *middle = inner.apply(x, y), *const other = middle == x ? y : x;
+    for (size_t k = 0; k < m; k++) middle[k] = swapped(product(middle[k], spectrum[k]));
+    numbers *const X = inner.apply(middle, other);
     for (size_t k = 0; k < n; k++) X[k] = product(swapped(X[k]), chirp[k]);
+    return X;
   }
 };
 
@@ -84,48 +188,90 @@ aipo_fft *aipo_fft_make(size_t n) {
 
 void aipo_fft_free(aipo_fft *plan) { delete plan; }
 
-size_t aipo_fft_workspace(const aipo_fft *plan) { return 4 * plan->m; }
+/// Groups of lines that are read and written together, so that a stretch of memory is touched once.
+static constexpr size_t groups = 2;
 
-void aipo_fft_columns(
-  const aipo_fft *plan, int backward, size_t columns, size_t stride, double *x, double *work) {
-  complex *const in = (complex *)work, *const out = in + plan->m;
-  for (size_t j = 0; j < columns; j++) {
-    complex *const column = (complex *)x + j;
-    for (size_t i = 0; i < plan->n; i++) in[i] = backward ? swapped(column[i * stride]) : column[i * stride];
-    plan->transform(in, out);
-    for (size_t i = 0; i < plan->n; i++) column[i * stride] = backward ? swapped(out[i]) : out[i];
+size_t aipo_fft_workspace(const aipo_fft *plan) {
+  return (groups + 1) * plan->m * sizeof(numbers) / sizeof(double);
+}
+
+void aipo_fft_lines(
+  const aipo_fft *plan, int backward, size_t lines, size_t line_stride, size_t stride, double *x, double *work) {
+  const size_t n = plan->n;
+  numbers *const space = (numbers *)work, *const spare = space + groups * plan->m;
+  for (size_t first = 0; first < lines; first += groups * lanes) {
+    const size_t taken = lines - first < groups * lanes ? lines - first : groups * lanes;
+    complex *const block = (complex *)x + first * line_stride;
+    for (size_t i = 0; i < n; i++) {
+      for (size_t l = 0; l < taken; l++) {
+        const complex value = block[i * stride + l * line_stride];
+        numbers &to = space[l / lanes * plan->m + i];
+        to.re[l % lanes] = backward ? value.imag() : value.real();
+        to.im[l % lanes] = backward ? value.real() : value.imag();
+      }
+    }
+    const numbers *found[groups];
+    numbers *free = spare;
+    for (size_t g = 0; g * lanes < taken; g++) {
+      numbers *const own = space + g * plan->m;
+      numbers *const X = plan->transform(own, free);
+      if (X != own) free = own;
+      found[g] = X;
+    }
+    for (size_t i = 0; i < n; i++) {
+      for (size_t l = 0; l < taken; l++) {
+        const numbers &from = found[l / lanes][i];
+        const double re = from.re[l % lanes], im = from.im[l % lanes];
+        block[i * stride + l * line_stride] = backward ? complex(im, re) : complex(re, im);
+      }
+    }
   }
 }
 
 void aipo_fft_real(
-  const aipo_fft *plan, size_t stride, const double *a, const double *b, double *A, double *B, double *work) {
+  const aipo_fft *plan, size_t lines, size_t stride, const double *const *x, double *const *X, double *work) {
   const size_t n = plan->n;
-  complex *const in = (complex *)work, *const Z = in + plan->m;
-  for (size_t i = 0; i < n; i++) in[i] = complex(a[i * stride], b ? b[i * stride] : 0);
-  plan->transform(in, Z);
-  // Of z = a + ib: A = (Zₖ + conj Z₋ₖ) / 2, B = (Zₖ − conj Z₋ₖ) / 2i.
+  numbers *const in = (numbers *)work;
+  // Line 2l is the real part of lane l, line 2l + 1 the imaginary one.
+  for (size_t i = 0; i < n; i++)
+    for (size_t l = 0; l < lanes; l++) {
+      in[i].re[l] = 2 * l < lines ? x[2 * l][i * stride] : 0;
+      in[i].im[l] = 2 * l + 1 < lines ? x[2 * l + 1][i * stride] : 0;
+    }
+  const numbers *const Z = plan->transform(in, in + plan->m);
   for (size_t k = 0; k <= n / 2; k++) {
-    const complex plus = Z[k], minus = std::conj(Z[(n - k) % n]);
-    ((complex *)A)[k * stride] = 0.5 * (plus + minus);
-    if (B) ((complex *)B)[k * stride] = 0.5 * complex(plus.imag() - minus.imag(), minus.real() - plus.real());
+    // Of z = a + ib: A = (Zₖ + conj Z₋ₖ) / 2, B = (Zₖ − conj Z₋ₖ) / 2i.
+    const numbers plus = Z[k], minus = Z[(n - k) % n];
+    const vector a = 0.5 * (plus.re + minus.re), b = 0.5 * (plus.im - minus.im);
+    const vector c = 0.5 * (plus.im + minus.im), d = 0.5 * (minus.re - plus.re);
+    for (size_t l = 0; l < lanes; l++) {
+      if (2 * l < lines) ((complex *)X[2 * l])[k * stride] = complex(a[l], b[l]);
+      if (2 * l + 1 < lines) ((complex *)X[2 * l + 1])[k * stride] = complex(c[l], d[l]);
+    }
   }
 }
 
 void aipo_fft_real_backward(
-  const aipo_fft *plan, size_t stride, const double *A, const double *B, double scale, double *a, double *b,
+  const aipo_fft *plan, size_t lines, size_t stride, const double *const *X, double scale, double *const *x,
   double *work) {
   const size_t n = plan->n;
-  complex *const in = (complex *)work, *const z = in + plan->m;
+  numbers *const in = (numbers *)work;
   for (size_t k = 0; k <= n / 2; k++) {
-    complex P = ((const complex *)A)[k * stride], Q = B ? ((const complex *)B)[k * stride] : 0;
     const size_t opposite = (n - k) % n;
-    if (opposite == k) P = P.real(), Q = Q.real();
-    in[k] = swapped(complex(P.real() - Q.imag(), P.imag() + Q.real()));
-    in[opposite] = swapped(complex(P.real() + Q.imag(), Q.real() - P.imag()));
+    for (size_t l = 0; l < lanes; l++) {
+      complex P = 2 * l < lines ? ((const complex *)X[2 * l])[k * stride] : 0;
+      complex Q = 2 * l + 1 < lines ? ((const complex *)X[2 * l + 1])[k * stride] : 0;
+      if (opposite == k) P = P.real(), Q = Q.real();
+      in[k].re[l] = P.imag() + Q.real();
+      in[k].im[l] = P.real() - Q.imag();
+      in[opposite].re[l] = Q.real() - P.imag();
+      in[opposite].im[l] = P.real() + Q.imag();
+    }
   }
-  plan->transform(in, z);
-  for (size_t i = 0; i < n; i++) {
-    a[i * stride] = scale * z[i].imag();
-    if (b) b[i * stride] = scale * z[i].real();
-  }
+  const numbers *const z = plan->transform(in, in + plan->m);
+  for (size_t i = 0; i < n; i++)
+    for (size_t l = 0; l < lanes; l++) {
+      if (2 * l < lines) x[2 * l][i * stride] = scale * z[i].im[l];
+      if (2 * l + 1 < lines) x[2 * l + 1][i * stride] = scale * z[i].re[l];
+    }
 }

@@ -2,10 +2,10 @@
 ///
 /// Forward `Xₖ = Σⱼ xⱼ e^(−2πijk/n)`, backward with e^(+2πijk/n) and no factor. Complex numbers are pairs (re, im);
 /// strides count numbers of the array's kind. A plan is read only: threads share it, each with a workspace of its own.
-/// Nothing but `aipo_fft_make` allocates.
+/// Nothing but `aipo_fft_make` allocates. A line's bits don't depend on the lines beside it.
 ///
-/// Lengths 2ᵃ3ᵇ5ᶜ go to kissfft. Its butterfly for other factors takes O(p) a value and keeps scratch in the plan, so
-/// other lengths are a convolution with a chirp of such a length (L. I. Bluestein, 1970).
+/// Lengths 2ᵃ3ᵇ5ᶜ by steps of 4, 2, 3 and 5 that leave the result in order (T. Stockham, 1966), two lines at once; others
+/// are a convolution with a chirp of such a length (L. I. Bluestein, 1970).
 #ifndef CAIPOFFT_H
 #define CAIPOFFT_H
 
@@ -21,23 +21,23 @@ typedef struct aipo_fft aipo_fft;
 aipo_fft *aipo_fft_make(size_t n);
 void aipo_fft_free(aipo_fft *plan);
 
-/// Doubles of the workspace of the functions below.
+/// Doubles of the workspace of the functions below, which begins at a multiple of 16 bytes.
 size_t aipo_fft_workspace(const aipo_fft *plan);
 
-/// Transforms `columns` neighbouring columns of an array of complex numbers in place:
-/// column j is x[j], x[j + stride], …, x[j + (n − 1)·stride].
-void aipo_fft_columns(
-  const aipo_fft *plan, int backward, size_t columns, size_t stride, double *x /* [2·n·stride] */,
-  double *work);
+/// Transforms `lines` lines of complex numbers in place: line l is x[l·line_stride + i·stride], 0 ≤ i < n.
+void aipo_fft_lines(
+  const aipo_fft *plan, int backward, size_t lines, size_t line_stride, size_t stride, double *x, double *work);
 
-/// The first ⌊n/2⌋ + 1 numbers A and B of the transforms of two real sequences a and b at once. b and B may be NULL.
+/// Real lines that are transformed at once, at most.
+#define AIPO_FFT_REAL_LINES 4
+
+/// The first ⌊n/2⌋ + 1 numbers X[l] of the transforms of real lines x[l], `[n·stride]` each, l < lines.
 void aipo_fft_real(
-  const aipo_fft *plan, size_t stride, const double *a /* [n·stride] */, const double *b,
-  double *A /* [2·(n/2 + 1)·stride] */, double *B, double *work);
+  const aipo_fft *plan, size_t lines, size_t stride, const double *const *x, double *const *X, double *work);
 
-/// Back from A and B: `a ← scale·(backward transform of A)`, and so b. Of A₀, and A_(n/2) for even n, the real part counts.
+/// Back from X: `x[l] ← scale·(backward transform of X[l])`. Of X₀, and X_(n/2) for even n, the real part counts.
 void aipo_fft_real_backward(
-  const aipo_fft *plan, size_t stride, const double *A, const double *B, double scale, double *a, double *b,
+  const aipo_fft *plan, size_t lines, size_t stride, const double *const *X, double scale, double *const *x,
   double *work);
 
 #ifdef __cplusplus

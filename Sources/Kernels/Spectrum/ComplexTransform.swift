@@ -20,10 +20,11 @@ final class ComplexTransform: Sendable {
     precondition(x.count == 2 * height * width)
     let direction: Int32 = backward ? 1 : 0
     try rows.split(height, scratch) { range, work in
-      for row in range { aipo_fft_columns(rows.plan, direction, 1, 1, x.base + 2 * row * width, work) }
+      aipo_fft_lines(
+        rows.plan, direction, range.count, width, 1, x.base + 2 * range.lowerBound * width, work)
     }
     try columns.split(width, scratch) { range, work in
-      aipo_fft_columns(columns.plan, direction, range.count, width, x.base + 2 * range.lowerBound, work)
+      aipo_fft_lines(columns.plan, direction, range.count, 1, width, x.base + 2 * range.lowerBound, work)
     }
   }
 }

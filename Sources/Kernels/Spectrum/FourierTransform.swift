@@ -27,8 +27,8 @@ public final class FourierTransform: Sendable {
 
   /// The spectrum of an image. Throws where there is no memory for temporaries.
   public func forward(_ x: Vector, into spectrum: Vector, _ scratch: Scratch) throws {
-    try lines(x, spectrum, scratch) { a, b, A, B, work in
-      aipo_fft_real(self.rows.plan, self.shape.channels, a, b, A, B, work)
+    try lines(x, spectrum, scratch) { count, x, X, work in
+      aipo_fft_real(rows.plan, count, shape.channels, Self.reading(x), X, work)
     }
     try transformColumns(of: spectrum, backward: false, scratch)
   }
@@ -37,35 +37,40 @@ public final class FourierTransform: Sendable {
   public func backward(_ spectrum: Vector, into x: Vector, _ scratch: Scratch) throws {
     try transformColumns(of: spectrum, backward: true, scratch)
     let scale = 1 / Double(shape.height * shape.width)
-    try lines(x, spectrum, scratch) { a, b, A, B, work in
-      aipo_fft_real_backward(self.rows.plan, self.shape.channels, A, B, scale, a, b, work)
+    try lines(x, spectrum, scratch) { count, x, X, work in
+      aipo_fft_real_backward(rows.plan, count, shape.channels, Self.reading(X), scale, x, work)
     }
   }
 
   private typealias Doubles = UnsafeMutablePointer<Double>
+  private typealias Lines = UnsafePointer<Doubles?>
 
-  /// Runs `body` for the rows of all channels, two at a time.
+  /// Lines that are read alone.
+  private static func reading(_ lines: Lines) -> UnsafePointer<UnsafePointer<Double>?> {
+    UnsafeRawPointer(lines).assumingMemoryBound(to: UnsafePointer<Double>?.self)
+  }
+
+  /// Runs `body` for the rows of all channels, several at a time.
   private func lines(
     _ x: Vector, _ spectrum: Vector, _ scratch: Scratch,
-    _ body: (_ a: Doubles, _ b: Doubles?, _ A: Doubles, _ B: Doubles?, _ work: Doubles) -> Void
+    _ body: (_ count: Int, _ x: Lines, _ X: Lines, _ work: Doubles) -> Void
   ) throws {
     precondition(x.count == shape.count && spectrum.count == spectrumCount)
     let c = shape.channels
-    func line(_ l: Int) -> (Doubles, Doubles) {
-      let (row, channel) = l.quotientAndRemainder(dividingBy: c)
-      return (
-        x.base + row * shape.width * c + channel, spectrum.base + 2 * (row * width * c + channel)
-      )
-    }
+    let atOnce = Int(AIPO_FFT_REAL_LINES)
     let lines = shape.height * c
-    try rows.split((lines + 1) / 2, scratch) { pairs, work in
-      for pair in pairs {
-        let (a, A) = line(2 * pair)
-        if 2 * pair + 1 < lines {
-          let (b, B) = line(2 * pair + 1)
-          body(a, b, A, B, work)
-        } else {
-          body(a, nil, A, nil, work)
+    try rows.split((lines + atOnce - 1) / atOnce, scratch) { groups, work in
+      withUnsafeTemporaryAllocation(of: Doubles?.self, capacity: 2 * atOnce) { pointers in
+        let (of, spectra) = (pointers.baseAddress!, pointers.baseAddress! + atOnce)
+        for group in groups {
+          let first = group * atOnce
+          let count = min(atOnce, lines - first)
+          for l in 0..<count {
+            let (row, channel) = (first + l).quotientAndRemainder(dividingBy: c)
+            (of + l).initialize(to: x.base + row * shape.width * c + channel)
+            (spectra + l).initialize(to: spectrum.base + 2 * (row * width * c + channel))
+          }
+          body(count, of, spectra, work)
         }
       }
     }
@@ -75,8 +80,8 @@ public final class FourierTransform: Sendable {
     guard shape.height > 1 else { return }
     let stride = width * shape.channels
     try columns.split(stride, scratch) { range, work in
-      aipo_fft_columns(
-        self.columns.plan, backward ? 1 : 0, range.count, stride, spectrum.base + 2 * range.lowerBound, work)
+      aipo_fft_lines(
+        columns.plan, backward ? 1 : 0, range.count, 1, stride, spectrum.base + 2 * range.lowerBound, work)
     }
   }
 }
@@ -99,7 +104,7 @@ final class Plan: @unchecked Sendable {
     let size = aipo_fft_workspace(plan)
     try scratch.scope {
       let work = try scratch.take(size * scratch.pool.threads)
-      try scratch.pool.split(count, minimum: 1 + (1 << 13) / size) { range, worker in
+      try scratch.pool.split(count, minimum: 1 + (1 << 15) / size) { range, worker in
         body(range, work.base + worker * size)
       }
     }
