@@ -199,3 +199,34 @@ extension Tensor: Equatable {
       && memcmp(a.storage.base, b.storage.base, a.count * MemoryLayout<Element>.stride) == 0
   }
 }
+
+extension Tensor: Codable {
+  private enum CodingKeys: String, CodingKey { case shape, values }
+
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    let shape = try container.decode([Int].self, forKey: .shape)
+    let values = try container.decode([Element].self, forKey: .values)
+    guard shape.allSatisfy({ $0 >= 0 }), Self.product(shape) == values.count else {
+      throw DecodingError.dataCorruptedError(
+        forKey: .shape, in: container, debugDescription: "\(values.count) values of shape \(shape)")
+    }
+    try self.init(shape: shape, elements: values)
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(shape, forKey: .shape)
+    try container.encode(elements, forKey: .values)
+  }
+
+  /// Nil where it overflows.
+  private static func product(_ shape: [Int]) -> Int? {
+    shape.reduce(1) { product, side in
+      product.flatMap {
+        let (result, overflow) = $0.multipliedReportingOverflow(by: side)
+        return overflow ? nil : result
+      }
+    }
+  }
+}

@@ -1,5 +1,5 @@
 /// Where on a path the objective is taken: `L = L_recon + λ((1 − t) R_gauss + t R_flow)`.
-public struct ObjectiveWeights: Sendable, Hashable {
+public struct ObjectiveWeights: Sendable, Hashable, Codable {
   public var lambda: Double
   public var t: Double
 

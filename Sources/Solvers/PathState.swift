@@ -48,7 +48,7 @@ public enum PathStop: String, Sendable, Codable {
 }
 
 /// A state of the continuation of one image.
-public struct PathState: Sendable {
+public struct PathState: Sendable, Codable {
   public let event: PathEvent
   /// Place on the path, 0…1.
   public let s: Double

@@ -2,9 +2,9 @@ import AIPOKernels
 import AIPOProblems
 
 /// One reconstructed image.
-public struct ReconstructionResult: Sendable {
+public struct ReconstructionResult: Sendable, Codable {
   /// The image's place in the problem.
-  public let index: Int
+  public internal(set) var index: Int
   /// `[h, w, c]`, finite always. Where nothing finite was found it is the start point.
   public let image: Tensor<Double>
   /// `recon + lambda·reg`, nats, all constants; nil with `reg` where the prior isn't finite at the image.
@@ -41,6 +41,13 @@ public struct ReconstructionResult: Sendable {
   /// The target's prior at a state on the way; nil where a term of it wasn't evaluated.
   public func targetReg(at state: PathState) -> Double? {
     weights.regularizer(flow: state.flow, gaussian: state.gaussian)
+  }
+
+  /// The same at another place in a problem.
+  package func at(_ index: Int) -> ReconstructionResult {
+    var result = self
+    result.index = index
+    return result
   }
 
   private var weights: ObjectiveWeights { ObjectiveWeights(lambda: lambda, t: flowShare) }

@@ -4,7 +4,7 @@ import AIPOProblems
 
 /// How a problem that isn't linear was begun: from several starts, each brought to a minimum under the Gaussian prior. Nobody
 /// can tell whether the lowest of them is the global one; many that end in it make that probable, one among many doesn't.
-public struct StartSearch: Sendable, Hashable {
+public struct StartSearch: Sendable, Hashable, Codable {
   /// Starts that were tried.
   public let count: Int
   /// Those that ended as low as the lowest: within `agreement` nats a root of the image's values.

@@ -70,7 +70,7 @@ public struct Study: Sendable {
     let models = try StudyModels(plan.cells, threads: threads)
     let runner = StudyRunner(plan: plan, models: models, observer: observer, division: division)
     let sizes = try runner.sizes()
-    if try ranks.any(observer.isCancelled()) { return nil }
+    if try ranks.any(observer.isCancelled(), patience: nil) { return nil }
     let identity = StudyIdentity(
       builds: [try AIPOVersion.build()], models: models.sources.mapValues(\.checksum),
       cells: plan.cells.map(\.commandLine))

@@ -65,8 +65,25 @@ struct ItemFolder<Item: Codable> {
   }
 }
 
-/// The folders of parts of a job, joined.
+/// The folders of parts of a job.
 package enum ItemFolders {
+  /// Removes what parts kept in a folder, and the folder where nothing else is in it.
+  package static func remove(_ folder: String) {
+    guard let stream = opendir(folder) else { return }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
+      }
+      if name.hasPrefix("item-") || name.hasPrefix("image-") || AtomicFile.isLeftover(name) {
+        names.append(name)
+      }
+    }
+    closedir(stream)
+    for name in names { unlink("\(folder)/\(name)") }
+    rmdir(folder)
+  }
+
   /// Copies into a folder, which is made, the files of others that it doesn't hold yet.
   package static func merge(_ sources: [String], into folder: String) throws {
     guard !sources.isEmpty else { return }

@@ -3,6 +3,7 @@ import ArgumentParser
 
 /// `aipo calibrate`: whether a sampler's draws are what they claim to be.
 struct Calibrate: Verb {
+  static let worksOverRanks = true
   static let configuration = CommandConfiguration(
     abstract: "Check a sampler on made problems whose truth is known, and its intervals on real images.",
     discussion: """
@@ -40,6 +41,13 @@ struct Calibrate: Verb {
   @Option(help: ArgumentHelp("A page with table and picture. (default: none)", valueName: "file"))
   var report: OutputPath?
 
+  @Option(
+    help: ArgumentHelp(
+      "A folder to keep finished problems in: after a stop the same command goes on from there. (default: none)",
+      valueName: "folder"))
+  var state: OutputPath?
+
+  @OptionGroup var sharing: ShardOptions
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
@@ -81,10 +89,20 @@ struct Calibrate: Verb {
     let run = try CalibrationRun(task, threads: common.threadCount)
     common.remark(run.model.words)
     var members: [(String, JSONValue)] = []
+    let work = try sharing.work(state: state?.path)
     if problems > 0 {
       let progress = ProgressLine("calibrate", total: problems, unit: "problems", options: common)
-      let result = try run.run(observer: common.observer(progress))
-      progress.finish()
+      let result: CalibrationResult
+      if let work {
+        let (outcome, whole) = try run.run(work, observer: common.observer(progress))
+        progress.finish()
+        guard let whole else { return try sharing.end(outcome, work, common) ?? .done }
+        result = whole
+        sharing.clean(work, state: state?.path)
+      } else {
+        result = try run.run(observer: common.observer(progress))
+        progress.finish()
+      }
       if let report {
         try AtomicFile.write(
           result.html(

@@ -3,6 +3,7 @@ import ArgumentParser
 
 /// `aipo posterior`: how sure a reconstruction is.
 struct Posterior: Verb {
+  static let worksOverRanks = true
   static let configuration = CommandConfiguration(
     abstract: "Draw the images that may lie behind an observation: mean, deviation, intervals.",
     discussion: """
@@ -37,6 +38,7 @@ struct Posterior: Verb {
       """, valueName: "folder"))
   var state: OutputPath?
 
+  @OptionGroup var sharing: ShardOptions
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
@@ -64,19 +66,30 @@ struct Posterior: Verb {
     Interrupt.install()
     try common.requireMemory()
     var sampling = try PosteriorSampling(task, threads: common.threadCount)
-    if let state { try sampling.keepState(in: state.path) }
     common.remark(sampling.model.words)
+    let work = try sharing.work(state: state?.path).flatMap {
+      $0.division.isDivided || !$0.merging.isEmpty ? $0 : nil
+    }
+    let progress = ProgressLine("posterior", total: sampling.count, unit: "images", options: common)
+    if let work {
+      let outcome = try sampling.sample(
+        work, observer: common.observer(progress), onProgress: { progress.update($0, $1) },
+        advise: { if work.division.shard != nil { common.warn($0.map(\.description)) } })
+      progress.finish()
+      if let status = try sharing.end(outcome, work, common) { return status }
+    }
+    if let folder = work?.folder ?? state?.path { try sampling.keepState(in: folder) }
     let run = try PosteriorRun(sampling, files: output.files, command: TypedCommand.text)
     common.warn(run.advise(sampling.advices))
     Interrupt.whenOverdue { [weak run, common] isUrgent in
       if !isUrgent, let run { _ = try? Self.finish(run, common) }
     }
-    let progress = ProgressLine("posterior", total: sampling.count, unit: "images", options: common)
     try sampling.run(
       observer: common.observer(progress),
       onProgress: { progress.update($0, $1) }, advise: { common.warn(run.advise($0)) },
       take: { common.warn(try run.add($0)) })
     progress.finish()
+    if let work { sharing.clean(work, state: state?.path) }
     return try Self.finish(run, common)
   }
 

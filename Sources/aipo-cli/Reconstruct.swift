@@ -3,6 +3,7 @@ import ArgumentParser
 
 /// `aipo reconstruct`: the main job.
 struct Reconstruct: Verb {
+  static let worksOverRanks = true
   static let configuration = CommandConfiguration(
     abstract: "Bring images back from noisy, partial or compressed observations.",
     discussion: """
@@ -36,6 +37,13 @@ struct Reconstruct: Verb {
   @OptionGroup(title: "Observation") var observation: ObservationOptions
   @OptionGroup(title: "Solver") var solver: SolverOptions
   @OptionGroup(title: "Output") var output: ReconstructOutputOptions
+  @Option(
+    help: ArgumentHelp(
+      "A folder to keep finished images in: after a stop the same command goes on from there. (default: none)",
+      valueName: "folder"))
+  var state: OutputPath?
+
+  @OptionGroup var sharing: ShardOptions
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
@@ -63,6 +71,20 @@ struct Reconstruct: Verb {
     try common.requireMemory()
     let reconstruction = try Reconstruction(task, threads: common.threadCount)
     common.remark(reconstruction.model.words)
+    let work = try sharing.work(state: state?.path)
+    let progress = ProgressLine(
+      "reconstruct", total: reconstruction.count * task.methods.count, unit: "images", options: common)
+    let watch = ReconstructionWatch(
+      work: common.observer(progress), isTraced: work != nil || output.report != nil || output.trace != nil,
+      onState: { progress.update($2, ReconstructionWatch.words($0, $1)) })
+    if let work {
+      let isShard = work.division.shard != nil
+      let outcome = try reconstruction.solve(work, observer: watch) { advices in
+        if isShard { common.warn(advices.map(\.description)) }
+      }
+      progress.finish()
+      if let status = try sharing.end(outcome, work, common) { return status }
+    }
     let run = try ReconstructionRun(
       reconstruction, files: output.files(task.methods), command: TypedCommand.text)
     func advise(_ advices: [Advice]) { common.warn(run.advise(advices)) }
@@ -70,12 +92,12 @@ struct Reconstruct: Verb {
     Interrupt.whenOverdue { [weak run, common] isUrgent in
       if !isUrgent, let run { _ = try? Self.finish(run, common) }
     }
-    let progress = ProgressLine(
-      "reconstruct", total: reconstruction.count * task.methods.count, unit: "images", options: common)
-    let watch = ReconstructionWatch(
-      work: common.observer(progress), isTraced: output.report != nil || output.trace != nil,
-      onState: { progress.update($2, ReconstructionWatch.words($0, $1)) })
-    try reconstruction.run(0..<reconstruction.count, observer: watch, advise: advise, take: run.add)
+    if let work {
+      try reconstruction.replay(work, advise: advise, take: run.add)
+      sharing.clean(work, state: state?.path)
+    } else {
+      try reconstruction.run(0..<reconstruction.count, observer: watch, advise: advise, take: run.add)
+    }
     progress.finish()
     return try Self.finish(run, common)
   }

@@ -25,6 +25,41 @@ struct ShardOptions: ParsableArguments {
     }
   }
 
+  /// How the items of a verb are shared, which keeps them in a folder where that is asked for; nil where this process does all
+  /// of them and keeps nothing. Ranks without a folder use one of their own in the working folder.
+  func work(state: String?) throws(CommandFailure) -> SharedWork? {
+    if shard != nil, state == nil {
+      throw CommandFailure(.usage, "--shard needs --state: the folder that keeps what the part comes to")
+    }
+    let division = state == nil ? Division(ranks: Job.ranks) : division
+    guard division.isDivided || state != nil || !merge.isEmpty else { return nil }
+    return SharedWork(division, folder: state ?? Self.ownFolder, merging: merge)
+  }
+
+  /// For ranks that have no other folder to hand on their results in: the same for the same command.
+  private static var ownFolder: String {
+    ".aipo-ranks-\(SHA256.hexDigest(Array(TypedCommand.text.utf8)).prefix(12))"
+  }
+
+  /// What is said and returned where a process hasn't the whole; nil where it has.
+  func end(_ outcome: SharedWork.Outcome, _ work: SharedWork, _ common: CommonOptions) throws -> ExitStatus? {
+    switch outcome {
+    case .first: return nil
+    case .done:
+      if let shard = work.division.shard { try tellDone(shard, in: work.folder, common) }
+      return .done
+    case .cancelled:
+      try common.print("Interrupted; \(work.folder) keeps what is finished, and the same command goes on.")
+      try common.printJSON(["finished": .bool(false), "folder": .string(work.folder)])
+      return Interrupt.status ?? .interrupted
+    }
+  }
+
+  /// Removes a folder that nobody named.
+  func clean(_ work: SharedWork, state: String?) {
+    if state == nil { ItemFolders.remove(work.folder) }
+  }
+
   /// What is done here.
   var division: Division {
     let shard = merge.isEmpty ? shard ?? Shard.ofArray : nil

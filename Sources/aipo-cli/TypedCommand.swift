@@ -4,14 +4,16 @@ import AIPO
 enum TypedCommand {
   static let text: String = {
     var words = ["aipo"]
-    var isValue = false
+    var (isValue, isList) = (false, false)
+    let valued = ["--threads", "--shard", "--state"]
     for argument in CommandLine.arguments.dropFirst() {
-      if isValue {
+      if argument.hasPrefix("-") { isList = argument == "--merge" }
+      if isValue || isList {
         isValue = false
-      } else if argument == "--threads" {
+      } else if valued.contains(argument) {
         isValue = true
       } else if !["--json", "--quiet", "--verbose", "-v"].contains(argument),
-        !argument.hasPrefix("--threads=")
+        !valued.contains(where: { argument.hasPrefix($0 + "=") })
       {
         words.append(shellQuoted(argument))
       }

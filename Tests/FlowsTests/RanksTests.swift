@@ -43,6 +43,21 @@ import Testing
     #expect(shares == [0..<3, 3..<7, 7..<11])
   }
 
+  @Test func everyItemIsDoneOnce() throws {
+    #expect(Shard("2/7") == Shard(number: 2, of: 7) && Shard("7/7") != nil)
+    for text in ["", "2", "0/7", "8/7", "2/0", "-1/7", "2/7/1", "a/7"] {
+      #expect(Shard(text) == nil, "\(text)")
+    }
+    for (shards, ranks, items) in [(1, 1, 5), (1, 3, 7), (3, 1, 7), (3, 2, 19), (5, 4, 3)] {
+      let divisions = try (1...shards).flatMap { k in
+        try ThreadRanks.run(ranks) { Division(ranks: $0, shard: Shard(number: k, of: shards)) }
+      }
+      for item in 0..<items { #expect(divisions.count { $0.isOwn(item) } == 1) }
+      let counts = divisions.map { division in (0..<items).count { division.isOwn($0) } }
+      #expect(counts.max()! - counts.min()! <= 2 && counts.reduce(0, +) == items)
+    }
+  }
+
   @Test func whatDiffersIsNamed() throws {
     let errors = try ThreadRanks.run(3) { ranks -> RankError? in
       do {

@@ -51,10 +51,4 @@ public struct Division: Sendable {
     guard let shard else { return item % ranks.count == ranks.rank }
     return item % shard.count == shard.number - 1 && item / shard.count % ranks.count == ranks.rank
   }
-
-  /// Items of the shard, all ranks together.
-  public func count(of items: Int) -> Int {
-    guard let shard else { return items }
-    return (items - shard.number + shard.count) / shard.count
-  }
 }

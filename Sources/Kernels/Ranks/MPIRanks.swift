@@ -86,9 +86,9 @@ import AIPOPlatform
         if looks < 2000 {
           sched_yield()
         } else {
-          usleep(100)
+          usleep(looks < 10_000 ? 100 : 1000)
         }
-        if looks % 1000 == 0, let patience, Self.now() - start > patience {
+        if looks % 100 == 0, let patience, Self.now() - start > patience {
           throw RankError.silent(ranks: Set(open.map(\.peer)).sorted(), seconds: patience)
         }
       }
@@ -125,7 +125,13 @@ public enum RankJob {
   public static func join() throws -> any Ranks {
     guard launched > 1 else { return OneRank() }
     #if MPI
-      return try MPIRanks()
+      let ranks = try MPIRanks()
+      guard ranks.count == launched else {
+        throw RankError.failed(
+          "\(launched) processes were started, of which MPI sees \(ranks.count): start them with the mpirun of the library that "
+            + "aipo was built with, or 'srun --mpi=pmix' (Open MPI) or 'srun --mpi=pmi2' (MPICH)")
+      }
+      return ranks
     #else
       throw RankError.notBuilt(count: launched)
     #endif

@@ -119,10 +119,10 @@ extension Ranks {
   public func wait() throws { _ = try gather([], patience: nil) }
 
   /// Whether it is so on any rank.
-  public func any(_ condition: Bool) throws -> Bool {
+  public func any(_ condition: Bool, patience: Double?) throws -> Bool {
     guard count > 1 else { return condition }
     return try gather(
-      [condition], counts: [Int](repeating: 1, count: count), placeholder: false, patience: usualPatience
+      [condition], counts: [Int](repeating: 1, count: count), placeholder: false, patience: patience
     ).contains(true)
   }
 

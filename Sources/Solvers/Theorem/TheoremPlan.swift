@@ -8,7 +8,7 @@ import AIPOProblems
 ///
 /// The constants are the extremes that were seen at some places of the path, not bounds.
 /// Source: T. Liu et al., *Optimization for Amortized Inverse Problems*, ICML 2023.
-public struct TheoremPlan: Sendable, Hashable, CustomStringConvertible {
+public struct TheoremPlan: Sendable, Hashable, Codable, CustomStringConvertible {
   /// m and ℓ, per squared unit of a pixel.
   public let leastCurvature: Double
   public let greatestCurvature: Double

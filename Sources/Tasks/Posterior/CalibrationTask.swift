@@ -79,6 +79,40 @@ public struct CalibrationRun {
 
   /// Ranks the truths of all problems.
   public func run(observer: WorkObserver = WorkObserver()) throws -> CalibrationResult {
+    var ranks: [[Int]] = []
+    try run(Array(0..<task.problems), observer) { ranks.append($1) }
+    return result(ranks)
+  }
+
+  /// Ranks the truths of the own problems, which the folder keeps; nil where another process has the whole, or it was
+  /// stopped.
+  public func run(_ work: SharedWork, observer: WorkObserver = WorkObserver()) throws -> (
+    SharedWork.Outcome, CalibrationResult?
+  ) {
+    let decides = [
+      try AIPOVersion.build(), model.source.checksum, title, "\(task.problem.seed)", "\(task.ranks)",
+      task.start.rawValue, "\(task.sampling)",
+      JSONValue.object(task.problem.settings).compact,
+    ]
+    try work.ranks.requireSame(decides.map { ("task", $0) })
+    let folder = try ItemFolder<[Int]>(work.folder, decides: decides)
+    let outcome = try work.run(task.problems, holds: folder.holds, isCancelled: observer.isCancelled) { own in
+      guard !own.isEmpty else { return }
+      try run(own, observer) { try folder.write($1, $0) }
+    }
+    guard case .first = outcome else { return (outcome, nil) }
+    return (outcome, result(try (0..<task.problems).map(folder.read)))
+  }
+
+  private func result(_ found: [[Int]]) -> CalibrationResult {
+    CalibrationResult(
+      title: title, problems: found.count, draws: task.ranks,
+      figures: CalibrationFigure.all(found, names: calibration.names, draws: task.ranks))
+  }
+
+  private func run(
+    _ problems: [Int], _ observer: WorkObserver, take: (_ problem: Int, _ ranks: [Int]) throws -> Void
+  ) throws {
     let draw: Calibration.Draw
     switch task.start {
     case .chains:
@@ -91,23 +125,20 @@ public struct CalibrationRun {
     }
     let pool = ThreadPool(threads: model.pool.threads)
     let lock = Lock()
-    var ranks = [[Int]?](repeating: nil, count: task.problems)
     // As many at a time as leave a look at a signal soon.
-    for start in stride(from: 0, to: task.problems, by: pool.threads) where !observer.isCancelled() {
-      let count = min(pool.threads, task.problems - start)
+    for start in stride(from: 0, to: problems.count, by: pool.threads) where !observer.isCancelled() {
+      let some = problems[start..<min(start + pool.threads, problems.count)]
+      var ranks = [[Int]](repeating: [], count: some.count)
       try BLASThreads.single {
-        try pool.run(count) { k, _ in
+        try pool.run(some.count) { k, _ in
           let own = try calibration.ranks(
-            problem: start + k, Scratch(pool: ThreadPool(threads: 1)), draw: draw)
-          lock.withLock { ranks[start + k] = own }
+            problem: problems[start + k], Scratch(pool: ThreadPool(threads: 1)), draw: draw)
+          lock.withLock { ranks[k] = own }
         }
       }
-      observer.onProgress(Double(start + count))
+      for (problem, own) in zip(some, ranks) { try take(problem, own) }
+      observer.onProgress(Double(start + some.count))
     }
-    let found = ranks.compactMap(\.self)
-    return CalibrationResult(
-      title: title, problems: found.count, draws: task.ranks,
-      figures: CalibrationFigure.all(found, names: calibration.names, draws: task.ranks))
   }
 
   /// Mass and step by the warm-up of one problem's chains that begin at its truth.

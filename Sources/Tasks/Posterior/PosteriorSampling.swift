@@ -71,6 +71,38 @@ public struct PosteriorSampling {
     }
   }
 
+  /// Samples the own images, which the folder keeps; `run` then gives all of them. A run of `smc` keeps nothing, and is made
+  /// anew there.
+  package mutating func sample(
+    _ work: SharedWork, observer: WorkObserver,
+    onProgress: (_ images: Double, _ words: String) -> Void = { _, _ in },
+    advise: ([Advice]) -> Void = { _ in }
+  ) throws -> SharedWork.Outcome {
+    let folder = try PosteriorStateFolder(work.folder, self)
+    self.folder = folder
+    try work.ranks.requireSame([("program", try AIPOVersion.build()), ("task", folder.words)])
+    let sampling = self
+    func sampleOwn(_ own: [Int]) throws {
+      for place in own where !observer.isCancelled() {
+        let chunk = try sampling.reconstruction.chunk(place..<place + 1)
+        do {
+          let image = try sampling.sample(chunk, observer) { progress in
+            onProgress(Double(place) + Double(progress.draws) / Double(progress.total), Self.words(progress))
+          }
+          advise(chunk.advices + image.advices)
+        } catch is SamplingCancelled { return }
+      }
+    }
+    let outcome = try work.run(
+      count, holds: { _ in false }, isCancelled: observer.isCancelled, sampleOwn)
+    if case .first = outcome, task.sampling.sampler != .smc {
+      for place in 0..<count {
+        try folder.requireImage(reconstruction.input.chunk(place..<place + 1).indices[0])
+      }
+    }
+    return outcome
+  }
+
   /// What goes on, for a line.
   private static func words(_ progress: PosteriorSampler.Progress) -> String {
     "draw \(progress.draws) of \(progress.total), accepted \(fixed(progress.acceptance, 2))"

@@ -9,6 +9,8 @@ struct PosteriorStateFolder {
   private let path: String
   /// SHA-256 of what decides the draws, as numbers.
   private let fingerprint: [Double]
+  /// What decides the draws.
+  let words: String
 
   /// Makes the folder where there is none. Throws `unwritable`.
   init(_ path: String, _ sampling: PosteriorSampling) throws(FileError) {
@@ -18,6 +20,7 @@ struct PosteriorStateFolder {
     }
     let text = ([sampling.model.source.checksum, "\(sampling.task.problem.seed)"] + decides).joined(
       separator: "\n")
+    words = text
     fingerprint = SHA256.digest(Array(text.utf8)).map(Double.init)
     if mkdir(path, 0o777) != 0, errno != EEXIST {
       throw .unwritable(path: path, reason: String(cString: strerror(errno)))
@@ -25,6 +28,13 @@ struct PosteriorStateFolder {
   }
 
   private func file(_ index: Int) -> String { "\(path)/image-\(index).npz" }
+
+  /// Throws where nothing was kept of an image.
+  func requireImage(_ index: Int) throws(TaskError) {
+    guard access(file(index), F_OK) != 0 else { return }
+    throw TaskError(
+      .data, "\(file(index)) is missing: every rank and shard must use the same folder, and all be done")
+  }
 
   /// How far an image is; nil where nothing was kept. Throws where what was kept is of other settings, or damaged.
   func read(_ index: Int, empty: PosteriorDraws, observation: Tensor<Double>) throws -> PosteriorState? {

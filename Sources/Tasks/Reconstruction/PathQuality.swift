@@ -11,6 +11,12 @@ package final class PathQuality {
   /// For a chunk; nothing is taken where the truth isn't known.
   init(_ chunk: ReconstructionInput.Chunk) { truth = chunk.truth }
 
+  /// What was taken before, of each image.
+  init(_ values: [[Double?]]) {
+    truth = nil
+    for (image, own) in values.enumerated() where !own.isEmpty { self.values[image] = own }
+  }
+
   /// Takes the image at a state.
   func observe(_ image: Int, _ pixels: Vector) {
     guard let truth else { return }

@@ -93,27 +93,40 @@ public struct Reconstruction {
       let chunk = try self.chunk(places)
       advise(chunk.advices)
       for method in task.methods where !isCancelled() {
-        let quality = PathQuality(chunk)
-        let results = try reconstructor(method, chunk).run(
-          ReconstructionObserver(
-            onState: { if observer.isTraced { quality.observe($0, $2) } },
-            onProgress: { observer.onState($0, method, Double(done + $0.finished)) }, isCancelled: isCancelled
-          )
-        ).filter { $0.reason != .cancelled }
+        let (results, quality) = try solve(chunk, method, observer, done: done)
         let advices = try advices(on: results, by: method, chunk)
         advise(advices)
         done += chunk.indices.count
-        if !results.isEmpty {
-          let images = try Self.stack(results)
-          try take(
-            SolvedChunk(
-              method: method, chunk: chunk, results: results, images: images,
-              records: try ReconstructionRecord.of(results, images: images, chunk: chunk), quality: quality,
-              advices: chunk.advices + advices))
-        }
+        if !results.isEmpty { try take(try solved(results, method, chunk, quality, advices)) }
         observer.work.onProgress(Double(done))
       }
     }
+  }
+
+  /// The results of one method for a chunk, but for those that an interruption cut short.
+  func solve(
+    _ chunk: ReconstructionInput.Chunk, _ method: ReconstructionMethod, _ observer: ReconstructionWatch,
+    done: Int
+  ) throws -> ([ReconstructionResult], PathQuality) {
+    let quality = PathQuality(chunk)
+    let results = try reconstructor(method, chunk).run(
+      ReconstructionObserver(
+        onState: { if observer.isTraced { quality.observe($0, $2) } },
+        onProgress: { observer.onState($0, method, Double(done + $0.finished)) },
+        isCancelled: observer.work.isCancelled))
+    return (results.filter { $0.reason != .cancelled }, quality)
+  }
+
+  /// What becomes of results in records and files.
+  func solved(
+    _ results: [ReconstructionResult], _ method: ReconstructionMethod, _ chunk: ReconstructionInput.Chunk,
+    _ quality: PathQuality, _ advices: [Advice]
+  ) throws -> SolvedChunk {
+    let images = try Self.stack(results)
+    return SolvedChunk(
+      method: method, chunk: chunk, results: results, images: images,
+      records: try ReconstructionRecord.of(results, images: images, chunk: chunk), quality: quality,
+      advices: chunk.advices + advices)
   }
 
   /// The images of results as one batch.
@@ -128,7 +141,7 @@ public struct Reconstruction {
   }
 
   /// Places of the run in chunks of bounded memory.
-  private func chunks(of places: Range<Int>) -> [Range<Int>] {
+  func chunks(of places: Range<Int>) -> [Range<Int>] {
     let size = batchSize(input.shape, limit: input.chunkLimit)
     return stride(from: places.lowerBound, to: places.upperBound, by: size).map {
       $0..<min($0 + size, places.upperBound)
@@ -138,12 +151,20 @@ public struct Reconstruction {
   /// Least budget out of which σ is estimated with the flow.
   private static var leastBudget: Int { 400 }
 
-  /// The images of a chunk as they are observed.
-  func chunk(_ places: Range<Int>) throws -> ReconstructionInput.Chunk {
+  /// The images of a chunk as they are observed. `estimates` of σ are taken as found before, with their evaluations.
+  func chunk(
+    _ places: Range<Int>, estimates: [(sigma: Double, evaluations: Int)]? = nil
+  ) throws -> ReconstructionInput.Chunk {
     var chunk = try input.chunk(places)
     guard input.isEstimated else { return chunk }
-    chunk = try estimatingSigma(chunk)
-    if task.sigma == .evidence { chunk = try byEvidence(chunk) }
+    if let estimates {
+      chunk.problem = try chunk.problem.replacing(
+        noises: estimates.map { try GaussianNoise(sigma: $0.sigma) })
+      (chunk.sigmas, chunk.sigmaEvaluations) = (estimates.map(\.sigma), estimates.map(\.evaluations))
+    } else {
+      chunk = try estimatingSigma(chunk)
+      if task.sigma == .evidence { chunk = try byEvidence(chunk) }
+    }
     chunk.advices += zip(chunk.sigmas, chunk.names).compactMap { NoiseEstimate.advice($0, name: $1) }
     return chunk
   }
@@ -224,7 +245,7 @@ public struct Reconstruction {
 
   /// What looks like a mistake, seen from the results; of those that nothing else is said about, that the pictures are
   /// unlike the prior's. Other methods than `aipo` may end anywhere.
-  private func advices(
+  func advices(
     on results: [ReconstructionResult], by method: ReconstructionMethod,
     _ chunk: ReconstructionInput.Chunk
   ) throws -> [Advice] {
