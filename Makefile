@@ -22,7 +22,7 @@ ifdef MPI
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo study study-global calibration tutorial bench test test-package test-dependent test-neon parity peers peers-operators fuzz \
+.PHONY: help setup build demo study study-global calibration tutorial bench test test-package test-dependent test-neon parity peers peers-operators peers-cases fuzz \
 	test-mpi test-slurm sanitize sanitize-short kill abuse install uninstall format lint docs clean
 
 help: ## this list
@@ -86,6 +86,11 @@ peers: build ## denoising beside BM3D, EPLL, PatchNR and total variation: runs/p
 
 peers-operators: build ## products with large operators beside scipy, ASTRA, deepinv and scikit-image: runs/peers/operators.md
 	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/operator_speed.py .build/release/aipo Models/photographs-grey.safetensors
+
+PRIORS ?= runs/priors
+
+peers-cases: build ## super-resolution, tomography, motion blur and k-space beside total variation and EPLL: runs/peers/cases.md (MATERIAL=folder)
+	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/cases.py .build/release/aipo $(MATERIAL) $(PRIORS)
 
 KILLS ?= 100
 

@@ -84,6 +84,15 @@ public struct Reconstructor: Sendable {
     problem.isShared ? shared.coverage { Coverage(of: problem.map(0)) } : Coverage(of: problem.map(image))
   }
 
+  /// What the data see under noise: of a blur that leaves some frequency less than a third, sums alone, since that may drown.
+  func visibleCoverage(of image: Int) -> Coverage {
+    let coverage = coverage(of: image)
+    guard coverage == .whole, let map = problem.linearMap(image), case .stationary(let spectrum) = map.normal
+    else { return coverage }
+    let extent = spectrum.extent
+    return extent.lowerBound < extent.upperBound / 9 ? .sums : .whole
+  }
+
   var followsTheorem: Bool { options.method == .aipo && options.path == .theorem }
 
   /// The index of an image in its source, which keys everything random.
@@ -350,7 +359,7 @@ public struct Reconstructor: Sendable {
 
   func startChoice(_ image: Int) -> StartChoice {
     guard options.start == .auto else { return options.start }
-    return switch coverage(of: image) {
+    return switch visibleCoverage(of: image) {
     case .whole: .observed
     case .pixels, .sums: gaussian == nil ? .observed : .gaussian
     case .nonlinear: gaussian == nil ? .zero : .gaussian

@@ -7,7 +7,7 @@ extension Reconstructor {
   /// Follows the path in the prior's noise level (`SmoothPath`).
   func smooth(_ work: ImageWork) throws -> Solution {
     let image = work.image
-    let coverage = coverage(of: image)
+    let coverage = visibleCoverage(of: image)
     let path = options.smooth ?? .usual(for: problem.map(image), coverage)
     var lambda = path.lambda
     if case .value(let value) = options.lambda { lambda = value }
@@ -21,7 +21,7 @@ extension Reconstructor {
     var (stop, sample): (PathStop, ObjectiveSample?) = (.cancelled, nil)
     do {
       stop = try pixels.withMemory {
-        try walk(Array(levels), lambda: lambda, isMean: path.finish == 0, from: $0, work, evaluator)
+        try walk(path, Array(levels), lambda: lambda, from: $0, work, evaluator)
       }
       let budget = min(options.maximumEvaluations, evaluator.evaluations + path.finish)
       if stop == .levels, budget > evaluator.evaluations + 1 {
@@ -55,28 +55,35 @@ extension Reconstructor {
       fallback: pixels, path: "smooth")
   }
 
-  /// The states of the path, from the image x that is given; x becomes the last D_s(x), or where it isn't to be a mean the
-  /// image between that and the data. Why it ended; throws where it is cancelled.
+  /// The states of the path, from the image x that is given; x becomes the last D_s(x), or where a descent follows the image
+  /// between that and the data. Why it ended; throws where it is cancelled.
   private func walk(
-    _ levels: [Double], lambda: Double, isMean: Bool, from x: Vector, _ work: ImageWork,
+    _ path: SmoothPath, _ levels: [Double], lambda: Double, from x: Vector, _ work: ImageWork,
     _ evaluator: Evaluator
   ) throws -> PathStop {
     let scratch = work.scratch
     let data = problem.dataTerm(work.image, encoding: nil)
     let proximal = try ProximalStep(data, scratch)
     return try scratch.scope {
-      let z = try scratch.take(x.count)
+      // D_s's argument, and between states the x before.
+      let (z, point) = (try scratch.take(x.count), try scratch.take(x.count))
+      point.set(x, scratch.pool)
       for (k, s) in levels.enumerated() {
-        let flow = try evaluator.denoise(x, prior, noise: s, turn: k, into: z)
+        let beta = min(path.momentum, Double(k) / Double(k + 3))
+        point.scale(by: -beta, scratch.pool)
+        point.add(x, times: 1 + beta, scratch.pool)
+        let flow = try evaluator.denoise(point, prior, noise: s, turn: k, into: z)
         guard flow.isFinite, z.isFinite(scratch.pool) else { return .noFiniteStart }
-        let recon = try data.evaluate(pixels: x, gradient: nil, scratch)
+        let recon = try data.evaluate(pixels: point, gradient: nil, scratch)
         work.report(
           PathState(
             event: k == 0 ? .start : .solved, s: Double(k + 1) / Double(levels.count),
             weights: ObjectiveWeights(lambda: lambda), noiseLevel: s, objective: recon + lambda * flow,
             recon: recon, flow: flow, gaussian: nil, evaluations: evaluator.evaluations, iterations: k + 1,
-            step: k == 0 ? 1 : s / levels[k - 1], gradientNorm: x.distance(to: z, scratch.pool) / (s * s)), z)
-        if k == levels.count - 1, isMean {
+            step: k == 0 ? 1 : s / levels[k - 1], gradientNorm: point.distance(to: z, scratch.pool) / (s * s)),
+          z)
+        point.set(x, scratch.pool)
+        if k == levels.count - 1, path.finish == 0 {
           x.set(z, scratch.pool)
         } else {
           try proximal.solve(from: z, weight: lambda / (s * s), into: x, scratch)
@@ -96,7 +103,8 @@ extension Reconstructor {
     let noise = try problem.noise(image).curvature(problem.observations[image].view)
     let first = min(
       max(try startDeviation(coverage, image, start, scratch) ?? known.greatest, known.least), known.greatest)
-    let last = min(max(path.end * noise.sigma, known.least), first)
+    let gain = (problem.map(image) as? any LinearMap)?.nearNormal?.extent.upperBound ?? 1
+    let last = min(max(path.end * noise.sigma / max(gain, 1).squareRoot(), known.least), first)
     return (0..<path.states).map { first * pow(last / first, Double($0) / Double(max(path.states - 1, 1))) }
   }
 

@@ -2,29 +2,34 @@ import AIPOProblems
 
 /// The path in the prior's own noise level s, from one at which nearly all is Gaussian to one that the data hide:
 ///
-///     z = D_s(x),    x ← argmin L_recon(x) + λ‖x − z‖²/(2s²)
+///     z = D_s(x + β(x − x⁻)),    x ← argmin L_recon(x) + λ‖x − z‖²/(2s²)
 ///
-/// a state a step, D_s(x) the mean of the images that may lie behind x at s (`Prior.denoise`), and s falling from state to
-/// state. It is half-quadratic splitting with an exact density behind the denoiser, and a preconditioned gradient step on
-/// `L_recon + λR_s`. What it gives where the data see every value is a mean, D_s(x). Where they see some values or sums of
-/// them, it brings the start, and a descent under the sharp density the rest.
+/// a state a step, D_s(x) the mean of the images that may lie behind x at s (`Prior.denoise`), x⁻ the x before, and s falling
+/// from state to state. It is half-quadratic splitting with an exact density behind the denoiser, and a preconditioned
+/// gradient step on `L_recon + λR_s`, with Nesterov's momentum where the data hide much. What it gives where the data see
+/// every value is a mean, D_s(x). Where they see some values or sums of them, it brings the start, and a descent under the
+/// sharp density the rest.
 ///
 /// Sources: D. Geman & C. Yang, *Nonlinear image recovery with half-quadratic regularization*, IEEE Transactions on Image
-/// Processing 4(7), 1995; B. Efron, *Tweedie's formula and selection bias*, JASA 106(496), 2011.
+/// Processing 4(7), 1995; B. Efron, *Tweedie's formula and selection bias*, JASA 106(496), 2011; Y. Nesterov, *A method for
+/// solving the convex programming problem with convergence rate O(1/k²)*, 1983.
 public struct SmoothPath: Sendable, Hashable {
   /// States on the way.
   public var states: Int
-  /// s at the end over the noise's deviation σ, both of a value of the image. A prior that knows no level so low has its
-  /// least one there.
+  /// s at the end over the noise's deviation σ, both of a value of the image: σ of a measurement over ‖A‖ where that is above
+  /// 1. A prior that knows no level so low has its least one there.
   public var end: Double
   /// λ where it is chosen.
   public var lambda: Double
   /// Evaluations of the descent under the sharp density, at most.
   public var finish: Int
+  /// β in state k is k/(k + 3), and this at most; from 0 to below 1.
+  public var momentum: Double
 
-  public init(states: Int, end: Double, lambda: Double, finish: Int) {
-    precondition(states > 0 && end > 0 && lambda > 0 && finish >= 0)
+  public init(states: Int, end: Double, lambda: Double, finish: Int, momentum: Double = 0) {
+    precondition(states > 0 && end > 0 && lambda > 0 && finish >= 0 && (0..<1).contains(momentum))
     (self.states, self.end, self.lambda, self.finish) = (states, end, lambda, finish)
+    self.momentum = momentum
   }
 
   /// What measured best on training images (docs/method.md), by what the data see. Where they are a blurred picture the path
@@ -33,6 +38,9 @@ public struct SmoothPath: Sendable, Hashable {
     switch coverage {
     case .whole: return SmoothPath(states: 9, end: 0.07, lambda: 0.7, finish: 0)
     case .pixels: return SmoothPath(states: 18, end: 1, lambda: 0.25, finish: 10)
+    // What k-space hides lies all over the image, and comes slowly.
+    case .sums where map is FourierSampling || map is TrajectorySampling:
+      return SmoothPath(states: 60, end: 1, lambda: 0.25, finish: 0, momentum: 0.9)
     case .sums, .nonlinear:
       let isBlur = (map as? any LinearMap)?.nearNormal != nil
       return SmoothPath(states: 18, end: 1, lambda: isBlur ? 0.25 : 1, finish: isBlur ? 0 : 100)
