@@ -94,7 +94,7 @@ peers-cases: build ## super-resolution, tomography, motion blur and k-space besi
 
 KILLS ?= 100
 
-test-mpi: ## trainings, studies and the rest over 1 to 8 ranks, and killed: the same bytes (KILLS=n, AIPO_MPI=mpich)
+test-mpi: ## trainings, studies and the rest over 1 to 8 ranks, and killed: the same bytes (KILLS=n, 0 for none; AIPO_MPI=mpich)
 	$(MAKE) build MPI=1
 	scripts/test-mpi .build/release/aipo $(KILLS)
 
