@@ -25,9 +25,9 @@ public struct VaryingBlur: LinearMap {
   public let order: Order
   public let nearNormal: Spectrum?
   private let blurs: [ConvolutionMap]
-  /// The weights of grid rows and columns, a line of pixels each.
-  private let rowWeights: [[Double]]
-  private let columnWeights: [[Double]]
+  /// The weights of grid rows and columns, `[points, pixels of a line]`.
+  private let rowWeights: Tensor<Double>
+  private let columnWeights: Tensor<Double>
 
   /// - Parameter kernels: R × C of them, row by row.
   ///
@@ -49,8 +49,8 @@ public struct VaryingBlur: LinearMap {
     }
     (input, self.output, self.order, self.blurs) = (shape, output, order, blurs)
     let weighted = order == .measurement ? output : shape
-    rowWeights = Self.weights(weighted.height, points: rows)
-    columnWeights = Self.weights(weighted.width, points: columns)
+    rowWeights = try Self.weights(weighted.height, points: rows)
+    columnWeights = try Self.weights(weighted.width, points: columns)
     // By the mean of the kernels' own.
     let spectra = blurs.compactMap(\.nearNormal)
     var mean = spectra[0].values
@@ -62,19 +62,20 @@ public struct VaryingBlur: LinearMap {
   }
 
   /// Of each of the points, at the middles of equal parts, the weight at every one of n pixels. They sum to 1.
-  private static func weights(_ n: Int, points: Int) -> [[Double]] {
-    (0..<points).map { point in
-      (0..<n).map { i in
-        let place = (Double(i) + 0.5) * Double(points) / Double(n) - 0.5
+  private static func weights(_ n: Int, points: Int) throws(TensorError) -> Tensor<Double> {
+    try Tensor(
+      shape: [points, n],
+      elements: (0..<points * n).map { k in
+        let place = (Double(k % n) + 0.5) * Double(points) / Double(n) - 0.5
         let held = min(max(place, 0), Double(points - 1))
-        return max(0, 1 - (held - Double(point)).magnitude)
-      }
-    }
+        return max(0, 1 - (held - Double(k / n)).magnitude)
+      })
   }
 
   /// `y ← w_k ∘ x`
   private func weigh(_ x: Vector, by k: Int, into y: Vector, _ shape: ImageShape, _ scratch: Scratch) throws {
-    let (row, column) = (rowWeights[k / columnWeights.count], columnWeights[k % columnWeights.count])
+    let columns = columnWeights.shape[0]
+    let (row, column) = (rowWeights.row(k / columns), columnWeights.row(k % columns))
     let (w, c) = (shape.width, shape.channels)
     try scratch.pool.split(shape.height, minimum: 1 + (1 << 14) / max(w * c, 1)) { range, _ in
       for i in range {
