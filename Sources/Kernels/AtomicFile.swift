@@ -130,14 +130,7 @@ public final class AtomicFile {
   /// Removes what a killed process left of its unfinished files in a folder. Only for a folder that
   /// nobody else writes to at the moment.
   public static func removeLeftovers(inFolder folder: String) {
-    guard let stream = opendir(folder) else { return }
-    defer { closedir(stream) }
-    while let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
-      }
-      if isLeftover(name) { unlink("\(folder)/\(name)") }
-    }
+    for name in Directory.names(folder) ?? [] where isLeftover(name) { unlink("\(folder)/\(name)") }
   }
 
   /// Whether a file of this name was left unfinished, or is being written.

@@ -361,31 +361,25 @@ public struct Cholesky: Sendable {
   }
 
   /// `L⁻¹B`.
-  public func whiten(_ b: Matrix) -> Matrix {
-    precondition(b.rows == order)
-    var x = b
-    guard order > 0, b.columns > 0 else { return x }
-    BLASThreads.single {
-      factor.withColumns { l in
-        x.withMutableColumns { x in
-          cblas_dtrsm(
-            CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, Int32(order), Int32(b.columns),
-            1, l.baseAddress, Int32(order), x.baseAddress, Int32(order))
-        }
-      }
-    }
-    return x
-  }
+  public func whiten(_ b: Matrix) -> Matrix { byFactor(b, cblas_dtrsm) }
 
   /// `L B`
-  public func multiplyFactor(_ b: Matrix) -> Matrix {
+  public func multiplyFactor(_ b: Matrix) -> Matrix { byFactor(b, cblas_dtrmm) }
+
+  private typealias TriangularMatrixRoutine = (
+    CBLAS_ORDER, CBLAS_SIDE, CBLAS_UPLO, CBLAS_TRANSPOSE, CBLAS_DIAG, Int32, Int32, Double,
+    UnsafePointer<Double>?, Int32, UnsafeMutablePointer<Double>?, Int32
+  ) -> Void
+
+  /// What a BLAS routine for triangular matrices makes of a matrix with L on its left.
+  private func byFactor(_ b: Matrix, _ routine: TriangularMatrixRoutine) -> Matrix {
     precondition(b.rows == order)
     var x = b
     guard order > 0, b.columns > 0 else { return x }
     BLASThreads.single {
       factor.withColumns { l in
         x.withMutableColumns { x in
-          cblas_dtrmm(
+          routine(
             CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, Int32(order), Int32(b.columns),
             1, l.baseAddress, Int32(order), x.baseAddress, Int32(order))
         }

@@ -80,9 +80,7 @@ final class StudyFolder {
     }
     lock = try FolderLock(folder: path, shard: division.shard)
     let parts = path + "/parts"
-    guard mkdir(parts, 0o777) == 0 || errno == EEXIST else {
-      throw FileError.unwritable(path: parts, reason: String(cString: strerror(errno)).lowercased())
-    }
+    try Directory.make(parts)
     // Those that other shards are writing are no leftovers.
     if division.shard == nil { for folder in [path, parts] { AtomicFile.removeLeftovers(inFolder: folder) } }
     try requireSame(identity, others)

@@ -24,9 +24,7 @@ struct ItemFolder<Item: Codable> {
   init(_ path: String, decides: [String]) throws(FileError) {
     self.path = path
     job = SHA256.hexDigest(Array(decides.joined(separator: "\n").utf8))
-    if mkdir(path, 0o777) != 0, errno != EEXIST {
-      throw .unwritable(path: path, reason: FileError.reason(errno))
-    }
+    try Directory.make(path)
   }
 
   private func file(_ number: Int) -> String { "\(path)/item-\(number).json" }
@@ -69,39 +67,25 @@ struct ItemFolder<Item: Codable> {
 package enum ItemFolders {
   /// Removes what parts kept in a folder, and the folder where nothing else is in it.
   package static func remove(_ folder: String) {
-    guard let stream = opendir(folder) else { return }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
-      }
-      if name.hasPrefix("item-") || name.hasPrefix("image-") || AtomicFile.isLeftover(name) {
-        names.append(name)
-      }
+    for name in Directory.names(folder) ?? []
+    where name.hasPrefix("item-") || name.hasPrefix("image-") || AtomicFile.isLeftover(name) {
+      unlink("\(folder)/\(name)")
     }
-    closedir(stream)
-    for name in names { unlink("\(folder)/\(name)") }
     rmdir(folder)
   }
 
   /// Copies into a folder, which is made, the files of others that it doesn't hold yet.
   package static func merge(_ sources: [String], into folder: String) throws {
     guard !sources.isEmpty else { return }
-    if mkdir(folder, 0o777) != 0, errno != EEXIST {
-      throw FileError.unwritable(path: folder, reason: FileError.reason(errno))
-    }
+    try Directory.make(folder)
     for source in sources {
-      guard let stream = opendir(source) else {
+      guard let names = Directory.names(source) else {
         throw FileError.missing(path: source, reason: FileError.reason(errno))
       }
-      defer { closedir(stream) }
-      while let entry = readdir(stream) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) {
-          $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
-        }
-        guard name.hasSuffix(".json") || name.hasSuffix(".npz"), !AtomicFile.isLeftover(name),
-          access("\(folder)/\(name)", F_OK) != 0
-        else { continue }
+      for name in names
+      where (name.hasSuffix(".json") || name.hasSuffix(".npz")) && !AtomicFile.isLeftover(name)
+        && access("\(folder)/\(name)", F_OK) != 0
+      {
         try AtomicFile.write(
           try InputFile.bytes(path: "\(source)/\(name)", limit: 1 << 32), to: "\(folder)/\(name)")
       }

@@ -33,11 +33,7 @@ public struct EvidenceSigma {
     _ data: DataTerm, prior: any Prior, gaussian: GaussianPrior?, seed: UInt64, source: UInt64,
     pool: ThreadPool, isCancelled: @escaping () -> Bool = { false }
   ) throws -> EvidenceSigma {
-    guard prior.isNormalized else {
-      throw SolverError.unsupported(
-        "this prior is an average over patches or a margin, no density of the whole image: it has no evidence"
-      )
-    }
+    try EvidenceEstimate.requireDensity(prior)
     guard let noise = data.noise as? GaussianNoise, noise.mean == nil,
       case .isotropic(let variance) = noise.covariance
     else {

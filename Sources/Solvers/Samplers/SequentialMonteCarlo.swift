@@ -1,11 +1,21 @@
 import AIPOKernels
 import AIPOPlatform
+import AIPOPriors
 
 /// log p(y) with its standard error.
 public struct EvidenceEstimate: Sendable, Hashable, Codable {
   public var logEvidence: Double
   /// Of `logEvidence`, in nats.
   public var error: Double
+
+  /// Throws where a prior is no density of the whole image: it has no evidence.
+  package static func requireDensity(_ prior: any Prior) throws(SolverError) {
+    guard prior.isNormalized else {
+      throw .unsupported(
+        "this prior is an average over patches or a margin, no density of the whole image: it has no evidence"
+      )
+    }
+  }
 
   /// The mean of independent estimates of p(y), each without bias, by their logarithms; the error is that of their spread, with
   /// the factor by which few estimates are unsure of their spread (Student's t over the normal's, at 95 %).

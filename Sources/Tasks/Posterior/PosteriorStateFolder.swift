@@ -22,9 +22,7 @@ struct PosteriorStateFolder {
       separator: "\n")
     words = text
     fingerprint = SHA256.digest(Array(text.utf8)).map(Double.init)
-    if mkdir(path, 0o777) != 0, errno != EEXIST {
-      throw .unwritable(path: path, reason: String(cString: strerror(errno)))
-    }
+    try Directory.make(path)
   }
 
   private func file(_ index: Int) -> String { "\(path)/image-\(index).npz" }

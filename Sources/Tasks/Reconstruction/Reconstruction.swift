@@ -193,11 +193,11 @@ public struct Reconstruction {
   /// σ of the greatest evidence, from the first guess on.
   private func byEvidence(_ chunk: ReconstructionInput.Chunk) throws -> ReconstructionInput.Chunk {
     var chunk = chunk
-    let found = try chunk.indices.indices.map { k in
+    let guessed = try chunk.problem.replacing(noises: chunk.sigmas.map { try GaussianNoise(sigma: $0) })
+    let found = try chunk.indices.enumerated().map { k, source in
       try EvidenceSigma.estimate(
-        chunk.problem.replacing(noises: chunk.sigmas.map { try GaussianNoise(sigma: $0) }).dataTerm(
-          k, encoding: prior.encoding), prior: prior, gaussian: gaussian, seed: task.seed,
-        source: UInt64(chunk.indices[k]), pool: model.pool)
+        guessed.dataTerm(k, encoding: prior.encoding), prior: prior, gaussian: gaussian, seed: task.seed,
+        source: UInt64(source), pool: model.pool)
     }
     chunk.problem = try chunk.problem.replacing(noises: found.map { try GaussianNoise(sigma: $0.sigma) })
     chunk.sigmas = found.map(\.sigma)
@@ -235,11 +235,7 @@ public struct Reconstruction {
     let sampler = try PosteriorSampler(
       data: chunk.problem.dataTerm(image, encoding: prior.encoding), prior: prior, gaussian: gaussian,
       options: options, source: UInt64(chunk.indices[image]), pool: model.pool)
-    guard prior.isNormalized else {
-      throw SolverError.unsupported(
-        "this prior is an average over patches or a margin, no density of the whole image: it has no evidence"
-      )
-    }
+    try EvidenceEstimate.requireDensity(prior)
     do { return try sampler.run(isCancelled: isCancelled).evidence } catch is SamplingCancelled { return nil }
   }
 

@@ -63,19 +63,11 @@ public final class RunFolder {
 
   /// Names in the folder, but for the lock's and what a killed run left half-written.
   private static func content(_ path: String) throws(FileError) -> [String] {
-    guard let stream = opendir(path) else {
-      throw .unwritable(path: path, reason: String(cString: strerror(errno)).lowercased())
+    guard let names = Directory.names(path) else {
+      throw .unwritable(path: path, reason: FileError.reason(errno))
     }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
-      }
-      if ![".", ".."].contains(name), !FolderLock.isLock(name), !AtomicFile.isLeftover(name) {
-        names.append(name)
-      }
-    }
-    return names.sorted()
+    return names.filter {
+      ![".", ".."].contains($0) && !FolderLock.isLock($0) && !AtomicFile.isLeftover($0)
+    }.sorted()
   }
 }
