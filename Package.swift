@@ -89,7 +89,7 @@ let package = Package(
       name: "KernelsTests", dependencies: ["AIPOKernels", "CAIPOKernels"], path: "Tests/KernelsTests"),
     .target(name: "CAIPOAllocationCounting", path: "Tests/AllocationCounting"),
     .target(
-      name: "AIPOTestFiles", dependencies: ["CAIPOZlib"], path: "Tests/TestFiles",
+      name: "AIPOTestFiles", dependencies: ["AIPOKernels", "CAIPOZlib"], path: "Tests/TestFiles",
       exclude: ["Cases", "Formats"]),
     .testTarget(
       name: "FlowsTests",

@@ -193,6 +193,15 @@ void ck_checkerboard(ck_type type, int32_t parity, int32_t add, int32_t height, 
 
 /* ---- sums ------------------------------------------------------------------------------------ */
 double ck_dot(ck_type type, int64_t count, const void *x, const void *y);
+/* Exact sums of doubles: the same bits whatever the order and whoever has which part, correctly rounded in the end. A sum is
+ * CK_EXACT_SUM integers that begin at 0: ck_exact_add adds numbers to it, ck_exact_merge another sum (which ck_exact_carry has
+ * brought in its final form), ck_exact_value rounds it. Source: R. M. Neal, Fast exact summation using small and large
+ * superaccumulators, arXiv:1505.05571. */
+enum { CK_EXACT_SUM = 72 };
+void ck_exact_add(int64_t count, const double *x, int64_t *sum);
+void ck_exact_carry(int64_t *sum);
+void ck_exact_merge(const int64_t *other, int64_t *sum);
+double ck_exact_value(int64_t *sum);
 /* y *= x */
 void ck_multiply_by(ck_type type, int64_t count, const void *x, void *y);
 /* sum[k] += Σ_p x[p·xs + k] for k < c, in the pixels' order. */

@@ -14,7 +14,8 @@ public final class ImageOutput<Scalar: KernelScalar> {
   public let path: String
   public let imageShape: ImageShape
   private let target: Target
-  private var pixels = [[UInt8]]()
+  /// Of a PNG.
+  private var pixels = [UInt8]()
 
   /// Throws `unwritable`: also where the suffix is of no format, or where a PNG can't hold images of that many channels.
   public init(
@@ -44,11 +45,18 @@ public final class ImageOutput<Scalar: KernelScalar> {
   /// Appends a batch `[k, h, w, c]`.
   public func append(_ batch: Tensor<Scalar>) throws(FileError) {
     precondition(batch.shape.count == 4 && batch.rowLength == imageShape.count || batch.shape[0] == 0)
+    try batch.withUnsafeBufferPointer { values throws(FileError) in try append(values: values) }
+  }
+
+  /// Appends some values of an image, or of several, in order: what belongs to a file comes in parts where no one has the whole.
+  public func append(values: UnsafeBufferPointer<Scalar>) throws(FileError) {
     switch target {
-    case .array(let writer): try writer.append(batch.reshaped([batch.shape[0]] + Self.rowShape(imageShape)))
-    case .png: pixels += PixelValue.images(batch)
-    case .tiff(let writer): try writer.append(batch)
-    case .nifti(let writer): try writer.append(batch)
+    case .array(let writer): try writer.append(values: values)
+    case .png:
+      pixels.reserveCapacity(max(imageShape.count, pixels.count + values.count))
+      for value in values { pixels.append(PixelValue.byte(Double(value))) }
+    case .tiff(let writer): try writer.append(values: values)
+    case .nifti(let writer): try writer.append(values: values)
     }
   }
 
@@ -61,9 +69,16 @@ public final class ImageOutput<Scalar: KernelScalar> {
     switch target {
     case .array(let writer): try writer.finish()
     case .png(let file):
-      guard !pixels.isEmpty else { throw .unwritable(path: path, reason: "there are no images to write") }
-      let grid = ImageGrid(images: pixels, shape: imageShape)
-      try file.write(grid.png(path: path))
+      let size = imageShape.count
+      guard pixels.count >= size, size > 0 else {
+        throw .unwritable(path: path, reason: "there are no images to write")
+      }
+      if pixels.count == size {
+        try file.write(PNG.encode(pixels, shape: imageShape, path: path))
+      } else {
+        let images = stride(from: 0, to: pixels.count, by: size).map { Array(pixels[$0..<$0 + size]) }
+        try file.write(ImageGrid(images: images, shape: imageShape).png(path: path))
+      }
       try file.commit()
     case .tiff(let writer): try writer.finish()
     case .nifti(let writer): try writer.finish()

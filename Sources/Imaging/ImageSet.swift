@@ -240,6 +240,16 @@ public struct ImageSet: Sendable {
     return result
   }
 
+  /// Rows of one image as it is stored but for the range, `[rows, w, c]`: of an array in a file nothing else is read.
+  public func read(
+    _ index: Int, rows: Range<Int>, range: ValueRange?, nonFinite: NonFinitePolicy = .refused
+  ) throws -> Tensor<Double> {
+    let shape = shape(of: index)
+    let values = try values(
+      of: index, rows: rows, as: Double.self, transform: ImageTransform(range: range), nonFinite: nonFinite)
+    return try Tensor(shape: [rows.count, shape.width, shape.channels], elements: values)
+  }
+
   /// The images at `indices` as 8-bit values, `[n, h, w, c]`: as stored where they are 8-bit and not
   /// changed, else `⌊256 x⌋` clipped. For training, which dequantises them itself. Throws where the values are on
   /// another scale, so that clipping would leave black and white.
@@ -354,28 +364,38 @@ public struct ImageSet: Sendable {
     }
   }
 
-  private func stored(_ index: Int) throws(FileError) -> StoredPixels {
+  /// Some rows of an image, or all.
+  private func stored(_ index: Int, rows: Range<Int>? = nil) throws(FileError) -> StoredPixels {
+    let shape = shape(of: index)
     switch storage {
     case .array(let array, let images):
-      let size = images.shape.count * array.header.type.size
-      let bytes = try array.bytes((index * size)..<((index + 1) * size))
+      if let rows, images.channelsFirst { return try stored(index).rows(rows, of: shape) }
+      let rowSize = shape.width * shape.channels
+      let rows = rows ?? 0..<images.shape.height
+      let first = index * images.shape.count
+      let size = array.header.type.size
+      let bytes = try array.bytes(
+        (first + rows.lowerBound * rowSize) * size..<(first + rows.upperBound * rowSize) * size)
       if array.header.type == .uint8 {
         return .bytes(images.channelsFirst ? ImageLayout.channelsLast(bytes, images.shape) : bytes)
       }
-      var values = [Double](repeating: 0, count: images.shape.count)
+      var values = [Double](repeating: 0, count: rows.count * rowSize)
       array.header.forEachValue(bytes) { values[$0] = $1 }
       return .values(images.channelsFirst ? ImageLayout.channelsLast(values, images.shape) : values)
-    case .files(let files): return try files[index].pixels()
+    case .files(let files):
+      let pixels = try files[index].pixels()
+      return rows.map { pixels.rows($0, of: shape) } ?? pixels
     }
   }
 
   private func values<Scalar: KernelScalar>(
-    of index: Int, as type: Scalar.Type, transform: ImageTransform, nonFinite: NonFinitePolicy
+    of index: Int, rows: Range<Int>? = nil, as type: Scalar.Type, transform: ImageTransform,
+    nonFinite: NonFinitePolicy
   ) throws(FileError) -> [Double] {
     let shape = shape(of: index)
     let range = transform.range
     var values: [Double]
-    switch try stored(index) {
+    switch try stored(index, rows: rows) {
     case .bytes(let bytes):
       if let range, range != .bytes {
         values = bytes.map { range.scaled(Double($0)) }
@@ -394,7 +414,7 @@ public struct ImageSet: Sendable {
     if let place = nonFinite.firstRefused(values, type) {
       throw .malformed(
         path: path,
-        what: "value at row \(place / (shape.width * shape.channels)), "
+        what: "value at row \((rows?.lowerBound ?? 0) + place / (shape.width * shape.channels)), "
           + "column \(place / shape.channels % shape.width) of image \(name(of: index))",
         found: "\(values[place])", expected: "a finite \(type)")
     }

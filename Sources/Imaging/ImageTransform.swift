@@ -68,7 +68,7 @@ public struct ImageTransform: Hashable, Sendable {
   }
 
   /// Whether an image of this shape isn't left as it is, but for the range.
-  func changes(_ shape: ImageShape) -> Bool {
+  package func changes(_ shape: ImageShape) -> Bool {
     let isCropped = crop.map { $0.height != shape.height || $0.width != shape.width } ?? false
     return isCropped || resize != nil || channels == .grey && shape.channels != 1
       || channels == .colour && shape.channels != 3

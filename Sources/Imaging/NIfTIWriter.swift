@@ -8,7 +8,8 @@ final class NIfTIWriter<Scalar: KernelScalar> {
   private let shape: ImageShape
   private let geometry: ImageGeometry?
   private let packer: GzipPacker?
-  private var slices = 0
+  private var values = 0
+  private var slices: Int { values / max(shape.count, 1) }
 
   init(path: String, shape: ImageShape, geometry: ImageGeometry?) throws(FileError) {
     guard shape.channels == 1, shape.height <= Int16.max, shape.width <= Int16.max else {
@@ -25,16 +26,14 @@ final class NIfTIWriter<Scalar: KernelScalar> {
     try file.write(head)
   }
 
-  /// Appends `[k, h, w, 1]`.
-  func append(_ batch: Tensor<Scalar>) throws(FileError) {
-    slices += batch.shape[0]
+  /// Appends some values of a slice, or of several.
+  func append(values: UnsafeBufferPointer<Scalar>) throws(FileError) {
+    self.values += values.count
     guard slices <= Int16.max else {
       throw .unwritable(path: file.path, reason: "a NIfTI holds at most \(Int16.max) slices, NPY more")
     }
-    try batch.withUnsafeBufferPointer { buffer throws(FileError) in
-      let bytes = UnsafeRawBufferPointer(buffer)
-      if let packer { try file.write(packer.packed(bytes)) } else { try file.write(bytes) }
-    }
+    let bytes = UnsafeRawBufferPointer(values)
+    if let packer { try file.write(packer.packed(bytes)) } else { try file.write(bytes) }
   }
 
   /// Puts the file in its place. It needs one image at least.

@@ -123,7 +123,8 @@ public final class NPYWriter<Scalar: KernelScalar> {
   }
   private let target: Target
   private let rowShape: [Int]
-  public private(set) var rows = 0
+  private var values = 0
+  public var rows: Int { values / max(rowShape.reduce(1, *), 1) }
 
   /// `rowShape` is the shape behind the first axis. Throws `unwritable`.
   public init(path: String, rowShape: [Int]) throws(FileError) {
@@ -143,14 +144,19 @@ public final class NPYWriter<Scalar: KernelScalar> {
   /// Appends `[k] + rowShape`.
   public func append(_ batch: Tensor<Scalar>) throws(FileError) {
     precondition(Array(batch.shape.dropFirst()) == rowShape, "rows of \(batch.shape) for \(rowShape)")
+    try batch.withUnsafeBufferPointer { buffer throws(FileError) in try append(values: buffer) }
+  }
+
+  /// Appends some values of a row, or of several.
+  func append(values: UnsafeBufferPointer<Scalar>) throws(FileError) {
+    #if !_endian(little)
+      #error("NPY files are written little-endian; swap bytes here")
+    #endif
     switch target {
-    case .plain(let file): try NPYFile.append(batch, to: file)
-    case .archive(let archive):
-      try batch.withUnsafeBufferPointer { buffer throws(FileError) in
-        try archive.append(UnsafeRawBufferPointer(buffer))
-      }
+    case .plain(let file): try file.write(UnsafeRawBufferPointer(values))
+    case .archive(let archive): try archive.append(UnsafeRawBufferPointer(values))
     }
-    rows += batch.shape[0]
+    self.values += values.count
   }
 
   /// Completes the header and puts the file in its place.

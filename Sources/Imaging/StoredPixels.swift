@@ -16,6 +16,17 @@ enum StoredPixels: Sendable {
     }
   }
 
+  /// Some rows of an image.
+  func rows(_ rows: Range<Int>, of shape: ImageShape) -> StoredPixels {
+    let size = shape.width * shape.channels
+    let part = rows.lowerBound * size..<rows.upperBound * size
+    return switch self {
+    case .bytes(let bytes): .bytes(Array(bytes[part]))
+    case .words(let words): .words(Array(words[part]))
+    case .values(let values): .values(Array(values[part]))
+    }
+  }
+
   /// As they are to be seen.
   func turned(_ orientation: Orientation, stored: ImageShape) -> StoredPixels {
     switch self {

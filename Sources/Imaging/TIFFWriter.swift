@@ -17,7 +17,8 @@ final class TIFFWriter<Scalar: KernelScalar> {
   private let shape: ImageShape
   private let depth: PixelDepth
   private let geometry: ImageGeometry?
-  private var pages = 0
+  private var values = 0
+  private var pages: Int { values / max(shape.count, 1) }
   /// Room for the longer of the two headers.
   private let start = 16
 
@@ -34,21 +35,19 @@ final class TIFFWriter<Scalar: KernelScalar> {
     try file.write([UInt8](repeating: 0, count: start))
   }
 
-  /// Appends `[k, h, w, c]`.
-  func append(_ batch: Tensor<Scalar>) throws(FileError) {
-    try batch.withUnsafeBufferPointer { buffer throws(FileError) in
-      switch depth {
-      case .float: try file.write(UnsafeRawBufferPointer(buffer))
-      case .uint8: try file.write(buffer.map { PixelValue.byte(Double($0)) })
-      case .uint16:
-        try file.write(
-          buffer.flatMap { value -> [UInt8] in
-            let word = PixelValue.word(Double(value))
-            return [UInt8(word & 255), UInt8(word >> 8)]
-          })
-      }
+  /// Appends some values of a page, or of several.
+  func append(values: UnsafeBufferPointer<Scalar>) throws(FileError) {
+    switch depth {
+    case .float: try file.write(UnsafeRawBufferPointer(values))
+    case .uint8: try file.write(values.map { PixelValue.byte(Double($0)) })
+    case .uint16:
+      try file.write(
+        values.flatMap { value -> [UInt8] in
+          let word = PixelValue.word(Double(value))
+          return [UInt8(word & 255), UInt8(word >> 8)]
+        })
     }
-    pages += batch.shape[0]
+    self.values += values.count
   }
 
   /// Puts the file in its place. It needs one image at least.

@@ -10,12 +10,15 @@ import Synchronization
 /// not call the pool again.
 public final class ThreadPool: @unchecked Sendable {
   public let threads: Int
+  /// Where vectors are parts of an image's; nil where each is whole.
+  public let strips: Strips?
   private let caller = Lock()
   private let team: Team?
 
   /// `threads` workers, the calling thread included.
-  public init(threads: Int) {
+  public init(threads: Int, strips: Strips? = nil) {
     self.threads = max(1, threads)
+    self.strips = strips
     team = threads > 1 ? Team(helpers: threads - 1) : nil
   }
 

@@ -4,7 +4,8 @@ import CAIPOKernels
 /// `Scratch`). Solvers, priors, maps and noise laws hand each other nothing else.
 ///
 /// The verbs below work in place and never allocate. Long vectors are cut into blocks of a fixed length, so that values
-/// are the same bits on any number of threads; sums are in a fixed order, four interleaved partial sums a block.
+/// are the same bits on any number of threads; sums are in a fixed order, four interleaved partial sums a block. Where a pool
+/// has `strips` a vector is this process's part of one, and a sum is that over all parts, exact and then rounded.
 public typealias Vector = Memory<Double>
 
 extension Memory<Double> {
@@ -33,6 +34,44 @@ extension Memory<Double> {
       self.blocks(pool) { range, k in partial[k] = body(range) }
       return partial[..<blocks].reduce(0, +)
     }
+  }
+
+  /// The sum of a term an element: in order within a block, or exact where the vector is a part of one.
+  @inlinable @inline(__always)
+  func sumEach(_ pool: ThreadPool?, _ term: (Int) -> Double) -> Double {
+    guard let pool, let strips = pool.strips else {
+      return sum(pool) { range in
+        var s = 0.0
+        for i in range { s += term(i) }
+        return s
+      }
+    }
+    return strips.total(exactSum(pool, term))
+  }
+
+  /// The exact sum of a term an element.
+  @inlinable @inline(__always)
+  func exactSum(_ pool: ThreadPool, _ term: (Int) -> Double) -> ExactSum {
+    let blocks = (count + Self.block - 1) / Self.block
+    var partial = [ExactSum](repeating: ExactSum(), count: blocks)
+    partial.withUnsafeMutableBufferPointer { partial in
+      self.blocks(pool) { range, k in
+        withUnsafeTemporaryAllocation(of: Double.self, capacity: 256) { terms in
+          for start in stride(from: range.lowerBound, to: range.upperBound, by: 256) {
+            let n = min(256, range.upperBound - start)
+            for i in 0..<n { terms[i] = term(start + i) }
+            partial[k].add(UnsafeBufferPointer(rebasing: terms[..<n]))
+          }
+        }
+      }
+    }
+    return partial.reduce(into: ExactSum()) { $0.add($1) }
+  }
+
+  /// Values of the whole vector that this is a part of.
+  public func wholeCount(_ pool: ThreadPool?) -> Int {
+    guard let strips = pool?.strips else { return count }
+    return Int(strips.total(ExactSum(of: [Double(count)])))
   }
 
   /// `self ← value`
@@ -83,6 +122,7 @@ extension Memory<Double> {
   /// `selfᵀ x`
   public func dot(_ x: Vector, _ pool: ThreadPool? = nil) -> Double {
     precondition(x.count == count && x.first == 0 && first == 0)
+    if pool?.strips != nil { return sumEach(pool) { base[$0] * x.base[$0] } }
     return sum(pool) { ck_dot(Double.element, Int64($0.count), base + $0.lowerBound, x.base + $0.lowerBound) }
   }
 
@@ -92,13 +132,9 @@ extension Memory<Double> {
   /// `‖self − x‖₂`
   public func distance(to x: Vector, _ pool: ThreadPool? = nil) -> Double {
     precondition(x.count == count && x.first == 0)
-    return sum(pool) { range in
-      var s = 0.0
-      for i in range {
-        let difference = base[i] - x.base[i]
-        s += difference * difference
-      }
-      return s
+    return sumEach(pool) { i in
+      let difference = base[i] - x.base[i]
+      return difference * difference
     }.squareRoot()
   }
 
@@ -108,21 +144,19 @@ extension Memory<Double> {
   /// The sum of a function of the elements.
   @inlinable @inline(__always)
   public func total(_ pool: ThreadPool? = nil, _ function: (Double) -> Double) -> Double {
-    sum(pool) { range in
-      var s = 0.0
-      for i in range { s += function(base[i]) }
-      return s
-    }
+    sumEach(pool) { function(base[$0]) }
   }
 
   /// Whether all elements are finite.
   public func isFinite(_ pool: ThreadPool? = nil) -> Bool {
     // Zero times what isn't finite is NaN.
-    sum(pool) { range in
-      var s = 0.0
-      for i in range { s += 0 * base[i] }
-      return s
-    } == 0
+    let isFinite =
+      sum(pool) { range in
+        var s = 0.0
+        for i in range { s += 0 * base[i] }
+        return s
+      } == 0
+    return pool?.strips.map { !$0.any(!isFinite) } ?? isFinite
   }
 
   /// Whether all elements are the same numbers.
@@ -161,14 +195,10 @@ extension Memory<Double> {
     _ function: (Double, Double) -> (value: Double, term: Double)
   ) -> Double {
     precondition(x.count == count && y.count == count && x.first == 0 && y.first == 0)
-    return sum(pool) { range in
-      var s = 0.0
-      for i in range {
-        let (value, term) = function(x.base[i], y.base[i])
-        base[i] = value
-        s += term
-      }
-      return s
+    return sumEach(pool) { i in
+      let (value, term) = function(x.base[i], y.base[i])
+      base[i] = value
+      return term
     }
   }
 

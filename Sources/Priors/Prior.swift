@@ -18,6 +18,10 @@ public protocol Prior: Energy {
   /// Whether R has second derivatives everywhere in its support: with ReLU it has none at its kinks.
   var isSmooth: Bool { get }
 
+  /// The rows of a larger image that `imageShape` is a strip of, where the prior can be asked strip by strip: solvers then sum as
+  /// `Strips` does, also where there is one strip. Nil of a prior that needs the whole image.
+  var strips: Strips? { get }
+
   /// Moves x to the nearest point at which R can be had exactly: its values as the prior's arithmetic holds them.
   func round(_ x: Vector, _ scratch: Scratch)
 
@@ -53,6 +57,7 @@ extension Prior {
   public var resolution: Double { .ulpOfOne }
   public var isSmooth: Bool { true }
   public var isNormalized: Bool { true }
+  public var strips: Strips? { nil }
   public func round(_ x: Vector, _ scratch: Scratch) {}
   public var probeLength: Int? { nil }
   public func probe(_ v: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {

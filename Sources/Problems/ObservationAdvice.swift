@@ -149,7 +149,9 @@ extension InverseProblem {
           + "local minimum; --restarts tries more starts")
     }
     guard !imageShape.isVector, pixels.count > 0 else { return nil }
-    let beyond = pixels.view.total { pow($0 - min(max($0, 0), 1), 2) } / Double(pixels.count)
+    let beyond =
+      pixels.view.total(scratch.pool) { pow($0 - min(max($0, 0), 1), 2) }
+      / Double(pixels.view.wholeCount(scratch.pool))
     guard beyond.squareRoot() > Self.beyondBound else { return nil }
     let (least, greatest) = pixels.view.extent
     return Advice(

@@ -34,7 +34,8 @@ public struct Reconstructor: Sendable {
     self.prior = prior
     self.gaussian = gaussian
     self.options = options
-    self.pool = pool
+    // Sums are those of a strip also where one process has the whole image, so that its results are the same.
+    self.pool = prior.strips.map { ThreadPool(threads: pool.threads, strips: $0) } ?? pool
     for other in [prior.imageShape, gaussian?.imageShape ?? prior.imageShape]
     where other != problem.imageShape {
       let found = problem.imageShape
@@ -145,7 +146,7 @@ public struct Reconstructor: Sendable {
           try log.add(try self.solve(work))
         }
         if isSideBySide {
-          let alone = ThreadPool(threads: 1)
+          let alone = ThreadPool(threads: 1, strips: pool.strips)
           let scratches = (0..<pool.threads).map { _ in Scratch(pool: alone) }
           try pool.run(problem.count) { image, worker in try solve(image, scratches[worker]) }
         } else {

@@ -69,9 +69,12 @@ struct Reconstruct: Verb {
     try OutputPath.checkWritable(output.all(task.methods).map(\.output))
     Interrupt.install()
     try common.requireMemory()
-    let reconstruction = try Reconstruction(task, threads: common.threadCount)
+    let files = output.files(task.methods)
+    let isKept = state != nil || sharing.division.shard != nil || !sharing.merge.isEmpty
+    let reconstruction = try Reconstruction(
+      task, threads: common.threadCount, ranks: isKept || files.needWholeImages ? OneRank() : Job.ranks)
     common.remark(reconstruction.model.words)
-    let work = try sharing.work(state: state?.path)
+    let work = reconstruction.strips == nil ? try sharing.work(state: state?.path) : nil
     let progress = ProgressLine(
       "reconstruct", total: reconstruction.count * task.methods.count, unit: "images", options: common)
     let watch = ReconstructionWatch(
@@ -86,7 +89,7 @@ struct Reconstruct: Verb {
       if let status = try sharing.end(outcome, work, common) { return status }
     }
     let run = try ReconstructionRun(
-      reconstruction, files: output.files(task.methods), command: TypedCommand.text)
+      reconstruction, files: files, command: TypedCommand.text)
     func advise(_ advices: [Advice]) { common.warn(run.advise(advices)) }
     advise(reconstruction.advices)
     Interrupt.whenOverdue { [weak run, common] isUrgent in

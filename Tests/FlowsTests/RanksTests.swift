@@ -1,4 +1,5 @@
 import AIPOKernels
+import AIPOTestFiles
 import Foundation
 import Testing
 

@@ -37,6 +37,23 @@ struct OutputTests {
     #expect(pixels[3] == 255 && pixels[2 * 13] == 255)
   }
 
+  /// Values that come in pieces of any length, as rows of an image from several processes do.
+  @Test(arguments: ["a.png", "a.npy", "a.npz", "a.tif", "a.nii.gz"])
+  func anImageInPiecesIsTheSameFile(_ name: String) throws {
+    let folder = TemporaryFolder()
+    let shape = ImageShape(height: 9, width: 7, channels: 1)
+    let images = try Tensor<Float>(shape: [2, 9, 7, 1], elements: (0..<126).map { Float($0) / 120 - 0.02 })
+    try ImageOutput.write(images, to: folder.file("whole-" + name))
+    let output = try ImageOutput<Float>(path: folder.file(name), imageShape: shape)
+    for piece in [0..<1, 1..<50, 50..<50, 50..<64, 64..<126] {
+      try images.withUnsafeBufferPointer { all in
+        try output.append(values: UnsafeBufferPointer(rebasing: all[piece]))
+      }
+    }
+    try output.finish()
+    #expect(try bytes(of: folder.file(name)) == bytes(of: folder.file("whole-" + name)))
+  }
+
   @Test func npyRoundTripInBothPrecisions() throws {
     let folder = TemporaryFolder()
     let values = [-1.5, 0, 1e-30, 3, 0.1, 1e30]

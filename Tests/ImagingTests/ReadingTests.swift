@@ -25,6 +25,39 @@ struct ReadingTests {
     return error?.description ?? ""
   }
 
+  // MARK: Rows
+
+  /// Rows of every kind of file are those of the whole image.
+  @Test func rowsOfAnImage() throws {
+    let image = try Tensor<Double>(shape: [2, 9, 4, 3], elements: (0..<216).map { Double($0) / 220 })
+    try ImageOutput.write(image.converted(to: Float.self), to: folder.file("f.npy"))
+    try ImageOutput.write(image, to: folder.file("d.tif"))
+    try ImageOutput.write(image.rows([1]), to: folder.file("b.png"))
+    _ = folder.write(npy("|u1", [2, 9, 4, 3], (0..<216).map { UInt8($0) }), "u.npy")
+    _ = folder.write(npy("|u1", [2, 3, 9, 4], (0..<216).map { UInt8($0) }), "c.npy")
+    for name in ["f.npy", "d.tif", "b.png", "u.npy", "c.npy"] {
+      let set = try ImageSet(path: folder.file(name), layout: name == "c.npy" ? .nchw : nil)
+      #expect(set.shape(of: 0) == ImageShape(height: 9, width: 4, channels: 3))
+      for range in [nil, ValueRange(low: 0, high: 100)] {
+        let index = set.count - 1
+        let whole = try set.read([index], as: Double.self, transform: ImageTransform(range: range)).elements
+        for rows in [0..<9, 0..<2, 4..<9, 3..<3] {
+          let part = try set.read(index, rows: rows, range: range)
+          #expect(part.shape == [rows.count, 4, 3])
+          #expect(
+            part.elements == Array(whole[rows.lowerBound * 12..<rows.upperBound * 12]), "\(name) \(rows)")
+        }
+      }
+    }
+    var values = [Double](repeating: 0, count: 12)
+    values[7] = .nan
+    try ImageOutput.write(
+      try Tensor(shape: [1, 4, 3, 1], elements: values), to: folder.file("n.npy"))
+    let set = try ImageSet(path: folder.file("n.npy"))
+    #expect(refusal { _ = try set.read(0, rows: 1..<4, range: nil) }.contains("row 2, column 1"))
+    #expect(try set.read(0, rows: 3..<4, range: nil).elements == [0, 0, 0])
+  }
+
   // MARK: Range
 
   @Test func rangesAsText() {

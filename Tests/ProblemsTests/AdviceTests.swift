@@ -42,7 +42,7 @@ import Testing
     }
 
     func problem(_ noise: any NoiseModel, _ y: [Double], mask: [Bool]? = nil) throws -> InverseProblem {
-      let map: any Map = if let mask { try MaskMap(shape, mask: mask) } else { try IdentityMap(shape) }
+      let map: any Map = if let mask { try MaskMap(shape, mask: mask) } else { IdentityMap(shape) }
       return try InverseProblem(
         maps: [map], noises: [noise], observations: [try Tensor(y)], imageShape: shape)
     }
@@ -117,7 +117,7 @@ import Testing
     }
     // What may be anything isn't looked at: vectors, and an image of which nothing is seen.
     let vector = try InverseProblem(
-      maps: [try IdentityMap(.vector(3))], noises: [try GaussianNoise(sigma: 2)],
+      maps: [IdentityMap(.vector(3))], noises: [try GaussianNoise(sigma: 2)],
       observations: [try Tensor([-7, 30, 4])], imageShape: .vector(3))
     #expect(try vector.advices(ofObservation: 0, name: "v") == [])
     #expect(try vector.advice(ofSolution: [-7, 30, 4], image: 0, name: "v") == nil)

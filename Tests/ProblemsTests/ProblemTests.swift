@@ -78,7 +78,7 @@ import Testing
 
   @Test func observationsAreChecked() throws {
     let noise = try GaussianNoise(sigma: 0.1)
-    let identity = try IdentityMap(shape)
+    let identity = IdentityMap(shape)
     func problem(_ maps: [any Map], _ observations: [[Double]]) throws {
       _ = try InverseProblem(
         maps: maps, noises: [noise], observations: observations.map { try Tensor($0) }, imageShape: shape)

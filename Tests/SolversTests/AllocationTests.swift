@@ -86,7 +86,7 @@ import Testing
     let prior = try prior(Double.self)
     let y = randomVector(64, seed: 4).map { 0.5 + 0.3 * $0 }
     let data = DataTerm(
-      map: try IdentityMap(shape), noise: try GaussianNoise(sigma: 2), observation: try Tensor(y),
+      map: IdentityMap(shape), noise: try GaussianNoise(sigma: 2), observation: try Tensor(y),
       encoding: prior.encoding)
     let evaluator = Evaluator(PixelObjective(data: data, prior: prior, gaussian: nil), Scratch())
     let weights = ObjectiveWeights(lambda: 1)

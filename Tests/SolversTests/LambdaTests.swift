@@ -184,7 +184,7 @@ import Testing
   @Test func probeUnderBoundedScore() throws {
     let law = try LaplaceNoise(sigma: 0.2)
     let b = 0.2 / 2.0.squareRoot()
-    let map = try IdentityMap(shape)
+    let map = IdentityMap(shape)
     let y = try measured(map)
     let probe = try probe(map, law, source: 2)
     let score = try tilted(probe).gradient
@@ -279,7 +279,7 @@ import Testing
         try written(36) { try density.sample(seed: 1, index: i, into: $0, $1) },
         randomVector(36, seed: 500 + UInt64(i)), scaledBy: 0.2)
     }
-    let (map, noise) = (try IdentityMap(shape), try GaussianNoise(sigma: 0.2))
+    let (map, noise) = (IdentityMap(shape), try GaussianNoise(sigma: 0.2))
     let recorder = Recorder()
     var options = ReconstructionOptions()
     options.lambdaRule = recorder

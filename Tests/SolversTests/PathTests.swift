@@ -12,7 +12,7 @@ import Testing
   let shape = ImageShape(height: 3, width: 3, channels: 1)
 
   func problem(images: Int = 1, _ a: (any LinearMap)? = nil) throws -> InverseProblem {
-    let a = try a ?? IdentityMap(shape)
+    let a = a ?? IdentityMap(shape)
     return try InverseProblem(
       a, GaussianNoise(sigma: 0.2), (0..<images).map { randomVector(a.output.count, seed: 70 + UInt64($0)) })
   }

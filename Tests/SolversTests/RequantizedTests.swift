@@ -104,7 +104,7 @@ import Testing
   @Test func aPointMeansTheSameUnderTheGaussianAlone() throws {
     let y = (0..<12).map { 0.1 + 0.8 * Double($0) / 11 }
     let data = DataTerm(
-      map: try IdentityMap(shape), noise: try GaussianNoise(sigma: 0.2), observation: try Tensor(y),
+      map: IdentityMap(shape), noise: try GaussianNoise(sigma: 0.2), observation: try Tensor(y),
       encoding: h)
     let objective = PixelObjective(data: data, prior: prior(h), gaussian: try density)
     let weights = ObjectiveWeights(lambda: 1, t: 0)

@@ -162,7 +162,7 @@ import Testing
   @Test func aSmallBudgetIsThePathsBeginning() throws {
     let (prior, gaussian, _, _) = try gaussian()
     let problem = try InverseProblem(
-      try IdentityMap(Self.shape), GaussianNoise(sigma: 0.1), [randomVector(12, seed: 70)])
+      IdentityMap(Self.shape), GaussianNoise(sigma: 0.1), [randomVector(12, seed: 70)])
     func levels(_ most: Int) throws -> [Double] {
       var options = ReconstructionOptions()
       options.maximumEvaluations = most
@@ -183,7 +183,7 @@ import Testing
   @Test func startsFarAwayBeginAtTheGreatestLevel() throws {
     let (prior, gaussian, _, _) = try gaussian()
     let problem = try InverseProblem(
-      try IdentityMap(Self.shape), GaussianNoise(sigma: 0.1), [randomVector(12, seed: 73)])
+      IdentityMap(Self.shape), GaussianNoise(sigma: 0.1), [randomVector(12, seed: 73)])
     for (start, level) in [
       (StartChoice.random, 2.0), (.zero, 2), (.prior, 2), (.observed, 0.1), (.gaussian, 0.1),
     ] {
@@ -228,7 +228,7 @@ import Testing
     let prior = FlowPrior(flow)
     let clean = try flow.sample(indices: 0..<1, temperature: 1, seed: 71).elements
     let y = zip(clean, randomVector(d, seed: 72)).map { $0 + sigma * $1 }
-    let problem = try InverseProblem(try IdentityMap(shape), GaussianNoise(sigma: 0.5), [y])
+    let problem = try InverseProblem(IdentityMap(shape), GaussianNoise(sigma: 0.5), [y])
     let found = try JointSigma.estimate(
       problem, prior: prior, gaussian: nil, options: ReconstructionOptions())
     // Neighbours lie the image's own changes above the noise; the standard error of σ is σ/√(2d) where the noise rules.
@@ -262,7 +262,7 @@ import Testing
   @Test func isThePathOfPriorsThatKnowTheirNoise() throws {
     let (prior, gaussian, _, _) = try gaussian()
     let problem = try InverseProblem(
-      try IdentityMap(Self.shape), GaussianNoise(sigma: 0.1), [randomVector(12, seed: 68)])
+      IdentityMap(Self.shape), GaussianNoise(sigma: 0.1), [randomVector(12, seed: 68)])
     var options = ReconstructionOptions()
     #expect(
       try Reconstructor(problem: problem, prior: prior, gaussian: gaussian, options: options).path == .smooth)
@@ -273,7 +273,7 @@ import Testing
     #expect(throws: SolverError.self) { try reconstruct(problem, gaussian, gaussian, options) }
     options.path = .auto
     let twice = try InverseProblem(
-      try IdentityMap(Self.shape), GaussianNoise(sigma: 0.1),
+      IdentityMap(Self.shape), GaussianNoise(sigma: 0.1),
       (0..<5).map { randomVector(12, seed: 69 + UInt64($0)) })
     let alone = try reconstruct(twice, prior, gaussian, options)
     let together = try reconstruct(twice, prior, gaussian, options, threads: 3)

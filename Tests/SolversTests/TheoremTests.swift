@@ -139,7 +139,7 @@ import Testing
         problem: try InverseProblem(a, GaussianNoise(sigma: 1), [try a.apply([0, 0, 0, 0])]),
         prior: FlowPrior(flow), gaussian: nil, options: options)
     }
-    let full = try IdentityMap(shape)
+    let full = IdentityMap(shape)
     _ = try make(Double.self, .silu, full)
     #expect(throws: SolverError.self) { try make(Double.self, .relu, full) }
     #expect(throws: SolverError.self) { try make(Float.self, .silu, full) }

@@ -40,7 +40,7 @@ public func linearMaps(_ shape: ImageShape) throws -> [(name: String, value: any
   let row = randomVector(d, seed: 5)
   for i in 0..<6 { for j in 0..<d { deficient[i, j] = Double(i - 2) * row[j] } }
   return [
-    ("identity", try IdentityMap(shape)),
+    ("identity", IdentityMap(shape)),
     ("mask", try MaskMap(shape, mask: (0..<d).map { $0 % 3 != 1 })),
     ("mask of everything", try MaskMap(shape, mask: [Bool](repeating: false, count: d))),
     ("mask of nothing", try MaskMap(shape, mask: [Bool](repeating: true, count: d))),

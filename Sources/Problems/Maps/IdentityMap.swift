@@ -5,16 +5,14 @@ import AIPOPriors
 public struct IdentityMap: LinearMap {
   public let input: ImageShape
   public var output: ImageShape { input }
-  public let normal: NormalForm
 
-  public init(_ shape: ImageShape) throws(ProblemError) {
-    input = shape
-    normal = .pixelwise(
-      try memory { () throws(TensorError) in
-        var ones = try Tensor(count: shape.count)
-        ones.withMemory { $0.set(1) }
-        return ones
-      })
+  public init(_ shape: ImageShape) { input = shape }
+
+  /// Made anew each time, since a large image's is large.
+  public var normal: NormalForm {
+    guard var ones = try? Tensor<Double>(count: input.count) else { return .unknown }
+    ones.withMemory { $0.set(1) }
+    return .pixelwise(ones)
   }
 
   public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) { y.set(x, scratch.pool) }

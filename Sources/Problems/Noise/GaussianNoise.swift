@@ -109,7 +109,7 @@ public struct GaussianNoise: NoiseModel {
       setResidual(residual, y, prediction, scratch.pool)
       gradient.set(residual, scratch.pool)
       multiplyPrecision(gradient, scratch.pool)
-      return 0.5 * residual.dot(gradient, scratch.pool) + 0.5 * logNormalizer(y.count)
+      return 0.5 * residual.dot(gradient, scratch.pool) + 0.5 * logNormalizer(y.wholeCount(scratch.pool))
     }
   }
 
@@ -117,14 +117,14 @@ public struct GaussianNoise: NoiseModel {
 
   /// `√(rᵀ Σ⁻¹ r / m)` with r = y − μ − f(x); 0 without measurements.
   public func misfit(_ y: Vector, prediction: Vector, _ scratch: Scratch) throws -> Double {
-    guard y.count > 0 else { return 0 }
+    guard y.wholeCount(scratch.pool) > 0 else { return 0 }
     return try scratch.scope {
       let residual = try scratch.take(y.count)
       let weighted = try scratch.take(y.count)
       setResidual(residual, y, prediction, scratch.pool)
       weighted.set(residual, scratch.pool)
       multiplyPrecision(weighted, scratch.pool)
-      return (residual.dot(weighted, scratch.pool) / Double(y.count)).squareRoot()
+      return (residual.dot(weighted, scratch.pool) / Double(y.wholeCount(scratch.pool))).squareRoot()
     }
   }
 

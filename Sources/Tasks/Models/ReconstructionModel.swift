@@ -10,7 +10,7 @@ public final class ReconstructionModel: @unchecked Sendable {
   public let model: FlowModel
   public let precision: Precision
   package let pool: ThreadPool
-  private let makePrior: (ImageShape) throws -> any Prior
+  private let makePrior: (ImageShape, any Ranks) throws -> any Prior
   private let lock = Lock()
   private var gaussians: [ImageShape: GaussianPrior?] = [:]
   private var priors: [ImageShape: any Prior] = [:]
@@ -39,7 +39,7 @@ public final class ReconstructionModel: @unchecked Sendable {
     self.model = model
     self.precision = precision
     pool = flow.pool
-    makePrior = { try model.prior(flow, at: $0) }
+    makePrior = { try model.prior(flow, at: $0, ranks: $1) }
   }
 
   /// Which model it is, and why, for a line.
@@ -56,6 +56,9 @@ public final class ReconstructionModel: @unchecked Sendable {
         && (model.spec.reasonForOneSize == nil || model.patchStride != nil)
   }
 
+  /// Whether images can be shared by ranks row by row: under a prior that sees them in patches, through noise.
+  var isOfSharedPatches: Bool { model.patchStride != nil && model.spec.condition != nil }
+
   /// What to say of images of another shape than those that the model was trained on, unless these were patches.
   func advice(for image: ImageShape, isMeasured: Bool) -> Advice? {
     let trained = model.imageShape
@@ -71,11 +74,12 @@ public final class ReconstructionModel: @unchecked Sendable {
         + "was trained on patches")
   }
 
-  /// The flow as a prior for images of a shape.
-  package func prior(at image: ImageShape) throws -> any Prior {
+  /// The flow as a prior for images of a shape; of a model of patches, for those rows of one that are this rank's.
+  package func prior(at image: ImageShape, ranks: any Ranks = OneRank()) throws -> any Prior {
     try lock.withLock {
+      if ranks.count > 1 { return try makePrior(image, ranks) }
       if let known = priors[image] { return known }
-      let made = try makePrior(image)
+      let made = try makePrior(image, ranks)
       priors[image] = made
       return made
     }

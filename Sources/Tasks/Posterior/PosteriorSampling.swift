@@ -116,7 +116,7 @@ public struct PosteriorSampling {
     let shape = chunk.problem.imageShape
     let sampler = try PosteriorSampler(
       data: chunk.problem.dataTerm(0, encoding: reconstruction.prior.encoding), prior: reconstruction.prior,
-      gaussian: reconstruction.gaussian, options: task.options, source: UInt64(chunk.indices[0]),
+      gaussian: try reconstruction.gaussian, options: task.options, source: UInt64(chunk.indices[0]),
       pool: model.pool)
     let (index, y) = (chunk.indices[0], chunk.problem.observations[0])
     let state = try folder?.read(index, empty: sampler.noDraws(), observation: y)

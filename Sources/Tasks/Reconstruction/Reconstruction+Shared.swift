@@ -4,12 +4,6 @@ import AIPOKernels
 import AIPOProblems
 import AIPOSolvers
 
-#if canImport(FoundationEssentials)
-  import FoundationEssentials
-#else
-  import Foundation
-#endif
-
 /// What is kept of an image: enough to give the same files as the process that solved it.
 private struct KeptImage: Codable {
   /// SHA-256 of what was observed.
@@ -23,26 +17,14 @@ private struct KeptImage: Codable {
 }
 
 extension Reconstruction {
-  /// What decides the results, in words.
-  private func decides() throws -> [String] {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = .sortedKeys
-    return [
-      try AIPOVersion.build(), model.source.checksum, "\(count)",
-      String(decoding: try encoder.encode(task), as: UTF8.self),
-    ]
-  }
-
   /// Solves the own images that the folder doesn't hold. Results don't depend on how many are solved together, so that a file
   /// is a block of images where they are many.
   package func solve(_ work: SharedWork, observer: ReconstructionWatch, advise: ([Advice]) -> Void = { _ in })
     throws -> SharedWork.Outcome
   {
     let decides = try decides()
-    try work.ranks.requireSame([
-      ("program", decides[0]), ("checksum of the model", decides[1]), ("task", decides[3]),
-    ])
-    let folder = try ItemFolder<[KeptImage]>(work.folder, decides: decides)
+    try work.ranks.requireSame(decides)
+    let folder = try ItemFolder<[KeptImage]>(work.folder, decides: decides.map(\.value))
     let isCancelled = observer.work.isCancelled
     return try work.run(blocks.count, holds: folder.holds, isCancelled: isCancelled) { own in
       let images = own.reduce(0) { $0 + blocks[$1].count } * task.methods.count
@@ -74,7 +56,7 @@ extension Reconstruction {
   package func replay(_ work: SharedWork, advise: ([Advice]) -> Void, take: (SolvedChunk) throws -> Void)
     throws
   {
-    let folder = try ItemFolder<[KeptImage]>(work.folder, decides: decides())
+    let folder = try ItemFolder<[KeptImage]>(work.folder, decides: decides().map(\.value))
     var open: (block: Int, images: [KeptImage])?
     func image(_ place: Int) throws -> KeptImage {
       let block = blocks.firstIndex { $0.contains(place) }!

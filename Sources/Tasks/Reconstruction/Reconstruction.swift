@@ -5,6 +5,12 @@ import AIPOPriors
 import AIPOProblems
 import AIPOSolvers
 
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
 /// One image as it comes out of a reconstruction.
 public struct ReconstructedImage: Sendable {
   public let method: ReconstructionMethod
@@ -30,7 +36,8 @@ public struct Reconstruction {
   public var task: ReconstructionTask { input.task }
   public let model: ReconstructionModel
   let prior: any Prior
-  let gaussian: GaussianPrior?
+  /// Where ranks share each image row by row: every one of them then runs the same.
+  package let strips: Strips?
   let input: ReconstructionInput
 
   /// Checks the task, and opens what it names. Images may be of any size that the model's flow accepts, and of any
@@ -40,10 +47,12 @@ public struct Reconstruction {
   ///   - model: in place of the task's, in its precision. Where neither is named, the images tell which shipped prior to
   ///     take.
   ///   - images: in place of the file that the task simulates, or else of the one that it observes.
+  ///   - ranks: those that share an image row by row, where it is large enough or there are fewer images than ranks, and where
+  ///     that is possible (`ReconstructionInput.canBeShared`). What `run` gives is then this rank's rows.
   /// Throws `TaskError`, `FileError` and what loading a model throws.
   public init(
     _ task: ReconstructionTask, model: ReconstructionModel? = nil, images: ImageSet? = nil,
-    threads: Int = ThreadPool.availableCores
+    threads: Int = ThreadPool.availableCores, ranks: any Ranks = OneRank()
   ) throws {
     var task = task
     if let images, task.simulate == nil { task.observation = images.path }
@@ -55,8 +64,28 @@ public struct Reconstruction {
         threads: threads)
     self.model = model
     input = try ReconstructionInput(task, model: model, images: images, threads: threads)
-    prior = try model.prior(at: input.shape)
-    gaussian = try model.gaussian(at: input.shape)
+    let isShared =
+      ranks.count > 1 && (input.count < ranks.count || input.shape.count >= Self.sharedSize)
+      && input.shape.height >= ranks.count && model.isOfSharedPatches && input.canBeShared
+    prior = try model.prior(at: input.shape, ranks: isShared ? ranks : OneRank())
+    strips = isShared ? prior.strips : nil
+    if isShared { try ranks.requireSame(try decides()) }
+  }
+
+  /// Images of so many values are shared by ranks also where there are many.
+  private static let sharedSize = 1 << 22
+
+  /// The Gaussian of the training images; nil where the model holds none. It takes some of an image's memory.
+  var gaussian: GaussianPrior? { get throws { try model.gaussian(at: input.shape) } }
+
+  /// What must be the same for all that work on a task, in words.
+  func decides() throws -> [(what: String, value: String)] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    return [
+      ("program", try AIPOVersion.build()), ("checksum of the model", model.source.checksum),
+      ("number of images", "\(count)"), ("task", String(decoding: try encoder.encode(task), as: UTF8.self)),
+    ]
   }
 
   /// Images of the run.
@@ -87,6 +116,11 @@ public struct Reconstruction {
     _ places: Range<Int>, observer: ReconstructionWatch, advise: ([Advice]) -> Void = { _ in },
     take: (SolvedChunk) throws -> Void
   ) throws {
+    var observer = observer
+    if let strips {
+      // All ranks stop at the same place.
+      observer.work.isCancelled = { [isCancelled = observer.work.isCancelled] in strips.any(isCancelled()) }
+    }
     let isCancelled = observer.work.isCancelled
     var done = 0
     for places in chunks(of: places) where !isCancelled() {
@@ -131,7 +165,9 @@ public struct Reconstruction {
 
   /// The images of results as one batch.
   private static func stack(_ results: [ReconstructionResult]) throws -> Tensor<Double> {
-    try Tensor(shape: [results.count] + results[0].image.shape, elements: results.flatMap(\.image.elements))
+    let shape = [results.count] + results[0].image.shape
+    if results.count == 1 { return results[0].image.reshaped(shape) }
+    return try Tensor(shape: shape, elements: results.flatMap(\.image.elements))
   }
 
   /// Throws where the first image can't be made a problem, or a method can't solve it.
@@ -142,7 +178,7 @@ public struct Reconstruction {
 
   /// Places of the run in chunks of bounded memory.
   func chunks(of places: Range<Int>) -> [Range<Int>] {
-    let size = batchSize(input.shape, limit: input.chunkLimit)
+    let size = strips == nil ? batchSize(input.shape, limit: input.chunkLimit) : 1
     return stride(from: places.lowerBound, to: places.upperBound, by: size).map {
       $0..<min($0 + size, places.upperBound)
     }
@@ -155,6 +191,7 @@ public struct Reconstruction {
   func chunk(
     _ places: Range<Int>, estimates: [(sigma: Double, evaluations: Int)]? = nil
   ) throws -> ReconstructionInput.Chunk {
+    if let strips { return try input.strip(of: places.lowerBound, strips) }
     var chunk = try input.chunk(places)
     guard input.isEstimated else { return chunk }
     if let estimates {
@@ -196,7 +233,7 @@ public struct Reconstruction {
     let guessed = try chunk.problem.replacing(noises: chunk.sigmas.map { try GaussianNoise(sigma: $0) })
     let found = try chunk.indices.enumerated().map { k, source in
       try EvidenceSigma.estimate(
-        guessed.dataTerm(k, encoding: prior.encoding), prior: prior, gaussian: gaussian, seed: task.seed,
+        guessed.dataTerm(k, encoding: prior.encoding), prior: prior, gaussian: try gaussian, seed: task.seed,
         source: UInt64(source), pool: model.pool)
     }
     chunk.problem = try chunk.problem.replacing(noises: found.map { try GaussianNoise(sigma: $0.sigma) })
@@ -206,7 +243,7 @@ public struct Reconstruction {
 
   /// σ of an observation that is no whole picture, by the Gaussian of the training images.
   private func guess(_ chunk: ReconstructionInput.Chunk, _ image: Int) throws -> Double {
-    guard let gaussian, let map = chunk.problem.linearMap(image) else {
+    guard let gaussian = try gaussian, let map = chunk.problem.linearMap(image) else {
       throw TaskError(
         .data, "the model holds no Gaussian prior, which --sigma auto needs where pixels are missing")
     }
@@ -222,7 +259,16 @@ public struct Reconstruction {
       method, shape: input.shape, indices: chunk.indices, dequantization: model.model.dequantization)
     options.maximumEvaluations = max(options.maximumEvaluations - (chunk.sigmaEvaluations.max() ?? 0), 1)
     return try Reconstructor(
-      problem: chunk.problem, prior: prior, gaussian: gaussian, options: options, pool: model.pool)
+      problem: chunk.problem, prior: prior, gaussian: needsGaussian(options) ? gaussian : nil,
+      options: options,
+      pool: model.pool)
+  }
+
+  /// Where the data see every pixel the path in the noise level asks nothing of the Gaussian.
+  private func needsGaussian(_ options: ReconstructionOptions) -> Bool {
+    !(task.kind == .denoise && options.method == .aipo && [.auto, .smooth].contains(options.path)
+      && prior.noiseLevels != nil && options.space == .x && [.auto, .observed].contains(options.start)
+      && options.flowShare ?? 1 == 1)
   }
 
   /// log p(y) of an image of a chunk under the prior and the noise's law; nil where it was stopped.
@@ -233,7 +279,7 @@ public struct Reconstruction {
     options.sampler = .smc
     options.seed = task.seed
     let sampler = try PosteriorSampler(
-      data: chunk.problem.dataTerm(image, encoding: prior.encoding), prior: prior, gaussian: gaussian,
+      data: chunk.problem.dataTerm(image, encoding: prior.encoding), prior: prior, gaussian: try gaussian,
       options: options, source: UInt64(chunk.indices[image]), pool: model.pool)
     try EvidenceEstimate.requireDensity(prior)
     do { return try sampler.run(isCancelled: isCancelled).evidence } catch is SamplingCancelled { return nil }
@@ -245,8 +291,9 @@ public struct Reconstruction {
     on results: [ReconstructionResult], by method: ReconstructionMethod,
     _ chunk: ReconstructionInput.Chunk
   ) throws -> [Advice] {
-    let found = try chunk.advices(results)
-    guard method == .aipo else { return found }
+    let found = try chunk.advices(results, Scratch(pool: ThreadPool(threads: 1, strips: strips)))
+    // What training images are like is known of whole ones.
+    guard method == .aipo, strips == nil else { return found }
     let known = Set((chunk.advices + found).compactMap(\.subject))
     return try found
       + model.model.unlikeness(
@@ -257,9 +304,8 @@ public struct Reconstruction {
 
 extension ReconstructionInput.Chunk {
   /// What looks like a mistake, seen from the results, of images about which nothing was found before.
-  fileprivate func advices(_ results: [ReconstructionResult]) throws -> [Advice] {
-    let scratch = Scratch()
-    return try results.compactMap { result in
+  fileprivate func advices(_ results: [ReconstructionResult], _ scratch: Scratch) throws -> [Advice] {
+    try results.compactMap { result in
       let name = names[result.index]
       guard result.objective != nil, !advices.contains(where: { $0.subject == name }) else { return nil }
       return try problem.advice(ofSolution: result.image, image: result.index, name: name, scratch)

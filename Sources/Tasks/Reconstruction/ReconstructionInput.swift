@@ -48,10 +48,10 @@ package struct ReconstructionInput {
   /// What looks like a mistake about the images as a whole.
   private(set) var advices: [Advice] = []
 
-  private let source: Source
+  let source: Source
   private let model: Model
 
-  private enum Source {
+  enum Source {
     /// Images that are taken as truth.
     case simulated(ModelImages)
     /// Observed images, and the true ones if known.
@@ -358,7 +358,7 @@ package struct ReconstructionInput {
     }
   }
 
-  private func identities(_ range: Range<Int>) -> (names: [String], indices: [Int]) {
+  func identities(_ range: Range<Int>) -> (names: [String], indices: [Int]) {
     switch source {
     case .simulated(let images), .images(let images, _):
       let indices = Array(images.indices[range])

@@ -64,6 +64,9 @@ public struct ReconstructionFiles: Sendable {
 
   public init() {}
 
+  /// Whether it needs images whole: those that ranks share row by row can only be written as images.
+  public var needWholeImages: Bool { report != nil || sheet != nil || observation != nil }
+
   /// Whether no picture of the results is kept.
   var isEmpty: Bool { images.isEmpty && report == nil && sheet == nil }
 }
@@ -94,7 +97,7 @@ package final class ReconstructionRun: Sendable {
     }
     self.settings = settings
     writers = try ReconstructionWriters(
-      files, reconstruction.input, precision: reconstruction.model.precision)
+      files, reconstruction.input, precision: reconstruction.model.precision, strips: reconstruction.strips)
     state = Mutex(State(records: methods.map { _ in [] }))
   }
 

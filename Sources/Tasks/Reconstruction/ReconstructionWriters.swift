@@ -11,16 +11,21 @@ final class ReconstructionWriters: Sendable {
   private let observation: RowSink?
   private let builder = Mutex(ReportBuilder())
 
-  init(_ files: ReconstructionFiles, _ input: ReconstructionInput, precision: Precision) throws {
+  /// - Parameter strips: where every rank has some rows of each image.
+  init(
+    _ files: ReconstructionFiles, _ input: ReconstructionInput, precision: Precision, strips: Strips?
+  ) throws {
     self.files = files
     sinks = try files.images.map {
       try RowSink(
-        images: $0, shape: input.shape, precision: precision, geometry: input.geometry, depth: files.depth)
+        images: $0, shape: input.shape, precision: precision, geometry: input.geometry, depth: files.depth,
+        strips: strips)
     }
     observation = try files.observation.map {
       try RowSink(rows: $0, rowShape: input.rowShape, precision: precision)
     }
-    trace = Mutex(try files.trace.map { try AtomicFile(path: $0) })
+    let isWriter = strips?.ranks.isFirst ?? true
+    trace = Mutex(try files.trace.flatMap { isWriter ? try AtomicFile(path: $0) : nil })
   }
 
   private var isReported: Bool { files.report != nil || files.sheet != nil }

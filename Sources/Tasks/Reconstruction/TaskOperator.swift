@@ -232,7 +232,7 @@ package struct TaskOperator {
   private func linearMap(_ shape: ImageShape, _ scratch: Scratch) throws -> any LinearMap {
     switch form {
     case .codedDiffraction: preconditionFailure("intensities have a map of their own")
-    case .identity: return try IdentityMap(shape)
+    case .identity: return IdentityMap(shape)
     case .matrix(let array, let path):
       try Self.requireColumns(array.shape[1], of: array.shape[0], shape, path)
       let columns = array.shape[1]

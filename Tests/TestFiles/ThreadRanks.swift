@@ -2,10 +2,10 @@ import AIPOKernels
 import Foundation
 
 /// Ranks that are threads of this process.
-struct ThreadRanks: Ranks {
-  let rank: Int
-  let count: Int
-  var neighbours: Int { count }
+public struct ThreadRanks: Ranks {
+  public let rank: Int
+  public let count: Int
+  public var neighbours: Int { count }
   private let mail: Mail
 
   private final class Mail: @unchecked Sendable {
@@ -37,7 +37,7 @@ struct ThreadRanks: Ranks {
     }
   }
 
-  func exchange(
+  public func exchange(
     _ outgoing: [UnsafeRawBufferPointer], _ incoming: [UnsafeMutableRawBufferPointer], patience: Double?
   ) {
     let received = mail.exchange(outgoing.map { Array($0) }, rank: rank)
@@ -47,11 +47,13 @@ struct ThreadRanks: Ranks {
     }
   }
 
-  func abort(_ code: Int32) -> Never { fatalError("a rank gave up with \(code)") }
-  func leave() {}
+  public func abort(_ code: Int32) -> Never { fatalError("a rank gave up with \(code)") }
+  public func leave() {}
 
   /// Runs `body` on so many ranks, and gives what comes of each.
-  static func run<Result>(_ count: Int, _ body: @escaping (ThreadRanks) throws -> Result) throws -> [Result] {
+  public static func run<Result>(_ count: Int, _ body: @escaping (ThreadRanks) throws -> Result) throws
+    -> [Result]
+  {
     let mail = Mail(count)
     nonisolated(unsafe) var results = [Swift.Result<Result, any Error>?](repeating: nil, count: count)
     nonisolated(unsafe) let body = body

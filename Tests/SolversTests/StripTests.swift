@@ -1,0 +1,175 @@
+import AIPOFlowTesting
+import AIPOFlows
+import AIPOKernels
+import AIPOPriors
+import AIPOProblems
+import AIPOTestCases
+import AIPOTestFiles
+import Testing
+
+@testable import AIPOSolvers
+
+/// An image whose rows are shared by ranks: all must be as if one had it.
+@Suite struct StripTests {
+  private static func shape(_ height: Int, _ width: Int, _ channels: Int = 1) -> ImageShape {
+    ImageShape(height: height, width: width, channels: channels)
+  }
+
+  /// This rank's rows of an image.
+  private static func own<Scalar>(_ x: [Scalar], _ shape: ImageShape, _ rows: Range<Int>) -> [Scalar] {
+    let size = shape.width * shape.channels
+    return Array(x[rows.lowerBound * size..<rows.upperBound * size])
+  }
+
+  private func prior(_ image: ImageShape, patch: ImageShape, stride: Int, _ ranks: any Ranks) throws
+    -> PatchPrior<Float>
+  {
+    let flow = try Flow<Float>(
+      spec: FlowSpec.glow(levels: 1, steps: 2, hidden: 4, activation: .silu).conditioned(), imageShape: patch,
+      seed: 1, pool: ThreadPool(threads: 1))
+    try randomizeParameters(of: flow, seed: 2)
+    return try PatchPrior(flow, imageShape: image, stride: stride, ranks: ranks)
+  }
+
+  @Test(arguments: [1, 2, 3, 5, 8])
+  func sumsOverStripsAreThoseOfTheWhole(ranks: Int) throws {
+    let shape = Self.shape(23, 4001, 1)
+    let x = randomVector(shape.count, seed: 1)
+    let y = randomVector(shape.count, seed: 2)
+    let results = try ThreadRanks.run(ranks) { ranks -> [[Double]] in
+      let strips = Strips(ranks: ranks, height: shape.height)
+      return try [1, 3].map { threads in
+        let pool = ThreadPool(threads: threads, strips: strips)
+        let (u, v) = (
+          try Tensor(Self.own(x, shape, strips.rows())), try Tensor(Self.own(y, shape, strips.rows()))
+        )
+        var w = try Tensor<Double>(count: u.count)
+        let summed = w.withMemory { $0.setEachSumming(u.view, v.view, pool) { ($0, $0 * $1) } }
+        #expect(w.elements == u.elements)
+        let isFinite = u.view.isFinite(pool)
+        if ranks.rank == ranks.count - 1 { w.withMemory { $0[0] = .nan } }
+        return [
+          u.view.dot(v.view, pool), u.view.distance(to: v.view, pool), u.view.norm(pool), u.view.total(pool),
+          Double(u.view.wholeCount(pool)), summed, isFinite ? 1 : 0, w.view.isFinite(pool) ? 1 : 0,
+        ]
+      }
+    }
+    let dot = ExactSum(of: zip(x, y).map { $0 * $1 }).value
+    let distance = ExactSum(of: zip(x, y).map { ($0 - $1) * ($0 - $1) }).value.squareRoot()
+    let norm = ExactSum(of: x.map { $0 * $0 }).value.squareRoot()
+    let expected = [dot, distance, norm, ExactSum(of: x).value, Double(shape.count), dot, 1, 0]
+    for values in results.joined() { #expect(values == expected) }
+  }
+
+  /// Rows that several ranks away have, too, and none.
+  @Test func neighbouringRowsAreThoseOfTheImage() throws {
+    let shape = Self.shape(10, 3, 2)
+    let x = randomVector(shape.count, seed: 5)
+    let needed = [0..<10, 2..<4, 3..<10, 0..<8]
+    let results = try ThreadRanks.run(4) { ranks -> [Double] in
+      let strips = Strips(ranks: ranks, height: shape.height)
+      let (rows, mine) = (strips.rows(), needed[ranks.rank])
+      let size = shape.width * shape.channels
+      let own = Self.own(x, shape, rows)
+      var above = try Tensor<Double>(count: Strips.above(mine, rows).count * size)
+      var below = try Tensor<Double>(count: Strips.below(mine, rows).count * size)
+      let strip = try Tensor(own)
+      try above.withMemory { above in
+        try below.withMemory { below in
+          try strips.neighbouringRows(
+            { needed[$0] }, of: strip.view, rowLength: size, above: above, below: below)
+        }
+      }
+      return above.elements + own + below.elements
+    }
+    for (rank, found) in results.enumerated() {
+      let rows = 10 * rank / 4..<10 * (rank + 1) / 4
+      let all = min(rows.lowerBound, needed[rank].lowerBound)..<max(rows.upperBound, needed[rank].upperBound)
+      #expect(found == Self.own(x, shape, all))
+    }
+  }
+
+  /// Grids that fit and that don't, images smaller than patches, strips thinner than a patch, colours.
+  @Test(arguments: [
+    (shape(24, 16), shape(4, 4), 2), (shape(11, 13), shape(4, 4), 3), (shape(5, 6), shape(8, 8), 4),
+    (shape(13, 9, 3), shape(6, 4, 3), 4), (shape(7, 5), shape(4, 4), 1),
+  ])
+  func aPatchPriorIsTheSameInStrips(_ image: ImageShape, _ patch: ImageShape, stride: Int) throws {
+    let x = randomVector(image.count, seed: 3).map { 0.5 + 0.2 * $0 }
+    for turn in [0, 1, 3] {
+      func look(_ ranks: any Ranks) throws -> (values: [Double], gradient: [Double], mean: [Double]) {
+        let prior = try prior(image, patch: patch, stride: stride, ranks)
+        let smoothed = try prior.smoothed(by: 0.2, turn: turn)
+        let strip = try Tensor(Self.own(x, image, try #require(prior.strips).rows()))
+        #expect(smoothed.imageShape.count == strip.count && prior.imageShape == smoothed.imageShape)
+        let scratch = Scratch()
+        var (gradient, mean) = (
+          try Tensor<Double>(count: strip.count), try Tensor<Double>(count: strip.count)
+        )
+        let value = try gradient.withMemory { try smoothed.evaluate(strip.view, gradient: $0, scratch) }
+        let alone = try smoothed.evaluate(strip.view, gradient: nil, scratch)
+        let denoised = try mean.withMemory {
+          try prior.denoise(strip.view, noise: 0.1, turn: turn, into: $0, scratch)
+        }
+        return ([value, alone, denoised], gradient.elements, mean.elements)
+      }
+      let whole = try look(OneRank())
+      for ranks in [2, 3, 5] {
+        let parts = try ThreadRanks.run(ranks) { try look($0) }
+        for part in parts { #expect(part.values == whole.values) }
+        #expect(parts.flatMap(\.gradient) == whole.gradient)
+        #expect(parts.flatMap(\.mean) == whole.mean)
+      }
+    }
+  }
+
+  @Test func denoisingInStripsGivesTheSameBits() throws {
+    let image = Self.shape(19, 14)
+    let y = randomVector(image.count, seed: 7).map { 0.5 + 0.3 * $0 }
+    func solve(_ ranks: any Ranks, threads: Int) throws -> ReconstructionResult {
+      let prior = try prior(image, patch: Self.shape(4, 4), stride: 2, ranks)
+      let rows = try #require(prior.strips).rows()
+      let problem = try InverseProblem(
+        maps: [IdentityMap(prior.imageShape)], noises: [GaussianNoise(sigma: 0.1)],
+        observations: [try Tensor(Self.own(y, image, rows))], imageShape: prior.imageShape)
+      return try Reconstructor(
+        problem: problem, prior: prior, gaussian: nil, pool: ThreadPool(threads: threads)
+      ).run()[0]
+    }
+    let whole = try solve(OneRank(), threads: 1)
+    #expect(whole.path == "smooth" && whole.converged)
+    for (ranks, threads) in [(1, 2), (2, 1), (3, 2), (4, 1)] {
+      let parts = try ThreadRanks.run(ranks) { try solve($0, threads: threads) }
+      #expect(parts.flatMap(\.image.elements) == whole.image.elements)
+      for part in parts {
+        #expect(part.objective == whole.objective && part.recon == whole.recon && part.reg == whole.reg)
+        #expect(part.misfit == whole.misfit && part.evaluations == whole.evaluations)
+        #expect(part.trace.map(\.objective) == whole.trace.map(\.objective))
+        #expect(part.trace.map(\.gradientNorm) == whole.trace.map(\.gradientNorm))
+      }
+    }
+  }
+
+  /// A rank that is lost in a sum is told by the next step that can throw.
+  @Test func aLostRankIsTold() throws {
+    struct Lost: Ranks {
+      var rank: Int { 0 }
+      var count: Int { 2 }
+      var neighbours: Int { 2 }
+      func exchange(
+        _ outgoing: [UnsafeRawBufferPointer], _ incoming: [UnsafeMutableRawBufferPointer], patience: Double?
+      ) throws { throw RankError.silent(ranks: [1], seconds: 5) }
+      func abort(_ code: Int32) -> Never { fatalError() }
+      func leave() {}
+    }
+    let strips = Strips(ranks: Lost(), height: 4)
+    let x = try Tensor([1.0, 2])
+    #expect(x.view.total(ThreadPool(threads: 1, strips: strips)).isNaN)
+    #expect(!x.view.isFinite(ThreadPool(threads: 1, strips: strips)))
+    #expect(throws: RankError.silent(ranks: [1], seconds: 5)) { try strips.check() }
+    let prior = try prior(Self.shape(8, 8), patch: Self.shape(4, 4), stride: 2, Lost())
+    #expect(throws: RankError.silent(ranks: [1], seconds: 5)) {
+      try prior.evaluate([Double](repeating: 0.5, count: prior.count))
+    }
+  }
+}
