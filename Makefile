@@ -15,11 +15,17 @@ else
   RELEASE += --static-swift-stdlib
 endif
 
+# WITHOUT=TIFF, WITHOUT=WebP or WITHOUT="TIFF WebP" leaves out the readers that need a library.
+WITHOUT ?=
+TRAITS = $(filter-out $(WITHOUT),TIFF WebP)
 # MPI=1 builds the command that mpirun starts, with Open MPI or whatever AIPO_MPI names for pkg-config (mpich, say).
 ifdef MPI
-  RELEASE += --traits MPI
+  TRAITS += MPI
   export AIPO_MPI := $(or $(AIPO_MPI),$(shell pkg-config --exists ompi-c && echo ompi-c || echo mpich))
 endif
+comma = ,
+space = $(subst ,, )
+RELEASE += $(if $(strip $(TRAITS)),--traits $(subst $(space),$(comma),$(strip $(TRAITS))),--disable-default-traits)
 
 .DEFAULT_GOAL := build
 .PHONY: help setup build demo study study-global calibration tutorial bench test test-package test-dependent test-neon parity peers peers-operators peers-cases fuzz \
@@ -29,9 +35,9 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
 setup: ## installs the system libraries that are missing (MPI=1: Open MPI as well)
-	@MPI=$(MPI) scripts/setup
+	@MPI=$(MPI) WITHOUT='$(WITHOUT)' scripts/setup
 
-build: setup ## the command, at .build/release/aipo (MPI=1: for several processes, docs/scaling.md)
+build: setup ## the command, at .build/release/aipo (MPI=1: for several processes, docs/scaling.md; WITHOUT="TIFF WebP")
 	$(SWIFT) build $(RELEASE) --product aipo
 
 demo: build ## reconstructs the shipped test images: a table, demo/report.html, pictures

@@ -10,7 +10,10 @@ let package = Package(
     .executable(name: "aipo", targets: ["aipo-cli"]),
   ],
   traits: [
-    .trait(name: "MPI", description: "More than one process at work on a job, started by mpirun or srun.")
+    .default(enabledTraits: ["TIFF", "WebP"]),
+    .trait(name: "TIFF", description: "Reading TIFF pictures, by libtiff."),
+    .trait(name: "WebP", description: "Reading WebP pictures, by libwebp."),
+    .trait(name: "MPI", description: "More than one process at work on a job, started by mpirun or srun."),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -63,7 +66,11 @@ let package = Package(
     .target(name: "AIPOSolvers", dependencies: ["AIPOProblems"], path: "Sources/Solvers"),
     .target(
       name: "AIPOImaging",
-      dependencies: ["AIPOKernels", "CAIPOPNG", "CAIPOTIFF", "CAIPOTurboJPEG", "CAIPOWebP", "CAIPOZlib"],
+      dependencies: [
+        "AIPOKernels", "CAIPOPNG", "CAIPOTurboJPEG", "CAIPOZlib",
+        .target(name: "CAIPOTIFF", condition: .when(traits: ["TIFF"])),
+        .target(name: "CAIPOWebP", condition: .when(traits: ["WebP"])),
+      ],
       path: "Sources/Imaging"),
     .target(
       name: "AIPOInterchange", dependencies: ["AIPOFlows", "AIPOImaging"], path: "Sources/Interchange"),
@@ -86,7 +93,8 @@ let package = Package(
       ],
       path: "Sources/aipo-cli"),
     .testTarget(
-      name: "KernelsTests", dependencies: ["AIPOKernels", "CAIPOKernels"], path: "Tests/KernelsTests"),
+      name: "KernelsTests", dependencies: ["AIPOKernels", "CAIPOKernels", "CAIPOFFT"],
+      path: "Tests/KernelsTests"),
     .target(name: "CAIPOAllocationCounting", path: "Tests/AllocationCounting"),
     .target(
       name: "AIPOTestFiles", dependencies: ["AIPOKernels", "CAIPOZlib"], path: "Tests/TestFiles",

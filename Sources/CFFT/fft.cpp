@@ -10,78 +10,6 @@ typedef std::complex<double> complex;
 
 namespace {
 
-/// Lines that are transformed at once, one a lane.
-constexpr size_t lanes = 2;
-typedef double vector __attribute__((vector_size(8 * lanes)));
-
-/// A complex number of every line.
-struct numbers {
-  vector re, im;
-};
-
-inline numbers operator+(numbers a, numbers b) { return {a.re + b.re, a.im + b.im}; }
-inline numbers operator-(numbers a, numbers b) { return {a.re - b.re, a.im - b.im}; }
-inline numbers operator*(double s, numbers a) { return {s * a.re, s * a.im}; }
-/// −iz
-inline numbers turned(numbers z) { return {z.im, -z.re}; }
-inline numbers swapped(numbers z) { return {z.im, z.re}; }
-inline numbers product(numbers a, complex w) {
-  return {a.re * w.real() - a.im * w.imag(), a.re * w.imag() + a.im * w.real()};
-}
-
-/// X ← the transform of r numbers.
-template <size_t r> void butterfly(const numbers *x, numbers *X);
-
-template <> inline void butterfly<2>(const numbers *x, numbers *X) {
-  X[0] = x[0] + x[1];
-  X[1] = x[0] - x[1];
-}
-
-template <> inline void butterfly<3>(const numbers *x, numbers *X) {
-  const numbers sum = x[1] + x[2], middle = x[0] - 0.5 * sum;
-  const numbers side = 0.86602540378443864676 * turned(x[1] - x[2]);
-  X[0] = x[0] + sum;
-  X[1] = middle + side;
-  X[2] = middle - side;
-}
-
-template <> inline void butterfly<4>(const numbers *x, numbers *X) {
-  const numbers a = x[0] + x[2], b = x[0] - x[2], c = x[1] + x[3], d = turned(x[1] - x[3]);
-  X[0] = a + c;
-  X[1] = b + d;
-  X[2] = a - c;
-  X[3] = b - d;
-}
-
-template <> inline void butterfly<5>(const numbers *x, numbers *X) {
-  // cos and sin of 72° and of 144°.
-  constexpr double c1 = 0.30901699437494742410, c2 = -0.80901699437494742410;
-  constexpr double s1 = 0.95105651629515357212, s2 = 0.58778525229247312917;
-  const numbers near = x[1] + x[4], far = x[2] + x[3];
-  const numbers apart = turned(x[1] - x[4]), between = turned(x[2] - x[3]);
-  const numbers a = x[0] + c1 * near + c2 * far, b = x[0] + c2 * near + c1 * far;
-  const numbers c = s1 * apart + s2 * between, d = s2 * apart - s1 * between;
-  X[0] = x[0] + near + far;
-  X[1] = a + c;
-  X[2] = b + d;
-  X[3] = b - d;
-  X[4] = a - c;
-}
-
-/// A step of Stockham's transform: `stride` transforms of length r·m, neighbours in x, become r·stride of length m in y.
-template <size_t r> void step(const numbers *x, numbers *y, size_t m, size_t stride, const complex *twiddles) {
-  for (size_t p = 0; p < m; p++, twiddles += r - 1) {
-    for (size_t q = 0; q < stride; q++) {
-      numbers in[r], out[r];
-      for (size_t k = 0; k < r; k++) in[k] = x[q + stride * (p + m * k)];
-      butterfly<r>(in, out);
-      numbers *const to = y + q + stride * r * p;
-      to[0] = out[0];
-      for (size_t k = 1; k < r; k++) to[stride * k] = p == 0 ? out[k] : product(out[k], twiddles[k - 1]);
-    }
-  }
-}
-
 bool is_smooth(size_t n) {
   for (size_t p : {2, 3, 5})
     while (n % p == 0) n /= p;
@@ -100,178 +28,115 @@ complex root(size_t j, size_t n) {
   return complex(std::cos(angle), std::sin(angle));
 }
 
-/// Transforms of a length 2ᵃ3ᵇ5ᶜ.
-class smooth_transform {
-  const size_t n;
-  std::vector<size_t> factors;
-  std::vector<complex> twiddles;  /// step by step
-
- public:
-  explicit smooth_transform(size_t n) : n(n) {
-    size_t length = n;
-    for (size_t r : {4, 2, 3, 5}) {
-      for (; length % r == 0; length /= r) {
-        factors.push_back(r);
-        for (size_t p = 0; p < length / r; p++)
-          for (size_t k = 1; k < r; k++) twiddles.push_back(root(p * k, length));
-      }
-    }
-  }
-
-  /// The transform of x, in x or y; both are overwritten.
-  numbers *apply(numbers *x, numbers *y) const {
-    size_t length = n, stride = 1;
-    const complex *own = twiddles.data();
-    for (size_t r : factors) {
-      const size_t m = length / r;
-      switch (r) {
-        case 2: step<2>(x, y, m, stride, own); break;
-        case 3: step<3>(x, y, m, stride, own); break;
-        case 4: step<4>(x, y, m, stride, own); break;
-        default: step<5>(x, y, m, stride, own);
-      }
-      own += m * (r - 1);
-      length = m;
-      stride *= r;
-      std::swap(x, y);
-    }
-    return x;
-  }
-};
-
 }  // namespace
 
 struct aipo_fft {
   const size_t n;
-  const size_t m;  /// n, or for the chirp at least 2n − 1
-  const smooth_transform inner;
+  const size_t m;  /// n, or for the chirp at least 2n − 1, 2ᵃ3ᵇ5ᶜ
+  const bool is_wide;
+  std::vector<size_t> factors;    /// of m
+  std::vector<complex> twiddles;  /// of m, step by step
   std::vector<complex> chirp;     /// e^(−πij²/n), j < n; empty where m = n
   std::vector<complex> spectrum;  /// transform of the conjugate chirp, −n < j < n, over m
 
-  explicit aipo_fft(size_t n) : n(n), m(is_smooth(n) ? n : smooth_above(2 * n - 1)), inner(m) {
-    if (m == n) return;
-    chirp.resize(n);
-    spectrum.resize(m);
-    std::vector<numbers> filter(m), other(m);
-    size_t square = 0;  // j² mod 2n
-    for (size_t j = 0; j < n; j++) {
-      chirp[j] = root(square, 2 * n);
-      const complex value = std::conj(chirp[j]) / (double)m;
-      filter[j] = filter[(m - j) % m] = {vector{} + value.real(), vector{} + value.imag()};
-      square = (square + 2 * j + 1) % (2 * n);
-    }
-    const numbers *const found = inner.apply(filter.data(), other.data());
-    for (size_t k = 0; k < m; k++) spectrum[k] = complex(found[k].re[0], found[k].im[0]);
-  }
-
-  /// The transform of the n numbers in x, in x or y, which have room for m. The backward transform is this one between two
-  /// swaps of re and im.
-  numbers *transform(numbers *x, numbers *y) const {
-    if (m == n) return inner.apply(x, y);
-    for (size_t j = 0; j < n; j++) x[j] = product(x[j], chirp[j]);
-    for (size_t j = n; j < m; j++) x[j] = {};
-    numbers *middle = inner.apply(x, y), *const other = middle == x ? y : x;
-    for (size_t k = 0; k < m; k++) middle[k] = swapped(product(middle[k], spectrum[k]));
-    numbers *const X = inner.apply(middle, other);
-    for (size_t k = 0; k < n; k++) X[k] = product(swapped(X[k]), chirp[k]);
-    return X;
-  }
+  aipo_fft(size_t n, bool is_wide);
 };
 
-aipo_fft *aipo_fft_make(size_t n) {
+namespace pairs {
+
+constexpr size_t lanes = 2;
+#define EVENS(a, b) __builtin_shufflevector(a, b, 0, 2)
+#define ODDS(a, b) __builtin_shufflevector(a, b, 1, 3)
+#define LOWER EVENS
+#define UPPER ODDS
+#include "lines.h"
+#undef EVENS
+#undef ODDS
+#undef LOWER
+#undef UPPER
+
+}  // namespace pairs
+
+#if defined(__x86_64__)
+// Without fused multiplications, which round otherwise.
+#pragma clang attribute push(__attribute__((target("avx"))), apply_to = function)
+namespace quads {
+
+constexpr size_t lanes = 4;
+#define EVENS(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+#define ODDS(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
+#define LOWER(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define UPPER(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#include "lines.h"
+
+}  // namespace quads
+#pragma clang attribute pop
+
+static bool has_wide() { return __builtin_cpu_supports("avx"); }
+#else
+namespace quads = pairs;
+
+static bool has_wide() { return false; }
+#endif
+
+aipo_fft::aipo_fft(size_t n, bool is_wide) : n(n), m(is_smooth(n) ? n : smooth_above(2 * n - 1)), is_wide(is_wide) {
+  size_t length = m;
+  for (size_t r : {4, 2, 3, 5}) {
+    for (; length % r == 0; length /= r) {
+      factors.push_back(r);
+      for (size_t p = 0; p < length / r; p++)
+        for (size_t k = 1; k < r; k++) twiddles.push_back(root(p * k, length));
+    }
+  }
+  if (m == n) return;
+  chirp.resize(n);
+  spectrum.resize(m);
+  std::vector<pairs::numbers> filter(m), other(m);
+  size_t square = 0;  // j² mod 2n
+  for (size_t j = 0; j < n; j++) {
+    chirp[j] = root(square, 2 * n);
+    const complex value = std::conj(chirp[j]) / (double)m;
+    filter[j] = filter[(m - j) % m] = {pairs::vector{} + value.real(), pairs::vector{} + value.imag()};
+    square = (square + 2 * j + 1) % (2 * n);
+  }
+  const pairs::numbers *const found = pairs::smooth_transform(this, filter.data(), other.data());
+  for (size_t k = 0; k < m; k++) spectrum[k] = complex(found[k].re[0], found[k].im[0]);
+}
+
+static aipo_fft *make(size_t n, bool is_wide) {
   try {
-    return new aipo_fft(n);
+    return new aipo_fft(n, is_wide);
   } catch (const std::bad_alloc &) {
     return nullptr;
   }
 }
 
+aipo_fft *aipo_fft_make(size_t n) { return make(n, has_wide()); }
+
+aipo_fft *aipo_fft_make_narrow(size_t n) { return make(n, false); }
+
 void aipo_fft_free(aipo_fft *plan) { delete plan; }
 
-/// Groups of lines that are read and written together, so that a stretch of memory is touched once.
-static constexpr size_t groups = 2;
-
 size_t aipo_fft_workspace(const aipo_fft *plan) {
-  return (groups + 1) * plan->m * sizeof(numbers) / sizeof(double);
+  const size_t bytes = plan->is_wide ? (quads::groups + 1) * sizeof(quads::numbers)
+                                     : (pairs::groups + 1) * sizeof(pairs::numbers);
+  return plan->m * bytes / sizeof(double);
 }
+
+size_t aipo_fft_real_lines(const aipo_fft *plan) { return 2 * (plan->is_wide ? quads::lanes : pairs::lanes); }
 
 void aipo_fft_lines(
   const aipo_fft *plan, int backward, size_t lines, size_t line_stride, size_t stride, double *x, double *work) {
-  const size_t n = plan->n;
-  numbers *const space = (numbers *)work, *const spare = space + groups * plan->m;
-  for (size_t first = 0; first < lines; first += groups * lanes) {
-    const size_t taken = lines - first < groups * lanes ? lines - first : groups * lanes;
-    complex *const block = (complex *)x + first * line_stride;
-    for (size_t i = 0; i < n; i++) {
-      for (size_t l = 0; l < taken; l++) {
-        const complex value = block[i * stride + l * line_stride];
-        numbers &to = space[l / lanes * plan->m + i];
-        to.re[l % lanes] = backward ? value.imag() : value.real();
-        to.im[l % lanes] = backward ? value.real() : value.imag();
-      }
-    }
-    const numbers *found[groups];
-    numbers *free = spare;
-    for (size_t g = 0; g * lanes < taken; g++) {
-      numbers *const own = space + g * plan->m;
-      numbers *const X = plan->transform(own, free);
-      if (X != own) free = own;
-      found[g] = X;
-    }
-    for (size_t i = 0; i < n; i++) {
-      for (size_t l = 0; l < taken; l++) {
-        const numbers &from = found[l / lanes][i];
-        const double re = from.re[l % lanes], im = from.im[l % lanes];
-        block[i * stride + l * line_stride] = backward ? complex(im, re) : complex(re, im);
-      }
-    }
-  }
+  (plan->is_wide ? quads::lines : pairs::lines)(plan, backward, lines, line_stride, stride, x, work);
 }
 
 void aipo_fft_real(
   const aipo_fft *plan, size_t lines, size_t stride, const double *const *x, double *const *X, double *work) {
-  const size_t n = plan->n;
-  numbers *const in = (numbers *)work;
-  // Line 2l is the real part of lane l, line 2l + 1 the imaginary one.
-  for (size_t i = 0; i < n; i++)
-    for (size_t l = 0; l < lanes; l++) {
-      in[i].re[l] = 2 * l < lines ? x[2 * l][i * stride] : 0;
-      in[i].im[l] = 2 * l + 1 < lines ? x[2 * l + 1][i * stride] : 0;
-    }
-  const numbers *const Z = plan->transform(in, in + plan->m);
-  for (size_t k = 0; k <= n / 2; k++) {
-    // Of z = a + ib: A = (Zₖ + conj Z₋ₖ) / 2, B = (Zₖ − conj Z₋ₖ) / 2i.
-    const numbers plus = Z[k], minus = Z[(n - k) % n];
-    const vector a = 0.5 * (plus.re + minus.re), b = 0.5 * (plus.im - minus.im);
-    const vector c = 0.5 * (plus.im + minus.im), d = 0.5 * (minus.re - plus.re);
-    for (size_t l = 0; l < lanes; l++) {
-      if (2 * l < lines) ((complex *)X[2 * l])[k * stride] = complex(a[l], b[l]);
-      if (2 * l + 1 < lines) ((complex *)X[2 * l + 1])[k * stride] = complex(c[l], d[l]);
-    }
-  }
+  (plan->is_wide ? quads::real : pairs::real)(plan, lines, stride, x, X, work);
 }
 
 void aipo_fft_real_backward(
   const aipo_fft *plan, size_t lines, size_t stride, const double *const *X, double scale, double *const *x,
   double *work) {
-  const size_t n = plan->n;
-  numbers *const in = (numbers *)work;
-  for (size_t k = 0; k <= n / 2; k++) {
-    const size_t opposite = (n - k) % n;
-    for (size_t l = 0; l < lanes; l++) {
-      complex P = 2 * l < lines ? ((const complex *)X[2 * l])[k * stride] : 0;
-      complex Q = 2 * l + 1 < lines ? ((const complex *)X[2 * l + 1])[k * stride] : 0;
-      if (opposite == k) P = P.real(), Q = Q.real();
-      in[k].re[l] = P.imag() + Q.real();
-      in[k].im[l] = P.real() - Q.imag();
-      in[opposite].re[l] = Q.real() - P.imag();
-      in[opposite].im[l] = P.real() + Q.imag();
-    }
-  }
-  const numbers *const z = plan->transform(in, in + plan->m);
-  for (size_t i = 0; i < n; i++)
-    for (size_t l = 0; l < lanes; l++) {
-      if (2 * l < lines) x[2 * l][i * stride] = scale * z[i].im[l];
-      if (2 * l + 1 < lines) x[2 * l + 1][i * stride] = scale * z[i].re[l];
-    }
+  (plan->is_wide ? quads::real_backward : pairs::real_backward)(plan, lines, stride, X, scale, x, work);
 }

@@ -38,7 +38,7 @@ enum FileKind: String, Sendable {
         .png
       } else if bytes.starts(with: JPEG.signature) {
         .jpeg
-      } else if TIFF.isTIFF(bytes) {
+      } else if has("II*\0") || has("MM\0*") || has("II+\0") || has("MM\0+") {
         isRaw || has("CR", at: 8) ? .raw : .tiff
       } else if has("FUJIFILMCCD-RAW") || has("IIRO") || has("IIRS") || has("IIU\0") || has("crx ", at: 8) {
         .raw
@@ -46,7 +46,7 @@ enum FileKind: String, Sendable {
         .bmp
       } else if has("GIF8") {
         .gif
-      } else if WebP.isWebP(bytes) {
+      } else if has("RIFF") && has("WEBP", at: 8) {
         .webp
       } else if has("ftyp", at: 4)
         && ["heic", "heix", "hevc", "heim", "mif1", "msf1", "avif", "avis"].contains(where: {
@@ -102,16 +102,32 @@ enum FileKind: String, Sendable {
     }
   }
 
+  /// The kinds of pictures that this build reads: two of them by libraries that come with a package trait.
+  static let pictures: [FileKind] = {
+    var kinds: [FileKind] = [.png, .jpeg]
+    #if TIFF
+      kinds.append(.tiff)
+    #endif
+    #if WebP
+      kinds.append(.webp)
+    #endif
+    return kinds
+  }()
+
+  /// For "expected …".
+  static var picturesInWords: String {
+    pictures.dropLast().map(\.rawValue).joined(separator: ", ") + " or " + pictures.last!.rawValue
+  }
+
   /// Whether it is a picture that can be read.
-  var isPicture: Bool { [.png, .jpeg, .webp, .tiff].contains(self) }
+  var isPicture: Bool { Self.pictures.contains(self) }
 
   /// Whether it is a picture that can be read once it is converted.
   var isForeignPicture: Bool {
     switch self {
     case .bmp, .gif, .heic, .jpeg2000, .jpegXL, .pnm, .exr, .svg, .pdf, .raw: true
-    case .png, .jpeg, .tiff, .webp, .array, .nifti, .matrixMarket, .hdf5, .matlab, .fits, .dicom, .empty,
-      .other:
-      false
+    case .png, .jpeg, .tiff, .webp: !isPicture
+    case .array, .nifti, .matrixMarket, .hdf5, .matlab, .fits, .dicom, .empty, .other: false
     }
   }
 
@@ -125,6 +141,8 @@ enum FileKind: String, Sendable {
     let stem = name.lastIndex(of: ".").map { $0 == name.startIndex ? name : String(name[..<$0]) } ?? name
     return switch self {
     case .raw: "develop \(what) to PNG, as darktable and RawTherapee do"
+    case .tiff where isForeignPicture, .webp where isForeignPicture:
+      "build aipo with its package trait \(rawValue), or convert \(what) to PNG: magick \(name) \(stem).png"
     case _ where isForeignPicture: "convert \(what) to PNG, as ImageMagick does: magick \(name) \(stem).png"
     case .fits, .dicom: "save its array from Python: numpy.save('\(stem).npy', array)"
     default: nil

@@ -54,14 +54,16 @@ struct ImageFile: Sendable {
     _ kind: FileKind, _ source: ByteSource, name: String, keep: Bool
   ) throws(FileError) -> [ImageFile] {
     let content = keep ? source : nil
-    if kind == .tiff {
-      let pages = try TIFF.pages(source)
-      return pages.enumerated().map { index, page in
-        ImageFile(
-          path: source.path, name: pages.count == 1 ? name : "\(name)#\(index)", shape: page.shape,
-          type: page.type, geometry: page.geometry, kind: kind, page: page.offset, content: content)
+    #if TIFF
+      if kind == .tiff {
+        let pages = try TIFF.pages(source)
+        return pages.enumerated().map { index, page in
+          ImageFile(
+            path: source.path, name: pages.count == 1 ? name : "\(name)#\(index)", shape: page.shape,
+            type: page.type, geometry: page.geometry, kind: kind, page: page.offset, content: content)
+        }
       }
-    }
+    #endif
     let bytes = try source.bytes(0..<source.count)
     let shape: ImageShape
     var type = ElementType.uint8
@@ -70,7 +72,9 @@ struct ImageFile: Sendable {
       let header = try PNG.header(bytes, path: source.path)
       shape = header.orientation.shape(of: header.shape)
       if !header.isEightBit { type = .uint16 }
-    case .webp: shape = try WebP.header(bytes, path: source.path)
+    #if WebP
+      case .webp: shape = try WebP.header(bytes, path: source.path)
+    #endif
     default: shape = try JPEG.header(bytes, path: source.path)
     }
     return [
@@ -85,19 +89,19 @@ struct ImageFile: Sendable {
     let source: ByteSource
     if let content { source = content } else { source = try ByteSource(path: path, limit: Self.limit(kind)) }
     let decoded: (shape: ImageShape, pixels: StoredPixels)
-    if kind == .tiff {
-      decoded = try TIFF.decode(source, page: page)
-    } else {
-      let bytes = try source.bytes(0..<source.count)
-      switch kind {
-      case .png: decoded = try PNG.decode(bytes, path: path)
+    switch kind {
+    #if TIFF
+      case .tiff: decoded = try TIFF.decode(source, page: page)
+    #endif
+    #if WebP
       case .webp:
-        let (shape, pixels) = try WebP.decode(bytes, path: path)
+        let (shape, pixels) = try WebP.decode(source.bytes(0..<source.count), path: path)
         decoded = (shape, .bytes(pixels))
-      default:
-        let (shape, pixels) = try JPEG.decode(bytes, path: path)
-        decoded = (shape, .bytes(pixels))
-      }
+    #endif
+    case .png: decoded = try PNG.decode(source.bytes(0..<source.count), path: path)
+    default:
+      let (shape, pixels) = try JPEG.decode(source.bytes(0..<source.count), path: path)
+      decoded = (shape, .bytes(pixels))
     }
     guard decoded.shape == shape else {
       throw .malformed(
@@ -116,8 +120,9 @@ struct ImageFile: Sendable {
   private static func unknown(path: String, _ kind: FileKind) -> FileError {
     let readable =
       kind.isForeignPicture
-      ? "PNG, JPEG, TIFF or WebP"
-      : "PNG, JPEG, TIFF, WebP, NPY, NPZ, IDX, HDF5, MAT, NIfTI, CFL, gzip of NPY, IDX or NIfTI, or a folder of pictures"
+      ? FileKind.picturesInWords
+      : FileKind.pictures.map(\.rawValue).joined(separator: ", ")
+        + ", NPY, NPZ, IDX, HDF5, MAT, NIfTI, CFL, gzip of NPY, IDX or NIfTI, or a folder of pictures"
     let remedy = kind.remedy(lastComponent(path)).map { "; \($0)" } ?? ""
     return .malformed(path: path, what: "file", found: kind.words, expected: readable + remedy)
   }

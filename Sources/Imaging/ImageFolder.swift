@@ -30,7 +30,7 @@ struct ImageFolder {
       throw .malformed(
         path: path, what: "folder",
         found: "without a picture that can be read\(leftOut.isEmpty ? "" : ": \(list)")",
-        expected: "PNG, JPEG, TIFF or WebP files in it\(remedy.map { "; \($0)" } ?? "")")
+        expected: "\(FileKind.picturesInWords) files in it\(remedy.map { "; \($0)" } ?? "")")
     }
   }
 

@@ -24,7 +24,8 @@ public enum ProblemError: Error, Equatable, CustomStringConvertible {
       "\(what) \(image) holds \(value) at position \(position), expected a finite number"
     case .invalidSigma(let sigma):
       "the noise deviation sigma is \(sigma), expected a finite number above 0"
-    case .invalidParameter(let name, let value, let expected): "\(name) is \(value), expected \(expected)"
+    case .invalidParameter(let name, let value, let expected):
+      "\(name) is \(Self.number(value)), expected \(expected)"
     case .impossible(let position, let value, let reason):
       "observed value \(position) is \(value): \(reason)"
     case .unsupportedNoise(let reason): reason
@@ -33,6 +34,11 @@ public enum ProblemError: Error, Equatable, CustomStringConvertible {
     case .algebra(let error): error.description
     case .memory(let error): error.description
     }
+  }
+
+  /// A whole number without its fraction.
+  package static func number(_ value: Double) -> String {
+    Int(exactly: value).map(String.init) ?? "\(value)"
   }
 }
 

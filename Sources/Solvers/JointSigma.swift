@@ -76,7 +76,7 @@ public enum JointSigma {
 extension JointSigma {
   /// What was observed with white noise of deviation σ and nothing else has the density p_σ of the prior itself, so σ is where
   /// that is greatest: by golden sections of log s, to a hundredth.
-  private static func mostProbable(
+  public static func mostProbable(
     _ y: Tensor<Double>, _ prior: any Prior, _ levels: Condition, _ scratch: Scratch
   ) throws -> Estimate {
     var evaluations = 0

@@ -6,8 +6,10 @@ import ArgumentParser
 struct SizedOperator: ParsableArguments {
   @OptionGroup(title: "Measurement") var measurement: OperatorOptions
 
-  @Option(help: ArgumentHelp("Channels of the images.", valueName: "c"))
-  var channels = 1
+  @Option(
+    help: ArgumentHelp("Channels of the images. (default: 3 with demosaic and unmix, else 1)", valueName: "c")
+  )
+  var channels: Int?
 
   private func task(seed: UInt64) throws -> ReconstructionTask {
     var task = ReconstructionTask()
@@ -23,11 +25,12 @@ struct SizedOperator: ParsableArguments {
   func validate() throws {
     let task = try task(seed: 0)
     if task.size == nil, task.operatorFile == nil { throw ValidationError("--size is needed, as 64x64") }
-    try require("--channels", channels, in: 1...1024)
+    if let channels { try require("--channels", channels, in: 1...1024) }
   }
 
   func map(seed: UInt64) throws -> any Map {
     let task = try task(seed: seed)
+    let channels = channels ?? ([.demosaic, .unmix].contains(task.kind) ? 3 : 1)
     return try task.map(
       of: task.size.map { ImageShape(height: $0.height, width: $0.width, channels: channels) })
   }

@@ -96,6 +96,14 @@ import Testing
     ("format", { $0.metadata["format"] = nil }),
     ("format", { $0.metadata["format"] = "pt" }),
     ("version", { $0.metadata["version"] = "99" }),
+    (
+      "recipe",
+      {
+        $0.metadata["version"] = "1"
+        $0.metadata["prior"] = nil
+        $0.metadata["recipe"] = "patch: 4x4\nunheard-of: 3\n"
+      }
+    ),
     ("prior", { $0.metadata["prior"] = nil }),
     ("prior", { $0.metadata["prior"] = "{\"kind\":\"shapes\"}" }),
     ("prior", { $0.metadata["prior"] = "{\"kind\":\"patches\"}" }),

@@ -1,3 +1,4 @@
+import CAIPOFFT
 import Testing
 
 @testable import AIPOKernels
@@ -53,6 +54,22 @@ import Testing
       }
     }
     #expect(worst < 1e-13 * Double(h * w).squareRoot() * 10)
+  }
+
+  /// Two lines at once and as many as the processor takes: the same bits, of any number of lines.
+  @Test(arguments: [1, 2, 3, 4, 5, 7, 8, 12, 31, 60]) func lanesDoNotMatter(_ n: Int) throws {
+    let plans = [aipo_fft_make_narrow(n), aipo_fft_make(n)].map { $0! }
+    defer { plans.forEach(aipo_fft_free) }
+    for lines in 1...9 {
+      let x = try Self.image(ImageShape(height: n, width: 2 * lines, channels: 1))
+      let results = try plans.map { plan in
+        var y = x
+        let work = try Tensor<Double>(count: aipo_fft_workspace(plan))
+        y.withMemory { aipo_fft_lines(plan, 0, lines, 1, lines, $0.base, work.view.base) }
+        return y.elements
+      }
+      #expect(results[0] == results[1], "\(lines) lines")
+    }
   }
 
   @Test(

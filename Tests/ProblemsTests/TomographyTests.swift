@@ -31,6 +31,36 @@ import Testing
     }
   }
 
+  /// Of an arc of 60°: what waves along its directions and across them have of AᵀA, and of what is near it.
+  @Test(arguments: [ScanGeometry.Beam.parallel, .fan(source: 150, detector: 75)])
+  func nearNormalOfAnArc(_ beam: ScanGeometry.Beam) throws {
+    let shape = ImageShape(height: 64, width: 64, channels: 1)
+    let spacing = beam == .parallel ? 1 : 1.5
+    let map = try Tomography(
+      shape,
+      geometry: ScanGeometry(
+        beam: beam, angles: (0..<60).map(Double.init),
+        detectors: ScanGeometry.detectors(for: shape, beam: beam, spacing: spacing, pixelSize: 1),
+        spacing: spacing))
+    let near = try #require(map.nearNormal)
+    func energies(_ degrees: Double) throws -> (found: Double, near: Double) {
+      let turn = degrees / 180 * Double.pi
+      let wave = (0..<shape.count).map { k -> Double in
+        let (x, y) = (Double(k % 64) - 31.5, 31.5 - Double(k / 64))
+        return cos(2 * Double.pi * 0.15 * (x * cos(turn) + y * sin(turn))) * exp(-(x * x + y * y) / 200)
+      }
+      let square = dot(wave, wave)
+      let seen = try map.apply(wave)
+      let filtered = try wave.asVector { wave in
+        try written(shape.count) { try near.apply({ $0 }, wave, into: $0, $1) }
+      }
+      return (dot(seen, seen) / square, dot(wave, filtered) / square)
+    }
+    let (along, across) = (try energies(30), try energies(120))
+    #expect((0.7...1.4).contains(along.near / along.found), "\(along)")
+    #expect(across.found < 0.1 * along.found && across.near < 0.1 * along.near, "\(along) \(across)")
+  }
+
   /// A chord of a disk has length 2√(r² − d²), in units of length, whatever the pixels' size.
   @Test func chordsOfADisk() throws {
     for (n, p) in [(80, 0.05), (160, 0.025)] {

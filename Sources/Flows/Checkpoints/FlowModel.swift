@@ -129,9 +129,18 @@ public struct FlowModel: Sendable {
     if file.metadata["version"] == Self.version || file.metadata["prior"] != nil {
       kind = try reader.json("prior", PriorKind.self)
       seesMirrorImages = try reader.json("mirrored", Bool.self)
-    } else if !recipe.isEmpty, let training = try? TrainingConfig(yaml: recipe, path: path) {
-      kind = PriorKind(training, spec, imageShape)
-      seesMirrorImages = training.augmentation.flip
+    } else if !recipe.isEmpty {
+      // Only the recipe says whether the model is of whole images or of patches.
+      do {
+        let training = try TrainingConfig(yaml: recipe, path: "its recipe")
+        kind = PriorKind(training, spec, imageShape)
+        seesMirrorImages = training.augmentation.flip
+      } catch {
+        throw .malformed(
+          path: path, what: "model of format 1", found: "with a recipe that can't be understood (\(error))",
+          expected:
+            "one that says whether it is of whole images or of patches; the aipo that made it reads it")
+      }
     }
   }
 

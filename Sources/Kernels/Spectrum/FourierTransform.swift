@@ -57,7 +57,7 @@ public final class FourierTransform: Sendable {
   ) throws {
     precondition(x.count == shape.count && spectrum.count == spectrumCount)
     let c = shape.channels
-    let atOnce = Int(AIPO_FFT_REAL_LINES)
+    let atOnce = aipo_fft_real_lines(rows.plan)
     let lines = shape.height * c
     try rows.split((lines + atOnce - 1) / atOnce, scratch) { groups, work in
       withUnsafeTemporaryAllocation(of: Doubles?.self, capacity: 2 * atOnce) { pointers in

@@ -43,8 +43,26 @@ struct CoilSensitivities: Sendable {
     return (factors[flat: at], factors[flat: at + 1])
   }
 
+  /// Runs `body` coil by coil with a complex image: what the coil sees of x, if there is an x. What `body` leaves there goes
+  /// by the adjoint into `sum`, if there is one; pixel p of x and `sum` is at place(p) of the complex image.
+  func each(
+    of x: Vector? = nil, into sum: Vector? = nil, at place: (_ pixel: Int) -> Int = { $0 },
+    _ scratch: Scratch,
+    _ body: (_ coil: Int, _ image: Vector) throws -> Void
+  ) throws {
+    sum?.set(0, scratch.pool)
+    try scratch.scope {
+      let complex = try scratch.take(2 * image.height * image.width)
+      for coil in 0..<count {
+        if let x { see(x, coil: coil, into: complex, at: place) }
+        try body(coil, complex)
+        if let sum { add(complex, coil: coil, to: sum, at: place) }
+      }
+    }
+  }
+
   /// `z ←` what a coil sees of x, complex numbers; pixel p of the image goes to place(p).
-  func see(_ x: Vector, coil: Int, into z: Vector, at place: (_ pixel: Int) -> Int = { $0 }) {
+  private func see(_ x: Vector, coil: Int, into z: Vector, at place: (_ pixel: Int) -> Int) {
     for pixel in 0..<image.height * image.width {
       let (re, im) = image.channels == 1 ? (x[pixel], 0) : (x[2 * pixel], x[2 * pixel + 1])
       let (a, b) = factor(coil, pixel)
@@ -55,7 +73,7 @@ struct CoilSensitivities: Sendable {
   }
 
   /// Adds the adjoint of `see`.
-  func add(_ z: Vector, coil: Int, to x: Vector, at place: (_ pixel: Int) -> Int = { $0 }) {
+  private func add(_ z: Vector, coil: Int, to x: Vector, at place: (_ pixel: Int) -> Int) {
     for pixel in 0..<image.height * image.width {
       let from = 2 * place(pixel)
       let (re, im) = (z[from], z[from + 1])

@@ -108,13 +108,10 @@ public struct FourierSampling: LinearMap {
 
   public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
     precondition(x.count == input.count && y.count == output.count)
-    let (h, w) = (input.height, input.width)
-    let scale = 1 / Double(h * w).squareRoot()
+    let scale = 1 / Double(input.height * input.width).squareRoot()
     try scratch.scope {
-      let image = try scratch.take(2 * h * w)
       let spectrum = try scratch.take(transform.spectrumCount)
-      for coil in 0..<coils {
-        sensitivities.see(x, coil: coil, into: image, at: shifted)
+      try sensitivities.each(of: x, at: shifted, scratch) { coil, image in
         try transform.forward(image, into: spectrum, scratch)
         for (n, sample) in samples.enumerated() {
           let (at, isMirrored) = frequency(sample)
@@ -132,11 +129,9 @@ public struct FourierSampling: LinearMap {
     precondition(x.count == input.count && u.count == output.count)
     let (h, w) = (input.height, input.width)
     let scale = Double(h * w).squareRoot()
-    x.set(0, scratch.pool)
     try scratch.scope {
-      let image = try scratch.take(2 * h * w)
       let spectrum = try scratch.take(transform.spectrumCount)
-      for coil in 0..<coils {
+      try sensitivities.each(into: x, at: shifted, scratch) { coil, image in
         spectrum.set(0, scratch.pool)
         for (n, sample) in samples.enumerated() {
           let from = 2 * (coil * samples.count + n)
@@ -148,7 +143,6 @@ public struct FourierSampling: LinearMap {
           if mx <= w / 2 { add(re, -im, im, re, at: place(my, mx), in: spectrum) }
         }
         try transform.backward(spectrum, into: image, scratch)
-        sensitivities.add(image, coil: coil, to: x, at: shifted)
       }
     }
   }

@@ -41,6 +41,32 @@ public struct ScanGeometry: Sendable {
     if case .fan(let source, let detector) = beam { (source + detector) / source } else { 1 }
   }
 
+  /// How many directions a radian the rays have, at equal distances over half a turn. Where no arc is left out it is the same
+  /// everywhere; else as far as an image of this shape can tell directions apart, and never less than a fiftieth of that.
+  func directionDensity(for shape: ImageShape) -> [Double] {
+    let even = Double(angles.count) / Double.pi
+    let turns = angles.map { ($0 / 180).truncatingRemainder(dividingBy: 1) }.map { $0 < 0 ? $0 + 1 : $0 }
+      .sorted()
+    let gaps = zip(turns, turns.dropFirst() + [turns[0] + 1]).map { $1 - $0 }
+    guard gaps.max()! > 2 / Double(turns.count) else { return [even] }
+    var reach = max(1.0 / 32, 1 / Double(turns.count))
+    if case .fan(let source, _) = beam {
+      // Rays beside the middle one are turned by up to this.
+      let radius = 0.5 * pixelSize * Double(max(shape.height, shape.width))
+      reach = max(reach, 0.5 * asin(min(radius / source, 1)) / Double.pi)
+    }
+    let bins = 360
+    var density = [Double](repeating: 0.02 * even, count: bins)
+    for turn in turns {
+      let (first, last) = ((turn - reach) * Double(bins), (turn + reach) * Double(bins))
+      for bin in Int(first.rounded(.up))...Int(last.rounded(.down)) {
+        let share = 1 - (Double(bin) / Double(bins) - turn).magnitude / reach
+        density[(bin + bins) % bins] += share / (reach * Double.pi)
+      }
+    }
+    return density
+  }
+
   /// Detectors by which all of an image is seen.
   public static func detectors(
     for shape: ImageShape, beam: Beam, spacing: Double, pixelSize: Double
@@ -175,21 +201,25 @@ public struct Tomography: LinearMap {
     nearNormal = try Self.near(shape, geometry)
   }
 
-  /// Sums over all directions of an image's line integrals weight a frequency f by 1/|f|.
+  /// Sums over an image's line integrals weight a frequency f by 1/|f|, and by how many directions a radian there are
+  /// around its own.
   private static func near(_ shape: ImageShape, _ geometry: ScanGeometry) throws -> Spectrum {
     let transform = try FourierTransform(shape)
     let columns = shape.width / 2 + 1
     var values = try Tensor<Double>(count: shape.height * columns)
     let p = geometry.pixelSize
     let spacing = geometry.spacing / geometry.magnification
-    let scale = Double(geometry.angles.count) * p * p / (Double.pi * spacing)
     let least = 0.5 / (Double(max(shape.height, shape.width)) * p)
+    let density = geometry.directionDensity(for: shape)
     values.withMemory { values in
       for i in 0..<shape.height {
-        let fy = Double(min(i, shape.height - i)) / (Double(shape.height) * p)
+        let fy = Double(2 * i <= shape.height ? -i : shape.height - i) / (Double(shape.height) * p)
         for k in 0..<columns {
           let fx = Double(k) / (Double(shape.width) * p)
-          values[i * columns + k] = scale / max((fx * fx + fy * fy).squareRoot(), least)
+          let turn = atan2(fy, fx) / Double.pi + 1
+          let directions = density[Int(turn * Double(density.count)) % density.count]
+          values[i * columns + k] =
+            directions * p * p / (spacing * max((fx * fx + fy * fy).squareRoot(), least))
         }
       }
     }

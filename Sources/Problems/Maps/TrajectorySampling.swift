@@ -46,43 +46,30 @@ public struct TrajectorySampling: LinearMap {
 
   public func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
     precondition(x.count == input.count && y.count == output.count)
-    try scratch.scope {
-      let image = try scratch.take(2 * input.height * input.width)
-      for coil in 0..<coils {
-        sensitivities.see(x, coil: coil, into: image)
-        let own = y[2 * coil * transform.count..<2 * (coil + 1) * transform.count]
-        try transform.forward(image, into: own, scratch)
-      }
+    try sensitivities.each(of: x, scratch) { coil, image in
+      try transform.forward(image, into: samples(of: coil, in: y), scratch)
     }
     y.scale(by: scale, scratch.pool)
   }
 
   public func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) throws {
     precondition(x.count == input.count && u.count == output.count)
-    x.set(0, scratch.pool)
-    try scratch.scope {
-      let image = try scratch.take(2 * input.height * input.width)
-      for coil in 0..<coils {
-        let own = u[2 * coil * transform.count..<2 * (coil + 1) * transform.count]
-        try transform.adjoint(own, into: image, scratch)
-        sensitivities.add(image, coil: coil, to: x)
-      }
+    try sensitivities.each(into: x, scratch) { coil, image in
+      try transform.adjoint(samples(of: coil, in: u), into: image, scratch)
     }
     x.scale(by: scale, scratch.pool)
   }
 
   public func applyNormal(_ x: Vector, into y: Vector, _ scratch: Scratch) throws {
     precondition(x.count == input.count && y.count == input.count)
-    y.set(0, scratch.pool)
-    try scratch.scope {
-      let image = try scratch.take(2 * input.height * input.width)
-      for coil in 0..<coils {
-        sensitivities.see(x, coil: coil, into: image)
-        try toeplitz.apply(image, into: image, scratch)
-        sensitivities.add(image, coil: coil, to: y)
-      }
+    try sensitivities.each(of: x, into: y, scratch) { _, image in
+      try toeplitz.apply(image, into: image, scratch)
     }
     y.scale(by: scale * scale, scratch.pool)
+  }
+
+  private func samples(of coil: Int, in y: Vector) -> Vector {
+    y[2 * coil * transform.count..<2 * (coil + 1) * transform.count]
   }
 
   /// Rounds of the search for the samples' weights.

@@ -87,6 +87,8 @@ extension IndependentNoise {
 func requireParameter(_ name: String, _ value: Double, in range: ClosedRange<Double>) throws(ProblemError) {
   guard range.contains(value) else {
     throw .invalidParameter(
-      name: name, value: value, expected: "a number from \(range.lowerBound) to \(range.upperBound)")
+      name: name, value: value,
+      expected:
+        "a number from \(ProblemError.number(range.lowerBound)) to \(ProblemError.number(range.upperBound))")
   }
 }

@@ -19,6 +19,8 @@ struct PenaltySearch {
   let signs: Tensor<Double>
 
   static let ladder = (0...8).map { 256 / exp2(Double($0)) }
+  /// How precise the ladder's solves are, in nats: risks differ by far more.
+  static let ladderEpsilon = 0.1
 
   init(_ solver: ProximalGradient, measurements: Tensor<Double>, seed: UInt64, source: UInt64) throws {
     self.solver = solver
@@ -36,11 +38,12 @@ struct PenaltySearch {
   ) throws -> ProximalGradient.Outcome {
     let own = try penalty()
     var iterations = 0
-    func run(_ y: Vector, _ penalty: any Penalty, _ weight: Double, _ x: Vector) throws
-      -> ProximalGradient.Outcome
-    {
+    func run(
+      _ y: Vector, _ penalty: any Penalty, _ weight: Double, _ x: Vector,
+      epsilon: Double = ProximalGradient.epsilon
+    ) throws -> ProximalGradient.Outcome {
       var outcome = try solver.minimize(
-        y, penalty: penalty, weight: weight, from: x, scratch, isCancelled: isCancelled)
+        y, penalty: penalty, weight: weight, from: x, epsilon: epsilon, scratch, isCancelled: isCancelled)
       iterations += outcome.iterations
       outcome.iterations = iterations
       return outcome
@@ -56,19 +59,23 @@ struct PenaltySearch {
       shifted.set(measurements.view, scratch.pool)
       shifted.add(signs.view, times: sigma, scratch.pool)
       moved.set(x, scratch.pool)
+      // Where the last solve begins.
+      let lowest = try scratch.take(x.count)
       var risks: [Double] = []
       for weight in Self.ladder {
-        _ = try run(measurements.view, own, weight, x)
-        _ = try run(shifted, movedPenalty, weight, moved)
+        _ = try run(measurements.view, own, weight, x, epsilon: Self.ladderEpsilon)
+        _ = try run(shifted, movedPenalty, weight, moved, epsilon: Self.ladderEpsilon)
         try solver.map.apply(x, into: fit, scratch)
         try solver.map.apply(moved, into: movedFit, scratch)
         movedFit.add(fit, times: -1, scratch.pool)
         let miss = fit.distance(to: measurements.view, scratch.pool)
         risks.append(
           miss * miss / (2 * solver.variance) + signs.view.dot(movedFit, scratch.pool) / sigma)
+        if risks.last == risks.min() { lowest.set(x, scratch.pool) }
         // Past the minimum the risk only rises on.
         if risks.count > 3, risks.suffix(3).allSatisfy({ $0 > risks.min()! + 2 }) { break }
       }
+      x.set(lowest, scratch.pool)
       return try run(measurements.view, own, Self.best(risks), x)
     }
   }

@@ -39,48 +39,55 @@ struct ProximalGradient {
 
   /// From x to the solution. Throws `Interruption.cancelled` where it is told so, with the lowest x so far.
   func minimize(
-    _ y: Vector, penalty: any Penalty, weight: Double, from x: Vector, _ scratch: Scratch,
-    isCancelled: () -> Bool = { false }
+    _ y: Vector, penalty: any Penalty, weight: Double, from x: Vector, epsilon: Double = Self.epsilon,
+    _ scratch: Scratch, isCancelled: () -> Bool = { false }
   ) throws -> Outcome {
     let pool = scratch.pool
     return try scratch.scope {
-      let next = try scratch.take(x.count)
-      let ahead = try scratch.take(x.count)
-      let gradient = try scratch.take(x.count)
-      let residual = try scratch.take(y.count)
-      /// `residual ← Au − y`; gives the data term.
-      func data(_ u: Vector) throws -> Double {
-        try map.apply(u, into: residual, scratch)
-        residual.add(y, times: -1, pool)
-        return residual.dot(residual, pool) / (2 * variance)
+      let (next, ahead, gradient) = (
+        try scratch.take(x.count), try scratch.take(x.count), try scratch.take(x.count)
+      )
+      // A of x, of next and of ahead, which is a sum of both.
+      let (seen, nextSeen, aheadSeen) = (
+        try scratch.take(y.count), try scratch.take(y.count), try scratch.take(y.count)
+      )
+      func data(_ seen: Vector) -> Double {
+        let miss = seen.distance(to: y, pool)
+        return miss * miss / (2 * variance)
       }
-      var value = try data(x) + weight * penalty.evaluate(x, gradient: nil, scratch)
+      try map.apply(x, into: seen, scratch)
+      var value = data(seen) + weight * (try penalty.evaluate(x, gradient: nil, scratch))
       var values = [value]
       ahead.set(x, pool)
+      aheadSeen.set(seen, pool)
       var momentum = 1.0
       for iteration in 1...Self.mostIterations {
         if isCancelled() { throw Interruption.cancelled }
-        _ = try data(ahead)
-        try map.adjoint(residual, into: gradient, scratch)
+        aheadSeen.add(y, times: -1, pool)
+        try map.adjoint(aheadSeen, into: gradient, scratch)
         next.set(ahead, pool)
         next.add(gradient, times: -1 / (variance * lipschitz), pool)
         let cost = try penalty.proximal(next, weight: weight / lipschitz, scratch)
-        let found = try data(next) + weight * cost
-        let grown = (1 + (1 + 4 * momentum * momentum).squareRoot()) / 2
+        try map.apply(next, into: nextSeen, scratch)
+        let found = data(nextSeen) + weight * cost
         if found > value, momentum > 1 {
           // The momentum overshot: on without it.
           ahead.set(x, pool)
+          aheadSeen.set(seen, pool)
           momentum = 1
           continue
         }
+        let grown = (1 + (1 + 4 * momentum * momentum).squareRoot()) / 2
         let push = (momentum - 1) / grown
-        ahead.set(1 + push, next, plus: 0, pool)
-        ahead.add(x, times: -push, pool)
+        for (ahead, next, last) in [(ahead, next, x), (aheadSeen, nextSeen, seen)] {
+          ahead.set(1 + push, next, plus: 0, pool)
+          ahead.add(last, times: -push, pool)
+          last.set(next, pool)
+        }
         momentum = grown
-        x.set(next, pool)
         value = found
         values.append(value)
-        if values.count > Self.window, values[values.count - 1 - Self.window] - value < Self.epsilon {
+        if values.count > Self.window, values[values.count - 1 - Self.window] - value < epsilon {
           return Outcome(iterations: iteration, converged: true)
         }
       }

@@ -221,10 +221,27 @@ public struct Reconstruction {
       .aipo, shape: input.shape, indices: chunk.indices, dequantization: model.model.dequantization)
     let found = try JointSigma.estimate(
       chunk.problem, prior: prior, gaussian: gaussian, options: options, pool: model.pool)
-    chunk.problem = try chunk.problem.replacing(noises: found.map { try GaussianNoise(sigma: $0.sigma) })
     chunk.sigmas = found.map(\.sigma)
     chunk.sigmaEvaluations = found.map(\.evaluations)
+    try lowerToReduced(&chunk)
+    chunk.problem = try chunk.problem.replacing(noises: chunk.sigmas.map { try GaussianNoise(sigma: $0) })
     return chunk
+  }
+
+  /// A reduced picture is a picture itself, and the prior may tell its noise as that of any. Both estimates count what the
+  /// prior can't explain as noise, so that the lower one is taken.
+  private func lowerToReduced(_ chunk: inout ReconstructionInput.Chunk) throws {
+    guard task.kind == .superresolve else { return }
+    let scratch = Scratch(pool: model.pool)
+    for k in chunk.sigmas.indices {
+      let reduced = chunk.problem.map(k).output
+      // Of a picture smaller than its patches a prior says nothing.
+      guard model.accepts(reduced), let small = try? model.prior(at: reduced), let levels = small.noiseLevels
+      else { continue }
+      let found = try JointSigma.mostProbable(chunk.problem.observations[k], small, levels, scratch)
+      chunk.sigmas[k] = min(chunk.sigmas[k], found.sigma)
+      chunk.sigmaEvaluations[k] += found.evaluations
+    }
   }
 
   /// σ of the greatest evidence, from the first guess on.
