@@ -46,24 +46,25 @@ import AIPOPlatform
       precondition(outgoing.count == count && incoming.count == count)
       precondition(outgoing[rank].count == incoming[rank].count)
       var open: [Transfer] = []
-      // Each begins with another, so that not all turn to the same one.
-      let peers = (1..<max(count, 1)).map { (rank + $0) % count }
-      for peer in peers {
-        for piece in Self.pieces(incoming[peer].count) {
-          var state = AipoTransfer()
-          let place = incoming[peer].baseAddress! + piece.lowerBound
-          try Self.check(aipo_mpi_receive(place, Int32(piece.count), Int32(peer), &state))
-          open.append(Transfer(peer: peer, state: state))
+      func begin(_ bytes: (Int) -> Int, _ start: (Int, Range<Int>, inout AipoTransfer) -> Int32) throws {
+        // Each begins with another, so that not all turn to the same one.
+        for peer in (1..<max(count, 1)).map({ (rank + $0) % count }) {
+          for piece in Self.pieces(bytes(peer)) {
+            var state = AipoTransfer()
+            try Self.check(start(peer, piece, &state))
+            open.append(Transfer(peer: peer, state: state))
+          }
         }
       }
-      for peer in peers {
-        for piece in Self.pieces(outgoing[peer].count) {
-          var state = AipoTransfer()
-          let place = outgoing[peer].baseAddress! + piece.lowerBound
-          try Self.check(aipo_mpi_send(place, Int32(piece.count), Int32(peer), &state))
-          open.append(Transfer(peer: peer, state: state))
-        }
+      let receiving = { (peer: Int, piece: Range<Int>, state: inout AipoTransfer) in
+        aipo_mpi_receive(
+          incoming[peer].baseAddress! + piece.lowerBound, Int32(piece.count), Int32(peer), &state)
       }
+      let sending = { (peer: Int, piece: Range<Int>, state: inout AipoTransfer) in
+        aipo_mpi_send(outgoing[peer].baseAddress! + piece.lowerBound, Int32(piece.count), Int32(peer), &state)
+      }
+      try begin({ incoming[$0].count }, receiving)
+      try begin({ outgoing[$0].count }, sending)
       if !outgoing[rank].isEmpty { incoming[rank].copyMemory(from: outgoing[rank]) }
       try finish(&open, patience)
     }

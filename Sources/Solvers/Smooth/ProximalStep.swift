@@ -11,15 +11,23 @@ struct ProximalStep {
   private let noise: GaussianNoise
   /// The map behind noise that is white; nil where the map isn't linear.
   private let white: (any LinearMap)?
+  /// Its AᵀA where that is a diagonal.
+  private let diagonal: Tensor<Double>?
 
   init(_ data: DataTerm, _ scratch: Scratch) throws {
     self.data = data
     noise = try data.noise.curvature(data.observation.view)
     white = try (data.map as? any LinearMap).map { [noise] in try noise.whitened($0, scratch) }
+    if data.noise is GaussianNoise, case .pixelwise(let diagonal) = white?.normal {
+      self.diagonal = diagonal
+    } else {
+      diagonal = nil
+    }
   }
 
   /// - Parameter c: above 0.
   func solve(from z: Vector, weight c: Double, into x: Vector, _ scratch: Scratch) throws {
+    if let diagonal { return try solvePixelwise(diagonal, z, c, x, scratch) }
     x.set(z, scratch.pool)
     var metric: Metric?
     if let map = try white ?? data.map.derivative(at: z, scratch).map({ try noise.whitened($0, scratch) }) {
@@ -36,6 +44,16 @@ struct ProximalStep {
       try metric.solve(gradient, into: step, scratch)
       x.add(step, times: -1, scratch.pool)
     }
+  }
+
+  /// Newton's step in place: of a large image nothing is kept beside the gradient.
+  private func solvePixelwise(
+    _ diagonal: Tensor<Double>, _ z: Vector, _ c: Double, _ x: Vector, _ scratch: Scratch
+  ) throws {
+    let weight = 1 / noise.whiteVariance
+    _ = try data.evaluate(pixels: z, gradient: x, scratch)
+    x.setEach(scratch.pool, x, diagonal.view) { $0 / (c + weight * $1) }
+    x.set(1, z, plus: -1, scratch.pool)
   }
 
   private func evaluate(_ x: Vector, _ z: Vector, _ c: Double, _ gradient: Vector, _ scratch: Scratch) throws
