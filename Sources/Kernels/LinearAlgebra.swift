@@ -331,9 +331,6 @@ public struct Cholesky: Sendable {
   /// `z ← L z`: a draw of N(0, A) from a standard normal z.
   public func multiplyFactor(_ z: Vector) { byFactor(z, cblas_dtrmv) }
 
-  /// `v ← Lᵀv`
-  public func multiplyFactorTransposed(_ v: Vector) { byFactor(v, cblas_dtrmv, CblasTrans) }
-
   /// `v ← L⁻¹v`: white where v has covariance A.
   public func whiten(_ v: Vector) { byFactor(v, cblas_dtrsv) }
 

@@ -11,7 +11,7 @@ enum Interruption: Error {
 
 /// Evaluates the objective of one image for whoever works on it, counts, and throws where the work is to end.
 public final class Evaluator {
-  public let objective: any Objective
+  public private(set) var objective: any Objective
   /// What the objective and its users work with.
   public let scratch: Scratch
   /// Evaluations of the flow so far: one a value and gradient, and one a probe.
@@ -25,6 +25,12 @@ public final class Evaluator {
     self.scratch = scratch
     self.isCancelled = isCancelled
     samples = SampleStore(dimension: objective.dimension)
+  }
+
+  /// Evaluates another objective from here on, of as many coordinates.
+  func change(to objective: any Objective) {
+    precondition(objective.dimension == self.objective.dimension)
+    self.objective = objective
   }
 
   public var dimension: Int { objective.dimension }

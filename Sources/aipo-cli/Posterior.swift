@@ -118,7 +118,7 @@ struct SamplingOptions: ParsableArguments {
       """
       hmc: Hamiltonian dynamics; mala: its single step; mams: microcanonical dynamics; pcn: a walk that needs no gradient, \
       over latents; smc: particles that go from the prior to the posterior, which find the weights of several modes and \
-      log p(y). auto: hmc.
+      log p(y); smc-noise: the same along the prior's noise level, for models that know theirs. auto: hmc.
       """, valueName: "sampler"))
   var sampler = usual.sampler
 
@@ -134,7 +134,7 @@ struct SamplingOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       """
-      Draws of each chain, or particles of each run of smc. (default: \(PosteriorOptions.usualDraws); \
+      Draws of each chain, or particles of each run of smc or smc-noise. (default: \(PosteriorOptions.usualDraws); \
       \(PosteriorOptions.usualParticles) particles)
       """, valueName: "n"))
   var draws: Int?
@@ -207,6 +207,15 @@ struct PosteriorOutputOptions: ParsableArguments {
   var draws: OutputPath?
 
   @Option(
+    name: .customLong("save-modes"),
+    help: ArgumentHelp(
+      """
+      The means of the modes, where the draws lie apart in several ways, the heaviest first: an NPZ of an array \
+      [mode, h, w, c] an image, and one of their weights (NaN where chains don't go between them). (default: none)
+      """, valueName: "file"))
+  var modes: OutputPath?
+
+  @Option(
     help: ArgumentHelp(
       "A report in one HTML file: mean, deviation, draws, a line with its band, diagnostics. (default: none)",
       valueName: "file"))
@@ -220,8 +229,9 @@ struct PosteriorOutputOptions: ParsableArguments {
   func validate() throws {
     try out?.require(ImageOutputFormat.allCases, "--out")
     try animation?.require([.png], "--animation")
-    if let draws, !draws.path.lowercased().hasSuffix(".npz") {
-      throw ValidationError("--save-draws is '\(draws.path)', expected a name that ends in .npz")
+    for (flag, file) in [("--save-draws", draws), ("--save-modes", modes)] {
+      guard let file, !file.path.lowercased().hasSuffix(".npz") else { continue }
+      throw ValidationError("\(flag) is '\(file.path)', expected a name that ends in .npz")
     }
   }
 
@@ -229,12 +239,14 @@ struct PosteriorOutputOptions: ParsableArguments {
   func all(_ task: PosteriorTask) -> [(flag: String, output: OutputPath?)] {
     let pictures =
       out.map { PosteriorFiles.pictures(of: $0.path, task).map { ("--out", OutputPath($0.path)) } } ?? []
-    return pictures + [("--save-draws", draws), ("--report", report), ("--animation", animation)]
+    return pictures + [
+      ("--save-draws", draws), ("--save-modes", modes), ("--report", report), ("--animation", animation),
+    ]
   }
 
   var files: PosteriorFiles {
     var files = PosteriorFiles()
-    (files.mean, files.draws) = (out?.path, draws?.path)
+    (files.mean, files.draws, files.modes) = (out?.path, draws?.path, modes?.path)
     (files.report, files.animation) = (report?.path, animation?.path)
     return files
   }

@@ -79,7 +79,8 @@ struct Reconstruct: Verb {
       "reconstruct", total: reconstruction.count * task.methods.count, unit: "images", options: common)
     let watch = ReconstructionWatch(
       work: common.observer(progress), isTraced: work != nil || output.report != nil || output.trace != nil,
-      onState: { progress.update($2, ReconstructionWatch.words($0, $1)) })
+      onState: { progress.update($2, ReconstructionWatch.words($0, $1)) },
+      onEstimate: { progress.update($0, $1) })
     if let work {
       let isShard = work.division.shard != nil
       let outcome = try reconstruction.solve(work, observer: watch) { advices in

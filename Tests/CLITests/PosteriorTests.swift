@@ -71,6 +71,34 @@ import Testing
     #expect(report.contains(#"<p class="lead">The chains disagree"#) && report.contains("Mean of chain 4"))
   }
 
+  /// Particles tell modes and their weights; a prior that knows no noise level has no path along it.
+  @Test func modesAreKept() throws {
+    let result = try posterior([
+      "--sampler", "smc", "--draws", "20", "--chains", "2", "--save-modes", "modes.npz", "--json",
+    ])
+    try #require(result.status == 0, "\(result.error)")
+    let image = try #require((try result.json["images"] as? [[String: Any]])?.first)
+    let modes = try #require(image["modes"] as? [[String: Any]])
+    let weights = modes.compactMap { $0["weight"] as? Double }
+    #expect(weights.count == modes.count && abs(weights.reduce(0, +) - 1) < 1e-9)
+    #expect(try folder.read("modes.npz").count > 8 * Fixture.dimension)
+    let wrong = try posterior(["--sampler", "smc-noise", "--draws", "4"])
+    #expect(wrong.status != 0 && wrong.error.contains("noise level"), "\(wrong.error)")
+  }
+
+  /// The density that is sampled has the λ that was found.
+  @Test func lambdaByEvidenceIsNamed() throws {
+    let result = try posterior(["--lambda", "evidence", "--draws", "4", "--warmup", "4", "--json"])
+    try #require(result.status == 0, "\(result.error)")
+    let json = try result.json
+    let image = try #require((json["images"] as? [[String: Any]])?.first)
+    let density = try #require(image["density"] as? String)
+    #expect(density.hasPrefix("in proportion to p(y | x) p(x)^"), "\(density)")
+    #expect((json["settings"] as? [String: Any])?["lambda"] as? String == "evidence")
+    let refused = try posterior(["--lambda", "eviden"])
+    #expect(refused.status == 64 && refused.error.contains("evidence"), "\(refused.error)")
+  }
+
   @Test func sameBytesOnAnyThreads() throws {
     for (name, threads) in [("a.npy", "1"), ("b.npy", "3")] {
       let result = try posterior([

@@ -45,12 +45,72 @@ import Testing
     #expect(again.sigma == found.sigma)
   }
 
+  /// Under a Gaussian prior `p^λ/Z(λ)` is N(μ, C/λ), so that p(y | λ) is known: its greatest by a search, against draws.
+  @Test func lambdaOfTheGreatestEvidence() throws {
+    let shape = ImageShape(height: 4, width: 6, channels: 1)
+    let (d, sigma) = (shape.count, 0.05)
+    let prior = WarpedGaussian.random(imageShape: shape, warp: 0, seed: 36)
+    let (c, map) = try (prior.covariance(), IdentityMap(shape))
+    for scale in [0.6, 1.7] {
+      // A truth whose deviations are so many times the prior's.
+      var random = Philox(seed: 8, purpose: .test)
+      var truth = (0..<d).map { _ in scale * random.normal() }
+      let root = try Cholesky(c)
+      truth.withUnsafeMutableBufferPointer { root.multiplyFactor(Vector($0)) }
+      let offset = adding(truth, (0..<d).map { _ in random.normal() }, scaledBy: sigma)
+      func cost(_ lambda: Double) throws -> Double {
+        var sum = c
+        sum.scale(by: 1 / lambda)
+        sum.addToDiagonal(sigma * sigma)
+        let factor = try Cholesky(sum)
+        var white = try Tensor(offset)
+        white.withMemory { factor.whiten($0) }
+        return factor.logDeterminant + white.view.dot(white.view)
+      }
+      let grid = (0...400).map { 0.1 * exp(Double($0) / 400 * log(100)) }
+      let costs = try grid.map(cost)
+      let expected = grid[costs.indices.min { costs[$0] < costs[$1] }!]
+      let data = try DataTerm(map, GaussianNoise(sigma: sigma), adding(prior.mean, offset, scaledBy: 1))
+      func estimate(threads: Int) throws -> EvidenceLambda {
+        try EvidenceLambda.estimate(
+          data, prior: prior, seed: 1, source: 0, pool: ThreadPool(threads: threads))
+      }
+      let found = try estimate(threads: 2)
+      #expect(abs(log(found.lambda / expected)) < 0.15, "\(found) for \(expected)")
+      #expect(found.error > 0.1 * found.lambda && found.error < found.lambda)
+      #expect((expected > 1) == (scale < 1))
+      if scale > 1 {
+        let alone = try estimate(threads: 1)
+        #expect(alone.lambda == found.lambda)
+      }
+    }
+  }
+
+  /// Both are stopped in their midst, and tell how far they are.
+  @Test func estimatesAreStopped() throws {
+    let one = try GaussianCase.all()[0]
+    var shares: [Double] = []
+    #expect(throws: SamplingCancelled.self) {
+      try EvidenceSigma.estimate(
+        one.data, prior: one.prior, gaussian: nil, seed: 1, source: 0, pool: ThreadPool(threads: 1),
+        isCancelled: { shares.count >= 130 }, onProgress: { shares.append($0) })
+    }
+    #expect(shares.count == 130 && shares == shares.sorted() && shares.last! < 1)
+    shares = []
+    #expect(throws: SamplingCancelled.self) {
+      try EvidenceLambda.estimate(
+        one.data, prior: one.prior, seed: 1, source: 0, pool: ThreadPool(threads: 1),
+        isCancelled: { shares.count >= 3 }, onProgress: { shares.append($0) })
+    }
+    #expect(shares.count == 3)
+  }
+
   private func particles(
     _ one: GaussianCase, _ space: SolutionSpace, seed: UInt64, count: Int = 300, threads: Int = 1
   ) throws -> SequentialMonteCarlo {
     let key = DrawKey(seed: seed, image: 0, chain: 0, draw: 0)
     return try SequentialMonteCarlo(
-      one.density(space), HamiltonianSampler.hamiltonian, particles: count, key: key,
+      AnnealingPath(dataTo: one.density(space)), HamiltonianSampler.hamiltonian, particles: count, key: key,
       pool: ThreadPool(threads: threads)
     ) { k, point, scratch in
       var random = key.of(chain: k).random(.chainStart)
@@ -70,7 +130,8 @@ import Testing
       let logs = try (0..<6).map { seed in
         let run = try particles(one, space, seed: UInt64(seed))
         while !run.isFinished { _ = try run.advance() }
-        #expect(run.ladder.first == 0 && run.ladder.last == 1 && run.ladder == run.ladder.sorted())
+        let betas = run.ladder.map(\.beta)
+        #expect(betas.first == 0 && betas.last == 1 && betas == betas.sorted())
         return run.logEvidence
       }
       let estimate = try #require(EvidenceEstimate(logs: logs))
@@ -79,6 +140,76 @@ import Testing
         abs(estimate.logEvidence - one.logEvidence) < 4 * estimate.error + 0.02,
         "\(one.name): \(estimate) of \(one.logEvidence)")
     }
+  }
+
+  private func sampler(
+    _ data: DataTerm, _ prior: any Prior, _ space: SolutionSpace, particles: Int, seed: UInt64 = 0,
+    threads: Int = 1
+  ) throws -> PosteriorSampler {
+    var options = PosteriorOptions()
+    (options.sampler, options.space, options.draws, options.chains) = (.smcNoise, space, particles, 6)
+    options.seed = seed
+    return try PosteriorSampler(
+      data: data, prior: prior, options: options, source: 2, pool: ThreadPool(threads: threads))
+  }
+
+  /// Along the prior's noise level log p(y) and the posterior are the closed form's.
+  @Test(arguments: [SolutionSpace.x, .z]) func alongTheNoiseLevelTheEvidenceIsTheSame(space: SolutionSpace)
+    throws
+  {
+    for one in try GaussianCase.all() {
+      let prior = SmoothedGaussian(one.prior)
+      let outcome = try sampler(one.data, prior, space, particles: 200).run()
+      let estimate = try #require(outcome.evidence)
+      #expect(estimate.error < 0.3, "\(one.name)")
+      #expect(
+        abs(estimate.logEvidence - one.logEvidence) < 4 * estimate.error + 0.02,
+        "\(one.name): \(estimate) of \(one.logEvidence)")
+      let summary = try PosteriorSummary(outcome.draws)
+      for i in 0..<one.mean.count {
+        let sd = one.covariance[i, i].squareRoot()
+        #expect(abs(summary.mean[flat: i] - one.mean[i]) < 5 * sd / 25, "\(one.name), value \(i)")
+        #expect(abs(summary.sd[flat: i] / sd - 1) < 0.15, "\(one.name), value \(i)")
+      }
+    }
+  }
+
+  /// Modes end with their own weights, even where the densities on the way give them others.
+  @Test func alongTheNoiseLevelModesKeepTheirWeights() throws {
+    let prior = TwoModes(weight: 0.3, smoothWeight: 0.9)
+    let (y, sigma) = (0.8, 2.0)
+    let data = try DataTerm(IdentityMap(prior.imageShape), GaussianNoise(sigma: sigma), [y, 0.1])
+    func evidence(_ weight: Double, _ place: Double) -> Double {
+      let variance = prior.sd * prior.sd + sigma * sigma
+      return weight * exp(-0.5 * (y - place) * (y - place) / variance)
+    }
+    let (left, right) = (evidence(0.7, -2), evidence(0.3, 2))
+    let exact = right / (left + right)
+    let outcome = try sampler(data, prior, .x, particles: 250).run()
+    let found = outcome.draws.kept.map { chain in
+      Double(chain.count { $0.image[flat: 0] > 0 }) / Double(chain.count)
+    }
+    let error = (ChainDraws.variance(found) / 6).squareRoot()
+    #expect(
+      error < 0.03 && abs(ChainDraws.mean(found) - exact) < 3 * error + 0.005, "\(found), exact \(exact)")
+  }
+
+  @Test func alongTheNoiseLevelBitsAreTheSameOnAnyThreads() throws {
+    let one = try GaussianCase.all()[2]
+    func run(_ threads: Int) throws -> [Double] {
+      let outcome = try sampler(
+        one.data, SmoothedGaussian(one.prior), .z, particles: 30, seed: 4, threads: threads
+      ).run()
+      return [outcome.evidence!.logEvidence, outcome.evidence!.error]
+        + outcome.draws.kept.flatMap { $0.flatMap(\.functionals) }
+    }
+    let alone = try run(1)
+    for threads in [2, 3] { #expect(try run(threads) == alone) }
+  }
+
+  @Test func aPriorOfOneLevelHasNoSuchPath() throws {
+    let one = try GaussianCase.all()[0]
+    #expect(throws: SolverError.self) { try sampler(one.data, one.prior, .z, particles: 10).run() }
   }
 
   @Test func particlesAreTheSameBitsOnAnyThreads() throws {
@@ -107,7 +238,8 @@ import Testing
     for seed in 0..<8 as Range<UInt64> {
       let key = DrawKey(seed: seed, image: 0, chain: 0, draw: 0)
       let run = try SequentialMonteCarlo(
-        SampledDensity(pixels: data, prior: prior), HamiltonianSampler.hamiltonian, particles: 250, key: key,
+        AnnealingPath(dataTo: SampledDensity(pixels: data, prior: prior)), HamiltonianSampler.hamiltonian,
+        particles: 250, key: key,
         pool: ThreadPool(threads: 1)
       ) { k, point, scratch in
         var random = key.of(chain: k).random(.chainStart)

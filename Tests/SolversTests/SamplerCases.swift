@@ -88,7 +88,18 @@ struct TwoModes: DrawablePrior {
   /// Of the mode on the right.
   let weight: Double
   let place = 2.0
-  let sd = 0.3
+  var sd = 0.3
+  /// The weight at the greatest noise level: between the levels it is in between, so that p_s isn't p with noise.
+  var smoothWeight: Double?
+
+  var noiseLevels: Condition? { smoothWeight == nil ? nil : Condition(least: 0.05, greatest: 3) }
+
+  func smoothed(by s: Double, turn: Int) -> any Prior {
+    let (levels, end) = (noiseLevels!, smoothWeight!)
+    let share = log(max(s, levels.least) / levels.least) / log(levels.greatest / levels.least)
+    let noise = max(s * s - levels.least * levels.least, 0)
+    return TwoModes(weight: weight + share * (end - weight), sd: (sd * sd + noise).squareRoot())
+  }
 
   private func logs(_ x: Double) -> (left: Double, right: Double) {
     func log1(_ weight: Double, _ place: Double) -> Double {
@@ -112,5 +123,54 @@ struct TwoModes: DrawablePrior {
   func draw(into x: Vector, _ random: inout Philox, _ scratch: Scratch) {
     x[0] = (random.uniform() < weight ? place : -place) + sd * random.normal()
     x[1] = random.normal()
+  }
+}
+
+/// N(μ, C + (s² − l²)I) at the noise levels s from l on: C the covariance of `base`, which is the prior itself.
+struct SmoothedGaussian: LatentPrior {
+  let base: WarpedGaussian
+  let noiseLevels: Condition?
+
+  init(_ base: WarpedGaussian, levels: Condition = Condition(least: 0.02, greatest: 1)) {
+    self.base = base
+    noiseLevels = levels
+  }
+
+  var imageShape: ImageShape { base.imageShape }
+
+  func smoothed(by s: Double, turn: Int) throws -> any Prior {
+    var c = try base.covariance()
+    c.addToDiagonal(max(s * s - noiseLevels!.least * noiseLevels!.least, 0))
+    let (factor, d) = (try Cholesky(c), count)
+    var lower = [Double](repeating: 0, count: d * d)
+    for j in 0..<d {
+      var column = [Double](repeating: 0, count: d)
+      column[j] = 1
+      column.withUnsafeMutableBufferPointer { factor.multiplyFactor(Vector($0)) }
+      for i in 0..<d { lower[i * d + j] = column[i] }
+    }
+    return WarpedGaussian(imageShape: imageShape, mean: base.mean, factor: lower, warp: 0)
+  }
+
+  func evaluate(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
+    try base.evaluate(x, gradient: gradient, scratch)
+  }
+  func encode(_ x: Vector, into latents: Vector, _ scratch: Scratch) throws -> Double {
+    try base.encode(x, into: latents, scratch)
+  }
+  func decode(_ latents: Vector, into x: Vector, _ scratch: Scratch) throws -> Double {
+    try base.decode(latents, into: x, scratch)
+  }
+  func decode(
+    _ latents: Vector, into x: Vector, gradient: Vector, _ scratch: Scratch,
+    cotangents: (_ logDet: Double, _ xbar: Vector) throws -> Double
+  ) throws {
+    try base.decode(latents, into: x, gradient: gradient, scratch, cotangents: cotangents)
+  }
+  func decodePullback(_ xbar: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
+    try base.decodePullback(xbar, at: x, into: g, scratch)
+  }
+  func baseEnergy(_ latents: Vector, gradient: Vector, _ scratch: Scratch) throws -> Double {
+    try base.baseEnergy(latents, gradient: gradient, scratch)
   }
 }

@@ -9,8 +9,7 @@ import AIPOProblems
 ///     d log p(y | σ) / d log σ = E[‖y − f(h(x))‖² | y, σ]/σ² − m
 ///
 /// so that `σ² = E[‖y − f(h(x))‖² | y, σ]/m` where it is greatest. Chains go on while σ follows them, each step half the
-/// logarithm of that ratio; the mean of log σ over the later steps is kept (stochastic approximation of expectation and
-/// maximisation: B. Delyon, M. Lavielle, E. Moulines, Annals of Statistics 27, 1999).
+/// logarithm of that ratio (`EvidenceAscent`).
 ///
 /// In contrast to an estimate at the most probable image it counts what the prior leaves open, so that it isn't drawn to 0.
 public struct EvidenceSigma {
@@ -19,19 +18,16 @@ public struct EvidenceSigma {
   public let error: Double
   public let evaluations: Int
 
-  static let chains = 4
-  static let warmUp = 120
-  static let rounds = 24
-  static let drawsEach = 4
-
   /// - Parameters:
   ///   - data: its noise is the first guess, white and Gaussian.
   ///   - source: the image's index in its source, which its random numbers are keyed by.
   ///
-  /// Throws `SolverError.unsupported` where the prior is no normalised density, or the noise isn't white.
+  /// Throws `SolverError.unsupported` where the prior is no normalised density, or the noise isn't white; `SamplingCancelled`
+  /// where it is cancelled.
   public static func estimate(
     _ data: DataTerm, prior: any Prior, gaussian: GaussianPrior?, seed: UInt64, source: UInt64,
-    pool: ThreadPool, isCancelled: @escaping () -> Bool = { false }
+    pool: ThreadPool, isCancelled: @escaping () -> Bool = { false },
+    onProgress: @escaping (Double) -> Void = { _ in }
   ) throws -> EvidenceSigma {
     try EvidenceEstimate.requireDensity(prior)
     guard let noise = data.noise as? GaussianNoise, noise.mean == nil,
@@ -40,10 +36,9 @@ public struct EvidenceSigma {
       throw SolverError.unsupported("the evidence is of white Gaussian noise")
     }
     var options = PosteriorOptions()
-    options.chains = chains
+    options.chains = EvidenceAscent.chains
     options.seed = seed
     let m = Double(data.observation.count)
-    let key = DrawKey(seed: seed, image: source, chain: 0, draw: 0)
     func sampler(_ sigma: Double) throws -> PosteriorSampler {
       try PosteriorSampler(
         data: DataTerm(
@@ -51,43 +46,20 @@ public struct EvidenceSigma {
           encoding: data.encoding),
         prior: prior, gaussian: gaussian, options: options, source: source, pool: pool)
     }
-    return try BLASThreads.single {
-      var logSigma = 0.5 * log(variance)
-      let first = try sampler(variance.squareRoot())
-      let move = HamiltonianSampler.hamiltonian
-      var chains = try MarkovChains(
-        first.density, move, count: Self.chains, key: key, pool: pool, isCancelled: isCancelled,
-        start: first.setStart)
-      try chains.warmUp(warmUp)
-      var evaluations = chains.evaluations
-      var later = PosteriorDraws.RunningMoments()
-      for round in 0..<rounds {
-        let sigma = exp(logSigma)
-        let positions = try chains.positions()
-        let density = try sampler(sigma).density
-        chains = try MarkovChains(
-          density, move, count: Self.chains, key: key, tuning: chains.tuning, draws: chains.draws, pool: pool,
-          isCancelled: isCancelled, start: { chain, point, _ in point.set(positions.row(chain)) })
-        var ratio = 0.0
-        for _ in 0..<drawsEach {
-          _ = try chains.advance()
-          for chain in chains.chains {
-            // −log p(y | x) is ½‖y − f‖²/σ² and a constant.
-            ratio += 2 * (chain.sample.recon - 0.5 * m * log(2 * .pi * sigma * sigma)) / m
-          }
-        }
-        ratio /= Double(drawsEach * Self.chains)
-        evaluations += chains.evaluations
-        let isLate = round >= rounds / 3
-        // At most by a factor of e at once, and ever less towards the end.
-        let gain = isLate ? 1 / (1 + Double(round - rounds / 3) / 4) : 1
-        logSigma += gain * max(min(0.5 * log(max(ratio, 1e-300)), 1), -1)
-        if isLate { later.add(logSigma) }
-      }
-      let spread = later.squares / (later.count - 1) / later.count
-      let sigma = max(exp(later.mean), NoiseEstimate.floor)
-      return EvidenceSigma(
-        sigma: sigma, error: sigma * (1 / (2 * m) + spread).squareRoot(), evaluations: evaluations)
+    let ascent = EvidenceAscent(
+      seed: seed, source: source, pool: pool, isCancelled: isCancelled, onProgress: onProgress)
+    let group = EvidenceAscent.Group(
+      density: { try sampler(exp($0)).density }, start: try sampler(variance.squareRoot()).setStart)
+    let found = try ascent.run(from: 0.5 * log(variance), [group]) { logSigma, draws, _ in
+      let samples = draws.flatMap { $0[0] }
+      // −log p(y | x) is ½‖y − f‖²/σ² and a constant.
+      let constant = 0.5 * m * (log(2 * .pi) + 2 * logSigma)
+      let ratio = samples.reduce(0) { $0 + 2 * ($1.recon - constant) / m } / Double(samples.count)
+      return 0.5 * log(max(ratio, 1e-300))
     }
+    let sigma = max(exp(found.log), NoiseEstimate.floor)
+    return EvidenceSigma(
+      sigma: sigma, error: sigma * (1 / (2 * m) + found.variance).squareRoot(),
+      evaluations: found.evaluations)
   }
 }

@@ -5,7 +5,7 @@ import AIPOProblems
 
 /// How the posterior is sampled, as the command spells it.
 public enum SamplerChoice: String, Sendable, Codable, CaseIterable {
-  /// `hmc`, over latents where there are some.
+  /// `best`.
   case auto
   /// Hamiltonian dynamics.
   case hmc
@@ -15,17 +15,28 @@ public enum SamplerChoice: String, Sendable, Codable, CaseIterable {
   case mams
   /// The preconditioned Crank–Nicolson walk, over latents.
   case pcn
-  /// Sequential Monte Carlo: particles that go from the prior to the posterior.
+  /// Sequential Monte Carlo along the data's weight: particles that go from the prior to the posterior.
   case smc
+  /// The same along the prior's noise level.
+  case smcNoise = "smc-noise"
 
-  /// The Markov chain's move; nil for `smc`.
+  /// What `auto` stands for: the most effective draws an evaluation by `scripts/samplers` (docs/posterior.md).
+  public static let best = SamplerChoice.hmc
+
+  /// Itself, or what `auto` stands for.
+  public var resolved: SamplerChoice { self == .auto ? .best : self }
+
+  /// Whether particles take the place of chains.
+  public var isParticles: Bool { self == .smc || self == .smcNoise }
+
+  /// The Markov chain's move; nil of particles.
   public var sampler: (any Sampler)? {
-    switch self {
+    switch resolved {
     case .auto, .hmc: HamiltonianSampler.hamiltonian
     case .mala: HamiltonianSampler.langevin
     case .mams: MicrocanonicalSampler()
     case .pcn: CrankNicolsonSampler()
-    case .smc: nil
+    case .smc, .smcNoise: nil
     }
   }
 }
@@ -36,7 +47,7 @@ public struct PosteriorOptions: Sendable, Hashable {
   /// Over pixels or latents; nil chooses.
   public var space: SolutionSpace?
   public var chains = 4
-  /// Draws of each chain, those of the warm-up apart; particles of each run of `smc`. Nil: `usualDraws`.
+  /// Draws of each chain, those of the warm-up apart; particles of each run where there are particles. Nil: `usualDraws`.
   public var draws: Int?
   /// Draws of each chain that are thrown away.
   public var warmUp = 500
@@ -58,7 +69,7 @@ public struct PosteriorOptions: Sendable, Hashable {
   public static let usualParticles = 100
 
   /// Draws of each chain.
-  public var drawCount: Int { draws ?? (sampler == .smc ? Self.usualParticles : Self.usualDraws) }
+  public var drawCount: Int { draws ?? (sampler.isParticles ? Self.usualParticles : Self.usualDraws) }
 
   func check() throws(SolverError) {
     func require(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws(SolverError) {
@@ -116,8 +127,10 @@ public struct PosteriorSampler: Sendable {
       guard isPlain else { throw .unsupported("another density than the posterior is sampled in space x") }
       density = SampledDensity(latents: data, prior: latent)
     } else {
-      guard options.sampler != .smc || prior is any DrawablePrior && isPlain else {
-        throw .unsupported("the sampler smc begins at draws of the prior, which can't be had of this density")
+      guard !options.sampler.isParticles || prior is any DrawablePrior && isPlain else {
+        throw .unsupported(
+          "the sampler \(options.sampler.rawValue) begins at draws of the prior, which can't be had of this density"
+        )
       }
       guard options.sampler != .pcn else { throw .unsupported("the sampler pcn works in space z") }
       guard options.flowShare == 1 || gaussian != nil else {
@@ -149,6 +162,8 @@ public struct PosteriorSampler: Sendable {
     public var warmUpEvaluations: Int
     public var tuning: SamplerTuning
     public var evidence: EvidenceEstimate?
+    /// log p(y) by each run of particles.
+    public var logEvidences: [Double]?
     /// Where the chains are; nil of particles.
     public var state: PosteriorState?
   }
@@ -228,21 +243,22 @@ public struct PosteriorSampler: Sendable {
   private func particles(_ isCancelled: @escaping () -> Bool, _ onProgress: (Progress) -> Void) throws
     -> Outcome
   {
+    let (path, first) = try annealing()
     var runs: [SequentialMonteCarlo] = []
     for k in 0..<options.chains {
       // Particles are keyed apart from those of other runs.
       let run = try SequentialMonteCarlo(
-        density, HamiltonianSampler.hamiltonian, particles: options.drawCount,
+        path, HamiltonianSampler.hamiltonian, particles: options.drawCount,
         key: DrawKey(seed: options.seed &+ UInt64(k) << 32, image: source, chain: 0, draw: 0), sweeps: 3,
         pool: pool, isCancelled: isCancelled
       ) { particle, point, scratch in
-        try setStart(k * options.drawCount + particle, point, scratch)
+        try setStart(k * options.drawCount + particle, point, of: first, scratch)
       }
       while !run.isFinished {
         let round = try run.advance()
         onProgress(
           Progress(
-            draws: Int(100 * (Double(k) + Double(run.beta).squareRoot())), total: 100 * options.chains,
+            draws: Int(100 * (Double(k) + run.progress)), total: 100 * options.chains,
             acceptance: round.acceptance, evaluations: runs.reduce(run.evaluations) { $0 + $1.evaluations }))
       }
       runs.append(run)
@@ -255,12 +271,33 @@ public struct PosteriorSampler: Sendable {
     }
     return Outcome(
       draws: draws, evaluations: runs.reduce(0) { $0 + $1.evaluations }, warmUpEvaluations: 0,
-      tuning: runs[0].tuning, evidence: EvidenceEstimate(logs: runs.map(\.logEvidence)))
+      tuning: runs[0].tuning, evidence: EvidenceEstimate(logs: runs.map(\.logEvidence)),
+      logEvidences: runs.map(\.logEvidence))
+  }
+
+  /// The densities that particles go through, and the prior that they begin under.
+  private func annealing() throws -> (AnnealingPath, any Prior) {
+    guard options.sampler == .smcNoise else { return (AnnealingPath(dataTo: density), prior) }
+    guard let levels = prior.noiseLevels else {
+      throw SolverError.unsupported("the sampler smc-noise needs a prior that knows its noise level")
+    }
+    let (data, prior, isLatent) = (data, prior, density.isLatent)
+    let path = AnnealingPath(noiseTo: density, levels: levels, width: try data.pixelDeviation()) { level in
+      let smooth = try prior.smoothed(by: level, turn: 0)
+      return isLatent
+        ? SampledDensity(latents: data, prior: smooth as! any LatentPrior)
+        : SampledDensity(pixels: data, prior: smooth)
+    }
+    return (path, try prior.smoothed(by: levels.greatest, turn: 0))
   }
 
   /// Where a chain starts: at a draw of the prior, which is wider than any posterior; of a prior that can't be drawn, at a draw
   /// of the posterior under the Gaussian.
   func setStart(_ chain: Int, _ point: Vector, _ scratch: Scratch) throws {
+    try setStart(chain, point, of: prior, scratch)
+  }
+
+  private func setStart(_ chain: Int, _ point: Vector, of prior: any Prior, _ scratch: Scratch) throws {
     var random = key.of(chain: chain).random(.chainStart)
     if density.isLatent {
       try scratch.scope {

@@ -105,12 +105,16 @@ public final class MarkovChains {
     var estimates: [MassEstimate]?
     for done in 0..<count {
       if done < bounds[0], density.beta > 0 {
-        if done % max(bounds[0] / 2, 1) == 0 { curvature?.whole = try wholeDataCurvature() }
+        if done % max(bounds[0] / 2, 1) == 0 {
+          curvature?.whole = try density.wholeDataCurvature(at: chains, pool)
+        }
         let beta = density.beta * pow(gentle / density.beta, 1 - Double(done + 1) / Double(bounds[0]))
         for chain in chains { chain.density.beta = beta }
         if let mass = curvature?.mass(beta: beta) { tuning.mass = mass }
       }
-      if done == bounds[0], curvature?.whole != nil { curvature?.whole = try wholeDataCurvature() }
+      if done == bounds[0], curvature?.whole != nil {
+        curvature?.whole = try density.wholeDataCurvature(at: chains, pool)
+      }
       if let stretch = bounds.firstIndex(of: done) {
         if let found = estimates {
           for chain in chains { chain.onGradient = nil }
@@ -143,27 +147,6 @@ public final class MarkovChains {
       try observe(done + 1, round)
     }
     for chain in chains { chain.onGradient = nil }
-  }
-
-  /// The data's Gauss–Newton curvature, of each chain's share of the measurements where the chain is; nil where there are too
-  /// many values for a whole matrix, or too many measurements.
-  private func wholeDataCurvature() throws -> Matrix? {
-    let d = density.dimension
-    guard let m = density.measurementCount, max(m, d) <= MassEstimate.denseLimit else { return nil }
-    var factors = [Matrix?](repeating: nil, count: chains.count)
-    let (count, density, chains) = (chains.count, density, chains)
-    let lock = Lock()
-    try pool.run(count) { k, _ in
-      let factor = try density.dataFactor(
-        at: chains[k].sample, rows: Array(stride(from: k, to: m, by: count)), chains[k].scratch)
-      lock.withLock { factors[k] = factor }
-    }
-    var sum = try Matrix(rows: d, columns: d)
-    for factor in factors {
-      guard let factor else { return nil }
-      if factor.columns > 0 { sum.add(try factor.timesTransposed(factor), scaledBy: 1) }
-    }
-    return sum
   }
 
   /// Where stretches of a warm-up begin that learn the mass, and where the last ends.

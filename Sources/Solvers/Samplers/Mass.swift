@@ -7,8 +7,8 @@ public struct Mass: Sendable {
     case identity
     /// W's diagonal.
     case diagonal(Tensor<Double>)
-    /// L of `M = LLᵀ`, W = L⁻ᵀ.
-    case dense(Cholesky, Matrix)
+    /// L of `M = LLᵀ`, W = L⁻ᵀ; M, and M⁻¹, whose product takes half the time of one with L⁻¹ and one with L⁻ᵀ.
+    case dense(Cholesky, Matrix, inverse: Matrix)
   }
   private let form: Form
 
@@ -24,14 +24,17 @@ public struct Mass: Sendable {
   }
 
   /// A dense M. Throws where it isn't positive definite.
-  public init(_ m: Matrix) throws(LinearAlgebraError) { form = .dense(try Cholesky(m), m) }
+  public init(_ m: Matrix) throws(LinearAlgebraError) {
+    let factor = try Cholesky(m)
+    form = .dense(factor, m, inverse: try factor.inverse())
+  }
 
   /// What `init(array:dimension:)` makes it of again: nothing, W's diagonal, or M.
   func array() throws -> Tensor<Double> {
     switch form {
     case .identity: try Tensor(count: 0)
     case .diagonal(let roots): roots
-    case .dense(_, let m): try Tensor(shape: [m.rows, m.columns], elements: m.columnMajor)
+    case .dense(_, let m, _): try Tensor(shape: [m.rows, m.columns], elements: m.columnMajor)
     }
   }
 
@@ -58,7 +61,7 @@ public struct Mass: Sendable {
     switch form {
     case .identity: break
     case .diagonal(let roots): g.setEach(pool, g, roots.view) { $0 * $1 }
-    case .dense(let factor, _): factor.whiten(g)
+    case .dense(let factor, _, _): factor.whiten(g)
     }
   }
 
@@ -67,16 +70,25 @@ public struct Mass: Sendable {
     switch form {
     case .identity: break
     case .diagonal(let roots): v.setEach(pool, v, roots.view) { $0 * $1 }
-    case .dense(let factor, _): factor.whitenTransposed(v)
+    case .dense(let factor, _, _): factor.whitenTransposed(v)
     }
   }
 
-  /// `v ← W⁻¹v`: a step in u becomes that in w.
-  public func whiten(_ v: Vector, _ pool: ThreadPool) {
+  /// `v ← M⁻¹g`: how a force g changes the velocity in u. v isn't g.
+  public func accelerate(_ g: Vector, into v: Vector, _ pool: ThreadPool) {
+    switch form {
+    case .identity: v.set(g, pool)
+    case .diagonal(let roots): v.setEach(pool, g, roots.view) { $0 * $1 * $1 }
+    case .dense(_, _, let inverse): inverse.multiplySymmetric(g, into: v)
+    }
+  }
+
+  /// `v ← W⁻ᵀv`: of v ~ N(0, I) a momentum of N(0, M).
+  public func momentum(_ v: Vector, _ pool: ThreadPool) {
     switch form {
     case .identity: break
     case .diagonal(let roots): v.setEach(pool, v, roots.view) { $0 / $1 }
-    case .dense(let factor, _): factor.multiplyFactorTransposed(v)
+    case .dense(let factor, _, _): factor.multiplyFactor(v)
     }
   }
 }

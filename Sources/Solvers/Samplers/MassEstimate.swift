@@ -56,7 +56,10 @@ final class MassEstimate {
   ///
   /// The whole matrix is mixed with its diagonal by the share `d/(d + n/4)`, n gradients: neighbours on a path are alike.
   /// Where there is a guess, its diagonal is that in coordinates in which the guess is 1.
-  static func mass(_ parts: [MassEstimate], near guess: Matrix? = nil) throws -> Mass? {
+  ///
+  /// - Parameter next: a guess for another density, for which the mass is wanted: it differs from its guess as what was found
+  ///   from the other.
+  static func mass(_ parts: [MassEstimate], near guess: Matrix? = nil, next: Matrix? = nil) throws -> Mass? {
     guard let first = parts.first else { return nil }
     let d = first.dimension
     let n = parts.reduce(0) { $0 + $1.count }
@@ -88,7 +91,8 @@ final class MassEstimate {
       }
       matrix[j, j] = own
     }
-    if let factor { matrix = factor.multiplyFactor(try factor.multiplyFactor(matrix).transposed()) }
+    let last = try next.map { next throws(LinearAlgebraError) in try Cholesky(next) } ?? factor
+    if let factor = last { matrix = factor.multiplyFactor(try factor.multiplyFactor(matrix).transposed()) }
     return try Mass(matrix)
   }
 }

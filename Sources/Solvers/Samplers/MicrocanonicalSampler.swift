@@ -29,15 +29,17 @@ public struct MicrocanonicalSampler: Sampler {
       var random = key.random(.momentum)
       e.setNormals(&random)
       e.scale(by: 1 / e.norm(pool), pool)
+      // As a velocity in u.
+      tuning.mass.pushForward(e, pool)
       var path = try DynamicPath(chain, tuning.mass)
       let before = chain.energy
       var work = 0.0
       for _ in 0..<PathLength.steps(tuning, key) {
-        work += Self.turn(e, by: path.gradient, step: 0.5 * step, pool)
+        work += Self.turn(e, by: path, step: 0.5 * step, pool)
         guard try path.advance(along: e, by: step) else {
           return Move(acceptance: 0, energy: before, isDivergent: true)
         }
-        work += Self.turn(e, by: path.gradient, step: 0.5 * step, pool)
+        work += Self.turn(e, by: path, step: 0.5 * step, pool)
         path.teach(gain: path.energy - before + work)
       }
       let gain = path.energy - before + work
@@ -46,9 +48,11 @@ public struct MicrocanonicalSampler: Sampler {
     }
   }
 
-  /// Turns the direction e, and gives what the turn adds to the gain.
-  private static func turn(_ e: Vector, by g: Vector, step: Double, _ pool: ThreadPool) -> Double {
-    let norm = g.norm(pool)
+  /// Turns the direction e, and gives what the turn adds to the gain. In w the gradient is `Wᵀg`, of the square `gᵀM⁻¹g`, and
+  /// turns We, the velocity in u, by M⁻¹g.
+  private static func turn(_ e: Vector, by path: DynamicPath, step: Double, _ pool: ThreadPool) -> Double {
+    let (g, acceleration) = (path.gradient, path.acceleration)
+    let norm = max(g.dot(acceleration, pool), 0).squareRoot()
     guard norm > 0 else { return 0 }
     let (freedom, along) = (Double(e.count - 1), -e.dot(g, pool) / norm)
     let delta = step * norm / freedom
@@ -57,8 +61,7 @@ public struct MicrocanonicalSampler: Sampler {
     let (sinh, cosh) = (0.5 * (1 - small), 0.5 * (1 + small))
     let scale = max(cosh + along * sinh, .leastNormalMagnitude)
     let share = sinh + along * (cosh - exp(-delta))
-    e.set(-share / (scale * norm), g, plus: exp(-delta) / scale, pool)
-    e.scale(by: 1 / e.norm(pool), pool)
+    e.set(-share / (scale * norm), acceleration, plus: exp(-delta) / scale, pool)
     return freedom * (delta + log(scale))
   }
 }

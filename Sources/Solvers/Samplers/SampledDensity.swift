@@ -60,9 +60,10 @@ public struct SampledDensity: Sendable {
 
   /// The density's name, for a report.
   public var words: String {
-    let likelihood = beta == 1 ? "p(y | x)" : "p(y | x)^\(beta)"
-    let flow = weights.flow == 1 ? "p(x)" : "p(x)^\(weights.flow)"
-    let gaussian = weights.gaussian == 0 ? "" : " gaussian(x)^\(weights.gaussian)"
+    func rounded(_ value: Double) -> Double { (value * 1e4).rounded() / 1e4 }
+    let likelihood = beta == 1 ? "p(y | x)" : "p(y | x)^\(rounded(beta))"
+    let flow = weights.flow == 1 ? "p(x)" : "p(x)^\(rounded(weights.flow))"
+    let gaussian = weights.gaussian == 0 ? "" : " gaussian(x)^\(rounded(weights.gaussian))"
     let parts = "\(likelihood) \(flow)\(gaussian)"
     return isNormalized && beta == 1 ? "the posterior, \(parts) / p(y)" : "in proportion to \(parts)"
   }

@@ -83,6 +83,17 @@ public final class MarkovChain {
     return next
   }
 
+  /// Goes over to another density of the same coordinates, where it is; false where that isn't finite there, and then the
+  /// sample stays the old density's.
+  func change(to density: SampledDensity) throws -> Bool {
+    self.density = density
+    evaluator.change(to: density.objective)
+    let from = sample
+    guard let next = try evaluate({ $0.set(from.point, pool) }) else { return false }
+    sample = next
+    return true
+  }
+
   /// Takes the proposal with the probability `min(1, exp(log ratio))`, which it gives.
   func decide(_ proposal: ObjectiveSample, logRatio: Double, _ key: DrawKey) -> Double {
     var random = key.random(.acceptance)

@@ -1,124 +1,139 @@
 import AIPOKernels
 import AIPOPlatform
-import AIPOPriors
 
-/// log p(y) with its standard error.
-public struct EvidenceEstimate: Sendable, Hashable, Codable {
-  public var logEvidence: Double
-  /// Of `logEvidence`, in nats.
-  public var error: Double
-
-  /// Throws where a prior is no density of the whole image: it has no evidence.
-  package static func requireDensity(_ prior: any Prior) throws(SolverError) {
-    guard prior.isNormalized else {
-      throw .unsupported(
-        "this prior is an average over patches or a margin, no density of the whole image: it has no evidence"
-      )
-    }
-  }
-
-  /// The mean of independent estimates of p(y), each without bias, by their logarithms; the error is that of their spread, with
-  /// the factor by which few estimates are unsure of their spread (Student's t over the normal's, at 95 %).
-  public init?(logs: [Double]) {
-    guard logs.count > 1, logs.allSatisfy(\.isFinite) else { return nil }
-    let n = Double(logs.count)
-    let greatest = logs.max()!
-    let shares = logs.map { exp($0 - greatest) }
-    let mean = shares.reduce(0, +) / n
-    logEvidence = greatest + log(mean)
-    // By the logs' spread: where it is large the shares' is led by one of them.
-    error =
-      (ChainDraws.variance(logs) / n).squareRoot() * StudentDistribution.quantile95(logs.count - 1) / 1.959964
-  }
-}
-
-/// Particles that go from a density that can be drawn to the one that is wanted, by densities in between: from the prior (β = 0)
-/// to the posterior (β = 1). At each the particles are weighted by what the density changed, drawn anew by their weights, and
-/// moved by a Markov chain that leaves the new density as it is. Modes keep their weights, and the product of the mean weights
-/// is an estimate of p(y) without bias (P. Del Moral, A. Doucet, A. Jasra, JRSS B 68, 2006).
+/// Particles that go from a density that can be drawn to the posterior, by densities in between (`AnnealingPath`). At each the
+/// particles are weighted by what the density changed, drawn anew by their weights, and moved by a Markov chain that leaves the
+/// new density as it is. Modes keep their weights, and the product of the mean weights is an estimate of p(y) without bias
+/// (P. Del Moral, A. Doucet, A. Jasra, JRSS B 68, 2006).
 ///
-/// β grows so far that the weights are worth `share` of the particles; mass and step are learned from the particles on the way.
+/// Steps are so long that the weights are worth `share` of the particles; mass and step are learned from the particles on the
+/// way.
 public final class SequentialMonteCarlo {
   public let sampler: any Sampler
   public let particles: [MarkovChain]
-  /// β of the particles.
-  public private(set) var beta = 0.0
-  /// Those that were gone through, from 0.
-  public private(set) var ladder = [0.0]
+  /// Where the particles have been, from the start on.
+  public private(set) var ladder: [AnnealingPath.Place]
   /// log of the product of the mean weights so far.
   public private(set) var logEvidence = 0.0
   public private(set) var tuning: SamplerTuning
-  private let density: SampledDensity
+  private let path: AnnealingPath
   private let key: DrawKey
   private let pool: ThreadPool
+  private let isSideBySide: Bool
   private let share: Double
   private let sweeps: Int
   private var draws = 0
+  /// How far s falls next: the fall of its logarithm.
+  private var fall = 0.1
+  private let mass: ParticleMass
 
   /// - Parameters:
+  ///   - path: the densities.
   ///   - key: the image's and the run's.
-  ///   - start: writes an exact draw of the prior.
+  ///   - start: writes an exact draw of the path's first density.
   ///   - share: the particles that weights are worth, of all.
-  ///   - sweeps: moves at each β.
+  ///   - sweeps: moves at each place.
   public init(
-    _ density: SampledDensity, _ sampler: any Sampler, particles count: Int, key: DrawKey,
-    share: Double = 0.5,
-    sweeps: Int = 4, pool: ThreadPool, isCancelled: @escaping () -> Bool = { false },
+    _ path: AnnealingPath, _ sampler: any Sampler, particles count: Int, key: DrawKey,
+    share: Double = 0.5, sweeps: Int = 4, pool: ThreadPool, isCancelled: @escaping () -> Bool = { false },
     start: (_ particle: Int, _ point: Vector, _ scratch: Scratch) throws -> Void
   ) throws {
-    (self.density, self.sampler, self.key, self.pool) = (density, sampler, key, pool)
+    (self.path, self.sampler, self.key, self.pool) = (path, sampler, key, pool)
     (self.share, self.sweeps) = (share, sweeps)
-    var prior = density
-    prior.beta = 0
-    let isSmall = density.dimension < Reconstructor.sideBySideLimit
-    let alone = ThreadPool(threads: 1)
+    ladder = [path.start]
+    let first = try path.density(at: path.start)
+    let d = first.dimension
+    isSideBySide = d < Reconstructor.sideBySideLimit
+    let (alone, isSmall) = (ThreadPool(threads: 1), isSideBySide)
     particles = try (0..<count).map { k in
       let scratch = Scratch(pool: isSmall ? alone : pool)
       guard
-        let one = try MarkovChain(prior, scratch, isCancelled: isCancelled, at: { try start(k, $0, scratch) })
+        let one = try MarkovChain(first, scratch, isCancelled: isCancelled, at: { try start(k, $0, scratch) })
       else { throw SolverError.unsupported("a draw of the prior isn't finite under it") }
       return one
     }
-    tuning = SamplerTuning(step: pow(Double(density.dimension), -0.25), length: 0.5 * .pi)
+    tuning = SamplerTuning(step: pow(Double(d), -0.25), length: 0.5 * .pi)
+    mass = try ParticleMass(first, isWalk: sampler is CrankNicolsonSampler)
   }
 
   public var evaluations: Int { particles.reduce(0) { $0 + $1.evaluations } }
-  public var isFinished: Bool { beta >= 1 }
+  public var place: AnnealingPath.Place { ladder[ladder.count - 1] }
+  public var isFinished: Bool { path.isEnd(place) }
+  /// How far it is, from 0 to 1.
+  public var progress: Double { path.progress(place) }
 
-  /// Goes to the next β.
+  /// Goes to the next place.
   public func advance() throws -> MarkovChains.Round {
-    let recon = particles.map(\.sample.recon)
-    let next = nextBeta(recon)
-    let logs = recon.map { -(next - beta) * $0 }
-    let greatest = logs.max()!
-    let weights = logs.map { exp($0 - greatest) }
+    let greatest = path.beta(at: place.level)
+    let logs: [Double]
+    if place.beta < greatest {
+      let next = nextBeta(greatest)
+      logs = particles.map { -(next - place.beta) * $0.sample.recon }
+      for particle in particles { particle.density.beta = next }
+      ladder.append(.init(beta: next, level: place.level))
+    } else {
+      logs = try lowerLevel()
+    }
+    let greatestLog = logs.max()!
+    guard greatestLog > -.infinity else {
+      throw SolverError.unsupported("no particle is finite under the next density")
+    }
+    let weights = logs.map { exp($0 - greatestLog) }
     let total = weights.reduce(0, +)
-    logEvidence += greatest + log(total / Double(weights.count))
+    logEvidence += greatestLog + log(total / Double(weights.count))
     resample(weights.map { $0 / total })
-    beta = next
-    ladder.append(next)
-    for particle in particles { particle.density.beta = next }
+    if let found = try mass.next(particles, place, key, pool) { tuning.mass = found }
     var last = MarkovChains.Round(moves: [])
     for _ in 0..<sweeps { last = try sweep() }
     return last
   }
 
-  /// The greatest β up to 1 at which the weights' `(Σw)²/Σw²` is the share of the particles.
-  private func nextBeta(_ recon: [Double]) -> Double {
-    func worth(_ next: Double) -> Double {
-      let logs = recon.map { -(next - beta) * $0 }
-      let greatest = logs.max()!
-      let weights = logs.map { exp($0 - greatest) }
-      let sum = weights.reduce(0, +)
-      return sum * sum / weights.reduce(0) { $0 + $1 * $1 } / Double(recon.count)
-    }
-    if worth(1) >= share { return 1 }
-    var (low, high) = (beta, 1.0)
+  /// The share of particles that weights are worth, `(Σw)²/Σw²`.
+  private static func worth(_ logs: [Double]) -> Double {
+    let greatest = logs.max()!
+    guard greatest > -.infinity else { return 0 }
+    let weights = logs.map { exp($0 - greatest) }
+    let sum = weights.reduce(0, +)
+    return sum * sum / weights.reduce(0) { $0 + $1 * $1 } / Double(logs.count)
+  }
+
+  /// The greatest β up to a limit at which the weights are worth the share.
+  private func nextBeta(_ limit: Double) -> Double {
+    let (beta, recon) = (place.beta, particles.map(\.sample.recon))
+    func worth(_ next: Double) -> Double { Self.worth(recon.map { -(next - beta) * $0 }) }
+    if worth(limit) >= share { return limit }
+    var (low, high) = (beta, limit)
     for _ in 0..<60 {
       let middle = 0.5 * (low + high)
       if worth(middle) >= share { low = middle } else { high = middle }
     }
     return max(low, beta.nextUp)
+  }
+
+  /// Lets s fall, and gives the logarithms of the weights. A fall after which they are worth much less than the share is taken
+  /// back; the next one is as long as this one should have been.
+  private func lowerLevel() throws -> [Double] {
+    let before = particles.map { (sample: $0.sample, energy: $0.energy) }
+    while true {
+      let next = path.below(place, by: fall)
+      let density = try path.density(at: next)
+      var logs = [Double](repeating: -.infinity, count: particles.count)
+      let lock = Lock()
+      try forEach { k, _ in
+        let particle = self.particles[k]
+        particle.sample = before[k].sample
+        guard try particle.change(to: density) else { return }
+        let log = before[k].energy - particle.energy
+        lock.withLock { logs[k] = log }
+      }
+      let worth = Self.worth(logs)
+      let longest = (log(share) / log(min(max(worth, 1e-6), 0.999))).squareRoot()
+      fall *= min(max(longest, 0.3), 2)
+      if worth >= 0.5 * share || fall < 1e-6 {
+        ladder.append(next)
+        return logs
+      }
+    }
   }
 
   /// Draws the particles anew in proportion to their weights, by places that are evenly spaced: each has `n w` successors,
@@ -142,24 +157,13 @@ public final class SequentialMonteCarlo {
   private func sweep() throws -> MarkovChains.Round {
     var moves = [Move](repeating: Move(acceptance: 0, energy: 0), count: particles.count)
     let (draw, tuning, key, sampler) = (draws, tuning, key, sampler)
-    let estimate =
-      try sampler is CrankNicolsonSampler
-      ? nil
-      : (0..<particles.count).map { _ in
-        try MassEstimate(dimension: density.dimension, isDense: false)
-      }
     let lock = Lock()
-    func move(_ k: Int) throws {
-      let particle = particles[k]
-      if let estimate { particle.onGradient = { estimate[k].add($0) } }
+    try forEach { k, group in
+      let particle = self.particles[k]
+      particle.onGradient = self.mass.learner(group)
       defer { particle.onGradient = nil }
       let done = try sampler.move(particle, tuning, key.of(chain: k).at(draw: draw))
       lock.withLock { moves[k] = done }
-    }
-    if density.dimension < Reconstructor.sideBySideLimit {
-      try pool.run(particles.count) { k, _ in try move(k) }
-    } else {
-      for k in particles.indices { try move(k) }
     }
     draws += 1
     let round = MarkovChains.Round(moves: moves)
@@ -167,17 +171,20 @@ public final class SequentialMonteCarlo {
     self.tuning.step = min(
       tuning.step * exp(1.5 * (round.acceptance - sampler.targetAcceptance)),
       sampler is CrankNicolsonSampler ? 1 : .infinity)
-    if let estimate, let mass = try MassEstimate.mass(estimate) { self.tuning.mass = mass }
     return round
   }
-}
 
-/// Student's t.
-enum StudentDistribution {
-  /// Its 97.5 % quantile: by the beta distribution, `t² = ν(1 − x)/x` with `I_x(ν/2, ½) = 0.05`.
-  static func quantile95(_ degrees: Int) -> Double {
-    let nu = Double(degrees)
-    let x = BetaDistribution.quantile(0.05, nu / 2, 0.5)
-    return (nu * (1 - x) / x).squareRoot()
+  /// Calls `body` for every particle, in groups that are at work side by side while images are small; one group is always the
+  /// same particles in the same order.
+  private func forEach(_ body: (_ particle: Int, _ group: Int) throws -> Void) throws {
+    let groups = ParticleMass.groups
+    func run(_ group: Int) throws {
+      for k in stride(from: group, to: particles.count, by: groups) { try body(k, group) }
+    }
+    if isSideBySide {
+      try pool.run(groups) { group, _ in try run(group) }
+    } else {
+      for group in 0..<groups { try run(group) }
+    }
   }
 }

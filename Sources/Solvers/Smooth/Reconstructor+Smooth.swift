@@ -100,11 +100,10 @@ extension Reconstructor {
     guard let known = prior.noiseLevels else {
       throw SolverError.unsupported("the path smooth needs a prior that knows its noise level")
     }
-    let noise = try problem.noise(image).curvature(problem.observations[image].view)
     let first = min(
       max(try startDeviation(coverage, image, start, scratch) ?? known.greatest, known.least), known.greatest)
-    let gain = (problem.map(image) as? any LinearMap)?.nearNormal?.extent.upperBound ?? 1
-    let last = min(max(path.end * noise.sigma / max(gain, 1).squareRoot(), known.least), first)
+    let deviation = try problem.dataTerm(image, encoding: nil).pixelDeviation()
+    let last = min(max(path.end * deviation, known.least), first)
     return (0..<path.states).map { first * pow(last / first, Double($0) / Double(max(path.states - 1, 1))) }
   }
 

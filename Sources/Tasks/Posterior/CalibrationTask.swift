@@ -68,7 +68,8 @@ public struct CalibrationRun {
     }
     guard let sampler = task.sampling.sampler.sampler else {
       throw TaskError(
-        .usage, key: "sampler", "--sampler smc can't be calibrated, expected hmc, mala, mams or pcn")
+        .usage, key: "sampler",
+        "--sampler \(task.sampling.sampler.rawValue) can't be calibrated, expected hmc, mala, mams or pcn")
     }
     self.sampler = sampler
     calibration = try Calibration(
@@ -141,10 +142,13 @@ public struct CalibrationRun {
     }
   }
 
+  /// Behind all problems that are ranked, however many these are, so that more of them go on with the same tuning.
+  private static let tuningProblem = Int(Int32.max)
+
   /// Mass and step by the warm-up of one problem's chains that begin at its truth.
   private func tuning(_ observer: WorkObserver) throws -> SamplerTuning {
     let scratch = Scratch(pool: ThreadPool(threads: 1))
-    let problem = try calibration.make(task.problems, scratch)
+    let problem = try calibration.make(Self.tuningProblem, scratch)
     let chains = try MarkovChains(
       problem.density, sampler, count: task.sampling.chains, key: problem.key, pool: model.pool,
       isCancelled: observer.isCancelled

@@ -13,6 +13,8 @@ public struct PosteriorFiles: Sendable {
   public var report: String?
   /// Draws of the first image one after another, a PNG that moves.
   public var animation: String?
+  /// The means of each image's modes, an NPZ of an array `[mode, h, w, c]` an image, and of their weights.
+  public var modes: String?
 
   public init() {}
 
@@ -45,6 +47,7 @@ final class PosteriorWriters {
   private let files: PosteriorFiles
   private var pictures: [(kind: PosteriorFiles.PictureKind, sink: RowSink, isPNG: Bool)] = []
   private let draws: NPZWriter?
+  private let modes: NPZWriter?
   private let isOne: Bool
   private var animation: Tensor<Float>?
   /// Whether chains of an image agree.
@@ -70,6 +73,7 @@ final class PosteriorWriters {
       }
     }
     draws = try files.draws.map { try NPZWriter(path: $0) }
+    modes = try files.modes.map { try NPZWriter(path: $0) }
     report = files.report == nil ? nil : PosteriorReport(head: head, settings: sampling.task.settings)
   }
 
@@ -99,8 +103,14 @@ final class PosteriorWriters {
       hasQuantiles = true
     }
     if let share = summary.exceedance { try append(.exceedance, share) }
+    let suffix = isOne ? "" : "\(index)"
+    if let modes {
+      let shape = [image.modes.count] + summary.mean.shape
+      try modes.add(
+        "image\(suffix)", try Tensor(shape: shape, elements: image.modes.flatMap(\.mean.elements)))
+      try modes.add("weights\(suffix)", try Tensor(image.modes.map { $0.weight ?? .nan }))
+    }
     if let draws {
-      let suffix = isOne ? "" : "\(index)"
       try draws.add("image\(suffix)", try image.draws.array())
       try draws.add("functionals\(suffix)", try image.draws.functionalArray())
     }
@@ -116,6 +126,7 @@ final class PosteriorWriters {
       try picture.sink.finish()
     }
     try draws?.finish()
+    try modes?.finish()
     if let path = files.animation, let animation {
       let scale = max(1, 224 / max(animation.shape[1], animation.shape[2]))
       try AnimatedPNG.write(animation, to: path, scale: scale)

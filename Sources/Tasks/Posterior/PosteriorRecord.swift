@@ -42,7 +42,29 @@ public struct PosteriorRecord: Encodable, Sendable {
   public var evaluations: Int
   public var warmupEvaluations: Int
   public var step: Double
+  /// The heaviest first; one where no valley parts the draws.
+  public var modes: [Mode]
   public var functionals: [Functional]
+
+  /// A way in which the measurement can be explained.
+  public struct Mode: Encodable, Sendable {
+    /// Its share of the posterior, and the standard error of that; nil where chains don't go from mode to mode.
+    public var weight: Double?
+    public var weightError: Double?
+    /// Its draws among those that were looked at.
+    public var draws: Int
+    public var chains: Int
+
+    init(_ mode: PosteriorMode) {
+      (weight, weightError, draws, chains) = (mode.weight, mode.weightError, mode.draws, mode.chains)
+    }
+
+    /// Its weight, for a line.
+    var words: String {
+      guard let weight else { return counted(draws, "draw") }
+      return fixed(100 * weight, 0) + (weightError.map { " ± \(fixed(100 * $0, 0))" } ?? "") + " %"
+    }
+  }
 
   /// Where the diagnostics are the worst.
   public struct Worst: Encodable, Sendable {
@@ -75,11 +97,11 @@ public struct PosteriorRecord: Encodable, Sendable {
 
   init(
     source: String, sampler: PosteriorSampler, outcome: PosteriorSampler.Outcome, summary: PosteriorSummary,
-    truth: Tensor<Double>?, observed: Tensor<Double>?
+    modes: [PosteriorMode], truth: Tensor<Double>?, observed: Tensor<Double>?
   ) throws {
     self.source = source
     density = sampler.density.words
-    self.sampler = (sampler.options.sampler == .auto ? SamplerChoice.hmc : sampler.options.sampler).rawValue
+    self.sampler = sampler.options.sampler.resolved.rawValue
     space = sampler.density.isLatent ? "z" : "x"
     (chains, draws, warmup) = (summary.chains, summary.draws, sampler.options.warmUp)
     thin = summary.spacing
@@ -112,11 +134,20 @@ public struct PosteriorRecord: Encodable, Sendable {
       rhat: summary.functionalRHat?.name, rhatPixel: summary.rHat?.name, essBulk: summary.essBulk?.name,
       essTail: summary.essTail?.name, mcse: summary.mcse?.name)
     (acceptance, divergences) = (summary.acceptance, summary.divergences)
-    energyFraction = [.auto, .hmc].contains(sampler.options.sampler) ? summary.energyFraction : nil
+    energyFraction = sampler.options.sampler.resolved == .hmc ? summary.energyFraction : nil
     logEvidence = outcome.evidence?.logEvidence
     logEvidenceError = outcome.evidence?.error
     (evaluations, warmupEvaluations) = (outcome.evaluations, outcome.warmUpEvaluations)
     step = outcome.tuning.step
+    self.modes = modes.map(Mode.init)
     functionals = summary.functionals.map(Functional.init)
+  }
+
+  /// Its modes where there are several, for a line.
+  var modesInWords: String? {
+    guard modes.count > 1 else { return nil }
+    let unknown = "; the chains don't go from one to the other, so their weights aren't known"
+    return "\(source): \(modes.count) modes, of \(modes.map(\.words).joined(separator: ", "))"
+      + (modes[0].weight == nil ? unknown : "") + "."
   }
 }

@@ -86,6 +86,7 @@ struct PosteriorReport {
         "<p><b>The chains disagree: \(Markup.escape(reason)). No interval is given.</b></p>", at: 1)
     }
     parts.append(#"<div class="figures">\#(figures.joined())</div>"#)
+    if image.modes.count > 1 { parts.append(try modes(image)) }
     parts.append(try self.strip(strip))
     parts.append(#"<div class="charts">\#(profile(image).htmlFigure())</div>"#)
     parts.append(ReportPage.fields(facts(record), class: "facts"))
@@ -107,6 +108,27 @@ struct PosteriorReport {
     return (0..<image.count / channels).map { pixel in
       (0..<channels).reduce(0) { $0 + image[flat: pixel * channels + $1] } / Double(channels)
     }
+  }
+
+  /// Each mode by its mean and the draw nearest to it.
+  private static func modes(_ image: SampledImage) throws -> String {
+    let figures = try zip(image.modes, image.record.modes).enumerated().flatMap { k, pair in
+      let (mode, record) = pair
+      let name = "mode \(k + 1) of \(image.record.source)"
+      return [
+        figure(
+          "Mode \(k + 1)",
+          try ReportPicture.image(mode.mean.converted(to: Float.self), alt: "mean of \(name)"), record.words),
+        figure("A draw of it", try ReportPicture.image(mode.draw, alt: "a draw of \(name)")),
+      ]
+    }
+    let note =
+      image.modes[0].weight == nil
+      ? "The chains don't go from one to the other, so that their weights aren't known: --sampler smc finds them."
+      : "The weights are those of the posterior, ± their standard errors."
+    return
+      "<h3>\(image.modes.count) modes</h3><p class=\"caption\">The observation can be explained in ways that lie apart. "
+      + "\(note)</p><div class=\"figures\">\(figures.joined())</div>"
   }
 
   private static func strip(_ draws: Tensor<Float>) throws -> String {

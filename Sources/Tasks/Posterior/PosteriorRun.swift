@@ -65,8 +65,11 @@ package final class PosteriorRun: @unchecked Sendable {
         "images": .array(records.map { JSONValue(encoding: $0) }), "warnings": .warnings(advices),
       ]
       var lines = [table]
+      lines += records.compactMap(\.modesInWords)
       if let density = records.first?.density { lines.append("Sampled: \(density).") }
-      if files.mean == nil, files.draws == nil, files.report == nil, files.animation == nil {
+      if files.mean == nil, files.draws == nil, files.modes == nil, files.report == nil,
+        files.animation == nil
+      {
         lines.append("Nothing was kept: --out mean.png keeps the images, --report report.html shows them.")
       }
       if isInterrupted {

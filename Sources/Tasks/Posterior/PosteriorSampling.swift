@@ -11,6 +11,8 @@ public struct SampledImage: Sendable {
   public let record: PosteriorRecord
   public let summary: PosteriorSummary
   public let draws: PosteriorDraws
+  /// The heaviest first; one where no valley parts the draws.
+  public let modes: [PosteriorMode]
   /// `[h, w, c]`, where it is known.
   public let truth: Tensor<Double>?
   /// The observation as an image; hidden pixels are NaN.
@@ -54,11 +56,12 @@ public struct PosteriorSampling {
 
   /// Samples image after image; those that an interruption cut short are left out.
   package func run(
-    observer: WorkObserver, onProgress: (_ images: Double, _ words: String) -> Void = { _, _ in },
+    observer: WorkObserver, onProgress: @escaping (_ images: Double, _ words: String) -> Void = { _, _ in },
     advise: ([Advice]) -> Void = { _ in }, take: (SampledImage) throws -> Void
   ) throws {
     for place in 0..<count where !observer.isCancelled() {
-      let chunk = try reconstruction.chunk(place..<place + 1)
+      guard let chunk = try reconstruction.chunk(place..<place + 1, watch: watch(place, observer, onProgress))
+      else { return }
       advise(chunk.advices)
       do {
         try take(
@@ -71,11 +74,11 @@ public struct PosteriorSampling {
     }
   }
 
-  /// Samples the own images, which the folder keeps; `run` then gives all of them. A run of `smc` keeps nothing, and is made
+  /// Samples the own images, which the folder keeps; `run` then gives all of them. A run of particles keeps nothing, and is made
   /// anew there.
   package mutating func sample(
     _ work: SharedWork, observer: WorkObserver,
-    onProgress: (_ images: Double, _ words: String) -> Void = { _, _ in },
+    onProgress: @escaping (_ images: Double, _ words: String) -> Void = { _, _ in },
     advise: ([Advice]) -> Void = { _ in }
   ) throws -> SharedWork.Outcome {
     let folder = try PosteriorStateFolder(work.folder, self)
@@ -84,7 +87,8 @@ public struct PosteriorSampling {
     let sampling = self
     func sampleOwn(_ own: [Int]) throws {
       for place in own where !observer.isCancelled() {
-        let chunk = try sampling.reconstruction.chunk(place..<place + 1)
+        let watch = sampling.watch(place, observer, onProgress)
+        guard let chunk = try sampling.reconstruction.chunk(place..<place + 1, watch: watch) else { return }
         do {
           let image = try sampling.sample(chunk, observer) { progress in
             onProgress(Double(place) + Double(progress.draws) / Double(progress.total), Self.words(progress))
@@ -95,12 +99,21 @@ public struct PosteriorSampling {
     }
     let outcome = try work.run(
       count, holds: { _ in false }, isCancelled: observer.isCancelled, sampleOwn)
-    if case .first = outcome, task.sampling.sampler != .smc {
+    if case .first = outcome, !task.sampling.sampler.isParticles {
       for place in 0..<count {
         try folder.requireImage(reconstruction.input.chunk(place..<place + 1).indices[0])
       }
     }
     return outcome
+  }
+
+  private func watch(
+    _ place: Int, _ observer: WorkObserver,
+    _ onProgress: @escaping (_ images: Double, _ words: String) -> Void
+  ) -> EstimateWatch {
+    EstimateWatch(
+      isCancelled: observer.isCancelled,
+      onProgress: { onProgress(Double(place), "\($1), \(fixed(100 * $0, 0)) %") })
   }
 
   /// What goes on, for a line.
@@ -114,9 +127,11 @@ public struct PosteriorSampling {
     onProgress: (PosteriorSampler.Progress) -> Void
   ) throws -> SampledImage {
     let shape = chunk.problem.imageShape
+    var options = task.options
+    if let lambda = chunk.lambda { options.lambda = lambda }
     let sampler = try PosteriorSampler(
       data: chunk.problem.dataTerm(0, encoding: reconstruction.prior.encoding), prior: reconstruction.prior,
-      gaussian: try reconstruction.gaussian, options: task.options, source: UInt64(chunk.indices[0]),
+      gaussian: try reconstruction.gaussian, options: options, source: UInt64(chunk.indices[0]),
       pool: model.pool)
     let (index, y) = (chunk.indices[0], chunk.problem.observations[0])
     let state = try folder?.read(index, empty: sampler.noDraws(), observation: y)
@@ -130,6 +145,10 @@ public struct PosteriorSampling {
     }
     let summary = try PosteriorSummary(
       outcome.draws, probabilities: task.options.probabilities, level: task.options.level)
+    // Of particles modes keep their weights even where runs disagree; chains that do don't go from one to the other.
+    let isParticles = outcome.logEvidences != nil
+    let modes = try outcome.draws.modes(
+      logWeights: outcome.logEvidences, areWeighed: isParticles || summary.disagreement == nil)
     let dimensions = [shape.height, shape.width, shape.channels]
     let truth = try chunk.truth.map { try $0.row(0).tensor(shape: dimensions) }
     var observed = try chunk.observed.row(0).tensor(shape: dimensions)
@@ -137,10 +156,12 @@ public struct PosteriorSampling {
       for i in 0..<mask.count where !mask[i] { observed[flat: i] = .nan }
     }
     let record = try PosteriorRecord(
-      source: chunk.names[0], sampler: sampler, outcome: outcome, summary: summary, truth: truth,
+      source: chunk.names[0], sampler: sampler, outcome: outcome, summary: summary, modes: modes,
+      truth: truth,
       observed: observed)
     return SampledImage(
-      index: chunk.indices[0], record: record, summary: summary, draws: outcome.draws, truth: truth,
+      index: chunk.indices[0], record: record, summary: summary, draws: outcome.draws, modes: modes,
+      truth: truth,
       observed: observed, advices: advices(record))
   }
 

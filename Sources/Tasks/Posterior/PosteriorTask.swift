@@ -37,7 +37,8 @@ public struct PosteriorTask: Hashable, Sendable {
     ]
     let options = options
     return problem.settings.filter { !solving.contains($0.0) } + [
-      ("lambda", .number(options.lambda)), ("flowShare", .number(options.flowShare)),
+      ("lambda", problem.lambda == .evidence ? "evidence" : .number(options.lambda)),
+      ("flowShare", .number(options.flowShare)),
       ("sampler", .string(options.sampler.rawValue)),
       ("space", options.space.map { .string($0.rawValue) } ?? "auto"),
       ("chains", .int(options.chains)), ("draws", .int(options.drawCount)), ("warmup", .int(options.warmUp)),

@@ -10,6 +10,7 @@ private struct KeptImage: Codable {
   var observation: String
   var sigma: Double
   var sigmaEvaluations: Int
+  var lambda: Double?
   /// One a method.
   var results: [ReconstructionResult] = []
   /// Of the states of each path.
@@ -30,12 +31,14 @@ extension Reconstruction {
       let images = own.reduce(0) { $0 + blocks[$1].count } * task.methods.count
       var done = count * task.methods.count - images
       for block in own where !isCancelled() {
-        let chunk = try chunk(blocks[block])
+        guard let chunk = try chunk(blocks[block], watch: observer.estimates(blocks[block].lowerBound)) else {
+          return
+        }
         advise(chunk.advices)
         var kept = chunk.indices.indices.map {
           KeptImage(
             observation: Self.digest(chunk, $0), sigma: chunk.sigmas[$0],
-            sigmaEvaluations: chunk.sigmaEvaluations[$0])
+            sigmaEvaluations: chunk.sigmaEvaluations[$0], lambda: chunk.lambda)
         }
         for method in task.methods where !isCancelled() {
           let (results, quality) = try solve(chunk, method, observer, done: done)
@@ -70,7 +73,10 @@ extension Reconstruction {
     }
     for places in chunks(of: 0..<count) {
       let kept = try places.map(image)
-      let chunk = try chunk(places, estimates: kept.map { ($0.sigma, $0.sigmaEvaluations) })
+      let estimates = kept.map {
+        Estimate(sigma: $0.sigma, evaluations: $0.sigmaEvaluations, lambda: $0.lambda)
+      }
+      guard let chunk = try chunk(places, estimates: estimates, watch: EstimateWatch()) else { return }
       for (k, image) in kept.enumerated() where image.observation != Self.digest(chunk, k) {
         throw TaskError(
           .data,
@@ -89,7 +95,7 @@ extension Reconstruction {
 
   /// Places of the images that a file keeps.
   private var blocks: [Range<Int>] {
-    let size = max(1, min(8, count / 64))
+    let size = task.lambda == .evidence ? 1 : max(1, min(8, count / 64))
     return stride(from: 0, to: count, by: size).map { $0..<min($0 + size, count) }
   }
 

@@ -124,7 +124,7 @@ public struct Reconstruction {
     let isCancelled = observer.work.isCancelled
     var done = 0
     for places in chunks(of: places) where !isCancelled() {
-      let chunk = try self.chunk(places)
+      guard let chunk = try self.chunk(places, watch: observer.estimates(places.lowerBound)) else { return }
       advise(chunk.advices)
       for method in task.methods where !isCancelled() {
         let (results, quality) = try solve(chunk, method, observer, done: done)
@@ -172,13 +172,14 @@ public struct Reconstruction {
 
   /// Throws where the first image can't be made a problem, or a method can't solve it.
   package func checkFirst() throws {
-    let chunk = try chunk(0..<1)
+    let chunk = try input.chunk(0..<1)
     for method in task.methods { _ = try reconstructor(method, chunk) }
   }
 
   /// Places of the run in chunks of bounded memory.
   func chunks(of places: Range<Int>) -> [Range<Int>] {
-    let size = strips == nil ? batchSize(input.shape, limit: input.chunkLimit) : 1
+    let size =
+      strips == nil && task.lambda != .evidence ? batchSize(input.shape, limit: input.chunkLimit) : 1
     return stride(from: places.lowerBound, to: places.upperBound, by: size).map {
       $0..<min($0 + size, places.upperBound)
     }
@@ -187,22 +188,37 @@ public struct Reconstruction {
   /// Least budget out of which σ is estimated with the flow.
   private static var leastBudget: Int { 400 }
 
-  /// The images of a chunk as they are observed. `estimates` of σ are taken as found before, with their evaluations.
-  func chunk(
-    _ places: Range<Int>, estimates: [(sigma: Double, evaluations: Int)]? = nil
-  ) throws -> ReconstructionInput.Chunk {
+  /// What was found of an image by its measurements before it is solved.
+  struct Estimate {
+    var sigma: Double
+    var evaluations: Int
+    var lambda: Double?
+  }
+
+  /// The images of a chunk as they are observed, with σ and λ where these are to be found; nil where that was stopped.
+  /// `estimates` are taken as found before.
+  func chunk(_ places: Range<Int>, estimates: [Estimate]? = nil, watch: EstimateWatch) throws
+    -> ReconstructionInput.Chunk?
+  {
     if let strips { return try input.strip(of: places.lowerBound, strips) }
     var chunk = try input.chunk(places)
-    guard input.isEstimated else { return chunk }
     if let estimates {
-      chunk.problem = try chunk.problem.replacing(
-        noises: estimates.map { try GaussianNoise(sigma: $0.sigma) })
-      (chunk.sigmas, chunk.sigmaEvaluations) = (estimates.map(\.sigma), estimates.map(\.evaluations))
+      if input.isEstimated {
+        chunk.problem = try chunk.problem.replacing(
+          noises: estimates.map { try GaussianNoise(sigma: $0.sigma) })
+        (chunk.sigmas, chunk.sigmaEvaluations) = (estimates.map(\.sigma), estimates.map(\.evaluations))
+      }
+      chunk.lambda = estimates.first?.lambda
     } else {
-      chunk = try estimatingSigma(chunk)
-      if task.sigma == .evidence { chunk = try byEvidence(chunk) }
+      do {
+        if input.isEstimated { chunk = try estimatingSigma(chunk) }
+        if task.sigma == .evidence { chunk = try byEvidence(chunk, watch) }
+        if task.lambda == .evidence { chunk.lambda = try lambda(chunk, watch) }
+      } catch is SamplingCancelled { return nil }
     }
-    chunk.advices += zip(chunk.sigmas, chunk.names).compactMap { NoiseEstimate.advice($0, name: $1) }
+    if input.isEstimated {
+      chunk.advices += zip(chunk.sigmas, chunk.names).compactMap { NoiseEstimate.advice($0, name: $1) }
+    }
     return chunk
   }
 
@@ -245,17 +261,30 @@ public struct Reconstruction {
   }
 
   /// σ of the greatest evidence, from the first guess on.
-  private func byEvidence(_ chunk: ReconstructionInput.Chunk) throws -> ReconstructionInput.Chunk {
+  private func byEvidence(_ chunk: ReconstructionInput.Chunk, _ watch: EstimateWatch) throws
+    -> ReconstructionInput.Chunk
+  {
     var chunk = chunk
     let guessed = try chunk.problem.replacing(noises: chunk.sigmas.map { try GaussianNoise(sigma: $0) })
+    let count = Double(chunk.indices.count)
     let found = try chunk.indices.enumerated().map { k, source in
       try EvidenceSigma.estimate(
         guessed.dataTerm(k, encoding: prior.encoding), prior: prior, gaussian: try gaussian, seed: task.seed,
-        source: UInt64(source), pool: model.pool)
+        source: UInt64(source), pool: model.pool, isCancelled: watch.isCancelled,
+        onProgress: { watch.onProgress((Double(k) + $0) / count, "σ of the greatest evidence") })
     }
     chunk.problem = try chunk.problem.replacing(noises: found.map { try GaussianNoise(sigma: $0.sigma) })
     chunk.sigmas = found.map(\.sigma)
     return chunk
+  }
+
+  /// λ of the greatest evidence of a chunk's only image.
+  private func lambda(_ chunk: ReconstructionInput.Chunk, _ watch: EstimateWatch) throws -> Double {
+    try EvidenceLambda.estimate(
+      chunk.problem.dataTerm(0, encoding: prior.encoding), prior: prior, seed: task.seed,
+      source: UInt64(chunk.indices[0]), pool: model.pool, isCancelled: watch.isCancelled,
+      onProgress: { watch.onProgress($0, "λ of the greatest evidence") }
+    ).lambda
   }
 
   /// σ of an observation that is no whole picture, by the Gaussian of the training images.
@@ -274,6 +303,7 @@ public struct Reconstruction {
   {
     var options = task.options(
       method, shape: input.shape, indices: chunk.indices, dequantization: model.model.dequantization)
+    if let lambda = chunk.lambda { options.lambda = .value(lambda) }
     options.maximumEvaluations = max(options.maximumEvaluations - (chunk.sigmaEvaluations.max() ?? 0), 1)
     return try Reconstructor(
       problem: chunk.problem, prior: prior, gaussian: needsGaussian(options) ? gaussian : nil,
@@ -330,6 +360,12 @@ extension ReconstructionInput.Chunk {
   }
 }
 
+/// How a caller sees estimates that take many draws, and stops them.
+struct EstimateWatch {
+  var isCancelled: () -> Bool = { false }
+  var onProgress: (_ share: Double, _ words: String) -> Void = { _, _ in }
+}
+
 /// How a caller sees a reconstruction.
 package struct ReconstructionWatch {
   package var work: WorkObserver
@@ -337,14 +373,25 @@ package struct ReconstructionWatch {
   package var isTraced: Bool
   /// Told of states, with the images finished.
   package var onState: (ReconstructionProgress, ReconstructionMethod, Double) -> Void
+  /// Told what is being found before images are solved, with the images that are before these.
+  package var onEstimate: (_ images: Double, _ words: String) -> Void
 
   package init(
     work: WorkObserver = WorkObserver(), isTraced: Bool = false,
-    onState: @escaping (ReconstructionProgress, ReconstructionMethod, Double) -> Void = { _, _, _ in }
+    onState: @escaping (ReconstructionProgress, ReconstructionMethod, Double) -> Void = { _, _, _ in },
+    onEstimate: @escaping (_ images: Double, _ words: String) -> Void = { _, _ in }
   ) {
     self.work = work
     self.isTraced = isTraced
     self.onState = onState
+    self.onEstimate = onEstimate
+  }
+
+  /// For estimates of images that so many are before.
+  func estimates(_ images: Int) -> EstimateWatch {
+    EstimateWatch(
+      isCancelled: work.isCancelled,
+      onProgress: { onEstimate(Double(images), "\($1), \(fixed(100 * $0, 0)) %") })
   }
 
   /// What goes on, for a line.

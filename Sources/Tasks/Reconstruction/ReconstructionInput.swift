@@ -19,6 +19,8 @@ package struct ReconstructionInput {
     var sigmas: [Double]
     /// Evaluations of the flow that each of them took; 0 where they were known or told by the pixels alone.
     var sigmaEvaluations: [Int]
+    /// λ of the greatest evidence of its only image; nil where λ isn't found so.
+    var lambda: Double?
     /// `[n, h, w, c]`, where it is known.
     package var truth: Tensor<Double>?
     /// The observation as an image: itself where it is a picture of the image's shape, what a direct formula makes of it where

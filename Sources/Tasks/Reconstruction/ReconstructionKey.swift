@@ -312,8 +312,10 @@ public struct ReconstructionKey: Sendable {
         "lambda",
         """
         Weight of the prior. 1 gives the most probable image; less keeps more of the observation. auto chooses it \
-        without the truth.
-        """, "l", \.lambda, .numberOrAuto("a positive number or auto") { $0 > 0 && $0.isFinite }),
+        without the truth; posterior takes 1 then. evidence: that under which the measurement is the most probable, \
+        by thousands of draws of the posterior and of the prior.
+        """, "l", \.lambda,
+        .parsed("a positive number, auto or evidence") { LambdaSetting($0) }),
       key(
         "flow-share",
         """

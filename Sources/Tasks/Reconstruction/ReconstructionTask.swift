@@ -96,7 +96,7 @@ public struct ReconstructionTask: Hashable, Sendable {
   /// Each of them on the same data.
   public var methods = [ReconstructionMethod.aipo]
   public var path = PathChoice.auto
-  public var lambda = NumberOrAuto.auto
+  public var lambda = LambdaSetting.auto
   public var flowShare = NumberOrAuto.auto
   public var restarts: Int?
   public var penalty = NumberOrAuto.auto

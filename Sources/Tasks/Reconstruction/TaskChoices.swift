@@ -48,6 +48,30 @@ public enum NumberOrAuto: Hashable, Sendable, LosslessStringConvertible, Express
   public var number: Double? { if case .number(let value) = self { value } else { nil } }
 }
 
+/// The weight of the prior.
+public enum LambdaSetting: Hashable, Sendable, LosslessStringConvertible, ExpressibleByFloatLiteral {
+  case number(Double)
+  /// Chosen without the truth.
+  case auto
+  /// Of the greatest evidence, by draws of each image's posterior and of the prior.
+  case evidence
+
+  public init?(_ text: String) {
+    switch NumberOrAuto(text) {
+    case .number(let value) where value > 0 && value.isFinite: self = .number(value)
+    case .auto: self = .auto
+    case nil where text == "evidence": self = .evidence
+    default: return nil
+    }
+  }
+
+  public init(floatLiteral value: Double) { self = .number(value) }
+
+  public var description: String { number.map(\.description) ?? (self == .auto ? "auto" : "evidence") }
+
+  public var number: Double? { if case .number(let value) = self { value } else { nil } }
+}
+
 /// The law of the measurements' noise.
 public enum NoiseChoice: Hashable, Sendable, LosslessStringConvertible {
   case gaussian, laplace, student, poisson, outliers
