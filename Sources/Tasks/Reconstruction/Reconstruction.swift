@@ -178,8 +178,7 @@ public struct Reconstruction {
 
   /// Places of the run in chunks of bounded memory.
   func chunks(of places: Range<Int>) -> [Range<Int>] {
-    let size =
-      strips == nil && task.lambda != .evidence ? batchSize(input.shape, limit: input.chunkLimit) : 1
+    let size = strips == nil ? batchSize(input.shape, limit: input.chunkLimit) : 1
     return stride(from: places.lowerBound, to: places.upperBound, by: size).map {
       $0..<min($0 + size, places.upperBound)
     }

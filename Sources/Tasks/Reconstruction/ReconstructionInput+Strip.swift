@@ -9,7 +9,7 @@ extension ReconstructionInput {
   var canBeShared: Bool {
     guard case .images(let images, truth: nil) = source, task.kind == .denoise, task.methods == [.aipo],
       [.auto, .smooth].contains(task.path), task.space == .x, [.auto, .observed].contains(task.start),
-      task.flowShare.number ?? 1 == 1, case .number = task.sigma,
+      task.flowShare.number ?? 1 == 1, case .number = task.sigma, task.lambda != .evidence,
       !images.transform.changes(images.images.shape(of: images.indices.first ?? 0)),
       let known = try? noise.known(IdentityMap(shape)), let gaussian = known as? GaussianNoise,
       case .isotropic = gaussian.covariance

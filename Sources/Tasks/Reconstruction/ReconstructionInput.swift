@@ -232,7 +232,7 @@ package struct ReconstructionInput {
   var isEstimated: Bool { task.sigma?.isEstimated == true }
 
   /// Images that a chunk may hold: an estimated σ is each image's own.
-  var chunkLimit: Int { isEstimated ? 1 : 32 }
+  var chunkLimit: Int { isEstimated || task.lambda == .evidence ? 1 : 32 }
 
   /// Where the results are in space, if the file says: where the observed pixels are, or parts of them.
   var geometry: ImageGeometry? {
