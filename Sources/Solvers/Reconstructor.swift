@@ -71,11 +71,7 @@ public struct Reconstructor: Sendable {
     guard options.lambda == .auto, gaussian != nil, !followsTheorem else { return 1 }
     let coverage = coverage(of: image)
     // A mean is nothing that is minimised.
-    if path == .smooth, options.method == .aipo,
-      (options.smooth ?? .usual(for: problem.map(image), coverage)).finish == 0
-    {
-      return 1
-    }
+    if path == .smooth, options.method == .aipo, smoothPath(of: image).finish == 0 { return 1 }
     return coverage == .pixels
       ? ReconstructionOptions.flowShareOfMissing : ReconstructionOptions.usualFlowShare
   }
@@ -360,8 +356,10 @@ public struct Reconstructor: Sendable {
 
   func startChoice(_ image: Int) -> StartChoice {
     guard options.start == .auto else { return options.start }
+    let startsAtGaussian =
+      path == .smooth && options.method == .aipo && smoothPath(of: image).startsAtGaussian
     return switch visibleCoverage(of: image) {
-    case .whole: .observed
+    case .whole: startsAtGaussian && gaussian != nil ? .gaussian : .observed
     case .pixels, .sums: gaussian == nil ? .observed : .gaussian
     case .nonlinear: gaussian == nil ? .zero : .gaussian
     }

@@ -179,6 +179,31 @@ import Testing
     for most in 2...9 { #expect(try levels(most) == Array(all.prefix(most - 1))) }
   }
 
+  /// An outlier is no Gaussian noise: the path passes it by, to what the other values tell of it.
+  @Test func anOutlierIsPassedBy() throws {
+    let (prior, gaussian, c, mean) = try gaussian()
+    let (d, sigma, lost) = (Self.shape.count, 0.05, 5)
+    var y = randomVector(d, seed: 75).enumerated().map { mean[$0] + 0.1 * $1 }
+    // A ridge towards the mean by the others: μ + C_oᵀ(C_oo + σ²I)⁻¹(y − μ).
+    let seen = (0..<d).filter { $0 != lost }
+    let weights = try solve(
+      Matrix(rows: d - 1, columns: d - 1) { c[seen[$0], seen[$1]] + ($0 == $1 ? sigma * sigma : 0) },
+      seen.map { y[$0] - mean[$0] })
+    let expected = mean[lost] + zip(seen, weights).reduce(0) { $0 + c[lost, $1.0] * $1.1 }
+    y[lost] = expected + 60 * sigma
+    var options = ReconstructionOptions()
+    options.lambda = .value(1)
+    let result = try reconstruct(
+      InverseProblem(
+        IdentityMap(Self.shape), try StudentNoise(sigma: sigma, degreesOfFreedom: 3), [y]), prior,
+      gaussian,
+      options)[0]
+    #expect(result.path == "smooth" && result.evaluations == 10)
+    #expect(
+      (result.image.elements[lost] - expected).magnitude < 6 * sigma,
+      "\(result.image.elements[lost]) \(expected)")
+  }
+
   /// A start that isn't made of the measurements may be far from the truth, whatever they tell.
   @Test func startsFarAwayBeginAtTheGreatestLevel() throws {
     let (prior, gaussian, _, _) = try gaussian()

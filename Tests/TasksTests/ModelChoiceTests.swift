@@ -28,19 +28,19 @@ import Testing
 
   @Test func byChannelsAndSize() throws {
     #expect(chosen(28, 28, 1) == nil)
-    try ship("fashion-mnist-glow")
+    try ship("fashion-mnist-smooth")
     for (height, width, channels) in [(28, 28, 1), (321, 481, 1), (28, 28, 3), (1, 1, 5)] {
-      #expect(chosen(height, width, channels) == "fashion-mnist-glow")
+      #expect(chosen(height, width, channels) == "fashion-mnist-smooth")
     }
     try ship("photographs-grey-fast")
-    #expect(chosen(28, 28, 1) == "fashion-mnist-glow")
+    #expect(chosen(28, 28, 1) == "fashion-mnist-smooth")
     #expect(chosen(28, 29, 1) == "photographs-grey-fast" && chosen(321, 481, 1) == "photographs-grey-fast")
-    #expect(chosen(321, 481, 3) == "fashion-mnist-glow")
+    #expect(chosen(321, 481, 3) == "fashion-mnist-smooth")
     try ship("photographs-grey", "photographs-colour", "photographs-colour-fast")
     #expect(chosen(321, 481, 1) == "photographs-grey" && chosen(3000, 4000, 1) == "photographs-grey-fast")
     #expect(chosen(28, 28, 3) == "photographs-colour" && chosen(3000, 4000, 3) == "photographs-colour-fast")
-    #expect(chosen(28, 28, 1) == "fashion-mnist-glow" && chosen(28, 28, 2) == "fashion-mnist-glow")
-    #expect(ModelLocator.shipped(for: nil, in: [folder]).map(ModelSource.stem) == "fashion-mnist-glow")
+    #expect(chosen(28, 28, 1) == "fashion-mnist-smooth" && chosen(28, 28, 2) == "fashion-mnist-smooth")
+    #expect(ModelLocator.shipped(for: nil, in: [folder]).map(ModelSource.stem) == "fashion-mnist-smooth")
   }
 
   /// What the flags do to the images counts, and what isn't images tells nothing.

@@ -8,7 +8,7 @@ extension Reconstructor {
   func smooth(_ work: ImageWork) throws -> Solution {
     let image = work.image
     let coverage = visibleCoverage(of: image)
-    let path = options.smooth ?? .usual(for: problem.map(image), coverage)
+    let path = smoothPath(of: image)
     var lambda = path.lambda
     if case .value(let value) = options.lambda { lambda = value }
     var pixels = try start(of: image, lambda: 1, work.scratch)
@@ -53,6 +53,10 @@ extension Reconstructor {
         sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: levels.count,
         stop: stop),
       fallback: pixels, path: "smooth")
+  }
+
+  func smoothPath(of image: Int) -> SmoothPath {
+    options.smooth ?? .usual(for: problem.map(image), visibleCoverage(of: image), under: problem.noise(image))
   }
 
   /// The states of the path, from the image x that is given; x becomes the last D_s(x), or where a descent follows the image
@@ -116,7 +120,9 @@ extension Reconstructor {
   {
     guard !startChoice(image).ignoresData else { return nil }
     let noise = try problem.noise(image).matched(problem.observations[image].view)
-    if coverage == .whole { return noise.sigma }
+    if coverage == .whole, !(smoothPath(of: image).startsAtGaussian && startChoice(image) == .gaussian) {
+      return noise.sigma
+    }
     guard let gaussian, let map = try problem.map(image).derivative(at: start, scratch) else { return nil }
     return try scratch.scope {
       let (signs, spread) = (try scratch.take(gaussian.count), try scratch.take(gaussian.count))

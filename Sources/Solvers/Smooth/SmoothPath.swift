@@ -26,16 +26,28 @@ public struct SmoothPath: Sendable, Hashable {
   /// β in state k is k/(k + 3), and this at most; from 0 to below 1.
   public var momentum: Double
 
-  public init(states: Int, end: Double, lambda: Double, finish: Int, momentum: Double = 0) {
+  /// Whether the start is the Gaussian's closed form though every value is seen: an observation with outliers at
+  /// any distance is no image with Gaussian noise, which D_s expects.
+  public var startsAtGaussian: Bool
+
+  public init(
+    states: Int, end: Double, lambda: Double, finish: Int, momentum: Double = 0,
+    startsAtGaussian: Bool = false
+  ) {
     precondition(states > 0 && end > 0 && lambda > 0 && finish >= 0 && (0..<1).contains(momentum))
     (self.states, self.end, self.lambda, self.finish) = (states, end, lambda, finish)
-    self.momentum = momentum
+    (self.momentum, self.startsAtGaussian) = (momentum, startsAtGaussian)
   }
 
   /// What measured best on training images (docs/method.md), by what the data see. Where they are a blurred picture the path
-  /// alone does; from sums of values far apart it brings a start.
-  public static func usual(for map: any Map, _ coverage: Coverage) -> SmoothPath {
+  /// alone does; from sums of values far apart it brings a start. Outliers want an earlier end, and values that were rounded or
+  /// cut off more states.
+  public static func usual(for map: any Map, _ coverage: Coverage, under noise: any NoiseModel) -> SmoothPath
+  {
     switch coverage {
+    case .whole where noise is IntervalNoise: return SmoothPath(states: 18, end: 0.5, lambda: 0.4, finish: 20)
+    case .whole where noise.hasBoundedScore:
+      return SmoothPath(states: 9, end: 0.3, lambda: 0.7, finish: 0, startsAtGaussian: noise is StudentNoise)
     case .whole: return SmoothPath(states: 9, end: 0.07, lambda: 0.7, finish: 0)
     case .pixels: return SmoothPath(states: 18, end: 1, lambda: 0.25, finish: 10)
     // What k-space hides lies all over the image, and comes slowly.

@@ -4,7 +4,7 @@ import AIPOPlatform
 /// Where priors are looked for.
 public enum ModelLocator {
   /// The shipped prior that is taken when none is named and nothing is known of the images; others lie beside it.
-  public static let defaultName = "fashion-mnist-glow.safetensors"
+  public static let defaultName = "fashion-mnist-smooth.safetensors"
 
   /// The named file, else `$AIPO_MODEL`, else a shipped prior in `../share/aipo` beside the executable or in `Models` in a
   /// folder above it: the first of `names(for: image)` that there is.
