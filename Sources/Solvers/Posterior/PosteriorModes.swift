@@ -69,8 +69,8 @@ private struct ModeSearch {
   /// The draws that are looked at, evenly spaced, and the chain of each.
   let images: [Tensor<Float>]
   let chain: [Int]
-  /// Coordinates along the principal components, `[draw][component]`.
-  private let scores: [[Double]]
+  /// Coordinates along the principal components, a row a draw.
+  private let scores: Matrix
 
   /// Draws that are looked at, and numbers of all of them, at most.
   private static let mostDraws = 400
@@ -103,7 +103,7 @@ private struct ModeSearch {
     (self.images, self.chain) = (images, chain)
     let n = images.count
     guard n > 1 else {
-      scores = images.map { _ in [] }
+      scores = try Matrix(rows: 1, columns: 1) { _, _ in 0 }
       return
     }
     var middle = [Double](repeating: 0, count: d)
@@ -114,7 +114,9 @@ private struct ModeSearch {
     let components = min(max(n / Self.drawsForComponent, 1), Self.mostComponents, n - 1)
     // Ascending.
     let order = values.indices.sorted { values[$0] > values[$1] }.prefix(components)
-    scores = (0..<n).map { k in order.map { vectors[k, $0] * max(values[$0], 0).squareRoot() } }
+    scores = try Matrix(rows: n, columns: components) { k, c in
+      vectors[k, order[c]] * max(values[order[c]], 0).squareRoot()
+    }
   }
 
   /// Draws by mode; all in one where no valley parts them.
@@ -133,12 +135,12 @@ private struct ModeSearch {
   /// The halves of draws that a valley parts.
   private func split(_ cluster: [Int]) -> ([Int], [Int])? {
     let least = max(Self.leastDraws, Int(Self.leastShare * Double(images.count)))
-    guard cluster.count >= max(2 * least, Self.leastSplit), let all = scores.first?.count else { return nil }
-    let components = min(all, cluster.count / Self.drawsForComponent)
+    guard cluster.count >= max(2 * least, Self.leastSplit) else { return nil }
+    let components = min(scores.columns, cluster.count / Self.drawsForComponent)
     var best: (ratio: Double, halves: ([Int], [Int]))?
     for axis in 0..<components {
-      let sorted = cluster.sorted { (scores[$0][axis], $0) < (scores[$1][axis], $1) }
-      for place in cuts(sorted.map { scores[$0][axis] }, least) {
+      let sorted = cluster.sorted { (scores[$0, axis], $0) < (scores[$1, axis], $1) }
+      for place in cuts(sorted.map { scores[$0, axis] }, least) {
         let halves = refined(Array(sorted[..<place]), Array(sorted[place...]), components)
         guard min(halves.0.count, halves.1.count) >= least, let ratio = self.ratio(halves, components) else {
           continue
@@ -165,11 +167,11 @@ private struct ModeSearch {
   }
 
   private func center(_ draws: [Int], _ components: Int) -> [Double] {
-    (0..<components).map { c in draws.reduce(0) { $0 + scores[$1][c] } / Double(draws.count) }
+    (0..<components).map { c in draws.reduce(0) { $0 + scores[$1, c] } / Double(draws.count) }
   }
 
   private func distance(_ k: Int, _ center: [Double]) -> Double {
-    zip(scores[k], center).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+    center.indices.reduce(0) { $0 + (scores[k, $1] - center[$1]) * (scores[k, $1] - center[$1]) }
   }
 
   /// Two means, by moving draws to the nearer centre.
@@ -194,7 +196,7 @@ private struct ModeSearch {
     let square = line.reduce(0) { $0 + $1 * $1 }
     guard square > 0 else { return nil }
     func place(_ k: Int) -> Double {
-      zip(zip(scores[k], p), line).reduce(0) { $0 + ($1.0.0 - $1.0.1) * $1.1 } / square
+      line.indices.reduce(0) { $0 + (scores[k, $1] - p[$1]) * line[$1] } / square
     }
     let (a, b) = (halves.0.map(place), halves.1.map(place))
     let (all, n) = (a + b, Double(halves.0.count + halves.1.count))
