@@ -20,7 +20,7 @@ public enum SamplerChoice: String, Sendable, Codable, CaseIterable {
   /// The same along the prior's noise level.
   case smcNoise = "smc-noise"
 
-  /// What `auto` stands for: the most effective draws an evaluation by `scripts/samplers` (docs/posterior.md).
+  /// What `auto` stands for. `scripts/samplers` compares it with the others.
   public static let best = SamplerChoice.hmc
 
   /// Itself, or what `auto` stands for.
