@@ -198,6 +198,9 @@ double ck_dot(ck_type type, int64_t count, const void *x, const void *y);
  * brought in its final form), ck_exact_value rounds it. Source: R. M. Neal, Fast exact summation using small and large
  * superaccumulators, arXiv:1505.05571. */
 enum { CK_EXACT_SUM = 72 };
+typedef struct ck_exact_sum {
+  int64_t integers[CK_EXACT_SUM];
+} ck_exact_sum;
 void ck_exact_add(int64_t count, const double *x, int64_t *sum);
 void ck_exact_carry(int64_t *sum);
 void ck_exact_merge(const int64_t *other, int64_t *sum);

@@ -133,7 +133,7 @@ public final class PatchPrior<Scalar: KernelScalar>: Prior {
         try flow.evaluateWithGradient(slot.patches, logProb: &slot.logProb, gradient: &slot.gradient)
       }
     } inOrder: { slot in
-      sum.add(ExactSum(of: slot.range.enumerated().map { counts[$1 / columns] ? slot.logProb[$0] : 0 }))
+      for (k, patch) in slot.range.enumerated() where counts[patch / columns] { sum.add(slot.logProb[k]) }
       if let gradient { scatter(slot, into: gradient) }
     }
     let total = rows.total(sum)

@@ -179,29 +179,39 @@ import Testing
     for most in 2...9 { #expect(try levels(most) == Array(all.prefix(most - 1))) }
   }
 
-  /// An outlier is no Gaussian noise: the path passes it by, to what the other values tell of it.
+  /// An outlier is no Gaussian noise: the path from the Gaussian's closed form to .3σ goes most of the way to what the other values
+  /// tell of it. Of .6 .22 are left; from the observation .32, with an end at .07σ as under Gaussian noise .27 (all by
+  /// a computation apart from this).
   @Test func anOutlierIsPassedBy() throws {
-    let (prior, gaussian, c, mean) = try gaussian()
-    let (d, sigma, lost) = (Self.shape.count, 0.05, 5)
-    var y = randomVector(d, seed: 75).enumerated().map { mean[$0] + 0.1 * $1 }
+    let (shape, d, sigma, lost) = (Self.shape, Self.shape.count, 0.05, 5)
+    let c = try Matrix(rows: d, columns: d) { i, j in
+      let (down, across) = (Double(i / 4 - j / 4), Double(i % 4 - j % 4))
+      return 0.04 * exp(-(down * down + across * across).squareRoot() / 3) + (i == j ? 1e-4 : 0)
+    }
+    let statistics = ImageStatistics(
+      mean: [Float](repeating: 0.5, count: d),
+      covariance: .full(lowerTriangle: (0..<d).flatMap { i in (0...i).map { Float(c[i, $0]) } }))
+    let flow = try Flow<Double>(
+      spec: FlowSpec(layers: []).conditioned(Condition(least: 0.001, greatest: 2), whitening: .dense),
+      imageShape: shape, pool: ThreadPool(threads: 1))
+    try flow.whiten(statistics)
+    var y = randomVector(d, seed: 75).map { 0.5 + 0.05 * $0 }
     // A ridge towards the mean by the others: μ + C_oᵀ(C_oo + σ²I)⁻¹(y − μ).
     let seen = (0..<d).filter { $0 != lost }
     let weights = try solve(
       Matrix(rows: d - 1, columns: d - 1) { c[seen[$0], seen[$1]] + ($0 == $1 ? sigma * sigma : 0) },
-      seen.map { y[$0] - mean[$0] })
-    let expected = mean[lost] + zip(seen, weights).reduce(0) { $0 + c[lost, $1.0] * $1.1 }
-    y[lost] = expected + 60 * sigma
+      seen.map { y[$0] - 0.5 })
+    let expected = 0.5 + zip(seen, weights).reduce(0) { $0 + c[lost, $1.0] * $1.1 }
+    y[lost] = expected + 0.6
     var options = ReconstructionOptions()
     options.lambda = .value(1)
+    let problem = try InverseProblem(
+      IdentityMap(shape), try StudentNoise(sigma: sigma, degreesOfFreedom: 3), [y])
     let result = try reconstruct(
-      InverseProblem(
-        IdentityMap(Self.shape), try StudentNoise(sigma: sigma, degreesOfFreedom: 3), [y]), prior,
-      gaussian,
-      options)[0]
+      problem, FlowPrior(flow), try GaussianPrior(imageShape: shape, statistics: statistics), options)[0]
     #expect(result.path == "smooth" && result.evaluations == 10)
-    #expect(
-      (result.image.elements[lost] - expected).magnitude < 6 * sigma,
-      "\(result.image.elements[lost]) \(expected)")
+    let left = result.image.elements[lost] - expected
+    #expect(left > 0 && left < 0.245, "\(left)")
   }
 
   /// A start that isn't made of the measurements may be far from the truth, whatever they tell.
