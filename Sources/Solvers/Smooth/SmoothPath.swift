@@ -40,7 +40,7 @@ public struct SmoothPath: Sendable, Hashable {
   }
 
   /// What measured best on training images (docs/method.md), by what the data see. Where they are a blurred picture the path
-  /// alone does; from sums of values far apart it brings a start. Outliers want an earlier end, and values that were rounded or
+  /// alone does; from sums of values far apart it brings a start. Heavy tails want an earlier end, and values that were rounded or
   /// cut off more states.
   public static func usual(for map: any Map, _ coverage: Coverage, under noise: any NoiseModel) -> SmoothPath
   {

@@ -305,14 +305,15 @@ public struct Reconstruction {
     if let lambda = chunk.lambda { options.lambda = .value(lambda) }
     options.maximumEvaluations = max(options.maximumEvaluations - (chunk.sigmaEvaluations.max() ?? 0), 1)
     return try Reconstructor(
-      problem: chunk.problem, prior: prior, gaussian: needsGaussian(options) ? gaussian : nil,
+      problem: chunk.problem, prior: prior, gaussian: needsGaussian(options, chunk.problem) ? gaussian : nil,
       options: options,
       pool: model.pool)
   }
 
-  /// Where the data see every pixel the path in the noise level asks nothing of the Gaussian.
-  private func needsGaussian(_ options: ReconstructionOptions) -> Bool {
-    !(task.kind == .denoise && options.method == .aipo && [.auto, .smooth].contains(options.path)
+  /// Where the data see every pixel under Gaussian noise the path in the noise level asks nothing of the Gaussian.
+  private func needsGaussian(_ options: ReconstructionOptions, _ problem: InverseProblem) -> Bool {
+    !(task.kind == .denoise && problem.noise(0) is GaussianNoise && options.method == .aipo
+      && [.auto, .smooth].contains(options.path)
       && prior.noiseLevels != nil && options.space == .x && [.auto, .observed].contains(options.start)
       && options.flowShare ?? 1 == 1)
   }
