@@ -192,6 +192,17 @@ import Testing
     #expect(simulated.status == 64)
   }
 
+  /// The path under Student's noise begins at the Gaussian's closed form, which the command has to bring.
+  @Test func studentsNoiseBeginsAtTheGaussian() throws {
+    func objective(_ more: [String]) throws -> Double {
+      try figure(
+        "objective", shipped("denoise", "image-uint8.npy", ["--noise", "student", "--sigma", "0.07"] + more))
+    }
+    let usual = try objective([])
+    #expect(try usual == objective(["--init", "gaussian"]))
+    #expect(try usual != objective(["--init", "observed"]))
+  }
+
   @Test func deviationsOnTheScaleOfBytes() throws {
     try expectWarning(
       try shipped("denoise", "image-uint8.npy", ["--sigma", "25", "--max-evaluations", "1"]),

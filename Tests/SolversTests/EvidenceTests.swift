@@ -10,28 +10,32 @@ import Testing
 @testable import AIPOSolvers
 
 @Suite struct EvidenceTests {
+  /// The setting on a grid under whose Gaussian of mean 0 an offset is the most probable.
+  private func mostProbable(
+    _ offset: [Double], from first: Double, to last: Double, covariance: (Double) throws -> Matrix
+  ) throws -> Double {
+    let grid = (0...400).map { first * exp(Double($0) / 400 * log(last / first)) }
+    let costs = try grid.map { setting in
+      let factor = try Cholesky(covariance(setting))
+      var white = try Tensor(offset)
+      white.withMemory { factor.whiten($0) }
+      return factor.logDeterminant + white.view.dot(white.view)
+    }
+    return grid[costs.indices.min { costs[$0] < costs[$1] }!]
+  }
+
   /// Under a Gaussian prior p(y | σ) is known: its greatest by a search, against draws.
   @Test func sigmaOfTheGreatestEvidence() throws {
     let shape = ImageShape(height: 3, width: 4, channels: 1)
     let map = try DenseMap.gaussian(measurements: 8 * shape.count, input: shape, seed: 5)
     let one = try GaussianCase("many", map, sigma: 0.2, seed: 35)
-    let (d, factor) = (shape.count, one.prior.factor)
-    let c = try Matrix(rows: d, columns: d) { i, j in
-      (0..<d).reduce(0) { $0 + factor[i * d + $1] * factor[j * d + $1] }
-    }
-    let spread = try map.matrix.times(c).timesTransposed(map.matrix)
+    let spread = try map.matrix.times(one.prior.covariance()).timesTransposed(map.matrix)
     let offset = adding(one.data.observation.elements, map.matrix.times(one.prior.mean), scaledBy: -1)
-    func cost(_ sigma: Double) throws -> Double {
+    let expected = try mostProbable(offset, from: 0.05, to: 1) { sigma in
       var sum = spread
       sum.addToDiagonal(sigma * sigma)
-      let factor = try Cholesky(sum)
-      var white = try Tensor(offset)
-      white.withMemory { factor.whiten($0) }
-      return factor.logDeterminant + white.view.dot(white.view)
+      return sum
     }
-    let grid = (0...400).map { 0.05 * exp(Double($0) / 400 * log(20)) }
-    let costs = try grid.map(cost)
-    let expected = grid[costs.indices.min { costs[$0] < costs[$1] }!]
     let found = try EvidenceSigma.estimate(
       DataTerm(map: map, noise: GaussianNoise(sigma: 0.6), observation: one.data.observation),
       prior: one.prior, gaussian: nil,
@@ -58,18 +62,12 @@ import Testing
       let root = try Cholesky(c)
       truth.withUnsafeMutableBufferPointer { root.multiplyFactor(Vector($0)) }
       let offset = adding(truth, (0..<d).map { _ in random.normal() }, scaledBy: sigma)
-      func cost(_ lambda: Double) throws -> Double {
+      let expected = try mostProbable(offset, from: 0.1, to: 10) { lambda in
         var sum = c
         sum.scale(by: 1 / lambda)
         sum.addToDiagonal(sigma * sigma)
-        let factor = try Cholesky(sum)
-        var white = try Tensor(offset)
-        white.withMemory { factor.whiten($0) }
-        return factor.logDeterminant + white.view.dot(white.view)
+        return sum
       }
-      let grid = (0...400).map { 0.1 * exp(Double($0) / 400 * log(100)) }
-      let costs = try grid.map(cost)
-      let expected = grid[costs.indices.min { costs[$0] < costs[$1] }!]
       let data = try DataTerm(map, GaussianNoise(sigma: sigma), adding(prior.mean, offset, scaledBy: 1))
       func estimate(threads: Int) throws -> EvidenceLambda {
         try EvidenceLambda.estimate(

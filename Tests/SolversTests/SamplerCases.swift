@@ -127,7 +127,7 @@ struct TwoModes: DrawablePrior {
 }
 
 /// N(μ, C + (s² − l²)I) at the noise levels s from l on: C the covariance of `base`, which is the prior itself.
-struct SmoothedGaussian: LatentPrior {
+struct SmoothedGaussian: WrappedPrior {
   let base: WarpedGaussian
   let noiseLevels: Condition?
 
@@ -136,41 +136,12 @@ struct SmoothedGaussian: LatentPrior {
     noiseLevels = levels
   }
 
-  var imageShape: ImageShape { base.imageShape }
-
   func smoothed(by s: Double, turn: Int) throws -> any Prior {
     var c = try base.covariance()
     c.addToDiagonal(max(s * s - noiseLevels!.least * noiseLevels!.least, 0))
-    let (factor, d) = (try Cholesky(c), count)
-    var lower = [Double](repeating: 0, count: d * d)
-    for j in 0..<d {
-      var column = [Double](repeating: 0, count: d)
-      column[j] = 1
-      column.withUnsafeMutableBufferPointer { factor.multiplyFactor(Vector($0)) }
-      for i in 0..<d { lower[i * d + j] = column[i] }
-    }
-    return WarpedGaussian(imageShape: imageShape, mean: base.mean, factor: lower, warp: 0)
-  }
-
-  func evaluate(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
-    try base.evaluate(x, gradient: gradient, scratch)
-  }
-  func encode(_ x: Vector, into latents: Vector, _ scratch: Scratch) throws -> Double {
-    try base.encode(x, into: latents, scratch)
-  }
-  func decode(_ latents: Vector, into x: Vector, _ scratch: Scratch) throws -> Double {
-    try base.decode(latents, into: x, scratch)
-  }
-  func decode(
-    _ latents: Vector, into x: Vector, gradient: Vector, _ scratch: Scratch,
-    cotangents: (_ logDet: Double, _ xbar: Vector) throws -> Double
-  ) throws {
-    try base.decode(latents, into: x, gradient: gradient, scratch, cotangents: cotangents)
-  }
-  func decodePullback(_ xbar: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {
-    try base.decodePullback(xbar, at: x, into: g, scratch)
-  }
-  func baseEnergy(_ latents: Vector, gradient: Vector, _ scratch: Scratch) throws -> Double {
-    try base.baseEnergy(latents, gradient: gradient, scratch)
+    let d = count
+    let lower = try Cholesky(c).multiplyFactor(Matrix(rows: d, columns: d) { $0 == $1 ? 1 : 0 })
+    let rows = (0..<d * d).map { lower[$0 / d, $0 % d] }
+    return WarpedGaussian(imageShape: imageShape, mean: base.mean, factor: rows, warp: 0)
   }
 }

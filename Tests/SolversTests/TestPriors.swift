@@ -38,10 +38,12 @@ func twoModes(right: Double) -> FunctionPrior {
   }
 }
 
-/// Another prior, of values that stand for images by h.
-struct EncodedPrior: LatentPrior {
-  let base: WarpedGaussian
-  let encoding: Requantization?
+/// A prior that differs from another in what isn't here.
+protocol WrappedPrior: LatentPrior {
+  var base: WarpedGaussian { get }
+}
+
+extension WrappedPrior {
   var imageShape: ImageShape { base.imageShape }
 
   func evaluate(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
@@ -65,6 +67,12 @@ struct EncodedPrior: LatentPrior {
   func baseEnergy(_ latents: Vector, gradient: Vector, _ scratch: Scratch) throws -> Double {
     try base.baseEnergy(latents, gradient: gradient, scratch)
   }
+}
+
+/// Another prior, of values that stand for images by h.
+struct EncodedPrior: WrappedPrior {
+  let base: WarpedGaussian
+  let encoding: Requantization?
 }
 
 extension WarpedGaussian {

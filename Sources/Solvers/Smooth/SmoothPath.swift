@@ -25,10 +25,12 @@ public struct SmoothPath: Sendable, Hashable {
   public var finish: Int
   /// β in state k is k/(k + 3), and this at most; from 0 to below 1.
   public var momentum: Double
-
   /// Whether the start is the Gaussian's closed form though every value is seen: an observation with outliers at
   /// any distance is no image with Gaussian noise, which D_s expects.
   public var startsAtGaussian: Bool
+
+  /// Whether it asks for a Gaussian prior where every value is seen: for its start, or its share in what is minimised at the end.
+  public var asksForGaussian: Bool { startsAtGaussian || finish > 0 }
 
   public init(
     states: Int, end: Double, lambda: Double, finish: Int, momentum: Double = 0,

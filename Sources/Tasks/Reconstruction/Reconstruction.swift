@@ -310,12 +310,12 @@ public struct Reconstruction {
       pool: model.pool)
   }
 
-  /// Where the data see every pixel under Gaussian noise the path in the noise level asks nothing of the Gaussian.
+  /// Where the data see every pixel the path in the noise level mostly asks nothing of the Gaussian.
   private func needsGaussian(_ options: ReconstructionOptions, _ problem: InverseProblem) -> Bool {
-    !(task.kind == .denoise && problem.noise(0) is GaussianNoise && options.method == .aipo
-      && [.auto, .smooth].contains(options.path)
+    !(task.kind == .denoise && options.method == .aipo && [.auto, .smooth].contains(options.path)
       && prior.noiseLevels != nil && options.space == .x && [.auto, .observed].contains(options.start)
-      && options.flowShare ?? 1 == 1)
+      && options.flowShare ?? 1 == 1
+      && !SmoothPath.usual(for: problem.map(0), .whole, under: problem.noise(0)).asksForGaussian)
   }
 
   /// log p(y) of an image of a chunk under the prior and the noise's law; nil where it was stopped.
