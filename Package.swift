@@ -93,7 +93,7 @@ let package = Package(
       ],
       path: "Sources/aipo-cli"),
     .testTarget(
-      name: "KernelsTests", dependencies: ["AIPOKernels", "CAIPOKernels", "CAIPOFFT"],
+      name: "KernelsTests", dependencies: ["AIPOKernels", "AIPOTestFiles", "CAIPOKernels", "CAIPOFFT"],
       path: "Tests/KernelsTests"),
     .target(name: "CAIPOAllocationCounting", path: "Tests/AllocationCounting"),
     .target(
@@ -110,7 +110,9 @@ let package = Package(
       name: "AIPOTestCases", dependencies: ["AIPOProblems", "AIPOFlowTesting"], path: "Tests/TestCases"),
     .testTarget(
       name: "ProblemsTests",
-      dependencies: ["AIPOProblems", "AIPOFlowTesting", "AIPOTestCases", "CAIPOAllocationCounting"],
+      dependencies: [
+        "AIPOProblems", "AIPOFlowTesting", "AIPOTestCases", "AIPOTestFiles", "CAIPOAllocationCounting",
+      ],
       path: "Tests/ProblemsTests"),
     .testTarget(
       name: "SolversTests",

@@ -29,6 +29,18 @@ public struct ExactSum: Sendable {
     withUnsafePointer(to: term) { add(UnsafeBufferPointer(start: $0, count: 1)) }
   }
 
+  /// Adds a term for each of some numbers.
+  @inlinable @inline(__always)
+  public mutating func add(_ range: Range<Int>, _ term: (Int) -> Double) {
+    withUnsafeTemporaryAllocation(of: Double.self, capacity: 256) { terms in
+      for start in stride(from: range.lowerBound, to: range.upperBound, by: 256) {
+        let n = min(256, range.upperBound - start)
+        for i in 0..<n { terms[i] = term(start + i) }
+        add(UnsafeBufferPointer(rebasing: terms[..<n]))
+      }
+    }
+  }
+
   public mutating func add(_ other: ExactSum) {
     var other = other
     other.withIntegers { other in

@@ -116,6 +116,11 @@ public struct Memory<Element: KernelScalar>: @unchecked Sendable {
     try body(UnsafeMutableBufferPointer(start: base + first, count: count - first))
   }
 
+  /// The bytes of the elements.
+  var bytes: UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(start: base + first, count: count - first))
+  }
+
   /// The elements as a tensor of the given shape.
   public func tensor(shape: [Int]) throws(TensorError) -> Tensor<Element> {
     var result = try Tensor<Element>(shape: shape)

@@ -57,6 +57,18 @@ public struct Philox: RandomNumberGenerator, Sendable {
     return low | UInt64(next32()) << 32
   }
 
+  /// Leaves out so many numbers of `next`.
+  public mutating func skip(_ numbers: Int) {
+    var left = 2 * numbers
+    while left > 0, used < 4 {
+      used += 1
+      left -= 1
+    }
+    precondition(left / 4 <= Int(UInt32.max - counter[0]), "a random stream holds 2³⁴ numbers")
+    counter[0] += UInt32(left / 4)
+    for _ in 0..<left % 4 { _ = next32() }
+  }
+
   /// Uniform on [0, 1), 53 bits.
   public mutating func uniform() -> Double { Double(next() >> 11) * 0x1p-53 }
 

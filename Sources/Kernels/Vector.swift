@@ -55,23 +55,14 @@ extension Memory<Double> {
     let blocks = (count + Self.block - 1) / Self.block
     var partial = [ExactSum](repeating: ExactSum(), count: blocks)
     partial.withUnsafeMutableBufferPointer { partial in
-      self.blocks(pool) { range, k in
-        withUnsafeTemporaryAllocation(of: Double.self, capacity: 256) { terms in
-          for start in stride(from: range.lowerBound, to: range.upperBound, by: 256) {
-            let n = min(256, range.upperBound - start)
-            for i in 0..<n { terms[i] = term(start + i) }
-            partial[k].add(UnsafeBufferPointer(rebasing: terms[..<n]))
-          }
-        }
-      }
+      self.blocks(pool) { range, k in partial[k].add(range, term) }
     }
     return partial.reduce(into: ExactSum()) { $0.add($1) }
   }
 
   /// Values of the whole vector that this is a part of.
   public func wholeCount(_ pool: ThreadPool?) -> Int {
-    guard let strips = pool?.strips else { return count }
-    return Int(strips.total(ExactSum(of: [Double(count)])))
+    pool?.strips.map { $0.place(of: count).whole } ?? count
   }
 
   /// `self ← value`
@@ -102,8 +93,11 @@ extension Memory<Double> {
   public func setNormals(_ random: inout Philox) { for i in 0..<count { self[i] = random.normal() } }
 
   /// `selfᵢ ←` 1 or −1, each as probable: a probe of a trace.
-  public func setSigns(_ random: inout Philox) {
+  public func setSigns(_ random: inout Philox, _ pool: ThreadPool? = nil) {
+    let (start, whole) = pool?.strips?.place(of: count) ?? (0, count)
+    random.skip(start)
     for i in 0..<count { self[i] = random.next() & 1 == 0 ? 1 : -1 }
+    random.skip(whole - start - count)
   }
 
   /// `self ← x − y`
@@ -145,6 +139,16 @@ extension Memory<Double> {
   @inlinable @inline(__always)
   public func total(_ pool: ThreadPool? = nil, _ function: (Double) -> Double) -> Double {
     sumEach(pool) { function(base[$0]) }
+  }
+
+  /// The least and the greatest element; of none, infinity and −infinity.
+  public func extent(_ pool: ThreadPool? = nil) -> (least: Double, greatest: Double) {
+    var (least, greatest) = (Double.infinity, -Double.infinity)
+    for i in 0..<count {
+      least = min(least, base[i])
+      greatest = max(greatest, base[i])
+    }
+    return pool?.strips?.extent(of: (least, greatest)) ?? (least, greatest)
   }
 
   /// Whether all elements are finite.

@@ -14,6 +14,14 @@ public enum GaussianCovariance: Sendable {
     self = .dense(matrix, inverse: try factor.inverse(), factor: factor)
   }
 
+  /// d, over ranks of the whole image.
+  public var order: Int {
+    switch self {
+    case .dense(let matrix, _, _): matrix.rows
+    case .stationary(let covariance): covariance.order
+    }
+  }
+
   public var logDeterminant: Double {
     switch self {
     case .dense(_, _, let factor): factor.logDeterminant
@@ -28,7 +36,7 @@ public enum GaussianCovariance: Sendable {
     case .stationary(let covariance):
       // The mean over channels.
       var result = try Tensor<Double>(count: covariance.shape.count)
-      result.withMemory { $0.set(covariance.trace { 1 / $0 } / Double($0.count)) }
+      result.withMemory { $0.set(covariance.trace { 1 / $0 } / Double(order)) }
       return result
     }
   }

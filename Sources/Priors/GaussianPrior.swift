@@ -2,7 +2,8 @@ import AIPOFlows
 import AIPOKernels
 import AIPOPlatform
 
-/// N(μ, C) over images on [0, 1], in double precision: a prior with closed-form solutions.
+/// N(μ, C) over images on [0, 1], in double precision: a prior with closed-form solutions. Over ranks each has a strip of the
+/// image's rows, where C is stationary; `imageShape` is that of the strip.
 public final class GaussianPrior: Prior {
   public let imageShape: ImageShape
   /// μ
@@ -49,7 +50,7 @@ public final class GaussianPrior: Prior {
     }
     imageShape = shape
     self.covariance = covariance
-    negativeLogPeak = 0.5 * (Double(shape.count) * log(2 * Double.pi) + covariance.logDeterminant)
+    negativeLogPeak = 0.5 * (Double(covariance.order) * log(2 * Double.pi) + covariance.logDeterminant)
     do {
       self.mean = try Tensor(mean)
       precisionDiagonal = try covariance.inverseDiagonal()

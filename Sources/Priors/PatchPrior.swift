@@ -177,7 +177,7 @@ public final class PatchPrior<Scalar: KernelScalar>: Prior {
   ) throws {
     let (pool, rowLength, count) = (scratch.pool, imageShape.width * imageShape.channels, patchCount)
     try scratch.scope {
-      let seen = try SeenRows(strip, rows, x, rowLength: rowLength, scratch)
+      let seen = try SeenRows({ strip[$0].seen }, of: x, rowLength: rowLength, rows, scratch)
       guard count > 0 else { return }
       // Of one size: the last one is filled up.
       let batches = max((count + batchLimit - 1) / batchLimit, min(8, (count + 31) / 32))

@@ -130,7 +130,7 @@ struct GaussianHessian: Sendable {
     (self.prior, self.map, self.variance, self.lambda) = (prior, map, variance, lambda)
     let weight: Double
     if case .pixelwise(let diagonal) = map.normal {
-      weight = diagonal.elements.reduce(0, max) / variance
+      weight = max(diagonal.view.extent(scratch.pool).greatest, 0) / variance
     } else if let near = map.nearNormal {
       weight = near.mean() / variance
     } else {
@@ -158,7 +158,7 @@ struct GaussianHessian: Sendable {
       let inner = try scratch.take(b.count)
       x.set(0, scratch.pool)
       return try ConjugateGradients.solve(
-        b, into: x, tolerance: tolerance, iterations: 2 * b.count + 20, scratch,
+        b, into: x, tolerance: tolerance, iterations: 2 * b.wholeCount(scratch.pool) + 20, scratch,
         precondition: { r, z in try preconditioner.solve(r, into: z, scratch) },
         product: { p, y in
           try map.applyNormal(p, into: y, scratch)

@@ -21,12 +21,13 @@ extension LinearMap {
         x.setEach(pool, right, diagonal.view) { $1 > 0 ? $0 / $1 : 0 }
         return
       }
-      let bound = (Double(output.count) * noise.whiteVariance).squareRoot()
+      let bound = (Double(y.wholeCount(pool)) * noise.whiteVariance).squareRoot()
       let predicted = try scratch.take(output.count)
       x.set(0, pool)
       guard white.norm(pool) > bound else { return }
       try ConjugateGradients.solve(
-        right, into: x, tolerance: 1e-10, iterations: 2 * min(input.count, output.count) + 20, scratch,
+        right, into: x, tolerance: 1e-10, iterations: 2 * min(x.wholeCount(pool), y.wholeCount(pool)) + 20,
+        scratch,
         isDone: { _ in
           try map.apply(x, into: predicted, scratch)
           return predicted.distance(to: white, pool) <= bound

@@ -41,7 +41,8 @@ public struct Metric: Sendable {
   ///   - slopes: s; nil for 1.
   ///   - damping: c, one a value of the image, above 0.
   public init(
-    of map: any LinearMap, weight: Double, slopes: Tensor<Double>? = nil, damping: Tensor<Double>
+    of map: any LinearMap, weight: Double, slopes: Tensor<Double>? = nil, damping: Tensor<Double>,
+    _ pool: ThreadPool? = nil
   ) throws {
     switch map.normal {
     case .pixelwise(let seen):
@@ -80,12 +81,12 @@ public struct Metric: Sendable {
       var spectral: (near: Spectrum, factor: Double, roots: Tensor<Double>)?
       if let near = map.nearNormal, weight > 0 {
         var roots = damping
-        roots.withMemory { $0.setEach { $0.squareRoot() } }
-        let mean =
-          (0..<damping.count).reduce(0.0) { sum, i in
-            let slope = slopes?[flat: i] ?? 1
-            return sum + slope * slope / damping[flat: i]
-          } / Double(max(damping.count, 1))
+        let mean = roots.withMemory { roots in
+          if let slopes { roots.setEach(pool, slopes.view, roots) { $0 * $0 / $1 } }
+          let sum = slopes == nil ? roots.total(pool) { 1 / $0 } : roots.total(pool)
+          roots.setEach(pool, damping.view) { $0.squareRoot() }
+          return sum / Double(max(roots.wholeCount(pool), 1))
+        }
         spectral = (near, weight * mean, roots)
       }
       form = .operation { [spectral] v, result, scratch in
@@ -93,7 +94,8 @@ public struct Metric: Sendable {
           let inner = try scratch.take(v.count)
           result.set(0, scratch.pool)
           try ConjugateGradients.solve(
-            v, into: result, tolerance: Self.tolerance, iterations: 4 * v.count + 20, scratch,
+            v, into: result, tolerance: Self.tolerance, iterations: 4 * v.wholeCount(scratch.pool) + 20,
+            scratch,
             precondition: { r, z in
               guard let spectral else { return z.setEach(scratch.pool, r, damping.view) { $0 / $1 } }
               z.setEach(scratch.pool, r, spectral.roots.view) { $0 / $1 }

@@ -37,18 +37,18 @@ extension InverseProblem {
     _ scratch: Scratch
   ) throws -> [Advice] {
     let y = observations[image].view
-    guard y.count > 0 else { return [] }
+    guard y.wholeCount(scratch.pool) > 0 else { return [] }
     // What is on another scale misses the truth, too.
     let own =
       try rangeAdvice(y, image, name, scratch) ?? countAdvice(y, image, name)
       ?? truth.flatMap { try truthAdvice($0, image, name, scratch) }
-    return [own, isEstimated ? nil : scaleAdvice(y, image)].compactMap(\.self)
+    return [own, isEstimated ? nil : scaleAdvice(y, image, scratch.pool)].compactMap(\.self)
   }
 
   /// Of pixels outside [0, 1] by more than the noise explains.
   private func rangeAdvice(_ y: Vector, _ image: Int, _ name: String, _ scratch: Scratch) throws -> Advice? {
     guard isPicture(image) else { return nil }
-    let (least, greatest) = y.extent
+    let (least, greatest) = y.extent(scratch.pool)
     let noise = noise(image)
     let misfit = try scratch.scope {
       let inside = try scratch.take(y.count)
@@ -101,7 +101,7 @@ extension InverseProblem {
   }
 
   /// Of a deviation that leaves nothing of an image.
-  private func scaleAdvice(_ y: Vector, _ image: Int) -> Advice? {
+  private func scaleAdvice(_ y: Vector, _ image: Int, _ pool: ThreadPool) -> Advice? {
     guard let sigma = noise(image).scale, sigma >= 1 else { return nil }
     if isPicture(image) {
       return Advice(
@@ -111,7 +111,7 @@ extension InverseProblem {
             ? "did you mean \(Advice.number(sigma))/255 = \(Advice.number(sigma / 255))?"
             : "such noise leaves nothing of an image"))
     }
-    let size = (y.dot(y) / Double(y.count)).squareRoot()
+    let size = (y.dot(y, pool) / Double(y.wholeCount(pool))).squareRoot()
     guard !imageShape.isVector, sigma > size else { return nil }
     return Advice(
       "sigma",
@@ -153,22 +153,10 @@ extension InverseProblem {
       pixels.view.total(scratch.pool) { pow($0 - min(max($0, 0), 1), 2) }
       / Double(pixels.view.wholeCount(scratch.pool))
     guard beyond.squareRoot() > Self.beyondBound else { return nil }
-    let (least, greatest) = pixels.view.extent
+    let (least, greatest) = pixels.view.extent(scratch.pool)
     return Advice(
       "residual", of: name,
       "the result's values go from \(Advice.number(least)) to \(Advice.number(greatest)): is the observation on the "
         + "[0, 1] scale?")
-  }
-}
-
-extension Vector {
-  /// The least and the greatest element.
-  fileprivate var extent: (least: Double, greatest: Double) {
-    var (least, greatest) = (Double.infinity, -Double.infinity)
-    for i in 0..<count {
-      least = min(least, self[i])
-      greatest = max(greatest, self[i])
-    }
-    return (least, greatest)
   }
 }

@@ -166,7 +166,7 @@ public final class Continuation {
     accepted: @escaping (Solve) throws -> Solve.Step
   ) throws -> SolveEnd {
     var begun = SolveProgress()
-    begun.dimension = evaluator.dimension
+    begun.dimension = start.point.wholeCount(pool)
     begun.rounding = start.rounding(weights, resolution: resolution)
     begun.isFinal = isFinalSolve
     begun.isFree = weights.flow == 0 && !evaluator.objective.latentCoordinates

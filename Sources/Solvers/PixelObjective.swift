@@ -91,7 +91,8 @@ public final class PixelObjective: Objective {
       values.withMemory { $0.setEach(scratch.pool, sample.point) { h.slope($0) } }
       slopes = values
     }
-    return try Metric(of: white, weight: 1 / noise.whiteVariance, slopes: slopes, damping: damping)
+    return try Metric(
+      of: white, weight: 1 / noise.whiteVariance, slopes: slopes, damping: damping, scratch.pool)
   }
 
   /// The diagonal of JᵀJ, J = ∂ε/∂x: the Gauss–Newton part of ∇²R_flow.

@@ -78,7 +78,9 @@ public struct Reconstructor: Sendable {
 
   /// What the data see of an image, which decides what is chosen for it.
   func coverage(of image: Int) -> Coverage {
-    problem.isShared ? shared.coverage { Coverage(of: problem.map(0)) } : Coverage(of: problem.map(image))
+    problem.isShared
+      ? shared.coverage { Coverage(of: problem.map(0), pool.strips) }
+      : Coverage(of: problem.map(image), pool.strips)
   }
 
   /// What the data see under noise: of a blur that leaves some frequency less than a third, sums alone, since that may drown.

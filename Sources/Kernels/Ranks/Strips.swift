@@ -14,8 +14,11 @@ public final class Strips: @unchecked Sendable {
     self.height = height
   }
 
-  /// Rows of this rank, or another.
-  public func rows(rank: Int? = nil) -> Range<Int> { ranks.share(of: height, rank: rank) }
+  /// Rows of this rank, or another. They begin at an even one: `FourierTransform` takes rows two at a time.
+  public func rows(rank: Int? = nil) -> Range<Int> {
+    let pairs = ranks.share(of: (height + 1) / 2, rank: rank)
+    return 2 * pairs.lowerBound..<min(2 * pairs.upperBound, height)
+  }
 
   /// The value of the sum of all ranks' sums; NaN where a rank is lost, which `check` throws.
   public func total(_ own: ExactSum) -> Double {
@@ -33,6 +36,29 @@ public final class Strips: @unchecked Sendable {
   /// Whether it is so on any rank; true where a rank is lost.
   public func any(_ condition: Bool) -> Bool {
     attempt(failed: true) { try ranks.any(condition, patience: ranks.usualPatience) }
+  }
+
+  /// Of a vector of which this rank has a part of `count` values: where that begins, and the values of the whole.
+  public func place(of count: Int) -> (start: Int, whole: Int) {
+    guard ranks.count > 1 else { return (0, count) }
+    let counts = attempt(failed: [Int](repeating: count, count: ranks.count)) {
+      try ranks.gather(
+        [count], counts: [Int](repeating: 1, count: ranks.count), placeholder: 0,
+        patience: ranks.usualPatience)
+    }
+    return (counts[..<ranks.rank].reduce(0, +), counts.reduce(0, +))
+  }
+
+  /// The least and the greatest value of any rank, of those of this one; its own where a rank is lost.
+  func extent(of own: (least: Double, greatest: Double)) -> (least: Double, greatest: Double) {
+    guard ranks.count > 1 else { return own }
+    let all = attempt(failed: [own.least, -own.greatest]) {
+      try ranks.gather(
+        [own.least, -own.greatest], counts: [Int](repeating: 2, count: ranks.count), placeholder: 0,
+        patience: ranks.usualPatience)
+    }
+    func least(_ first: Int) -> Double { stride(from: first, to: all.count, by: 2).map { all[$0] }.min()! }
+    return (least(0), -least(1))
   }
 
   private func attempt<Result>(failed: Result, _ body: () throws -> Result) -> Result {

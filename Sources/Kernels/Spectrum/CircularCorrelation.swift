@@ -5,26 +5,34 @@
 /// A kernel larger than the image winds around it.
 public struct CircularCorrelation: Sendable {
   public let transform: FourierTransform
-  /// What every frequency is multiplied by, `[h, ⌊w/2⌋ + 1]` complex: the conjugate of the kernel's transform.
+  /// What every frequency is multiplied by, `[h, ⌊w/2⌋ + 1]` complex or the part of it that this rank has: the conjugate of the
+  /// kernel's transform.
   private let response: Tensor<Double>
 
   /// - Parameters:
+  ///   - shape: of the images; over ranks of this one's strip.
   ///   - kernel: `[rows, columns]`.
   ///   - top, left: the kernel's entry that lies over the pixel itself.
+  ///   - strips: where ranks share an image.
   public init(
-    _ shape: ImageShape, kernel: [Double], rows: Int, columns: Int, top: Int, left: Int, _ scratch: Scratch
+    _ shape: ImageShape, kernel: [Double], rows: Int, columns: Int, top: Int, left: Int,
+    strips: Strips? = nil, _ scratch: Scratch
   ) throws {
     precondition(kernel.count == rows * columns, "\(kernel.count) values of a kernel of \(rows)x\(columns)")
-    transform = try FourierTransform(shape)
-    let plane = try FourierTransform(ImageShape(height: shape.height, width: shape.width, channels: 1))
+    transform = try FourierTransform(shape, strips: strips)
+    let plane = try FourierTransform(
+      ImageShape(height: shape.height, width: shape.width, channels: 1), strips: strips)
+    let (height, own) = (strips?.height ?? shape.height, strips?.rows() ?? 0..<shape.height)
     var response = try Tensor<Double>(count: plane.spectrumCount)
     try scratch.scope {
       let field = try scratch.take(plane.shape.count)
       field.set(0)
       func wrapped(_ i: Int, _ n: Int) -> Int { (i % n + n) % n }
       for a in 0..<rows {
-        let row = wrapped(a - top, shape.height) * shape.width
-        for b in 0..<columns { field[row + wrapped(b - left, shape.width)] += kernel[a * columns + b] }
+        let row = wrapped(a - top, height)
+        guard own.contains(row) else { continue }
+        let start = (row - own.lowerBound) * shape.width
+        for b in 0..<columns { field[start + wrapped(b - left, shape.width)] += kernel[a * columns + b] }
       }
       try response.withMemory { spectrum in
         try plane.forward(field, into: spectrum, scratch)

@@ -36,16 +36,17 @@ public struct LagCovariance: Sendable, Equatable {
     return pairs.enumerated().filter { $1.a == $1.b }.map { Double(values[origin + $0.offset]) }
   }
 
-  /// Writes the covariance of pixel (0, 0) and every other one on the torus of an image's size, `[h, w, c(c + 1)/2]`: lags
-  /// that meet there are added up, so that the spectrum is the same function at other frequencies.
-  func wrap(height: Int, width: Int, into field: Vector) {
+  /// Writes the covariance of pixel (0, 0) and every other one of some rows on the torus of an image's size,
+  /// `[rows, w, c(c + 1)/2]`: lags that meet there are added up, so that the spectrum is the same function at other frequencies.
+  func wrap(height: Int, width: Int, rows: Range<Int>, into field: Vector) {
     let count = channels * (channels + 1) / 2
     field.set(0)
-    var next = 0
     for y in -lagY...lagY {
       let row = (y % height + height) % height
+      guard rows.contains(row) else { continue }
+      var next = (y + lagY) * (2 * lagX + 1) * count
       for x in -lagX...lagX {
-        let place = (row * width + (x % width + width) % width) * count
+        let place = ((row - rows.lowerBound) * width + (x % width + width) % width) * count
         for pair in 0..<count { field[place + pair] += Double(values[next + pair]) }
         next += count
       }

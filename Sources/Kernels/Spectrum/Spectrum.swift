@@ -6,11 +6,11 @@
 /// for any function f of its eigenvalues. Each costs two Fourier transforms.
 public struct Spectrum: Sendable {
   public let transform: FourierTransform
-  /// s ≥ 0, `[h, ⌊w/2⌋ + 1]`.
+  /// s ≥ 0, `[h, ⌊w/2⌋ + 1]`, or the part of it that this rank has.
   public let values: Tensor<Double>
 
   public init(_ transform: FourierTransform, values: Tensor<Double>) {
-    precondition(values.count == transform.shape.height * transform.width, "\(values.count) eigenvalues")
+    precondition(values.count == transform.frequencies, "\(values.count) eigenvalues")
     self.transform = transform
     self.values = values
   }
@@ -38,19 +38,13 @@ public struct Spectrum: Sendable {
 
   /// The mean of f over the eigenvalues: `tr f(S)` over d, every diagonal element.
   public func mean(_ function: (_ eigenvalue: Double) -> Double = { $0 }) -> Double {
-    var sum = 0.0
-    for row in 0..<shape.height {
-      for column in 0..<transform.width {
-        sum += transform.count(of: column) * function(values[flat: row * transform.width + column])
-      }
-    }
-    return sum / Double(shape.height * shape.width)
+    transform.sum { function(values[flat: $0]) } / Double(transform.wholeCount / shape.channels)
   }
 
   /// The least and the greatest eigenvalue.
   public var extent: ClosedRange<Double> {
-    let all = values.elements
-    return (all.min() ?? 0)...(all.max() ?? 0)
+    let (least, greatest) = transform.extent(of: values.view)
+    return least...greatest
   }
 
   /// a·S
@@ -62,10 +56,6 @@ public struct Spectrum: Sendable {
 }
 
 extension FourierTransform {
-  /// How many frequencies of a row a column of a spectrum stands for: frequencies that the half spectrum leaves out count
-  /// by their mirror images.
-  func count(of column: Int) -> Double { column == 0 || 2 * column == shape.width ? 1 : 2 }
-
   /// The least length from n on that is made of the factors 2, 3 and 5, which transform fastest.
   public static func fastLength(_ n: Int) -> Int {
     var best = Int.max

@@ -9,9 +9,10 @@ import AIPOPlatform
 /// for any function f of its eigenvalues: the inverse, the root, the inverse of a sum with the identity. Each costs two
 /// Fourier transforms.
 public final class StationaryCovariance: Sendable {
+  /// Of the images; over ranks of this one's strip.
   public let shape: ImageShape
   private let transform: FourierTransform
-  /// `[h, w/2 + 1, c]`
+  /// `[h, w/2 + 1, c]`, or the part of it that this rank has.
   private let eigenvalues: Tensor<Double>
   /// `[h, w/2 + 1, c, c]` complex, the eigenvectors in columns; empty for one channel.
   private let eigenvectors: Tensor<Double>
@@ -23,23 +24,29 @@ public final class StationaryCovariance: Sendable {
   /// Eigenvalues are held above 10⁻⁷ of the variance: a spectrum that is positive semidefinite as it was estimated isn't
   /// quite with lags that were rounded to single precision. Throws `notPositiveDefinite` where there is no variance, and
   /// where there is no memory.
-  public init(_ shape: ImageShape, lags: LagCovariance, _ scratch: Scratch) throws {
+  ///
+  /// - Parameters:
+  ///   - shape: of the images; over ranks of this one's strip.
+  ///   - strips: where ranks share an image.
+  public init(_ shape: ImageShape, lags: LagCovariance, strips: Strips? = nil, _ scratch: Scratch) throws {
     precondition(shape.channels == lags.channels, "\(shape) of a covariance of \(lags.channels) channels")
     let variance = lags.variances.reduce(0, +) / Double(lags.channels)
     guard variance > 0, variance.isFinite else { throw LinearAlgebraError.notPositiveDefinite(order: 1) }
     self.shape = shape
-    transform = try FourierTransform(shape)
-    let (c, frequencies) = (shape.channels, transform.spectrumCount / (2 * shape.channels))
+    transform = try FourierTransform(shape, strips: strips)
+    let (c, frequencies) = (shape.channels, transform.frequencies)
     eigenvalues = try Tensor(count: frequencies * c)
     eigenvectors = try Tensor(count: c == 1 ? 0 : 2 * frequencies * c * c)
     let (values, vectors) = (eigenvalues.view, eigenvectors.view)
     let pairs = LagCovariance.pairs(c)
     let pairTransform = try FourierTransform(
-      ImageShape(height: shape.height, width: shape.width, channels: pairs.count))
+      ImageShape(height: shape.height, width: shape.width, channels: pairs.count), strips: strips)
     try scratch.scope {
       let field = try scratch.take(pairTransform.shape.count)
       let spectrum = try scratch.take(pairTransform.spectrumCount)
-      lags.wrap(height: shape.height, width: shape.width, into: field)
+      lags.wrap(
+        height: strips?.height ?? shape.height, width: shape.width, rows: strips?.rows() ?? 0..<shape.height,
+        into: field)
       try pairTransform.forward(field, into: spectrum, scratch)
       try scratch.pool.split(frequencies, minimum: 256) { range, _ in
         withUnsafeTemporaryAllocation(of: Complex.self, capacity: 2 * c * c) { memory in
@@ -109,12 +116,13 @@ public final class StationaryCovariance: Sendable {
   /// `tr f(C)`; divided by d it is every diagonal element's mean.
   public func trace(_ function: (_ eigenvalue: Double) -> Double) -> Double {
     let c = shape.channels
-    var sum = 0.0
-    for k in 0..<eigenvalues.count {
-      sum += transform.count(of: k / c % transform.width) * function(eigenvalues[flat: k])
+    return transform.sum { k in
+      (k * c..<(k + 1) * c).reduce(0) { $0 + function(eigenvalues[flat: $1]) }
     }
-    return sum
   }
+
+  /// d, of the whole image.
+  public var order: Int { transform.wholeCount }
 }
 
 extension UnsafeMutablePointer<Double> {

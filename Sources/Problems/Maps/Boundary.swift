@@ -36,6 +36,7 @@ struct ExtendedLine: Sendable {
   let ends: [(place: Int, source: Int)]
   /// The places where each value of the line stands, ascending.
   let places: [[Int]]
+  private let boundary: Boundary
 
   init(_ count: Int, before: Int, after: Int, _ boundary: Boundary) {
     self.count = count
@@ -50,5 +51,19 @@ struct ExtendedLine: Sendable {
     }
     self.ends = ends
     self.places = places.map { $0.sorted() }
+    self.boundary = boundary
+  }
+
+  /// The value that stands in a place; nil for 0.
+  func source(_ place: Int) -> Int? { boundary.source(place - before, count) }
+
+  /// From the first to the last of those that stand in some places.
+  func sources(of places: Range<Int>) -> Range<Int> {
+    var (least, greatest) = (count, -1)
+    for case let source? in places.lazy.map(source) {
+      least = min(least, source)
+      greatest = max(greatest, source)
+    }
+    return least <= greatest ? least..<greatest + 1 : 0..<0
   }
 }

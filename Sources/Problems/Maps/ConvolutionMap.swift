@@ -6,10 +6,14 @@ import AIPOPriors
 ///
 /// Three ways lead to the same values to rounding, and the cheapest is taken: sums over all weights, over the column and
 /// the row that the kernel is a product of, and by Fourier transforms.
+///
+/// Over ranks each has a strip of the image's rows and one of the measurements' (`measuredStrips`), with the bits of one
+/// process.
 public struct ConvolutionMap: LinearMap {
   /// How the sums are made.
   public enum Path: Sendable { case direct, separable, fourier }
 
+  /// Over ranks that of this one's strip, as `output`.
   public let input: ImageShape
   public let output: ImageShape
   public let kernel: BlurKernel
@@ -17,65 +21,77 @@ public struct ConvolutionMap: LinearMap {
   public let path: Path
   public let normal: NormalForm
   public let nearNormal: Spectrum?
+  private let strips: Strips
+  /// Those of the measurements.
+  public let measuredStrips: Strips
   private let rows: ExtendedLine
   private let columns: ExtendedLine
-  /// Around the image itself, or around the extended one.
+  /// Around the image itself, or around the extended one, whose strips are `paddedStrips`.
   private let circular: CircularCorrelation?
+  private let paddedStrips: Strips
 
-  /// - Parameter path: nil for the cheapest.
+  /// - Parameters:
+  ///   - shape: of the images; over ranks of this one's strip.
+  ///   - path: nil for the cheapest.
+  ///   - strips: where ranks share an image.
   ///
   /// Throws where the boundary is `valid` and the kernel larger than the image, and where there is no memory.
   public init(
     _ shape: ImageShape, kernel: BlurKernel, boundary: Boundary = .reflect, path: Path? = nil,
-    _ scratch: Scratch = Scratch()
+    strips: Strips? = nil, _ scratch: Scratch = Scratch()
   ) throws {
-    precondition(shape.count > 0, "no convolution of \(shape)")
+    let strips = strips ?? Strips(height: shape.height)
+    let (height, ranks) = (strips.height, strips.ranks)
+    precondition(height > 0 && shape.width > 0 && shape.channels > 0, "no convolution of \(shape)")
+    self.strips = strips
     input = shape
     self.kernel = kernel
     self.boundary = boundary
     let isValid = boundary == .valid
-    if isValid, kernel.height > shape.height || kernel.width > shape.width {
+    if isValid, kernel.height > height || kernel.width > shape.width {
       throw ProblemError.shapeMismatch(
         what: "kernel with boundary valid", found: [kernel.height, kernel.width],
-        expected: [shape.height, shape.width])
+        expected: [height, shape.width])
     }
-    output =
-      isValid
-      ? ImageShape(
-        height: shape.height - kernel.height + 1, width: shape.width - kernel.width + 1,
-        channels: shape.channels)
-      : shape
+    measuredStrips = isValid ? Strips(ranks: ranks, height: height - kernel.height + 1) : strips
+    output = ImageShape(
+      height: measuredStrips.rows().count, width: isValid ? shape.width - kernel.width + 1 : shape.width,
+      channels: shape.channels)
     func line(_ n: Int, _ weights: Int, _ center: Int) -> ExtendedLine {
       ExtendedLine(
         n, before: isValid ? 0 : center, after: isValid ? 0 : weights - 1 - center, boundary)
     }
-    rows = line(shape.height, kernel.height, kernel.top)
+    rows = line(height, kernel.height, kernel.top)
     columns = line(shape.width, kernel.width, kernel.left)
     let around = try CircularCorrelation(
       shape, kernel: kernel.values, rows: kernel.height, columns: kernel.width, top: kernel.top,
-      left: kernel.left, scratch)
+      left: kernel.left, strips: strips, scratch)
     let near = try around.normal()
     normal = boundary == .circular ? .stationary(near) : .unknown
     nearNormal = near
     let size =
       boundary == .circular
-      ? (shape.height, shape.width)
+      ? (height, shape.width)
       : (FourierTransform.fastLength(rows.extended), FourierTransform.fastLength(columns.extended))
     self.path =
-      path == .separable && kernel.factors == nil ? .direct : path ?? Self.cheapest(kernel, output, size)
+      path == .separable && kernel.factors == nil
+      ? .direct
+      : path ?? Self.cheapest(kernel, measuredStrips.height * output.width, size)
+    paddedStrips = boundary == .circular ? strips : Strips(ranks: ranks, height: size.0)
     circular =
       self.path != .fourier
       ? nil
       : boundary == .circular
         ? around
         : try CircularCorrelation(
-          ImageShape(height: size.0, width: size.1, channels: shape.channels), kernel: kernel.values,
-          rows: kernel.height, columns: kernel.width, top: 0, left: 0, scratch)
+          ImageShape(height: paddedStrips.rows().count, width: size.1, channels: shape.channels),
+          kernel: kernel.values, rows: kernel.height, columns: kernel.width, top: 0, left: 0,
+          strips: paddedStrips, scratch)
   }
 
   /// By the time of a weight at a value, about the same for both sums, and of the transforms.
-  private static func cheapest(_ kernel: BlurKernel, _ output: ImageShape, _ size: (Int, Int)) -> Path {
-    let values = Double(output.height * output.width)
+  private static func cheapest(_ kernel: BlurKernel, _ measured: Int, _ size: (Int, Int)) -> Path {
+    let values = Double(measured)
     let padded = Double(size.0 * size.1)
     let fourier = 8 * padded * log2(padded + 1)
     let direct = values * Double(kernel.values.count { $0 != 0 })
@@ -89,38 +105,41 @@ public struct ConvolutionMap: LinearMap {
     if let circular, boundary == .circular { return try circular.apply(x, into: y, scratch) }
     try scratch.scope {
       let c = input.channels
+      let length = output.width * c
       if let circular {
         let padded = try scratch.take(circular.shape.count)
         let rowLength = circular.shape.width * c
-        try extend(x, into: padded, rowLength: rowLength, scratch)
+        try extend(x, into: padded, paddedRows, rowLength: rowLength, scratch)
         try circular.apply(padded, into: padded, scratch)
-        let length = output.width * c
-        try scratch.pool.split(output.height, minimum: 64) { range, _ in
-          for i in range {
-            y[i * length..<(i + 1) * length].set(padded[i * rowLength..<i * rowLength + length])
-          }
+        let seen = try SeenRows(
+          { measuredStrips.rows(rank: $0) }, of: padded, rowLength: rowLength, paddedStrips, scratch)
+        let first = measuredStrips.rows().lowerBound
+        return try scratch.pool.split(output.height, minimum: 64) { range, _ in
+          for i in range { y[i * length..<(i + 1) * length].set(seen.values(first + i)[0..<length]) }
         }
-        return
       }
       let rowLength = columns.extended * c
-      let extended = try scratch.take(rows.extended * rowLength)
-      try extend(x, into: extended, rowLength: rowLength, scratch)
-      let length = output.width * c
+      let count = rowsBehind(measuredStrips.ranks.rank).count
+      let extended = try scratch.take(count * rowLength)
+      try extend(x, into: extended, rowsBehind, rowLength: rowLength, scratch)
+      func part(_ row: Int, _ b: Int) -> Vector {
+        extended[row * rowLength + b * c..<row * rowLength + b * c + length]
+      }
       guard path == .separable, let (column, row) = kernel.factors else {
         return try sumRows(output.height, into: y, length, scratch) { i, sum in
           for a in 0..<kernel.height {
-            for b in 0..<kernel.width {
-              sum(kernel.values[a * kernel.width + b], extended, (i + a) * rowLength + b * c)
-            }
+            for b in 0..<kernel.width { sum(kernel.values[a * kernel.width + b], part(i + a, b)) }
           }
         }
       }
-      let between = try scratch.take(rows.extended * length)
-      try sumRows(rows.extended, into: between, length, scratch) { i, sum in
-        for (b, weight) in row.enumerated() { sum(weight, extended, i * rowLength + b * c) }
+      let between = try scratch.take(count * length)
+      try sumRows(count, into: between, length, scratch) { i, sum in
+        for (b, weight) in row.enumerated() { sum(weight, part(i, b)) }
       }
       try sumRows(output.height, into: y, length, scratch) { i, sum in
-        for (a, weight) in column.enumerated() { sum(weight, between, (i + a) * length) }
+        for (a, weight) in column.enumerated() {
+          sum(weight, between[(i + a) * length..<(i + a + 1) * length])
+        }
       }
     }
   }
@@ -134,85 +153,120 @@ public struct ConvolutionMap: LinearMap {
       if let circular {
         let padded = try scratch.take(circular.shape.count)
         let rowLength = circular.shape.width * c
+        func measured(_ rank: Int) -> Range<Int> {
+          paddedRows(rank).clamped(to: 0..<measuredStrips.height)
+        }
+        let seen = try SeenRows(measured, of: u, rowLength: length, measuredStrips, scratch)
         padded.set(0, scratch.pool)
-        for i in 0..<output.height {
-          padded[i * rowLength..<i * rowLength + length].set(u[i * length..<(i + 1) * length])
+        for (k, row) in measured(strips.ranks.rank).enumerated() {
+          padded[k * rowLength..<k * rowLength + length].set(seen.values(row))
         }
         try circular.adjoint(padded, into: padded, scratch)
-        return try fold(padded, rowLength: rowLength, into: x, scratch)
+        let folded = try SeenRows(rowsOver, of: padded, rowLength: rowLength, paddedStrips, scratch)
+        return try fold({ folded.values($0) }, into: x, scratch)
       }
       let rowLength = columns.extended * c
-      let extended = try scratch.take(rows.extended * rowLength)
+      let own = rowsOver(strips.ranks.rank)
+      let extended = try scratch.take(own.count * rowLength)
+      let measured = try SeenRows(
+        { rank in
+          let over = rowsOver(rank)
+          let seen = over.lowerBound - kernel.height + 1..<over.upperBound
+          return seen.clamped(to: 0..<measuredStrips.height)
+        }, of: u, rowLength: length, measuredStrips, scratch)
       /// The rows of u that a row of the extended image went into, with the kernel's row.
       func seen(_ r: Int, _ body: (_ a: Int, _ i: Int) -> Void) {
-        for a in max(0, r - output.height + 1)..<min(kernel.height, r + 1) { body(a, r - a) }
+        for a in max(0, r - measuredStrips.height + 1)..<min(kernel.height, r + 1) { body(a, r - a) }
       }
       if path == .separable, let (column, row) = kernel.factors {
-        let between = try scratch.take(rows.extended * length)
-        try sumRows(rows.extended, into: between, length, scratch) { r, sum in
-          seen(r) { a, i in sum(column[a], u, i * length) }
+        let between = try scratch.take(own.count * length)
+        try sumRows(own.count, into: between, length, scratch) { k, sum in
+          seen(own.lowerBound + k) { a, i in sum(column[a], measured.values(i)) }
         }
-        try scatterRows(into: extended, rowLength, scratch) { r, add in
-          for (b, weight) in row.enumerated() { add(weight, between, r * length, b * c, length) }
+        try scatterRows(own.count, into: extended, rowLength, scratch) { k, add in
+          for (b, weight) in row.enumerated() { add(weight, between[k * length..<(k + 1) * length], b * c) }
         }
       } else {
-        try scatterRows(into: extended, rowLength, scratch) { r, add in
-          seen(r) { a, i in
+        try scatterRows(own.count, into: extended, rowLength, scratch) { k, add in
+          seen(own.lowerBound + k) { a, i in
             for b in 0..<kernel.width {
-              add(kernel.values[a * kernel.width + b], u, i * length, b * c, length)
+              add(kernel.values[a * kernel.width + b], measured.values(i), b * c)
             }
           }
         }
       }
-      try fold(extended, rowLength: rowLength, into: x, scratch)
+      try fold(
+        { extended[($0 - own.lowerBound) * rowLength..<($0 - own.lowerBound + 1) * rowLength] }, into: x,
+        scratch)
     }
   }
 
   // MARK: Parts
 
-  /// Fills rows of y with sums of stretches of other arrays.
+  /// Rows of the extended image that a rank's measurements are sums of.
+  private func rowsBehind(_ rank: Int) -> Range<Int> {
+    let own = measuredStrips.rows(rank: rank)
+    return own.isEmpty ? own : own.lowerBound..<own.upperBound + kernel.height - 1
+  }
+
+  /// Rows of the extended image that a rank has of it where that is transformed.
+  private func paddedRows(_ rank: Int) -> Range<Int> {
+    paddedStrips.rows(rank: rank).clamped(to: 0..<rows.extended)
+  }
+
+  /// Rows of the extended image from the first to the last in which a rank's rows stand.
+  private func rowsOver(_ rank: Int) -> Range<Int> {
+    let own = strips.rows(rank: rank)
+    let places = own.lazy.flatMap { rows.places[$0] }
+    guard let least = places.min(), let greatest = places.max() else { return own }
+    return least..<greatest + 1
+  }
+
+  /// Fills rows of y with sums of rows of other arrays.
   private func sumRows(
     _ rows: Int, into y: Vector, _ length: Int, _ scratch: Scratch,
-    _ body: (_ row: Int, _ sum: (_ weight: Double, _ of: Vector, _ from: Int) -> Void) -> Void
+    _ body: (_ row: Int, _ sum: (_ weight: Double, _ of: Vector) -> Void) -> Void
   ) throws {
     try scratch.pool.split(rows, minimum: 1 + (1 << 12) / length) { range, _ in
       for i in range {
         let row = y[i * length..<(i + 1) * length]
         row.set(0)
-        body(i) { weight, source, from in
-          if weight != 0 { row.add(source[from..<from + length], times: weight) }
-        }
+        body(i) { weight, source in if weight != 0 { row.add(source, times: weight) } }
       }
     }
   }
 
-  /// Fills the rows of the extended image with sums of rows that go to a part of them.
+  /// Fills rows of the extended image with sums of rows that go to a part of them.
   private func scatterRows(
-    into extended: Vector, _ rowLength: Int, _ scratch: Scratch,
-    _ body: (
-      _ row: Int, _ add: (_ weight: Double, _ of: Vector, _ from: Int, _ to: Int, _ length: Int) -> Void
-    ) -> Void
+    _ rows: Int, into extended: Vector, _ rowLength: Int, _ scratch: Scratch,
+    _ body: (_ row: Int, _ add: (_ weight: Double, _ of: Vector, _ to: Int) -> Void) -> Void
   ) throws {
-    try scratch.pool.split(rows.extended, minimum: 1 + (1 << 12) / rowLength) { range, _ in
+    try scratch.pool.split(rows, minimum: 1 + (1 << 12) / rowLength) { range, _ in
       for r in range {
         let row = extended[r * rowLength..<(r + 1) * rowLength]
         row.set(0)
-        body(r) { weight, source, from, to, length in
-          if weight != 0 { row[to..<to + length].add(source[from..<from + length], times: weight) }
+        body(r) { weight, source, to in
+          if weight != 0 { row[to..<to + source.count].add(source, times: weight) }
         }
       }
     }
   }
 
-  /// Writes the extended image into rows of a longer length; what is beyond it is 0.
-  private func extend(_ x: Vector, into y: Vector, rowLength: Int, _ scratch: Scratch) throws {
+  /// Writes a rank's rows of the extended image into rows of a longer length; what is beyond it is 0.
+  private func extend(
+    _ x: Vector, into y: Vector, _ extended: (_ rank: Int) -> Range<Int>, rowLength: Int, _ scratch: Scratch
+  ) throws {
     let c = input.channels
-    y.set(0, scratch.pool)
-    try scratch.pool.split(input.height, minimum: 16) { range, _ in
-      for source in range {
-        let line = x[source * columns.count * c..<(source + 1) * columns.count * c]
-        for place in rows.places[source] {
-          let row = y[place * rowLength..<(place + 1) * rowLength]
+    try scratch.scope {
+      let seen = try SeenRows(
+        { rows.sources(of: extended($0)) }, of: x, rowLength: columns.count * c, strips, scratch)
+      let own = extended(strips.ranks.rank)
+      y.set(0, scratch.pool)
+      try scratch.pool.split(own.count, minimum: 16) { range, _ in
+        for k in range {
+          guard let source = rows.source(own.lowerBound + k) else { continue }
+          let line = seen.values(source)
+          let row = y[k * rowLength..<(k + 1) * rowLength]
           row[columns.before * c..<(columns.before + columns.count) * c].set(line)
           for (end, own) in columns.ends {
             for k in 0..<c { row[end * c + k] = line[own * c + k] }
@@ -222,15 +276,15 @@ public struct ConvolutionMap: LinearMap {
     }
   }
 
-  /// The adjoint of `extend`.
-  private func fold(_ y: Vector, rowLength: Int, into x: Vector, _ scratch: Scratch) throws {
-    let c = input.channels
-    try scratch.pool.split(input.height, minimum: 16) { range, _ in
-      for source in range {
-        let line = x[source * columns.count * c..<(source + 1) * columns.count * c]
+  /// The adjoint of `extend`, of rows of the extended image.
+  private func fold(_ extended: (_ row: Int) -> Vector, into x: Vector, _ scratch: Scratch) throws {
+    let (c, own) = (input.channels, strips.rows())
+    try scratch.pool.split(own.count, minimum: 16) { range, _ in
+      for k in range {
+        let line = x[k * columns.count * c..<(k + 1) * columns.count * c]
         line.set(0)
-        for place in rows.places[source] {
-          let row = y[place * rowLength..<(place + 1) * rowLength]
+        for place in rows.places[own.lowerBound + k] {
+          let row = extended(place)
           line.add(row[columns.before * c..<(columns.before + columns.count) * c])
           for (end, own) in columns.ends {
             for k in 0..<c { line[own * c + k] += row[end * c + k] }

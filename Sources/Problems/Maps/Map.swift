@@ -97,13 +97,16 @@ public enum Coverage: Sendable {
   /// A counts as `whole` where its rank is full and the singular values are within this ratio.
   static let leastRatio = 1e-3
 
-  public init(of map: any Map) {
+  /// - Parameter strips: where ranks share the image.
+  public init(of map: any Map, _ strips: Strips? = nil) {
     guard let map = map as? any LinearMap else {
       self = .nonlinear
       return
     }
     switch map.normal {
-    case .pixelwise(let diagonal): self = diagonal.elements.contains(0) ? .pixels : .whole
+    case .pixelwise(let diagonal):
+      let hides = diagonal.elements.contains(0)
+      self = strips?.any(hides) ?? hides ? .pixels : .whole
     case .dense(let matrix):
       guard matrix.rows >= matrix.columns,
         let values = try? matrix.transposedTimes(matrix).symmetricEigen().values,

@@ -175,7 +175,7 @@ public final class LBFGS: Minimizer {
   }
 
   private func keep(from start: ObjectiveSample, to next: ObjectiveSample, _ solve: Solve) throws {
-    guard let pair = try freePair(solve.dimension), pair.set(from: start, to: next, solve.pool) else {
+    guard let pair = try freePair(solve), pair.set(from: start, to: next, solve.pool) else {
       return
     }
     guard pair.combine(solve.weights, solve.pool) else {
@@ -186,16 +186,15 @@ public final class LBFGS: Minimizer {
     _ = try setGamma(pair, solve)
   }
 
-  /// Memory for a pair: the oldest one's, if there are as many as may be, or memory is short.
-  private func freePair(_ dimension: Int) throws -> Pair? {
+  /// Memory for a pair: the oldest one's, if there are as many as may be, or memory is short on any rank.
+  private func freePair(_ solve: Solve) throws -> Pair? {
     if let pair = spare.popLast() { return pair }
     if pairs.count < memory {
-      do {
-        return try Pair(dimension: dimension)
-      } catch {
-        guard pairs.count >= Self.leastMemory else { throw error }
-        memory = pairs.count
-      }
+      let made = Result { try Pair(dimension: solve.dimension) }
+      let isShort = (try? made.get()) == nil
+      guard solve.pool.strips?.any(isShort) ?? isShort else { return try made.get() }
+      if pairs.count < Self.leastMemory { _ = try made.get() }
+      memory = pairs.count
     }
     return pairs.isEmpty ? nil : pairs.removeFirst()
   }

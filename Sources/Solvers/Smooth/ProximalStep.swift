@@ -33,7 +33,7 @@ struct ProximalStep {
     if let map = try white ?? data.map.derivative(at: z, scratch).map({ try noise.whitened($0, scratch) }) {
       var damping = try Tensor<Double>(count: z.count)
       damping.withMemory { $0.set(c) }
-      metric = try Metric(of: map, weight: 1 / noise.whiteVariance, damping: damping)
+      metric = try Metric(of: map, weight: 1 / noise.whiteVariance, damping: damping, scratch.pool)
     }
     guard white != nil, data.noise is GaussianNoise, let metric else {
       return try descend(z, c, x, metric, scratch)

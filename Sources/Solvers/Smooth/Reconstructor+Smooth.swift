@@ -127,11 +127,11 @@ extension Reconstructor {
     return try scratch.scope {
       let (signs, spread) = (try scratch.take(gaussian.count), try scratch.take(gaussian.count))
       var random = Philox(seed: options.seed, index: source(image), purpose: .curvature)
-      signs.setSigns(&random)
+      signs.setSigns(&random, scratch.pool)
       try gaussian.metric(
         for: noise.whitened(map, scratch), variance: noise.whiteVariance, lambda: 1, scratch
       ).solve(signs, into: spread, scratch)
-      return (signs.dot(spread, scratch.pool) / Double(gaussian.count)).squareRoot()
+      return (signs.dot(spread, scratch.pool) / Double(gaussian.covariance.order)).squareRoot()
     }
   }
 }
