@@ -19,7 +19,7 @@ public struct ExpectedBits: Sendable, Hashable {
   public static let usualDraws = 8
 
   /// Of an image on [0, 1]; values beyond count to the first or last bin. Its draws are keyed by the seed and its index,
-  /// and the first is the one that `Evaluation` takes.
+  /// and the first is the one that `Evaluation` takes. Over ranks each has a strip of the image.
   ///
   /// The figure is not finite where the density of a draw isn't. Throws what the density throws.
   public static func measure(
@@ -30,14 +30,19 @@ public struct ExpectedBits: Sendable, Hashable {
     precondition(draws > 0 && image.count == prior.count)
     let pixels = (0..<image.count).map { image[$0].isNaN ? 0 : UInt8(max(0, min(255, image[$0] * 256))) }
     var noise = Philox(seed: seed, index: UInt64(index), purpose: .evaluation)
+    // Two values take one number.
+    let (start, whole) = scratch.pool.strips?.place(of: image.count) ?? (0, image.count)
+    precondition(start % 2 == 0 || image.count == 0)
     let samples = try scratch.scope {
       let x = try scratch.take(image.count)
       return try (0..<draws).map { _ in
+        noise.skip(start / 2)
         x.withUnsafeMutableBufferPointer { x in
           pixels.withUnsafeBufferPointer { dequantization.fill(x, from: $0, noise: &noise) }
         }
+        noise.skip((whole + 1) / 2 - (start + image.count + 1) / 2)
         let logProb = -(try prior.evaluate(x, gradient: nil, scratch))
-        return dequantization.bitsPerDim(logProb: logProb, dimensions: image.count)
+        return dequantization.bitsPerDim(logProb: logProb, dimensions: whole)
       }
     }
     guard let mean = Estimate(samples) else { preconditionFailure("there is a draw") }

@@ -19,14 +19,14 @@ extension FlowModel {
     names: [String], seed: UInt64
   ) throws -> [Advice] {
     guard figures.bitsLimit != nil, !dequantization.isNone, !results.isEmpty else { return [] }
-    let scratch = Scratch()
+    let scratch = Scratch(pool: ThreadPool(threads: 1, strips: prior.strips))
     return try results.compactMap { result in
       let name = names[result.index]
       let bits = try ExpectedBits.measure(
         prior, result.image.view, index: sources[result.index], dequantization: dequantization, draws: 1,
         seed: seed, scratch)
       if let advice = figures.advice(bitsPerDim: bits.bitsPerDim, of: name) { return advice }
-      let measurements = Double(problem.observations[result.index].count)
+      let measurements = Double(problem.observations[result.index].view.wholeCount(scratch.pool))
       guard result.converged, result.lambda <= 1, result.misfit > 1 + 3 / measurements.squareRoot() else {
         return nil
       }

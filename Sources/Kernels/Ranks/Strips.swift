@@ -49,6 +49,20 @@ public final class Strips: @unchecked Sendable {
     return (counts[..<ranks.rank].reduce(0, +), counts.reduce(0, +))
   }
 
+  /// Makes numbers the sums of all ranks', place by place; leaves them as they are where a rank is lost.
+  public func sum(_ numbers: UnsafeMutableBufferPointer<Int>) {
+    guard ranks.count > 1 else { return }
+    let own = Array(numbers)
+    let all = attempt(failed: own) {
+      try ranks.gather(
+        own, counts: [Int](repeating: own.count, count: ranks.count), placeholder: 0,
+        patience: ranks.usualPatience)
+    }
+    for k in own.indices {
+      numbers[k] = stride(from: k, to: all.count, by: own.count).reduce(0) { $0 + all[$1] }
+    }
+  }
+
   /// The least and the greatest value of any rank, of those of this one; its own where a rank is lost.
   func extent(of own: (least: Double, greatest: Double)) -> (least: Double, greatest: Double) {
     guard ranks.count > 1 else { return own }

@@ -34,10 +34,11 @@ public enum NoiseEstimate {
         + "\(Advice.number(sigma)), and the result repeats the observation")
   }
 
-  /// σ of the finite values of one image in h, w, c order, at least `floor`. Throws `shapeMismatch` where they
-  /// aren't an image of this shape or it is too small.
+  /// σ of the finite values of one image in h, w, c order, at least `floor`; over ranks of the whole of which each has a strip.
+  /// Throws `shapeMismatch` where they aren't an image of this shape or it is too small.
   public static func sigma(_ pixels: Vector, shape: ImageShape, _ scratch: Scratch) throws -> Double {
-    let (height, width, channels) = (shape.height, shape.width, shape.channels)
+    let strips = scratch.pool.strips ?? Strips(height: shape.height)
+    let (height, width, channels) = (strips.height, shape.width, shape.channels)
     guard pixels.count == shape.count else {
       throw ProblemError.shapeMismatch(
         what: "the noisy image", found: [pixels.count], expected: [shape.count])
@@ -47,24 +48,29 @@ public enum NoiseEstimate {
         what: "an image to estimate sigma from", found: [height, width],
         expected: [leastExtent, leastExtent])
     }
-    /// The second difference along a row, around a pixel.
-    func row(_ y: Int, _ x: Int, _ c: Int) -> Double {
-      let i = (y * width + x) * channels + c
-      return pixels[i - channels] - 2 * pixels[i] + pixels[i + channels]
-    }
+    /// Rows with a row above and one below.
+    func inner(_ rank: Int) -> Range<Int> { strips.rows(rank: rank).clamped(to: 1..<height - 1) }
     return try scratch.scope {
-      let n = (height - 2) * (width - 2) * channels
-      let responses = try scratch.take(n)
+      let seen = try SeenRows(
+        { inner($0).isEmpty ? 0..<0 : inner($0).lowerBound - 1..<inner($0).upperBound + 1 }, of: pixels,
+        rowLength: width * channels, strips, scratch)
+      /// The second difference along a row, around a value.
+      func difference(_ y: Int, _ i: Int) -> Double {
+        let row = seen[y]
+        return row[i - channels] - 2 * row[i] + row[i + channels]
+      }
+      let own = inner(strips.ranks.rank)
+      let responses = try scratch.take(own.count * (width - 2) * channels)
       var k = 0
-      for y in 1..<(height - 1) {
-        for x in 1..<(width - 1) {
-          for c in 0..<channels {
-            responses[k] = row(y - 1, x, c) - 2 * row(y, x, c) + row(y + 1, x, c)
-            k += 1
-          }
+      for y in own {
+        for i in channels..<(width - 1) * channels {
+          responses[k] = difference(y - 1, i) - 2 * difference(y, i) + difference(y + 1, i)
+          k += 1
         }
       }
-      let middle = responses.magnitude(ranked: (n - 1) / 2) / 2 + responses.magnitude(ranked: n / 2) / 2
+      let (n, pool) = ((height - 2) * (width - 2) * channels, scratch.pool)
+      let middle =
+        responses.magnitude(ranked: (n - 1) / 2, pool) / 2 + responses.magnitude(ranked: n / 2, pool) / 2
       // A sum of values that overflow is NaN.
       return middle.isFinite ? max(middle / (6 * median), floor) : .greatestFiniteMagnitude
     }

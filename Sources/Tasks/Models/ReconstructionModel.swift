@@ -13,6 +13,8 @@ public final class ReconstructionModel: @unchecked Sendable {
   private let makePrior: (ImageShape, any Ranks) throws -> any Prior
   private let lock = Lock()
   private var gaussians: [ImageShape: GaussianPrior?] = [:]
+  /// Of the image that ranks share.
+  private var ownGaussian: (strips: Strips, gaussian: GaussianPrior?)?
   private var priors: [ImageShape: any Prior] = [:]
 
   /// - Parameters:
@@ -85,14 +87,18 @@ public final class ReconstructionModel: @unchecked Sendable {
     }
   }
 
-  /// The Gaussian of the training images for images of a shape; nil where the model holds none.
-  package func gaussian(at image: ImageShape) throws -> GaussianPrior? {
+  /// The Gaussian of the training images for images of a shape; nil where the model holds none. With `strips` its part for those
+  /// rows of such an image that are this rank's.
+  package func gaussian(at image: ImageShape, _ strips: Strips? = nil) throws -> GaussianPrior? {
     try lock.withLock {
-      if let known = gaussians[image] { return known }
+      if let strips, let ownGaussian, ownGaussian.strips === strips { return ownGaussian.gaussian }
+      if strips == nil, let known = gaussians[image] { return known }
       do {
-        let made = try GaussianPrior.ofTrainingImages(model, at: image)
-        gaussians[image] = made
+        let made = try GaussianPrior.ofTrainingImages(model, at: image, strips: strips)
+        if let strips { ownGaussian = (strips, made) } else { gaussians[image] = made }
         return made
+      } catch let error as RankError {
+        throw error
       } catch {
         throw TaskError(.data, "\(source.path): the covariance of the training images is unusable: \(error)")
       }

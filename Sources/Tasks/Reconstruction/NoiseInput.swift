@@ -134,7 +134,9 @@ struct NoiseInput {
   }
 
   /// The noise models of observations: one for all, or one an image.
-  func models(_ rows: [Tensor<Double>], maps: [any Map], indices: [Int]) throws -> [any NoiseModel] {
+  func models(_ rows: [Tensor<Double>], maps: [any Map], indices: [Int], _ scratch: Scratch) throws
+    -> [any NoiseModel]
+  {
     /// The law of what a mask leaves.
     func seen(_ noise: any NoiseModel, _ map: any Map) throws -> any NoiseModel {
       guard let mask = map as? MaskMap else { return noise }
@@ -148,7 +150,7 @@ struct NoiseInput {
       case .rows(let all): return try seen(all[indices[k]], map)
       case .estimated(let noise):
         guard showsPixels else { return noise }
-        return try GaussianNoise(sigma: try NoiseEstimate.sigma(rows[k].view, shape: map.output, Scratch()))
+        return try GaussianNoise(sigma: try NoiseEstimate.sigma(rows[k].view, shape: map.output, scratch))
       case .spread: return try spread(rows[k].view)
       }
     }

@@ -48,7 +48,7 @@ public struct Reconstruction {
   ///     take.
   ///   - images: in place of the file that the task simulates, or else of the one that it observes.
   ///   - ranks: those that share an image row by row, where it is large enough or there are fewer images than ranks, and where
-  ///     that is possible (`ReconstructionInput.canBeShared`). What `run` gives is then this rank's rows.
+  ///     that is possible (`ReconstructionInput.isShared`). What `run` gives is then this rank's rows.
   /// Throws `TaskError`, `FileError` and what loading a model throws.
   public init(
     _ task: ReconstructionTask, model: ReconstructionModel? = nil, images: ImageSet? = nil,
@@ -63,20 +63,14 @@ public struct Reconstruction {
         task.model, for: ReconstructionInput.shape(of: task, images), precision: task.precision,
         threads: threads)
     self.model = model
-    input = try ReconstructionInput(task, model: model, images: images, threads: threads)
-    let isShared =
-      ranks.count > 1 && (input.count < ranks.count || input.shape.count >= Self.sharedSize)
-      && input.shape.height >= ranks.count && model.isOfSharedPatches && input.canBeShared
-    prior = try model.prior(at: input.shape, ranks: isShared ? ranks : OneRank())
-    strips = isShared ? prior.strips : nil
-    if isShared { try ranks.requireSame(try decides()) }
+    input = try ReconstructionInput(task, model: model, images: images, threads: threads, ranks: ranks)
+    prior = try model.prior(at: input.shape, ranks: input.isShared ? ranks : OneRank())
+    strips = input.isShared ? prior.strips : nil
+    if input.isShared { try ranks.requireSame(try decides()) }
   }
 
-  /// Images of so many values are shared by ranks also where there are many.
-  private static let sharedSize = 1 << 22
-
   /// The Gaussian of the training images; nil where the model holds none. It takes some of an image's memory.
-  var gaussian: GaussianPrior? { get throws { try model.gaussian(at: input.shape) } }
+  var gaussian: GaussianPrior? { get throws { try model.gaussian(at: input.shape, strips) } }
 
   /// What must be the same for all that work on a task, in words.
   func decides() throws -> [(what: String, value: String)] {
@@ -185,7 +179,7 @@ public struct Reconstruction {
   }
 
   /// Least budget out of which σ is estimated with the flow.
-  private static var leastBudget: Int { 400 }
+  static var leastBudget: Int { 400 }
 
   /// What was found of an image by its measurements before it is solved.
   struct Estimate {
@@ -199,8 +193,7 @@ public struct Reconstruction {
   func chunk(_ places: Range<Int>, estimates: [Estimate]? = nil, watch: EstimateWatch) throws
     -> ReconstructionInput.Chunk?
   {
-    if let strips { return try input.strip(of: places.lowerBound, strips) }
-    var chunk = try input.chunk(places)
+    var chunk = try strips.map { try input.strip(of: places.lowerBound, $0) } ?? input.chunk(places)
     if let estimates {
       if input.isEstimated {
         chunk.problem = try chunk.problem.replacing(
@@ -229,13 +222,16 @@ public struct Reconstruction {
       chunk.problem = try chunk.problem.replacing(noises: first.map { try GaussianNoise(sigma: $0) })
       chunk.sigmas = first
     }
+    // The prior tells the noise of a whole picture by itself.
+    let asksPriorAlone = task.kind == .denoise && prior.noiseLevels != nil
     guard task.maxEvaluations >= Self.leastBudget,
       task.methods.contains(where: { $0 == .aipo || $0 == .fixed })
     else { return chunk }
     let options = task.options(
       .aipo, shape: input.shape, indices: chunk.indices, dequantization: model.model.dequantization)
     let found = try JointSigma.estimate(
-      chunk.problem, prior: prior, gaussian: gaussian, options: options, pool: model.pool)
+      chunk.problem, prior: prior, gaussian: asksPriorAlone ? nil : gaussian, options: options,
+      pool: model.pool)
     chunk.sigmas = found.map(\.sigma)
     chunk.sigmaEvaluations = found.map(\.evaluations)
     try lowerToReduced(&chunk)
@@ -339,8 +335,7 @@ public struct Reconstruction {
     _ chunk: ReconstructionInput.Chunk
   ) throws -> [Advice] {
     let found = try chunk.advices(results, Scratch(pool: ThreadPool(threads: 1, strips: strips)))
-    // What training images are like is known of whole ones.
-    guard method == .aipo, strips == nil else { return found }
+    guard method == .aipo else { return found }
     let known = Set((chunk.advices + found).compactMap(\.subject))
     return try found
       + model.model.unlikeness(

@@ -51,6 +51,9 @@ package struct ReconstructionInput {
   private(set) var advices: [Advice] = []
 
   let source: Source
+  /// Whether ranks have some rows each of every image.
+  let isShared: Bool
+  let measurement: TaskOperator
   private let model: Model
 
   enum Source {
@@ -63,18 +66,21 @@ package struct ReconstructionInput {
   }
 
   private enum Model {
-    /// One for all images.
-    case fixed(any Map)
+    /// One for all images; nil where they are shared, as each rank makes that of its strip.
+    case fixed((any Map)?)
     case pattern(MaskPattern)
     case mask(MaskImages)
   }
 
   /// Opens and checks everything that the task names. Throws before any work is done.
-  /// `images` takes the place of the file that the task observes or simulates.
-  init(_ task: ReconstructionTask, model prior: ReconstructionModel, images: ImageSet? = nil, threads: Int)
-    throws
-  {
+  /// `images` takes the place of the file that the task observes or simulates; `ranks` are those that share them where that
+  /// can be.
+  init(
+    _ task: ReconstructionTask, model prior: ReconstructionModel, images: ImageSet? = nil, threads: Int,
+    ranks: any Ranks = OneRank()
+  ) throws {
     let measurement = try TaskOperator(task)
+    self.measurement = measurement
     let opened = try Self.open(task, measurement, prior, images)
     var shape = prior.model.imageShape
     if let size = task.size {
@@ -94,9 +100,11 @@ package struct ReconstructionInput {
     }
     shape = truth?.shape ?? shape
     self.shape = shape
-    let map = try measurement.map(shape)
-    source = try Self.source(task, opened, truth, measured: map.output) {
-      try measurement.measured($0, by: map)
+    isShared = Self.isShared(task, opened, measurement, of: shape, prior, ranks)
+    let map = isShared ? nil : try measurement.map(shape)
+    let output = map?.output ?? measurement.measured(shape)
+    source = try Self.source(task, opened, truth, measured: output) { array in
+      try map.map { try measurement.measured(array, by: $0) } ?? array
     }
     model =
       switch task.mask {
@@ -110,11 +118,11 @@ package struct ReconstructionInput {
       case nil: .fixed(map)
       }
     switch model {
-    case .fixed(let map):
-      measurements = map.output.count
+    case .fixed:
+      measurements = output.count
       rowShape =
-        measurement.isPicture || !map.output.isVector
-        ? [map.output.height, map.output.width, map.output.channels] : [map.output.count]
+        measurement.isPicture || !output.isVector
+        ? [output.height, output.width, output.channels] : [output.count]
     case .pattern(let pattern):
       // Says at once where a region reaches beyond the image.
       let observed = try pattern.observed(shape, seed: task.seed, index: 0)
@@ -126,15 +134,15 @@ package struct ReconstructionInput {
     }
     showsPixels = measurement.showsPixels && task.kind != .inpaint
     noise = try NoiseInput(
-      task, measurements: measurements ?? shape.count, values: map.output.count,
+      task, measurements: measurements ?? shape.count, values: output.count,
       count: Self.sourceCount(source), showsPixels: showsPixels, threads: threads)
     var known = noise.task
     if task.kind != .denoise { known.measurements = measurements }
     self.task = known
-    if isEstimated, task.kind == .sense, map.output.count < shape.count {
+    if isEstimated, task.kind == .sense, output.count < shape.count {
       throw TaskError(
         .usage, key: "sigma",
-        "--sigma \(task.sigma!) with \(map.output.count) measurements of \(shape.count) pixels: so few can't tell noise from "
+        "--sigma \(task.sigma!) with \(output.count) measurements of \(shape.count) pixels: so few can't tell noise from "
           + "image; give a number")
     }
     if task.noise == .poisson, let weight = measurement.negativeWeight {
@@ -294,7 +302,7 @@ package struct ReconstructionInput {
       truth = try known?.read(range)
     }
     try Self.requireFinite(rows, names)
-    let noises = try noise.models(rows, maps: maps, indices: indices)
+    let noises = try noise.models(rows, maps: maps, indices: indices, scratch)
     for (k, row) in rows.enumerated() {
       do { try noises[noises.count == 1 ? 0 : k].check(row.view) } catch {
         throw TaskError(.data, "\(names[k]): \(error)")
@@ -352,7 +360,7 @@ package struct ReconstructionInput {
 
   private var isSimulated: Bool { if case .simulated = source { true } else { false } }
 
-  private static func requireFinite(_ rows: [Tensor<Double>], _ names: [String]) throws(TaskError) {
+  static func requireFinite(_ rows: [Tensor<Double>], _ names: [String]) throws(TaskError) {
     for (name, row) in zip(names, rows) {
       guard let place = row.withUnsafeBufferPointer({ $0.firstIndex { !$0.isFinite } }) else { continue }
       throw TaskError(
@@ -371,7 +379,7 @@ package struct ReconstructionInput {
     }
   }
 
-  private func masks(_ indices: [Int]) -> [[Bool]]? {
+  func masks(_ indices: [Int]) -> [[Bool]]? {
     switch model {
     case .fixed: nil
     case .mask(let mask): indices.map { mask.observed(index: $0) }
@@ -383,7 +391,9 @@ package struct ReconstructionInput {
   /// One for all images, or one an image.
   private func maps(_ indices: [Int]) throws -> [any Map] {
     switch model {
-    case .fixed(let map): return [map]
+    case .fixed(let map):
+      guard let map else { preconditionFailure("no rank has a whole image that is shared") }
+      return [map]
     case .pattern(let pattern):
       return try (pattern.isShared ? [0] : indices).map {
         try MaskMap(shape, mask: try pattern.observed(shape, seed: task.seed, index: $0))

@@ -154,6 +154,21 @@ package struct TaskOperator {
     if case .filterArray = form { false } else { isPicture }
   }
 
+  /// Whether ranks can share what is measured, each some rows.
+  var canBeShared: Bool {
+    switch form {
+    case .identity, .blur: !isSquared
+    default: false
+    }
+  }
+
+  /// The map of this rank's strip of an image, and the rows of what is measured that it has.
+  func strip(_ own: ImageShape, _ strips: Strips) throws -> (map: any LinearMap, measured: Range<Int>) {
+    guard case .blur(let kernel, let boundary) = form else { return (IdentityMap(own), strips.rows()) }
+    let map = try ConvolutionMap(own, kernel: kernel, boundary: boundary, strips: strips)
+    return (map, map.measuredStrips.rows())
+  }
+
   /// The shape of what is measured of an image.
   package func measured(_ image: ImageShape) -> ImageShape {
     var shape = image
