@@ -11,12 +11,17 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private let transform: any ScalarTransform
   private let channels: Int
   private let net: ConvNet<Scalar>
+  private let work: CouplingWork<Scalar>
+
+  private typealias Runner = ConvNet<Scalar>.RowRunner
+  private typealias Hidden = ConvNet<Scalar>.Hidden
 
   init(_ parts: CouplingParts, _ transform: any ScalarTransform, channels: Int, net: ConvNet<Scalar>) {
     self.parts = parts
     self.transform = transform
     self.channels = channels
     self.net = net
+    work = CouplingWork(parts, transform, channels: channels, net: net)
   }
 
   public var parameters: [LayerParameter<Scalar>] { net.parameters }
@@ -46,7 +51,7 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   private var conditionChannels: Int { parts.condition.count }
   private var transformedChannels: Int { parts.transformed.count }
   private var headChannels: Int { net.headChannels }
-  private var traceChannels: Int { transformedChannels * transform.traceCount }
+  private var traceChannels: Int { work.traceChannels }
 
   private func moved(_ shape: ImageShape) -> Kernel<Scalar>.CouplingShape {
     Kernel.CouplingShape(
@@ -183,126 +188,8 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     return result
   }
 
-  // MARK: Groups of images
-
-  private typealias Runner = ConvNet<Scalar>.RowRunner
-  private typealias Hidden = ConvNet<Scalar>.Hidden
-
-  /// About this many pixels go through the net at a time, so that their hidden activations stay in the cache.
-  private static var groupPixels: Int { 512 }
-
-  /// Whether all threads work together on a part of a batch that has at most so many images.
-  private func areTogether(_ images: Int, height: Int, threads: Int) -> Bool {
-    threads > 1 && images < threads && height > 1
-  }
-
-  private func groupSize(_ images: Int, pixels: Int, threads: Int) -> Int {
-    min(max(1, Self.groupPixels / pixels), max(1, images / threads))
-  }
-
-  /// Runs `body` for the rows of groups of images: groups side by side on the pool where parts of a batch, which have at
-  /// most `most` images, are enough for that, else one after the other with each convolution split over the pool.
-  private func forGroups(
-    of images: Range<Int>, most: Int, _ pass: FlowPass<Scalar>,
-    _ body: (_ rows: Range<Int>, _ workspace: Workspace<Scalar>, _ runner: Runner) throws -> Void
-  ) throws {
-    let threads = pass.pool.threads
-    let height = pass.shape.height
-    if areTogether(most, height: height, threads: threads) {
-      return try together(images.lowerBound * height..<images.upperBound * height, pass, body)
-    }
-    let size = groupSize(images.count, pixels: height * pass.shape.width, threads: threads)
-    try pass.pool.run((images.count + size - 1) / size) { group, worker in
-      let start = images.lowerBound + group * size
-      let workspace = pass.workspaces[worker]
-      try workspace.scope {
-        try body(
-          start * height..<min(images.upperBound, start + size) * height, workspace,
-          Runner(pool: nil, workspaces: pass.workspaces, worker: worker))
-      }
-    }
-  }
-
-  /// Runs `body` for rows that all threads work on together.
-  private func together(
-    _ rows: Range<Int>, _ pass: FlowPass<Scalar>,
-    _ body: (_ rows: Range<Int>, _ workspace: Workspace<Scalar>, _ runner: Runner) throws -> Void
-  ) throws {
-    let runner = Runner(pool: pass.pool.threads > 1 ? pass.pool : nil, workspaces: pass.workspaces)
-    try pass.workspaces[0].scope { try body(rows, pass.workspaces[0], runner) }
-  }
-
-  /// Values that a strip takes a pixel: on the way there and where its nets are kept what one array of hidden layers
-  /// takes, else their outputs, derivatives and cotangents.
-  private func stripChannels(recomputes: Bool) -> Int {
-    headChannels + (recomputes ? net.recomputedChannels + traceChannels : net.hiddenChannels)
-  }
-
-  private func strips(
-    _ rows: Range<Int>, _ shape: ImageShape, _ count: Int, recomputes: Bool, block: Int? = nil
-  ) -> Strips {
-    Strips(
-      rows: rows, height: shape.height, width: shape.width,
-      limit: count / (shape.width * stripChannels(recomputes: recomputes)), block: block)
-  }
-
-  func scratchCount(input: ImageShape, _ work: FlowWork) -> ScratchCount {
-    let there = groups(of: work.images, input, work, isBack: false)
-    let embedding =
-      net.embedding?.scratchCount(images: work.images, parameterGradients: work.parameterGradients)
-      ?? ScratchCount()
-    guard work.goesBack else { return there + embedding }
-    return .largest(there, back(input, work)) + embedding
-  }
-
-  /// What the way back takes.
-  private func back(_ input: ImageShape, _ work: FlowWork) -> ScratchCount {
-    guard work.parameterGradients else { return groups(of: work.images, input, work, isBack: true) }
-    let gradient = net.gradientWorkspaceCount(width: input.width) + 64
-    let chunk = gradientImages(input, work.slab, stripCount: work.stripCount, threads: work.threads)
-    let images = min(chunk ?? work.slab, work.images)
-    guard chunk != nil else {
-      // All threads together, strip by strip with its gradients.
-      let group = groupCount(images, input, work, isBack: true, block: net.gradientBlock(width: input.width))
-      return ScratchCount(first: group + net.carryCount(width: input.width) + gradient, others: gradient)
-    }
-    let arrays = images * input.height * input.width * gradientChannels + 128
-    return ScratchCount(first: arrays)
-      + .largest(
-        groups(of: images, input, work, isBack: true), ScratchCount(first: gradient, others: gradient))
-  }
-
-  /// What groups take of a part of a batch with so many images.
-  private func groups(
-    of images: Int, _ input: ImageShape, _ work: FlowWork, isBack: Bool
-  ) -> ScratchCount {
-    let convolution = net.workspaceCount(width: input.width) + 64
-    if areTogether(images, height: input.height, threads: work.threads) {
-      return ScratchCount(
-        first: groupCount(images, input, work, isBack: isBack) + convolution, others: convolution)
-    }
-    let size = groupSize(images, pixels: input.height * input.width, threads: work.threads)
-    let each = groupCount(size, input, work, isBack: isBack) + convolution
-    return ScratchCount(first: each, others: each)
-  }
-
-  /// Values of the arrays of a group of images.
-  private func groupCount(
-    _ images: Int, _ input: ImageShape, _ work: FlowWork, isBack: Bool, block: Int? = nil
-  ) -> Int {
-    let group = images * input.height * input.width
-    func strip(_ channels: Int) -> Int {
-      // Parameters' gradients of whole images take their nets whole.
-      if isBack, work.parameterGradients, block == nil { return group * channels }
-      let rows = max(block ?? 1, work.stripCount / (input.width * channels)) + 2 * net.margin
-      return min(group, rows * input.width) * channels
-    }
-    let gathered = parts.transformed.only == nil ? transformedChannels : 0
-    guard isBack else {
-      return group * (conditionChannels + gathered) + strip(stripChannels(recomputes: false)) + 256
-    }
-    let strips = max(strip(stripChannels(recomputes: false)), strip(stripChannels(recomputes: true)))
-    return group * (headChannels + channels + conditionChannels + 2 * gathered) + strips + 512
+  func scratchCount(input: ImageShape, _ flowWork: FlowWork) -> ScratchCount {
+    work.scratchCount(input: input, flowWork)
   }
 
   // MARK: Passes
@@ -314,11 +201,11 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     let (shape, moved) = (pass.shape, moved(pass.shape))
     let logDetRows = pass.logDetRows
     let biases = try net.embedding?.biases(pass)
-    try forGroups(of: 0..<pass.count, most: pass.mostImages, pass) { rows, workspace, runner in
+    try work.forGroups(of: 0..<pass.count, most: pass.mostImages, pass) { rows, workspace, runner in
       let (x, stride) = try condition(
         pass, rows: rows, input: kept.input, workspace: workspace, runner: runner)
       try withTransformed(of: pass.values, shape, rows: rows, workspace) { values in
-        try strips(rows, shape, pass.stripCount, recomputes: false).each { strip in
+        try work.strips(rows, shape, pass.stripCount, recomputes: false).each { strip in
           try workspace.scope {
             let head = try take(headChannels, strip.rows, shape, workspace)
             try net.forward(
@@ -345,14 +232,14 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     let kept = recall(pass)
     let biases = kept.derivatives == nil ? try net.embedding?.biases(pass) : nil
     guard pass.wantsParameterGradients else {
-      return try forGroups(of: 0..<pass.count, most: pass.mostImages, pass) { rows, workspace, runner in
+      return try work.forGroups(of: 0..<pass.count, most: pass.mostImages, pass) { rows, workspace, runner in
         try back(
           pass, direction, kept, biases, rows: rows, .none, workspace: workspace, runner: runner)
       }
     }
     let (shape, workspace) = (pass.shape, pass.workspaces[0])
     let sums = try net.embedding?.cotangents(pass)
-    let chunk = gradientImages(shape, pass.slab, stripCount: pass.stripCount, threads: pass.pool.threads)
+    let chunk = work.gradientImages(shape, pass.slab, stripCount: pass.stripCount, threads: pass.pool.threads)
     for start in stride(from: 0, to: pass.count, by: chunk ?? pass.slab) {
       let images = start..<min(start + (chunk ?? pass.slab), pass.count)
       let rows = images.lowerBound * shape.height..<images.upperBound * shape.height
@@ -360,7 +247,7 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       try workspace.scope {
         guard let chunk else {
           let carry = try workspace.take(net.carryCount(width: shape.width))
-          return try together(rows, pass) { rows, workspace, runner in
+          return try work.together(rows, pass) { rows, workspace, runner in
             try back(
               pass, direction, kept, biases, rows: rows, .pieces(sums, carry), workspace: workspace,
               runner: runner)
@@ -371,7 +258,7 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
           outputs: try kept.outputs ?? net.takeOutputs(all, workspace),
           cotangents: try net.takeCotangents(all, workspace),
           headCotangent: try take(headChannels, rows, shape, workspace))
-        try forGroups(of: images, most: min(chunk, pass.mostImages), pass) { rows, workspace, runner in
+        try work.forGroups(of: images, most: min(chunk, pass.mostImages), pass) { rows, workspace, runner in
           try back(
             pass, direction, kept, biases, rows: rows, .whole(inputs), workspace: workspace, runner: runner)
         }
@@ -390,18 +277,6 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     case whole(ConvNet<Scalar>.GradientInputs)
     /// Summed over strip by strip, with the sums of biases and those that strips carry on.
     case pieces(ImageBiases<Scalar>?, Memory<Scalar>)
-  }
-
-  /// Values of arrays for parameter gradients that are held at once; more images are taken in turn.
-  private static var gradientWork: Int { 1 << 23 }
-
-  private var gradientChannels: Int { 2 * net.hiddenChannels + conditionChannels + headChannels }
-
-  /// Images whose parameter gradients are taken together; nil where a slab of them goes in strips.
-  private func gradientImages(_ shape: ImageShape, _ slab: Int, stripCount: Int, threads: Int) -> Int? {
-    let size = slab * shape.height * shape.width * gradientChannels
-    guard size <= 4 * threads * stripCount else { return nil }
-    return slab * max(1, Self.gradientWork / size)
   }
 
   private func accumulate(
@@ -423,7 +298,7 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
     let (shape, moved) = (pass.shape, moved(pass.shape))
     let group = Strip(rows: rows, height: shape.height, width: shape.width)
     var whole: ConvNet<Scalar>.GradientInputs?
-    var strips = strips(rows, shape, pass.stripCount, recomputes: pass.kept != .nets)
+    var strips = work.strips(rows, shape, pass.stripCount, recomputes: pass.kept != .nets)
     switch gradients {
     case .none: break
     case .whole(let inputs):
@@ -431,7 +306,7 @@ public final class Coupling<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       whole = inputs
       strips = Strips(rows: rows, height: shape.height, width: shape.width, limit: .max)
     case .pieces:
-      strips = self.strips(
+      strips = work.strips(
         rows, shape, pass.stripCount, recomputes: true, block: net.gradientBlock(width: shape.width))
     }
     let headCotangent = try whole?.headCotangent ?? take(headChannels, rows, shape, workspace)
