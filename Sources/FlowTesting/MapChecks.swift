@@ -84,7 +84,7 @@ public enum MapChecks {
 
   /// The largest relative difference between products with A and Aᵀ at a random x and what `applyNormal` and `normal` say.
   public static func normalMismatch(_ map: any LinearMap, seed: UInt64 = 0) throws -> Double {
-    max(try formMismatch(map, seed: seed), try normalProductMismatch(map, seed: seed))
+    worse(try formMismatch(map, seed: seed), try normalProductMismatch(map, seed: seed))
   }
 
   private static func normalProductMismatch(_ map: any LinearMap, seed: UInt64) throws -> Double {
@@ -120,7 +120,7 @@ public enum MapChecks {
         guard matrix.rows == image.count, matrix.columns == x.count else { return .infinity }
         matrix.multiply(x.view, into: other)
         matrix.multiplyTransposed(other, into: claimed)
-        return max(mismatch(image, other), mismatch(product, claimed))
+        return worse(mismatch(image, other), mismatch(product, claimed))
       case .pixelwise(let diagonal):
         guard diagonal.count == x.count else { return .infinity }
         claimed.setEach(nil, diagonal.view, x.view) { $0 * $1 }
@@ -133,7 +133,7 @@ public enum MapChecks {
         try map.apply(input, into: other, scratch)
         squared.setEach(nil, squared, other) { $0 * $1 }
         image.setEach { $0 * $0 }
-        return max(mismatch(image, squared), mismatch(product, claimed))
+        return worse(mismatch(image, squared), mismatch(product, claimed))
       }
     }
   }
@@ -170,6 +170,9 @@ public enum MapChecks {
   }
 
   // MARK: Parts
+
+  /// The larger, and NaN before all.
+  static func worse(_ a: Double, _ b: Double) -> Double { a.isNaN || b <= a ? a : b }
 
   private static func normals(_ count: Int, seed: UInt64, index: UInt64 = 0) throws -> Tensor<Double> {
     var random = Philox(seed: seed, index: index, purpose: .test)

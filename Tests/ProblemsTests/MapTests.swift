@@ -24,6 +24,30 @@ import Testing
     }
   }
 
+  /// What check-operator tells: the worst of its vectors, of a derivative where the map isn't linear, and NaN before all.
+  @Test func measuresOfMaps() throws {
+    let shape = ImageShape(height: 4, width: 5, channels: 1)
+    for (name, map) in try allMaps(shape) {
+      let measures = try MapMeasures(map)
+      #expect(measures.results.allSatisfy { $0.holds }, "\(name): \(measures.text)")
+      #expect((measures.norm != nil) == (map is any LinearMap), "\(name)")
+    }
+    let wrong = try MapMeasures(HalfAdjoint(input: shape))
+    #expect(wrong.adjoint > 1e-4 && wrong.results.map(\.holds) == [false, false, false])
+    let broken = try MapMeasures(HalfAdjoint(input: shape, factor: .nan))
+    #expect(broken.adjoint.isNaN && broken.results.map(\.holds) == [false, false, false])
+  }
+
+  /// The identity with half of itself, or something else, as its adjoint.
+  private struct HalfAdjoint: LinearMap {
+    let input: ImageShape
+    var factor = 0.5
+    var output: ImageShape { input }
+    func apply(_ x: Vector, into y: Vector, _ scratch: Scratch) { y.set(x) }
+    func adjoint(_ u: Vector, into x: Vector, _ scratch: Scratch) { x.setEach(nil, u) { factor * $0 } }
+    func applyNormal(_ x: Vector, into z: Vector, _ scratch: Scratch) { z.set(x) }
+  }
+
   /// Adjoints at many sizes: even, odd, prime, one row, one column, one to three channels.
   @Test func adjointsAtManySizes() throws {
     var worst = (mismatch: 0.0, name: "")
@@ -386,7 +410,7 @@ private struct WrongDerivative: Map {
         y.set(x)
         y[3] = 0
       }, backward: { u, x, _ in for i in 0..<u.count where i != 3 { x[i] = u[i] } })
-    #expect(try failures(leaves) == [pullback, adjoint])
+    #expect(try failures(leaves) == [pullback, adjoint, normal])
   }
 
   @Test func wrongNormalForms() throws {
