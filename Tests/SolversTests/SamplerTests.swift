@@ -105,6 +105,33 @@ import Testing
     }
   }
 
+  /// JᵀΣ⁻¹J of the data is written out, each chain having its share of the measurements, where image and measurements are
+  /// small, and nowhere else.
+  @Test func theDataCurvatureIsWrittenOutOfSmallProblemsAlone() throws {
+    for one in try GaussianCase.all() {
+      let density = one.density(.x)
+      let chains = try (0..<3).map { _ in
+        try #require(try MarkovChain(density, Scratch()) { $0.copy(from: one.mean) })
+      }
+      let found = try #require(try density.wholeDataCurvature(at: chains, ThreadPool(threads: 2)))
+      let a = try #require(one.data.map as? any LinearMap).matrix()
+      let noise = try #require(one.data.noise as? GaussianNoise)
+      var expected = try a.transposedTimes(a)
+      expected.scale(by: 1 / noise.variance)
+      let largest = expected.columnMajor.map(abs).max()!
+      let worst = zip(found.columnMajor, expected.columnMajor).map { abs($0 - $1) }.max()!
+      #expect(worst <= 1e-12 * largest, "\(one.name)")
+    }
+    for (d, m, isSmall) in [(1024, 1024, true), (1025, 3, false), (3, 1025, false)] {
+      let shape = ImageShape.vector(d)
+      let map = try DenseMap(Matrix(rows: m, columns: d) { $0 == $1 ? 1 : 0 }, input: shape)
+      let data = try DataTerm(map, GaussianNoise(sigma: 1), [Double](repeating: 0, count: m))
+      let density = SampledDensity(
+        pixels: data, prior: FunctionPrior(imageShape: shape) { x in (0, x.map { _ in 0 }) })
+      #expect(try (density.wholeDataCurvature(at: [], ThreadPool(threads: 1)) != nil) == isSmall, "\(d) \(m)")
+    }
+  }
+
   private func latentPrecision(_ one: GaussianCase) throws -> Matrix {
     // Of ε = L⁻¹(x − μ): Lᵀ Σ⁻¹ L.
     let (d, factor) = (one.mean.count, one.prior.factor)
