@@ -3,6 +3,78 @@ import AIPOKernels
 import AIPOPlatform
 import AIPOTasks
 
+/// Which Glow `aipo bench flow` measures, and how.
+package struct FlowBenchmarkSettings {
+  package var levels = 3
+  package var steps = 8
+  package var hidden = 128
+  /// Height and width of the images.
+  package var size = 32
+  package var channels = 1
+  package var batch = 8
+  package var repeats = 5
+  package var passes = FlowFigures.Pass.allCases
+
+  package init() {}
+
+  var spec: FlowSpec { .glow(levels: levels, steps: steps, hidden: hidden) }
+  var shape: ImageShape { ImageShape(height: size, width: size, channels: channels) }
+
+  /// Chooses passes by their flags, with commas between them; nil chooses all. Throws a usage error.
+  package mutating func choosePasses(_ list: String?) throws(TaskError) {
+    guard let list else { return }
+    let names = list.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    let all = FlowFigures.Pass.allCases
+    for name in names where !all.contains(where: { $0.flag == name }) {
+      throw TaskError(
+        .usage, key: "passes",
+        "--passes has \(name.isEmpty ? "an empty name" : name), expected any of "
+          + all.map(\.flag).joined(separator: ", "))
+    }
+    passes = all.filter { names.contains($0.flag) }
+  }
+
+  /// Throws a usage error where a setting is out of its range, or no such Glow takes images of that size.
+  package func check() throws(TaskError) {
+    try TaskError.require([
+      ("levels", levels, 1...12), ("steps", steps, 1...256), ("hidden", hidden, 1...8192),
+      ("size", size, 2...4096), ("channels", channels, 1...1024), ("batch", batch, 1...4096),
+      ("repeat", repeats, 1...1000),
+    ])
+    do { _ = try spec.shapes(from: shape) } catch {
+      throw TaskError(.usage, key: "size", "--size \(size) and --channels \(channels): \(error)")
+    }
+  }
+
+  /// Measures on so many threads, until `isCancelled`.
+  package func measure<Scalar: KernelScalar>(
+    _: Scalar.Type, threads: Int, seed: UInt64, isCancelled: () -> Bool
+  ) throws -> FlowFigures {
+    let benchmark = try FlowBenchmark<Scalar>(
+      spec: spec, shape: shape, batch: batch, threads: threads, seed: seed)
+    var figures = try benchmark.run(passes, repeats: repeats, isCancelled: isCancelled)
+    let precision = Precision(Scalar.self).rawValue
+    figures.head = """
+      \(levels) levels of \(steps) steps, \(hidden) hidden channels, \(batch) images of \(shape), \(precision)
+      \(BenchmarkMachine.text(threads: threads))
+
+      """
+    figures.settings = [
+      "threads": .int(threads), "batch": .int(batch), "precision": .string(precision),
+      "repeat": .int(repeats), "levels": .int(levels), "steps": .int(steps), "hidden": .int(hidden),
+      "size": .int(size), "channels": .int(channels), "blas": .string(BLASLibrary.description),
+    ]
+    return figures
+  }
+}
+
+/// What measures were made on.
+enum BenchmarkMachine {
+  static func text(threads: Int) -> String {
+    "\(threads) threads, kernels \(AIPOVersion.kernels), BLAS \(BLASLibrary.description)"
+  }
+}
+
 /// What `aipo bench flow` has measured.
 package struct FlowFigures {
   package enum Pass: String, CaseIterable {
@@ -34,6 +106,9 @@ package struct FlowFigures {
   package var flowGflop = 0.0
   /// The most memory that the process had held when it had made the passes, but for a training step.
   package var peakMegabytes = Double.nan
+  /// What it was measured of, in words and as JSON.
+  var head = ""
+  var settings = JSONValue.null
 
   func milliseconds(_ pass: Pass) -> Double {
     let sorted = (seconds[pass] ?? []).sorted()
@@ -57,7 +132,7 @@ package struct FlowFigures {
       ])
     }
     return """
-      \(table.text)
+      \(head)\(table.text)
       peak: \(fixed(peakGflops, 1)) GFLOP/s, the BLAS's best product of 1024×1024 matrices
       work of one pass: \(fixed(flowGflop, 3)) GFLOP; memory without training: \(fixed(peakMegabytes, 0)) MB
       """
@@ -70,7 +145,7 @@ package struct FlowFigures {
       "peak_rss_mb": .number(peakMegabytes),
       "share": .object(passes.map { ($0.rawValue, .number(share($0))) }),
       "fastest_ms": .object(passes.map { ($0.rawValue, .number(fastest($0))) }),
-    ])
+    ]).adding(settings)
   }
 }
 

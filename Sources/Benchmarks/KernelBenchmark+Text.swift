@@ -2,7 +2,7 @@ import AIPOKernels
 import AIPOTasks
 
 extension KernelBenchmark {
-  private var precision: Precision { Scalar.self == Float.self ? .float32 : .float64 }
+  private var precision: Precision { Precision(Scalar.self) }
 
   /// A line a kernel, for people.
   package var text: String {

@@ -4,9 +4,13 @@ import AIPOTasks
 
 /// What `aipo bench operator` has measured: products with an operator, seconds a repetition.
 package struct OperatorFigures {
-  package private(set) var apply: [Double] = []
-  package private(set) var adjoint: [Double] = []
-  package private(set) var normal: [Double] = []
+  private let input: ImageShape
+  private let output: ImageShape
+  private let threads: Int
+  private let repeats: Int
+  private var apply: [Double] = []
+  private var adjoint: [Double] = []
+  private var normal: [Double] = []
 
   private var rows: [(name: String, seconds: [Double])] {
     [("apply", apply), ("adjoint", adjoint), ("normal", normal)].filter { !$0.1.isEmpty }
@@ -19,10 +23,10 @@ package struct OperatorFigures {
 
   /// For people.
   package var text: String {
-    rows.map {
-      "\($0.name): \(fixed(Self.median($0.seconds), 2)) ms, fastest \(fixed(1000 * $0.seconds.min()!, 2)) ms"
-    }
-    .joined(separator: "\n")
+    (["\(input) to \(output), \(threads) threads"]
+      + rows.map {
+        "\($0.name): \(fixed(Self.median($0.seconds), 2)) ms, fastest \(fixed(1000 * $0.seconds.min()!, 2)) ms"
+      }).joined(separator: "\n")
   }
 
   package var json: JSONValue {
@@ -32,7 +36,11 @@ package struct OperatorFigures {
           ("\($0.name)_ms", JSONValue.number(Self.median($0.seconds))),
           ("\($0.name)_fastest_ms", .number(1000 * $0.seconds.min()!)),
         ]
-      })
+      }
+        + [
+          ("input", input.json), ("output", output.json), ("threads", .int(threads)),
+          ("repeat", .int(repeats)),
+        ])
   }
 
   /// Measures products at random vectors, after one of each that warms the caches, until `isCancelled`. Of a map that isn't linear
@@ -46,7 +54,7 @@ package struct OperatorFigures {
     x.withMemory { $0.setNormals(&random) }
     y.withMemory { $0.setNormals(&random) }
     var (image, back) = (y, x)
-    var figures = OperatorFigures()
+    var figures = OperatorFigures(input: map.input, output: map.output, threads: threads, repeats: repeats)
     let clock = ContinuousClock()
     func seconds(_ body: () throws -> Void) rethrows -> Double {
       let time = try clock.measure(body)

@@ -4,6 +4,64 @@ import AIPOPlatform
 import AIPOPriors
 import AIPOTasks
 
+/// Which prior of patches `aipo bench patches` measures, and how.
+package struct PatchBenchmarkSettings {
+  /// Height and width of a patch.
+  package var patch = 8
+  /// From one patch to the next; half a patch unless given.
+  package var stride: Int?
+  package var couplings = 8
+  package var hidden = 256
+  /// Height and width of the picture.
+  package var size = 512
+  package var channels = 1
+  package var repeats = 5
+
+  package init() {}
+
+  private var step: Int { stride ?? max(1, patch / 2) }
+
+  /// Throws a usage error where a setting is out of its range.
+  package func check() throws(TaskError) {
+    try TaskError.require([
+      ("patch", patch, 2...64), ("stride", step, 1...patch), ("couplings", couplings, 1...256),
+      ("hidden", hidden, 1...8192), ("size", size, 1...16384), ("channels", channels, 1...4),
+      ("repeat", repeats, 1...1000),
+    ])
+    guard patch * patch * channels <= ImageStatistics.fullLimit else {
+      throw TaskError(
+        .usage, key: "patch",
+        "--patch \(patch): a patch has \(patch * patch * channels) values, expected "
+          + "\(ImageStatistics.fullLimit) at most")
+    }
+  }
+
+  /// Measures on so many threads, until `isCancelled`.
+  package func measure<Scalar: KernelScalar>(
+    _: Scalar.Type, threads: Int, seed: UInt64, isCancelled: () -> Bool
+  ) throws -> PatchFigures {
+    func square(_ side: Int) -> ImageShape { ImageShape(height: side, width: side, channels: channels) }
+    var figures = try PatchFigures.measure(
+      Scalar.self,
+      spec: .dense(couplings: couplings, hidden: [hidden, hidden]).conditioned(whitening: .dense),
+      patch: square(patch), stride: step, image: square(size), repeats: repeats, threads: threads, seed: seed,
+      isCancelled: isCancelled)
+    let precision = Precision(Scalar.self).rawValue
+    figures.head = """
+      patches of \(square(patch)), one every \(step) pixels of \(square(size)); \(couplings) couplings of two hidden \
+      layers of \(hidden), \(precision)
+      \(BenchmarkMachine.text(threads: threads))
+
+      """
+    figures.settings = [
+      "threads": .int(threads), "precision": .string(precision), "patch": .int(patch), "stride": .int(step),
+      "couplings": .int(couplings), "hidden": .int(hidden), "size": .int(size), "channels": .int(channels),
+      "repeat": .int(repeats), "blas": .string(BLASLibrary.description),
+    ]
+    return figures
+  }
+}
+
 /// What `aipo bench patches` has measured: evaluations of a prior of patches.
 package struct PatchFigures {
   /// Patches of an evaluation.
@@ -14,6 +72,9 @@ package struct PatchFigures {
   package var gflop = 0.0
   /// The best product's speed.
   package var peakGflops = 0.0
+  /// What it was measured of, in words and as JSON.
+  var head = ""
+  var settings = JSONValue.null
 
   /// The median.
   var milliseconds: Double {
@@ -25,24 +86,24 @@ package struct PatchFigures {
   /// For people.
   package var text: String {
     """
-    an evaluation with its gradient: \(fixed(milliseconds, 1)) ms, \(patches) patches
+    \(head)an evaluation with its gradient: \(fixed(milliseconds, 1)) ms, \(patches) patches
     \(fixed(gflops, 1)) GFLOP/s, \(fixed(100 * gflops / peakGflops, 1)) % of the BLAS's best product of 1024×1024 \
     matrices, \(fixed(peakGflops, 1)) GFLOP/s
     """
   }
 
   package var json: JSONValue {
-    [
+    ([
       "patches": .int(patches), "evaluation_ms": .number(milliseconds),
       "fastest_ms": .number(1000 * (seconds.min() ?? .nan)), "gflop": .number(gflop),
       "sgemm_gflops": .number(peakGflops), "share": .number(gflops / peakGflops),
-    ]
+    ] as JSONValue).adding(settings)
   }
 }
 
 extension PatchFigures {
   /// Measures a prior with random weights on a uniform image `repeats` times, in turn with products, until `isCancelled`.
-  package static func measure<Scalar: KernelScalar>(
+  static func measure<Scalar: KernelScalar>(
     _: Scalar.Type, spec: FlowSpec, patch: ImageShape, stride: Int, image: ImageShape, repeats: Int,
     threads: Int,
     seed: UInt64, isCancelled: () -> Bool

@@ -116,6 +116,13 @@ public enum ImageOutputFormat: Sendable, CaseIterable {
     }
   }
 
+  /// A name with a text put in before its suffix, at its end where that is of no format: `x-sd.nii.gz`.
+  public static func adding(_ text: String, to path: String) -> String {
+    let suffixes = allCases.flatMap(\.suffixes).filter(path.lowercased().hasSuffix)
+    let length = suffixes.map(\.count).max() ?? 0
+    return "\(path.dropLast(length))\(text)\(path.suffix(length))"
+  }
+
   /// Nil for another suffix.
   public init?(path: String) {
     let name = path.lowercased()

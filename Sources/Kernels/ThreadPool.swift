@@ -129,18 +129,8 @@ private final class Team: @unchecked Sendable {
 
   init(helpers: Int) {
     for worker in 1...helpers {
-      let start = Unmanaged.passRetained(Start(team: self, worker: worker))
-      var thread = pthread_t.init(bitPattern: 0)
-      guard pthread_create(&thread, nil, threadMain, start.toOpaque()) == 0 else {
-        // Without memory for another thread, those that there are do the work.
-        start.release()
-        return
-      }
-      #if canImport(Glibc)
-        pthread_detach(thread)
-      #else
-        if let thread { pthread_detach(thread) }
-      #endif
+      // Without memory for another thread, those that there are do the work.
+      guard startThread({ self.help(worker: worker) }) else { return }
     }
   }
 
@@ -241,29 +231,6 @@ private final class Team: @unchecked Sendable {
     }
   }
 }
-
-private final class Start {
-  let team: Team
-  let worker: Int
-  init(team: Team, worker: Int) {
-    self.team = team
-    self.worker = worker
-  }
-}
-
-#if canImport(Glibc)
-  private func threadMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-    let start = Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
-    start.team.help(worker: start.worker)
-    return nil
-  }
-#else
-  private func threadMain(_ argument: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
-    let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-    start.team.help(worker: start.worker)
-    return nil
-  }
-#endif
 
 extension ThreadPool {
   /// Cores that this process may run on.

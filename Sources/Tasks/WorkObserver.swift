@@ -4,6 +4,12 @@ import AIPOKernels
 /// The element type that images and the flow are worked in; sums are in float64 either way.
 public typealias Precision = TrainingConfig.Precision
 
+extension Precision {
+  package init<Scalar: KernelScalar>(_: Scalar.Type) {
+    self = Scalar.self == Float.self ? .float32 : .float64
+  }
+}
+
 /// How a caller sees long work, and stops it. Both are called on the caller's thread.
 public struct WorkObserver {
   /// Told how much is finished, in the work's own units; a fraction counts parts of one.

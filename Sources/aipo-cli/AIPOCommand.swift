@@ -49,7 +49,7 @@ struct AIPOCommand: ParsableCommand {
         throw CommandFailure(
           .usage, "'\(type(of: verb)._commandName)' works in one process: start it without mpirun")
       }
-      return try verb.perform()
+      return try verb.start()
     }
     try command.run()
     return .done
@@ -107,37 +107,39 @@ struct AIPOCommand: ParsableCommand {
 protocol Verb: ParsableCommand {
   /// Whether it may be started by mpirun.
   static var worksOverRanks: Bool { get }
+  var common: CommonOptions { get }
+  /// What it writes, tried before the work starts.
+  var outputs: [OutputPath?] { get throws }
   func perform() throws -> ExitStatus
 }
 
 extension Verb {
   static var worksOverRanks: Bool { false }
-  func run() throws { _ = try perform() }
+  var outputs: [OutputPath?] { [] }
+
+  /// Sees that there is what the work needs, and performs it.
+  func start() throws -> ExitStatus {
+    for output in try outputs {
+      if let output { try AtomicFile.checkWritable(output.path) }
+    }
+    Interrupt.install()
+    try common.requireMemory()
+    return try perform()
+  }
+
+  func run() throws { _ = try start() }
 }
 
 /// A subcommand that works in the element type of --precision.
 protocol ScalarVerb: Verb {
-  var common: CommonOptions { get }
-  /// What it writes, tried before the work starts.
-  var outputs: [OutputPath?] { get }
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus
 }
 
 extension ScalarVerb {
-  var outputs: [OutputPath?] { [] }
-
   func perform() throws -> ExitStatus {
-    try OutputPath.checkWritable(outputs)
-    Interrupt.install()
-    return switch common.precision {
+    switch common.precision {
     case .float32: try perform(in: Float.self)
     case .float64: try perform(in: Double.self)
     }
   }
-}
-
-/// Refuses a flag's number out of its range.
-func require<Value: Comparable>(_ flag: String, _ value: Value, in range: ClosedRange<Value>) throws {
-  guard !range.contains(value) else { return }
-  throw ValidationError("\(flag) is \(value), expected \(range.lowerBound) to \(range.upperBound)")
 }

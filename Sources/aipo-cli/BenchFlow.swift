@@ -53,60 +53,24 @@ struct BenchFlow: ScalarVerb {
 
   @OptionGroup var common: CommonOptions
 
-  private func chosenPasses() throws -> [FlowFigures.Pass] {
-    guard let passes else { return FlowFigures.Pass.allCases }
-    let names = passes.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-    for name in names where !FlowFigures.Pass.allCases.contains(where: { $0.flag == name }) {
-      throw ValidationError(
-        "--passes has \(name.isEmpty ? "an empty name" : name), expected any of "
-          + FlowFigures.Pass.allCases.map(\.flag).joined(separator: ", "))
-    }
-    return FlowFigures.Pass.allCases.filter { names.contains($0.flag) }
+  private func settings() throws -> FlowBenchmarkSettings {
+    var settings = FlowBenchmarkSettings()
+    (settings.levels, settings.steps, settings.hidden) = (levels, steps, hidden)
+    (settings.size, settings.channels, settings.batch) = (size, channels, batch)
+    settings.repeats = repeats
+    try settings.choosePasses(passes)
+    try settings.check()
+    return settings
   }
 
-  func validate() throws {
-    _ = try chosenPasses()
-    for (flag, value, range) in [
-      ("--levels", levels, 1...12), ("--steps", steps, 1...256), ("--hidden", hidden, 1...8192),
-      ("--size", size, 2...4096), ("--channels", channels, 1...1024), ("--batch", batch, 1...4096),
-      ("--repeat", repeats, 1...1000),
-    ] { try require(flag, value, in: range) }
-    do {
-      _ = try spec.shapes(from: shape)
-    } catch {
-      throw ValidationError("--size \(size) and --channels \(channels): \(error)")
-    }
-  }
-
-  private var spec: FlowSpec { .glow(levels: levels, steps: steps, hidden: hidden) }
-  private var shape: ImageShape { ImageShape(height: size, width: size, channels: channels) }
+  func validate() throws { _ = try usage(settings) }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
-    try common.requireMemory()
-    let benchmark = try FlowBenchmark<Scalar>(
-      spec: spec, shape: shape, batch: batch, threads: common.threadCount, seed: common.seed)
-    let figures = try benchmark.run(chosenPasses(), repeats: repeats) { Interrupt.requested }
+    let figures = try settings().measure(Scalar.self, threads: common.threadCount, seed: common.seed) {
+      Interrupt.requested
+    }
     if let status = Interrupt.status { return status }
-    try common.print(text(figures))
-    try common.printJSON(json(figures))
+    try common.tell(figures.text, figures.json.adding(TypedCommand.provenance))
     return .done
-  }
-
-  private func text(_ figures: FlowFigures) -> String {
-    """
-    \(levels) levels of \(steps) steps, \(hidden) hidden channels, \(batch) images of \(shape), \
-    \(common.precision.rawValue)
-    \(common.threadCount) threads, kernels \(AIPOVersion.kernels), BLAS \(BLASLibrary.description)
-    \(figures.text)
-    """
-  }
-
-  private func json(_ figures: FlowFigures) -> JSONValue {
-    figures.json.adding([
-      "threads": .int(common.threadCount), "batch": .int(batch),
-      "precision": .string(common.precision.rawValue), "repeat": .int(repeats), "levels": .int(levels),
-      "steps": .int(steps), "hidden": .int(hidden), "size": .int(size), "channels": .int(channels),
-      "blas": .string(BLASLibrary.description),
-    ]).adding(TypedCommand.provenance)
   }
 }

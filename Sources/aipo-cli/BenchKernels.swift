@@ -32,7 +32,7 @@ struct BenchKernels: ScalarVerb {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    try require("--repeat", repeats, in: 1...1000)
+    try require(("repeat", repeats, 1...1000))
   }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
@@ -42,7 +42,6 @@ struct BenchKernels: ScalarVerb {
     guard !cases.isEmpty else {
       throw CommandFailure(.usage, "--filter '\(filter ?? "")' matches no kernel")
     }
-    try common.requireMemory(threads: 1)
     let benchmark = try KernelBenchmark<Scalar>(repeats: repeats)
     let progress = ProgressLine("bench", total: cases.count, unit: "kernels", options: common)
     for item in cases {
@@ -51,8 +50,7 @@ struct BenchKernels: ScalarVerb {
       progress.update(Double(benchmark.lines.count))
     }
     progress.finish()
-    try common.print(benchmark.text)
-    try common.printJSON(benchmark.json.adding(["command": .string(TypedCommand.text)]))
+    try common.tell(benchmark.text, benchmark.json.adding(["command": .string(TypedCommand.text)]))
     let failures = benchmark.lines.count { !$0.passes }
     guard failures == 0 else {
       throw CommandFailure(.failure, "\(failures) of \(cases.count) kernels differ from the reference")

@@ -23,22 +23,14 @@ struct BenchOperator: Verb {
 
   @OptionGroup var common: CommonOptions
 
-  func validate() throws { try require("--repeat", repeats, in: 1...1000) }
+  func validate() throws { try require(("repeat", repeats, 1...1000)) }
 
   func perform() throws -> ExitStatus {
-    try common.requireMemory()
-    Interrupt.install()
-    let map = try sized.map(seed: common.seed)
     let figures = try OperatorFigures.measure(
-      map, repeats: repeats, threads: common.threadCount, seed: common.seed,
+      sized.map(common), repeats: repeats, threads: common.threadCount, seed: common.seed,
       isCancelled: { Interrupt.requested })
     if let status = Interrupt.status { return status }
-    try common.print("\(map.input) to \(map.output), \(common.threadCount) threads\n\(figures.text)")
-    try common.printJSON(
-      figures.json.adding([
-        "input": map.input.json, "output": map.output.json, "threads": .int(common.threadCount),
-        "repeat": .int(repeats),
-      ]).adding(TypedCommand.provenance))
+    try common.tell(figures.text, figures.json.adding(TypedCommand.provenance))
     return .done
   }
 }

@@ -44,44 +44,23 @@ struct BenchPatches: ScalarVerb {
 
   @OptionGroup var common: CommonOptions
 
-  private var steps: Int { stride ?? max(1, patch / 2) }
-
-  func validate() throws {
-    for (flag, value, range) in [
-      ("--patch", patch, 2...64), ("--stride", steps, 1...patch), ("--couplings", couplings, 1...256),
-      ("--hidden", hidden, 1...8192), ("--size", size, 1...16384), ("--channels", channels, 1...4),
-      ("--repeat", repeats, 1...1000),
-    ] { try require(flag, value, in: range) }
-    guard patch * patch * channels <= ImageStatistics.fullLimit else {
-      throw ValidationError(
-        "--patch \(patch): a patch has \(patch * patch * channels) values, expected "
-          + "\(ImageStatistics.fullLimit) at most")
-    }
+  private func settings() throws -> PatchBenchmarkSettings {
+    var settings = PatchBenchmarkSettings()
+    (settings.patch, settings.stride, settings.couplings) = (patch, stride, couplings)
+    (settings.hidden, settings.size, settings.channels) = (hidden, size, channels)
+    settings.repeats = repeats
+    try settings.check()
+    return settings
   }
 
+  func validate() throws { _ = try usage(settings) }
+
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
-    try common.requireMemory()
-    func square(_ side: Int) -> ImageShape { ImageShape(height: side, width: side, channels: channels) }
-    let figures = try PatchFigures.measure(
-      Scalar.self,
-      spec: .dense(couplings: couplings, hidden: [hidden, hidden]).conditioned(whitening: .dense),
-      patch: square(patch), stride: steps, image: square(size), repeats: repeats, threads: common.threadCount,
-      seed: common.seed, isCancelled: { Interrupt.requested })
+    let figures = try settings().measure(Scalar.self, threads: common.threadCount, seed: common.seed) {
+      Interrupt.requested
+    }
     if let status = Interrupt.status { return status }
-    try common.print(
-      """
-      patches of \(square(patch)), one every \(steps) pixels of \(square(size)); \(couplings) couplings of two hidden \
-      layers of \(hidden), \(common.precision.rawValue)
-      \(common.threadCount) threads, kernels \(AIPOVersion.kernels), BLAS \(BLASLibrary.description)
-      \(figures.text)
-      """)
-    try common.printJSON(
-      figures.json.adding([
-        "threads": .int(common.threadCount), "precision": .string(common.precision.rawValue),
-        "patch": .int(patch), "stride": .int(steps), "couplings": .int(couplings), "hidden": .int(hidden),
-        "size": .int(size), "channels": .int(channels), "repeat": .int(repeats),
-        "blas": .string(BLASLibrary.description),
-      ]).adding(TypedCommand.provenance))
+    try common.tell(figures.text, figures.json.adding(TypedCommand.provenance))
     return .done
   }
 }

@@ -52,82 +52,49 @@ struct Calibrate: Verb {
   @OptionGroup var common: CommonOptions
 
   private func task() throws -> CalibrationTask {
-    var problem = ReconstructionTask()
-    do {
-      try measurement.set(in: &problem)
-      try observation.set(in: &problem)
-      try problem.checkCalibration()
-    } catch let error as TaskError { throw ValidationError(error.description) }
-    problem.model = model.model
-    problem.seed = common.seed
-    problem.precision = common.precision
+    let problem = try ReconstructionTask(measurement, observation, model: model, common: common)
+    try problem.checkCalibration()
     var task = CalibrationTask(problem)
     let usual = task.sampling
     try sampling.set(in: &task.sampling)
     task.sampling.draws = task.sampling.draws ?? usual.draws
     (task.problems, task.ranks, task.start) = (problems, ranks, from)
+    try task.check()
     return task
   }
 
-  func validate() throws {
-    try require("--problems", problems, in: 0...1_000_000)
-    try require("--ranks", ranks, in: 1...10_000)
-    let task = try task()
-    if from == .chains, problems > 0, task.sampling.chains * task.sampling.drawCount < ranks {
-      throw ValidationError("--ranks is \(ranks), expected at most the draws of all chains")
-    }
-    if problems == 0, task.problem.simulate == nil {
-      throw ValidationError("--problems is 0, and there is no --simulate: there is nothing to do")
-    }
-  }
+  func validate() throws { try usage { _ = try task() } }
+
+  var outputs: [OutputPath?] { [report] }
 
   func perform() throws -> ExitStatus {
-    let task = try task()
-    try OutputPath.checkWritable([report])
-    Interrupt.install()
-    try common.requireMemory()
-    let run = try CalibrationRun(task, threads: common.threadCount)
+    let run = try CalibrationRun(task(), threads: common.threadCount)
     common.remark(run.model.words)
+    let sharing = sharing.sharing(state: state)
     var members: [(String, JSONValue)] = []
-    let work = try sharing.work(state: state?.path)
+    let work = try sharing.work()
     if problems > 0 {
       let progress = ProgressLine("calibrate", total: problems, unit: "problems", options: common)
-      let result: CalibrationResult
-      if let work {
-        let (outcome, whole) = try run.run(work, observer: common.observer(progress))
-        progress.finish()
-        guard let whole else { return try sharing.end(outcome, work, common) ?? .done }
-        result = whole
-        sharing.clean(work, state: state?.path)
-      } else {
-        result = try run.run(observer: common.observer(progress))
-        progress.finish()
-      }
-      if let report {
-        try AtomicFile.write(
-          result.html(
-            command: TypedCommand.text,
-            provenance: [("model", .string(run.model.source.name)), ("seed", .unsigned(common.seed))]),
-          to: report.path)
-      }
+      let (outcome, result) = try run.run(work, observer: common.observer(progress))
+      progress.finish()
+      guard let result else { return try work.flatMap { try common.end(outcome, $0) } ?? .done }
+      if let work { sharing.clean(work) }
+      if let report { try result.write(to: report.path, of: run, command: TypedCommand.text) }
       try common.print(result.text)
       members += result.json.members
     }
-    if task.problem.simulate != nil, !Interrupt.requested {
-      var posterior = PosteriorTask(task.problem)
-      posterior.sampling = task.sampling
-      let sampling = try PosteriorSampling(posterior, model: run.model, threads: common.threadCount)
+    if let sampling = try run.realImages(), !Interrupt.requested {
       let progress = ProgressLine("coverage", total: sampling.count, unit: "images", options: common)
       let images = try sampling.run(observer: common.observer(progress))
       progress.finish()
-      if let coverage = CoverageResult(images, level: task.sampling.level) {
+      if let coverage = CoverageResult(images, level: run.task.sampling.level) {
         try common.print(coverage.text)
         members.append(("real", coverage.json))
       } else {
         common.warn("fewer than two real images: nothing can be said of intervals")
       }
     }
-    try common.printJSON(.object(members), by: run.model.source)
+    try common.tell(nil, .object(members), by: run.model.source)
     return Interrupt.status ?? .done
   }
 }

@@ -11,34 +11,16 @@ struct SizedOperator: ParsableArguments {
   )
   var channels: Int?
 
-  private func task(seed: UInt64) throws -> ReconstructionTask {
-    var task = ReconstructionTask()
-    do {
-      try measurement.set(in: &task)
-      if task.kind == nil, task.operatorFile != nil { task.kind = .sense }
-      task.seed = seed
-      try task.checkMeasurement()
-    } catch let error as TaskError { throw ValidationError(error.description) }
-    return task
+  private func task(_ common: CommonOptions? = nil) throws -> ReconstructionTask {
+    try ReconstructionTask(measurement, common: common).ofMeasurement()
   }
 
   func validate() throws {
-    let task = try task(seed: 0)
-    if task.size == nil, task.operatorFile == nil { throw ValidationError("--size is needed, as 64x64") }
-    if let channels { try require("--channels", channels, in: 1...1024) }
+    _ = try usage { try task() }
+    if let channels { try require(("channels", channels, 1...1024)) }
   }
 
-  func map(seed: UInt64) throws -> any Map {
-    let task = try task(seed: seed)
-    let channels = channels ?? ([.demosaic, .unmix].contains(task.kind) ? 3 : 1)
-    return try task.map(
-      of: task.size.map { ImageShape(height: $0.height, width: $0.width, channels: channels) })
-  }
-}
-
-extension ImageShape {
-  /// As JSON tells shapes.
-  var json: JSONValue { .array([height, width, channels].map { .int($0) }) }
+  func map(_ common: CommonOptions) throws -> any Map { try task(common).map(channels: channels) }
 }
 
 /// `aipo check-operator`: whether an operator keeps what solvers rely on.
@@ -86,66 +68,33 @@ struct CheckOperator: Verb {
     if (apply ?? adjoint == nil) != (out == nil) {
       throw ValidationError("--out goes with --apply or --adjoint, which need it")
     }
-    if let out, !out.path.hasSuffix(".npy") {
-      throw ValidationError("--out is '\(out.path)', expected a name that ends in .npy")
-    }
+    try usage { try OutputFiles.require(out?.path, suffixes: [".npy"], key: "out") }
   }
+
+  var outputs: [OutputPath?] { [out] }
 
   func perform() throws -> ExitStatus {
-    try OutputPath.checkWritable([out])
-    try common.requireMemory()
-    let map = try sized.map(seed: common.seed)
-    if let path = apply ?? adjoint, let out { return try write(map, of: path, to: out) }
-    return try check(map)
-  }
-
-  private func write(_ map: any Map, of path: String, to out: OutputPath) throws -> ExitStatus {
-    let scratch = Scratch(pool: ThreadPool(threads: common.threadCount))
-    let (from, to) = apply != nil ? (map.input, map.output) : (map.output, map.input)
-    let values = try ArrayFile.read(path, as: Double.self)
-    guard values.count == from.count else {
-      throw CommandFailure(
-        .badData, "\(path): has shape \(values.shape), expected the \(from.count) values of \(from)")
-    }
-    var result = try Tensor<Double>(shape: to.isVector ? [to.count] : [to.height, to.width, to.channels])
-    try result.withMemory { result in
-      if apply != nil {
-        try map.apply(values.view, into: result, scratch)
-      } else if let map = map as? any LinearMap {
-        try map.adjoint(values.view, into: result, scratch)
-      } else {
-        throw CommandFailure(.usage, "--adjoint needs a linear operator")
-      }
-    }
+    let map = try sized.map(common)
+    guard let path = apply ?? adjoint, let out else { return try check(map) }
+    let product = OperatorProduct(map, threads: common.threadCount)
+    let result = try apply != nil ? product.apply(path) : product.adjoint(path)
     try NPYFile.write(result, to: out.path)
-    try common.print("\(out.path): \(result.shape)")
-    try common.printJSON(["out": .string(out.path), "shape": .array(result.shape.map { .int($0) })])
+    try common.tell(
+      "\(out.path): \(result.shape)",
+      ["out": .string(out.path), "shape": .array(result.shape.map { .int($0) })])
     return .done
   }
 
   private func check(_ map: any Map) throws -> ExitStatus {
-    var mismatches = [("adjoint", 0.0), ("normal", 0.0), ("pullback", 0.0)]
-    for seed in 0..<3 as Range<UInt64> {
-      let point = try MapChecks.point(map, seed: seed)
-      if let linear = try map.derivative(at: point.view, Scratch()) {
-        mismatches[0].1 = max(mismatches[0].1, try MapChecks.adjointMismatch(linear, seed: seed))
-        mismatches[1].1 = max(mismatches[1].1, try MapChecks.normalMismatch(linear, seed: seed))
-      }
-      mismatches[2].1 = max(mismatches[2].1, try MapChecks.pullbackMismatch(map, at: point, seed: seed))
-    }
-    let norm = try (map as? any LinearMap).map { try MapChecks.norm($0) }
-    try common.printJSON(
-      .object(
-        [("input", map.input.json), ("output", map.output.json), ("norm", .optional(norm))]
-          + mismatches.map { ("\($0.0)Mismatch", JSONValue.number($0.1)) }))
-    try common.print(
-      """
-      \(map.input) to \(map.output), \(norm.map { "norm \($0)" } ?? "not linear: its derivative is measured")
-      \(mismatches.map { "\($0.0) mismatch \($0.1)" }.joined(separator: "\n"))
-      """)
-    for ((name, found), bound) in zip(mismatches, [1e-12, 1e-12, 1e-7]) where !(found <= bound) {
-      throw CommandFailure(.failure, "\(name) mismatch is \(found), expected at most \(bound)")
-    }
+    let measures = try MapMeasures(map)
+    try common.tell(
+      measures.text,
+      [
+        "input": map.input.json, "output": map.output.json, "norm": .optional(measures.norm),
+        "adjointMismatch": .number(measures.adjoint), "normalMismatch": .number(measures.normal),
+        "pullbackMismatch": .number(measures.pullback),
+      ])
+    try measures.results.verify()
     return .done
   }
 }

@@ -1,4 +1,5 @@
 import AIPO
+import AIPOFlowTesting
 
 /// The exit codes, after sysexits.h where it has a name for the case.
 enum ExitStatus: Int32 {
@@ -32,66 +33,21 @@ struct CommandFailure: Error {
   init(_ error: any Error) {
     switch error {
     case let failure as CommandFailure: self = failure
-    case let error as FileError:
-      let status: ExitStatus =
-        switch error {
-        case .missing: .inputMissing
-        case .malformed: .badData
-        case .unwritable: .cannotWrite
-        }
-      self.init(status, error.description)
-    case let error as ConfigError:
-      // A value from a flag has no line in a file.
-      self.init(error.path.hasPrefix("--") ? .usage : .badData, error.description)
-    case let error as TaskError:
+    case let error as CheckFailure: self.init(.failure, error.description)
+    case let error as StudyCellError:
+      let failure = CommandFailure(error.error)
+      self.init(failure.status, "cell \(error.cell) of the study, '\(error.command)': \(failure.message)")
+    default:
+      let error = TaskError(error)
       let status: ExitStatus =
         switch error.kind {
         case .usage: .usage
         case .data: .badData
         case .missing: .inputMissing
+        case .unwritable: .cannotWrite
         case .failure: .failure
         }
       self.init(status, error.description)
-    case let error as StudyCellError:
-      let failure = CommandFailure(error.error)
-      self.init(
-        failure.status, "cell \(error.cell) of the study, '\(error.command)': \(failure.message)")
-    case let error as RankError:
-      let status: ExitStatus =
-        switch error {
-        case .notBuilt: .usage
-        case .different: .badData
-        case .silent, .failed: .failure
-        }
-      self.init(status, error.description)
-    case let error as ImportError: self.init(.usage, error.description)
-    case let error as TrainingError: self.init(.badData, error.description)
-    case let error as TensorError:
-      if case .outOfMemory = error {
-        self.init(.failure, error.description)
-      } else {
-        self.init(.badData, error.description)
-      }
-    case let error as FlowError:
-      if case .tooLarge = error {
-        self.init(.failure, error.description + "; --memory sets the limit")
-      } else {
-        self.init(.badData, error.description)
-      }
-    case let error as ProblemError:
-      switch error {
-      case .memory(let error): self.init(error)
-      case .invalidSigma, .invalidParameter, .invalidMask: self.init(.usage, error.description)
-      default: self.init(.badData, error.description)
-      }
-    case let error as SolverError:
-      switch error {
-      case .problem(let error): self.init(error)
-      case .prior(let error): self.init(error)
-      case .invalidOption: self.init(.usage, error.description)
-      case .unsupported: self.init(.badData, error.description)
-      }
-    default: self.init(.failure, "internal failure: \(error)")
     }
   }
 

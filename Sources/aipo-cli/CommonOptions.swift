@@ -39,12 +39,12 @@ struct CommonOptions: ParsableArguments {
   static let threadLimit = 1024
 
   func validate() throws {
-    if let threads { try require("--threads", threads, in: 1...Self.threadLimit) }
+    if let threads { try require(("threads", threads, 1...Self.threadLimit)) }
   }
 
   var seed: UInt64 { givenSeed ?? 0 }
   var precision: Precision { givenPrecision ?? .float32 }
-  var threadCount: Int { threads ?? min(Job.threads, Self.threadLimit) }
+  var threadCount: Int { threads ?? min(Job.ranks.threads, Self.threadLimit) }
 
   /// Prints `text` on standard output, unless the user wants JSON or silence.
   func print(_ text: String) throws(CommandFailure) {
@@ -52,25 +52,30 @@ struct CommonOptions: ParsableArguments {
     try Console.output(text + "\n")
   }
 
-  /// Prints `value` as the one JSON object on standard output, if that is asked for; with what it takes to make it
-  /// again where it is by a model.
-  func printJSON(_ value: @autoclosure () -> JSONValue, by model: ModelSource? = nil) throws(CommandFailure) {
-    guard json else { return }
+  /// Prints what a verb comes to, as text or, if that is asked for, as the one JSON object on standard output; with
+  /// what it takes to make it again where it is by a model.
+  func tell(
+    _ text: @autoclosure () throws -> String?, _ value: @autoclosure () throws -> JSONValue,
+    by model: ModelSource? = nil
+  ) throws {
+    guard json else {
+      if let text = try text() { try print(text) }
+      return
+    }
     let provenance = model.map {
       JSONValue(encoding: Provenance(model: $0, seed: seed, command: TypedCommand.text))
     }
-    try Console.output((provenance.map { value().adding($0) } ?? value()).pretty + "\n")
+    try Console.output((provenance.map { try value().adding($0) } ?? value()).pretty + "\n")
   }
 
   /// Sets the limit on arrays, and throws where there isn't the address space that so many threads need.
-  func requireMemory(threads: Int? = nil) throws {
+  func requireMemory() throws {
     MemoryLimit.bytes = memory?.bytes ?? MemoryLimit.ofSystem
-    try WorkingMemory.require(threads: threads ?? threadCount)
+    try WorkingMemory.require(threads: threadCount)
   }
 
   /// The model of a verb.
   func load<Scalar: KernelScalar>(_ options: ModelOptions, as _: Scalar.Type) throws -> LoadedModel<Scalar> {
-    try requireMemory()
     let model = try LoadedModel<Scalar>(options.model, threads: threadCount)
     remark("model \(model.source.path), \(model.shape), \(model.flow.parameterCount) parameters")
     return model
@@ -90,6 +95,15 @@ struct CommonOptions: ParsableArguments {
 
   /// A warning on standard error.
   func warn(_ text: String) { warn([text]) }
+
+  func warn(_ advices: [Advice]) { warn(advices.map(\.description)) }
+
+  /// Says that some results aren't there, and gives the exit code; nil is said of none.
+  func noResult(_ failure: String?) -> ExitStatus {
+    guard let failure else { return .done }
+    Console.error("aipo: " + failure)
+    return .noResult
+  }
 
   /// Warnings on standard error, a line each.
   func warn(_ lines: [String]) {

@@ -21,7 +21,7 @@ enum Console {
   /// tell. Anything else (a full disk, a closed stream) is.
   static func output(_ text: String) throws(CommandFailure) {
     guard !isSilent else { return }
-    let code = write(text, to: STDOUT_FILENO)
+    let code = put(text, on: STDOUT_FILENO)
     guard code == 0 || code == EPIPE else {
       throw CommandFailure(.cannotWrite, "standard output: \(String(cString: strerror(code)))")
     }
@@ -35,13 +35,13 @@ enum Console {
 
   /// A line on standard error that every rank may write.
   static func failure(_ line: String) {
-    _ = write(line + "\n", to: STDERR_FILENO)
+    _ = put(line + "\n", on: STDERR_FILENO)
   }
 
   /// The text as it is on standard error, for a line that is drawn over and over.
   static func errorRaw(_ text: String) {
     guard !isSilent else { return }
-    _ = write(text, to: STDERR_FILENO)
+    _ = put(text, on: STDERR_FILENO)
   }
 
   /// Columns of the terminal on standard error.
@@ -52,16 +52,12 @@ enum Console {
   }
 
   /// 0 or the error number.
-  private static func write(_ text: String, to descriptor: Int32) -> Int32 {
+  private static func put(_ text: String, on descriptor: Int32) -> Int32 {
     var text = text
     return text.withUTF8 { bytes in
       var done = 0
       while done < bytes.count {
-        #if canImport(Glibc)
-          let written = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
-        #else
-          let written = Darwin.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
-        #endif
+        let written = write(descriptor, bytes.baseAddress! + done, bytes.count - done)
         if written > 0 {
           done += written
         } else if errno != EINTR {

@@ -19,27 +19,21 @@ struct Decode: ScalarVerb {
   @Argument(help: "Latents, an NPY of shape [n, d] or [d].", completion: .file(extensions: ["npy"]))
   var input: String
 
-  @Option(
-    help: ArgumentHelp(
-      "Where to write the images: .png (clipped, a grid where several), .tif (a page each), .nii or .nii.gz (grey, a slice each), .npy or .npz; all but PNG unclipped.",
-      valueName: "file"))
+  @Option(help: .images("Where to write the images"))
   var out: OutputPath
 
-  @Option(
-    help: ArgumentHelp("Height and width of the images. (default: those of the training)", valueName: "HxW"))
-  var size: PixelSize?
-
+  @OptionGroup var format: DecodedImageOptions
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws { try out.require(ImageOutputFormat.allCases, "--out") }
+  func validate() throws { try out.require(ImageOutputFormat.allCases) }
 
   var outputs: [OutputPath?] { [out] }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
     let sink = try RowSink(
-      images: out.path, shape: try model.flow(for: size).imageShape, precision: common.precision)
+      images: out.path, shape: try model.flow(for: format.size).imageShape, precision: common.precision)
     let latents = try ArrayFile.read(input, as: Scalar.self)
     let progress = ProgressLine(
       "decode", total: latents.shape.count == 1 ? 1 : latents.shape.first ?? 0, unit: "images",
@@ -47,7 +41,7 @@ struct Decode: ScalarVerb {
     // An array can hold what isn't finite.
     let isArray = ImageOutputFormat(path: out.path) == .array
     let rows = try common.writing(to: sink, progress) { observer in
-      try model.decode(latents, name: input, size: size, observer: observer) { images, finite in
+      try model.decode(latents, name: input, size: format.size, observer: observer) { images, finite in
         try sink.append(isArray ? images : images.rows(finite))
       }
     }

@@ -41,37 +41,26 @@ struct Density: ScalarVerb {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    try require("--pixels", pixels, in: 16...4096)
-    try require("--count", count, in: 0...1_000_000)
+    try require(("pixels", pixels, 16...4096))
+    try require(("count", count, 0...1_000_000))
     guard depth > 0, depth.isFinite else {
       throw ValidationError("--depth is \(depth), expected a positive number")
     }
-    try out.require([.png], "--out")
+    try out.require([.png])
   }
 
   var outputs: [OutputPath?] { [out] }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
-    guard model.shape == .vector(2) else {
-      throw CommandFailure(
-        .badData, "\(model.source.path): the model is of \(model.shape), expected vectors of 2 values")
-    }
     let density = try PlaneDensity(
-      model.flow, range: range, pixels: pixels, draws: count, seed: common.seed,
+      model, range: range, pixels: pixels, draws: count, seed: common.seed,
       isCancelled: { Interrupt.requested })
     guard let density else { return Interrupt.status ?? .interrupted }
     try density.picture(depth: depth).write(to: out.path)
-    func numbers(_ range: ClosedRange<Double>) -> JSONValue {
-      .array([.number(range.lowerBound), .number(range.upperBound)])
-    }
-    try common.print(
-      "log-density over \(density.range) in \(out.path), at most \(fixed(density.highest, 3)) nats")
-    try common.printJSON(
-      [
-        "out": .string(out.path), "x": numbers(density.range.x), "y": numbers(density.range.y),
-        "pixels": .int(pixels), "count": .int(count), "highest": .number(density.highest),
-      ], by: model.source)
+    try common.tell(
+      "log-density over \(density.range) in \(out.path), at most \(fixed(density.highest, 3)) nats",
+      (["out": .string(out.path)] as JSONValue).adding(density.json), by: model.source)
     return .done
   }
 }

@@ -18,7 +18,7 @@ struct InputImageOptions: ParsableArguments {
   func open<Scalar: KernelScalar>(
     for model: LoadedModel<Scalar>, common: CommonOptions
   ) throws -> (images: ModelImages, advices: AdviceList) {
-    let images = try ModelImages(path: input, reading: reading.reading, model: model.model)
+    let images = try ModelImages(path: input, reading: reading.reading(), model: model.model)
     var advices = AdviceList()
     // Real numbers have no scale that they must be on.
     common.warn(advices.add(model.dequantization.isNone ? images.images.advice : try images.advice()))
@@ -52,7 +52,7 @@ struct Encode: ScalarVerb {
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws { try out.require([.array], "--out") }
+  func validate() throws { try out.require([.array]) }
 
   var outputs: [OutputPath?] { [out] }
 
@@ -91,15 +91,13 @@ extension CommonOptions {
     _ rows: TransformedRows, _ text: String, out: OutputPath, after earlier: AdviceList, _ model: ModelSource,
     as _: Scalar.Type
   ) throws -> ExitStatus {
-    let total = rows.logDet.count
-    let kinds = [rows.unusable, rows.inexact].compactMap { $0.advice(of: total, in: Scalar.self) }
     var advices = earlier
-    warn(advices.add(kinds + rows.unlike))
-    try print(text)
-    try printJSON(
+    warn(advices.add(rows.advices(in: Scalar.self)))
+    try tell(
+      text,
       [
-        "out": .string(out.path), "count": .int(total), "logDet": .array(rows.logDet.map { .number($0) }),
-        "warnings": .warnings(advices),
+        "out": .string(out.path), "count": .int(rows.logDet.count),
+        "logDet": .array(rows.logDet.map { .number($0) }), "warnings": .warnings(advices),
       ], by: model)
     return Interrupt.status ?? (rows.unusable.isEmpty ? .done : .noResult)
   }

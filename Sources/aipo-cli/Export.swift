@@ -23,25 +23,20 @@ struct Export: Verb {
   @OptionGroup var model: NamedModelOptions
   @OptionGroup var common: CommonOptions
 
+  var outputs: [OutputPath?] { [out] }
+
   func perform() throws -> ExitStatus {
-    try OutputPath.checkWritable([out])
-    let path = try model.path()
-    let (model, source) = try ModelSource.load(path)
+    let (model, source) = try ModelSource.load(model.path())
     let tensors: Safetensors
-    do {
-      tensors = try ModelExport.tensors(of: model, as: dialect.dialect)
-    } catch let error as FlowError {
-      throw CommandFailure(.badData, "\(path): \(error)")
-    } catch let error as ExportError {
-      throw CommandFailure(.badData, "\(path): \(error)")
+    do { tensors = try ModelExport.tensors(of: model, as: dialect.dialect) } catch {
+      let failure = CommandFailure(error)
+      throw CommandFailure(failure.status, "\(source.path): \(failure.message)")
     }
     try tensors.save(path: out.path)
-    try common.print("\(tensors.tensors.count) tensors for \(dialect.rawValue) in \(out.path)")
-    try common.printJSON(
-      [
-        "out": .string(out.path), "dialect": .string(dialect.rawValue),
-        "tensors": .int(tensors.tensors.count),
-      ], by: source)
+    let count = tensors.tensors.count
+    try common.tell(
+      "\(count) tensors for \(dialect.rawValue) in \(out.path)",
+      ["out": .string(out.path), "dialect": .string(dialect.rawValue), "tensors": .int(count)], by: source)
     return .done
   }
 }

@@ -51,50 +51,20 @@ struct Grid: Verb {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    for (flag, value, range) in [
-      ("--columns", columns ?? 1, 1...10_000), ("--scale", scale, 1...64), ("--gap", gap, 0...1000),
-    ] { try require(flag, value, in: range) }
-    try out.require([.png], "--out")
+    try require(("columns", columns ?? 1, 1...10_000), ("scale", scale, 1...64), ("gap", gap, 0...1000))
+    try out.require([.png])
   }
 
+  var outputs: [OutputPath?] { [out] }
+
   func perform() throws -> ExitStatus {
-    try OutputPath.checkWritable([out])
-    var elements: [Float] = []
-    var shape: ImageShape?
-    for path in images {
-      let set = try ImageSet(path: path, layout: reading.layout)
-      let found = try set.shape(of: 0..<set.count, transform: reading.transform)
-      let advice = try set.advice + set.advice(0..<set.count, transform: reading.transform)
-      common.warn(advice.map(\.description))
-      if let shape, found != shape {
-        throw CommandFailure(.badData, "\(path): images are \(found), expected \(shape) like those before")
-      }
-      shape = found
-      elements += try set.read(0..<set.count, as: Float.self, transform: reading.transform).elements
-    }
-    guard let shape, !elements.isEmpty else {
-      throw CommandFailure(.badData, "there are no images to lay out")
-    }
-    let count = elements.count / shape.count
-    let pixels = ImageGrid.pixels(count, shape, columns: columns, scale: scale, gap: gap)
-    guard pixels <= 1e8 else {
-      throw CommandFailure(
-        .usage,
-        "the picture of \(count) images would have \(fixed(pixels / 1e6, 0)) million pixels, expected at most "
-          + "100 million; take fewer images or a smaller --scale or --gap")
-    }
-    let words = ImageGrid.Labels(above: labels, left: rowLabels)
-    let across = ImageGrid.columns(columns, of: count)
-    guard words.fit(images: count, columns: across) else {
-      throw CommandFailure(
-        .usage,
-        "\(labels.count) --labels and \(rowLabels.count) --row-labels for \(count) images in \(across) columns: expected "
-          + "a label for each column or each image, and a row label for each row or a multiple of that")
-    }
-    let batch = try Tensor(shape: [count, shape.height, shape.width, shape.channels], elements: elements)
-    try ImageGrid(batch, columns: columns, scale: scale, gap: gap, labels: words).write(to: out.path)
-    try common.print("\(count) images in \(out.path)")
-    try common.printJSON(["out": .string(out.path), "count": .int(count)])
+    let batch = try ImageGrid.read(images, reading.reading(), advise: common.warn)
+    let grid = try ImageGrid(
+      checking: batch, columns: columns, scale: scale, gap: gap,
+      labels: ImageGrid.Labels(above: labels, left: rowLabels))
+    try grid.write(to: out.path)
+    let count = batch.shape[0]
+    try common.tell("\(count) images in \(out.path)", ["out": .string(out.path), "count": .int(count)])
     return .done
   }
 }

@@ -49,45 +49,21 @@ struct Import: Verb {
   @OptionGroup var reading: ReadingOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws { _ = try optionValues() }
+  func validate() throws { _ = try usage { try ModelImport.options(options) } }
 
-  private func optionValues() throws -> [String: String] {
-    var values: [String: String] = [:]
-    for option in options {
-      guard let sign = option.firstIndex(of: "="), sign != option.startIndex else {
-        throw ValidationError("--option is '\(option)', expected key=value")
-      }
-      let key = String(option[..<sign])
-      guard values.updateValue(String(option[option.index(after: sign)...]), forKey: key) == nil else {
-        throw ValidationError("--option \(key) is given twice")
-      }
-    }
-    return values
-  }
+  var outputs: [OutputPath?] { [out] }
 
   func perform() throws -> ExitStatus {
-    try OutputPath.checkWritable([out])
-    Interrupt.install()
-    try common.requireMemory()
-    let data: ((Bool) throws -> TrainingImages)? = images.map { path in
-      { areVectors in try trainingImages(path, areVectors: areVectors) }
-    }
     let result = try ModelImport(
-      path: input, dialect: dialect.dialect, options: try optionValues(), images: data, seed: common.seed,
-      threads: common.threadCount)
+      path: input, dialect: dialect.dialect, options: ModelImport.options(options), sampling: images,
+      reading.reading(),
+      seed: common.seed, threads: common.threadCount, advise: common.warn)
     var model = result.model
     try model.save(path: out.path)
-    for warning in result.warnings { common.warn(warning) }
+    common.warn(result.warnings)
     let summary = ImportSummary(result, model, path: out.path)
-    try common.print(summary.text)
-    try common.printJSON(summary.json.adding(TypedCommand.provenance))
+    try common.tell(summary.text, summary.json.adding(TypedCommand.provenance))
     return Interrupt.status ?? .done
-  }
-
-  private func trainingImages(_ path: String, areVectors: Bool) throws -> TrainingImages {
-    let set = try ImageSet(path: path, plane: areVectors ? .vectors : .image, layout: reading.layout)
-    common.warn(set.advice.map(\.description))
-    return try TrainingImages(sampling: set, transform: reading.transform, areReal: areVectors)
   }
 }
 

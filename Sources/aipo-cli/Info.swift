@@ -19,9 +19,7 @@ struct Info: Verb {
   func perform() throws -> ExitStatus {
     let (model, source) = try ModelSource.load(model.path())
     let summary = ModelSummary(model, source)
-    let (text, json) = (try summary.text(), try summary.json())
-    try common.print(text)
-    try common.printJSON(json)
+    try common.tell(summary.text(), summary.json())
     return .done
   }
 }

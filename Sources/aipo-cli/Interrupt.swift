@@ -42,8 +42,7 @@ enum Interrupt {
     _ = fcntl(ends[0], F_SETFD, FD_CLOEXEC)
     _ = fcntl(ends[1], F_SETFD, FD_CLOEXEC)
     pipeEnd.store(ends[1], ordering: .relaxed)
-    let watcher = Watcher(reading: reading)
-    guard watcher.start() else { return }
+    guard startThread({ watch(reading) }) else { return }
 
     var action = sigaction()
     action.sa_flags = SA_RESTART
@@ -72,44 +71,15 @@ enum Interrupt {
   }
 
   /// Waits for the first signal, then for the grace or a second one, and ends the process.
-  private final class Watcher: Sendable {
-    let reading: Int32
-
-    init(reading: Int32) { self.reading = reading }
-
-    func start() -> Bool {
-      let argument = Unmanaged.passRetained(self).toOpaque()
-      let body: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
-        Unmanaged<Watcher>.fromOpaque(argument!).takeRetainedValue().watch()
-        return nil
-      }
-      #if canImport(Glibc)
-        var thread = pthread_t()
-      #else
-        var thread: pthread_t?
-      #endif
-      guard pthread_create(&thread, nil, body, argument) == 0 else {
-        Unmanaged<Watcher>.fromOpaque(argument).release()
-        return false
-      }
-      #if canImport(Glibc)
-        pthread_detach(thread)
-      #else
-        pthread_detach(thread!)
-      #endif
-      return true
-    }
-
-    func watch() {
-      var byte: UInt8 = 0
-      while read(reading, &byte, 1) < 0 && errno == EINTR {}
-      var waiting = pollfd(fd: reading, events: Int16(POLLIN), revents: 0)
-      let second = poll(&waiting, 1, Interrupt.grace) > 0
-      // The first rank keeps what there is to keep; the job ends with any of them.
-      if !Job.ranks.isFirst { sleep(5) }
-      Interrupt.overdue.withLock { $0 }?(second)
-      AtomicFile.discardAll()
-      _exit((Interrupt.status ?? .interrupted).rawValue)
-    }
+  private static func watch(_ reading: Int32) {
+    var byte: UInt8 = 0
+    while read(reading, &byte, 1) < 0 && errno == EINTR {}
+    var waiting = pollfd(fd: reading, events: Int16(POLLIN), revents: 0)
+    let second = poll(&waiting, 1, grace) > 0
+    // The first rank keeps what there is to keep; the job ends with any of them.
+    if !Job.ranks.isFirst { sleep(5) }
+    overdue.withLock { $0 }?(second)
+    AtomicFile.discardAll()
+    _exit((status ?? .interrupted).rawValue)
   }
 }

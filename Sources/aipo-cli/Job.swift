@@ -26,10 +26,4 @@ enum Job {
   static func giveWay() {
     if !ranks.isFirst { sleep(1) }
   }
-
-  /// Threads for a process where the machine's cores are shared by its ranks.
-  static var threads: Int {
-    let cores = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-    return max(1, min(ThreadPool.availableCores, cores / ranks.neighbours))
-  }
 }

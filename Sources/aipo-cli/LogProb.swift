@@ -35,7 +35,7 @@ struct LogProb: ScalarVerb {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    try require("--draws", draws, in: 1...10_000)
+    try require(("draws", draws, 1...10_000))
   }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
@@ -45,19 +45,12 @@ struct LogProb: ScalarVerb {
     let rows = try model.logProb(
       input, raw: images.raw, draws: draws, seed: common.seed, observer: common.observer(progress))
     progress.finish()
-    var unusable = UnusableRows("have no finite log-density")
-    unusable.add(rows.filter { !$0.isFinite }.map(\.name))
-    let finite = rows.filter(\.isFinite)
     // Images on another scale are unlike all others, but that is told.
-    let isJudged = !images.raw && !advices.contains("range")
-    let unlike =
-      isJudged
-      ? finite.compactMap { model.model.figures.advice(bitsPerDim: $0.bitsPerDim, of: $0.name) } : []
-    let kinds = [unusable.advice(of: rows.count, in: Scalar.self)].compactMap(\.self)
-    common.warn(advices.add(kinds + unlike))
+    let judges = !images.raw && !advices.contains("range")
+    common.warn(advices.add(model.advices(on: rows, judges: judges)))
     let table = LikelihoodTable(rows, draws: model.drawsBits(raw: images.raw) ? draws : 0)
-    try common.print(table.text)
-    try common.printJSON(table.json.adding(["warnings": .warnings(advices)]), by: model.source)
-    return Interrupt.status ?? (unusable.isEmpty ? .done : .noResult)
+    try common.tell(
+      table.text, table.json.adding(["warnings": .warnings(advices)]), by: model.source)
+    return Interrupt.status ?? (rows.allSatisfy(\.isFinite) ? .done : .noResult)
   }
 }

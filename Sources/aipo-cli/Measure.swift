@@ -35,32 +35,20 @@ struct Measure: Verb {
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
+  var outputs: [OutputPath?] { [out] }
+
   func perform() throws -> ExitStatus {
-    try OutputPath.checkWritable([out])
-    try common.requireMemory()
-    Interrupt.install()
-    var (model, source) = try ModelSource.load(try model.path())
-    let patch = model.recipe.isEmpty ? "" : try TrainingConfig(yaml: model.recipe, path: source.path).patch
-    let isReal = model.dequantization.isNone
-    let set = try ImageSet(
-      path: data, plane: isReal ? .vectors : .image, layout: reading.layout)
-    let images = try TrainingImages(
-      reading: set, indices: 0..<set.count, transform: reading.transform, patch: PixelSize(patch),
-      areReal: isReal)
-    common.warn(
-      try set.advice(0..<set.count, transform: reading.transform, clippedFor: "measuring").map(\.description))
+    var measurement = try ModelMeasurement(model.path())
     do {
-      try model.measureDistributions(
-        on: images, threads: common.threadCount, isCancelled: { Interrupt.requested })
+      try measurement.measure(
+        on: data, reading: reading.reading(), threads: common.threadCount, advise: common.warn,
+        isCancelled: { Interrupt.requested })
     } catch is CancellationError { return Interrupt.status ?? .interrupted }
-    try model.saveFigures(path: out.path)
-    source.checksum = model.checksum ?? ""
-    try common.print(
-      "\(out.path): "
-        + [model.figures.trainingBits, model.figures.validationBits].compactMap { $0 }
-        .map(ModelSummary.text).joined(separator: "; kept back: "))
-    try common.printJSON(
-      ["out": .string(out.path), "figures": ModelSummary.figures(model.figures)], by: source)
+    try measurement.save(path: out.path)
+    try common.tell(
+      "\(out.path): \(measurement.text)",
+      ["out": .string(out.path), "figures": ModelSummary.figures(measurement.model.figures)],
+      by: measurement.source)
     return .done
   }
 }

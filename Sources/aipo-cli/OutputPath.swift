@@ -1,9 +1,8 @@
 import AIPO
-import AIPOPlatform
 import ArgumentParser
 
 /// A file that a verb is going to write, tried before the work starts.
-struct OutputPath: ExpressibleByArgument, Hashable {
+struct OutputPath: ExpressibleByArgument {
   let path: String
 
   init(_ path: String) { self.path = path }
@@ -15,62 +14,42 @@ struct OutputPath: ExpressibleByArgument, Hashable {
 
   static var defaultCompletionKind: CompletionKind { .file() }
 
-  /// The path with `text` put in before the suffix of its name.
-  func adding(_ text: String) -> OutputPath {
-    // Of two parts, as .nii.gz.
-    if let suffix = ImageOutputFormat.allCases.flatMap(\.suffixes).filter(path.lowercased().hasSuffix).max(
-      by: {
-        $0.count < $1.count
-      })
-    {
-      return OutputPath(path.dropLast(suffix.count) + text + path.suffix(suffix.count))
-    }
-    guard let dot = path.lastIndex(of: "."), !path[dot...].contains("/") else {
-      return OutputPath(path + text)
-    }
-    return OutputPath(path[..<dot] + text + path[dot...])
+  /// Refuses a name for --out that says none of these formats.
+  func require(_ formats: [ImageOutputFormat]) throws {
+    try usage { try OutputFiles.require(path, formats, key: "out") }
   }
+}
 
-  /// Refuses a name that says none of these formats.
-  func require(_ formats: [ImageOutputFormat], _ flag: String) throws {
-    guard !formats.contains(where: { $0 == ImageOutputFormat(path: path) }) else { return }
-    let suffixes = formats.flatMap(\.suffixes)
-    let words = [suffixes.dropLast().joined(separator: ", "), suffixes[suffixes.count - 1]].filter {
-      !$0.isEmpty
-    }
-    throw ValidationError(
-      "\(flag) is '\(path)', expected a name that ends in \(words.joined(separator: " or "))")
+/// Does what looks at settings; one that is wrong is wrong usage, shown with the verb's.
+func usage<Result>(_ body: () throws -> Result) throws -> Result {
+  do { return try body() } catch let error as TaskError {
+    throw ValidationError(error.description)
+  } catch SolverError.invalidOption(let name, let found, let expected) {
+    throw ValidationError("--\(name) is \(found), expected \(expected)")
   }
+}
 
-  /// Refuses outputs that would replace each other, however their names are spelled.
-  static func requireDistinct(_ outputs: [(flag: String, output: OutputPath?)]) throws {
-    var seen: [String: String] = [:]
-    for (flag, output) in outputs {
-      guard let output else { continue }
-      if let other = seen.updateValue(flag, forKey: output.resolved) {
-        throw ValidationError("\(other) and \(flag) both write '\(output.path)'")
-      }
-    }
+extension ArgumentHelp {
+  /// Help for a file of images: what it is for, and the formats.
+  static func images(_ what: String, _ more: String = "") -> ArgumentHelp {
+    ArgumentHelp(
+      "\(what): .png (clipped, a grid where several), .tif (a page each), .nii or .nii.gz (grey, a slice each), .npy or "
+        + ".npz; all but PNG unclipped.\(more)", valueName: "file")
   }
+}
 
-  /// The file itself, or its name in the folder itself where there is none yet.
-  private var resolved: String {
-    func real(_ path: String) -> String? {
-      guard let found = realpath(path, nil) else { return nil }
-      defer { free(found) }
-      return String(cString: found)
-    }
-    if let file = real(path) { return file }
-    let slash = path.lastIndex(of: "/")
-    let folder = slash.map { String(path[...$0]) } ?? "."
-    let name = slash.map { String(path[path.index(after: $0)...]) } ?? path
-    return real(folder).map { $0 + "/" + name } ?? path
-  }
+/// The size of images that a model gives.
+struct DecodedImageOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp("Height and width of the images. (default: those of the training)", valueName: "HxW"))
+  var size: PixelSize?
+}
 
-  /// Throws for the first output that couldn't be written at the end of the work.
-  static func checkWritable(_ outputs: [OutputPath?]) throws(FileError) {
-    for output in outputs {
-      if let output { try AtomicFile.checkWritable(output.path) }
-    }
-  }
+extension PixelSize: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+}
+
+/// Refuses flags' numbers out of their ranges.
+func require(_ numbers: (key: String, value: Int, range: ClosedRange<Int>)...) throws {
+  try usage { try TaskError.require(numbers) }
 }

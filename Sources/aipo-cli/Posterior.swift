@@ -43,40 +43,31 @@ struct Posterior: Verb {
   @OptionGroup var common: CommonOptions
 
   private func task() throws -> PosteriorTask {
-    var problem = ReconstructionTask()
-    do {
-      try measurement.set(in: &problem)
-      try observation.set(in: &problem)
-      try density.set(in: &problem)
-      try problem.check()
-    } catch let error as TaskError { throw ValidationError(error.description) }
-    problem.model = model.model
-    problem.seed = common.seed
-    problem.precision = common.precision
+    let problem = try ReconstructionTask(measurement, observation, density, model: model, common: common)
+    try problem.check()
     var task = PosteriorTask(problem)
     try sampling.set(in: &task.sampling)
     return task
   }
 
-  func validate() throws { try OutputPath.requireDistinct(output.all(try task())) }
+  func validate() throws { try usage { try output.files.check(task()) } }
+
+  var outputs: [OutputPath?] {
+    get throws { try output.files.named(task()).map { OutputPath($0.path) } }
+  }
 
   func perform() throws -> ExitStatus {
-    let task = try task()
-    try OutputPath.checkWritable(output.all(task).map(\.output))
-    Interrupt.install()
-    try common.requireMemory()
-    var sampling = try PosteriorSampling(task, threads: common.threadCount)
+    var sampling = try PosteriorSampling(task(), threads: common.threadCount)
     common.remark(sampling.model.words)
-    let work = try sharing.work(state: state?.path).flatMap {
-      $0.division.isDivided || !$0.merging.isEmpty ? $0 : nil
-    }
+    let sharing = sharing.sharing(state: state)
+    let work = try sharing.work().flatMap { $0.division.isDivided || !$0.merging.isEmpty ? $0 : nil }
     let progress = ProgressLine("posterior", total: sampling.count, unit: "images", options: common)
     if let work {
       let outcome = try sampling.sample(
         work, observer: common.observer(progress), onProgress: { progress.update($0, $1) },
-        advise: { if work.division.shard != nil { common.warn($0.map(\.description)) } })
+        advise: { if work.division.shard != nil { common.warn($0) } })
       progress.finish()
-      if let status = try sharing.end(outcome, work, common) { return status }
+      if let status = try common.end(outcome, work) { return status }
     }
     if let folder = work?.folder ?? state?.path { try sampling.keepState(in: folder) }
     let run = try PosteriorRun(sampling, files: output.files, command: TypedCommand.text)
@@ -89,15 +80,14 @@ struct Posterior: Verb {
       onProgress: { progress.update($0, $1) }, advise: { common.warn(run.advise($0)) },
       take: { common.warn(try run.add($0)) })
     progress.finish()
-    if let work { sharing.clean(work, state: state?.path) }
+    if let work { sharing.clean(work) }
     return try Self.finish(run, common)
   }
 
   /// Closes the run, tells what it comes to, and gives the exit code.
   private static func finish(_ run: PosteriorRun, _ common: CommonOptions) throws -> ExitStatus {
     try run.finish(isInterrupted: Interrupt.requested) { outcome in
-      try common.printJSON(outcome.json)
-      try common.print(outcome.text)
+      try common.tell(outcome.text, outcome.json)
       return Interrupt.status ?? .done
     } ?? .done
   }
@@ -164,22 +154,9 @@ struct SamplingOptions: ParsableArguments {
     options.sampler = sampler
     options.space = space
     (options.chains, options.draws, options.warmUp, options.thin) = (chains, draws, warmup, thin)
-    let probabilities = quantiles.split(separator: ",", omittingEmptySubsequences: false).map {
-      Double($0) ?? .nan
-    }
-    guard probabilities == probabilities.sorted(), Set(probabilities).count == probabilities.count,
-      probabilities.allSatisfy({ $0 > 0 && $0 < 1 })
-    else {
-      throw ValidationError(
-        "--quantiles is '\(quantiles)', expected growing probabilities between 0 and 1, as 0.05,0.95")
-    }
-    guard level > 0, level < 1 else { throw ValidationError("--level is \(level), expected between 0 and 1") }
-    if let exceeds, !exceeds.isFinite { throw ValidationError("--exceeds is \(exceeds), expected a number") }
-    (options.probabilities, options.level, options.threshold) = (probabilities, level, exceeds)
-    try require("--chains", chains, in: 1...1024)
-    if let draws { try require("--draws", draws, in: 1...100_000_000) }
-    try require("--warmup", warmup, in: 0...100_000_000)
-    try require("--thin", thin, in: 1...1_000_000)
+    options.probabilities = try PosteriorOptions.probabilities(quantiles)
+    (options.level, options.threshold) = (level, exceeds)
+    try options.check()
   }
 }
 
@@ -225,24 +202,6 @@ struct PosteriorOutputOptions: ParsableArguments {
     help: ArgumentHelp(
       "Draws of the first image one after another: a PNG that moves. (default: none)", valueName: "file"))
   var animation: OutputPath?
-
-  func validate() throws {
-    try out?.require(ImageOutputFormat.allCases, "--out")
-    try animation?.require([.png], "--animation")
-    for (flag, file) in [("--save-draws", draws), ("--save-modes", modes)] {
-      guard let file, !file.path.lowercased().hasSuffix(".npz") else { continue }
-      throw ValidationError("\(flag) is '\(file.path)', expected a name that ends in .npz")
-    }
-  }
-
-  /// Every file that is written, by its flag.
-  func all(_ task: PosteriorTask) -> [(flag: String, output: OutputPath?)] {
-    let pictures =
-      out.map { PosteriorFiles.pictures(of: $0.path, task).map { ("--out", OutputPath($0.path)) } } ?? []
-    return pictures + [
-      ("--save-draws", draws), ("--save-modes", modes), ("--report", report), ("--animation", animation),
-    ]
-  }
 
   var files: PosteriorFiles {
     var files = PosteriorFiles()

@@ -3,33 +3,15 @@ import ArgumentParser
 
 /// How images are read: what the values and axes of a file mean, and how another size or colour is brought to the
 /// wanted one.
-struct ReadingOptions: ParsableArguments {
-  @Option(parsing: .unconditional, help: .key("range")) var range: ValueRange?
-  @Option(help: .key("layout")) var layout: ImageLayout?
-  @Option(help: .key("crop")) var crop: PixelSize?
-  @Option(help: .key("resize")) var resize: PixelSize?
+struct ReadingOptions: TaskFlags {
+  @Option(parsing: .unconditional, help: .key("range")) var range: String?
+  @Option(help: .key("layout"), completion: .key("layout")) var layout: String?
+  @Option(help: .key("crop")) var crop: String?
+  @Option(help: .key("resize")) var resize: String?
   @Flag(help: .key("grey")) var grey = false
   @Flag(help: .key("colour")) var colour = false
 
-  func validate() throws {
-    if grey, colour { throw ValidationError("--grey and --colour exclude each other") }
-  }
+  func validate() throws { _ = try usage(reading) }
 
-  var givenChannels: ChannelChoice? { grey ? .grey : colour ? .colour : nil }
-
-  var transform: ImageTransform {
-    ImageTransform(range: range, crop: crop, resize: resize, channels: givenChannels ?? .stored)
-  }
-
-  var reading: ImageReading { ImageReading(layout: layout, transform: transform) }
+  func reading() throws -> ImageReading { try ReconstructionTask(self).reading }
 }
-
-extension PixelSize: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
-}
-
-extension ValueRange: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
-}
-
-extension ImageLayout: ExpressibleByArgument {}

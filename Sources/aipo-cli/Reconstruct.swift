@@ -49,32 +49,26 @@ struct Reconstruct: Verb {
 
   /// The task that the flags say.
   private func task() throws -> ReconstructionTask {
-    var task = ReconstructionTask()
-    do {
-      try measurement.set(in: &task)
-      try observation.set(in: &task)
-      try solver.set(in: &task)
-      try task.check()
-    } catch let error as TaskError { throw ValidationError(error.description) }
-    task.model = model.model
-    task.seed = common.seed
-    task.precision = common.precision
+    let task = try ReconstructionTask(measurement, observation, solver, model: model, common: common)
+    try task.check()
     return task
   }
 
-  func validate() throws { try OutputPath.requireDistinct(output.all(try task().methods)) }
+  func validate() throws { try usage { try output.files(task().methods).check() } }
+
+  var outputs: [OutputPath?] {
+    get throws { try output.files(task().methods).named.map { OutputPath($0.path) } }
+  }
 
   func perform() throws -> ExitStatus {
     let task = try task()
-    try OutputPath.checkWritable(output.all(task.methods).map(\.output))
-    Interrupt.install()
-    try common.requireMemory()
     let files = output.files(task.methods)
-    let isKept = state != nil || sharing.division.shard != nil || !sharing.merge.isEmpty
+    let sharing = sharing.sharing(state: state)
     let reconstruction = try Reconstruction(
-      task, threads: common.threadCount, ranks: isKept || files.needWholeImages ? OneRank() : Job.ranks)
+      task, threads: common.threadCount,
+      ranks: sharing.isKept || files.needWholeImages ? OneRank() : Job.ranks)
     common.remark(reconstruction.model.words)
-    let work = reconstruction.strips == nil ? try sharing.work(state: state?.path) : nil
+    let work = reconstruction.strips == nil ? try sharing.work() : nil
     let progress = ProgressLine(
       "reconstruct", total: reconstruction.count * task.methods.count, unit: "images", options: common)
     let watch = ReconstructionWatch(
@@ -84,13 +78,12 @@ struct Reconstruct: Verb {
     if let work {
       let isShard = work.division.shard != nil
       let outcome = try reconstruction.solve(work, observer: watch) { advices in
-        if isShard { common.warn(advices.map(\.description)) }
+        if isShard { common.warn(advices) }
       }
       progress.finish()
-      if let status = try sharing.end(outcome, work, common) { return status }
+      if let status = try common.end(outcome, work) { return status }
     }
-    let run = try ReconstructionRun(
-      reconstruction, files: files, command: TypedCommand.text)
+    let run = try ReconstructionRun(reconstruction, files: files, command: TypedCommand.text)
     func advise(_ advices: [Advice]) { common.warn(run.advise(advices)) }
     advise(reconstruction.advices)
     Interrupt.whenOverdue { [weak run, common] isUrgent in
@@ -98,7 +91,7 @@ struct Reconstruct: Verb {
     }
     if let work {
       try reconstruction.replay(work, advise: advise, take: run.add)
-      sharing.clean(work, state: state?.path)
+      sharing.clean(work)
     } else {
       try reconstruction.run(0..<reconstruction.count, observer: watch, advise: advise, take: run.add)
     }
@@ -107,16 +100,10 @@ struct Reconstruct: Verb {
   }
 
   /// Closes the run, tells what it comes to, and gives the exit code.
-  private static func finish(_ run: ReconstructionRun, _ common: CommonOptions) throws
-    -> ExitStatus
-  {
+  private static func finish(_ run: ReconstructionRun, _ common: CommonOptions) throws -> ExitStatus {
     try run.finish(isInterrupted: Interrupt.requested) { outcome in
-      try common.printJSON(outcome.json)
-      try common.print(outcome.text)
-      if let interrupted = Interrupt.status { return interrupted }
-      guard let failure = outcome.failure else { return .done }
-      Console.error("aipo: " + failure)
-      return .noResult
+      try common.tell(outcome.text, outcome.json)
+      return Interrupt.status ?? common.noResult(outcome.failure)
     } ?? .done
   }
 }

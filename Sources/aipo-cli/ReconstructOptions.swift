@@ -34,20 +34,31 @@ protocol TaskFlags: ParsableArguments {}
 extension TaskFlags {
   /// Those that are given, with their texts: every property is one flag.
   private var given: [(name: String, text: String)] {
-    Mirror(reflecting: self).children.compactMap { label, value in
+    Mirror(reflecting: self).children.flatMap { label, value -> [(name: String, text: String)] in
       let name = (label ?? "").dropFirst().reduce("") {
         $1.isUppercase ? "\($0)-\($1.lowercased())" : "\($0)\($1)"
       }
       switch value {
-      case let option as Option<String?>: return option.wrappedValue.map { (name, $0) }
-      case let flag as Flag<Bool>: return flag.wrappedValue ? (name, "true") : nil
-      default: return nil
+      case let option as Option<String?>: return option.wrappedValue.map { [(name, $0)] } ?? []
+      case let flag as Flag<Bool>: return flag.wrappedValue ? [(name, "true")] : []
+      case let group as OptionGroup<ReadingOptions>: return group.wrappedValue.given
+      default: return []
       }
     }
   }
 
-  func set(in task: inout ReconstructionTask) throws {
+  fileprivate func set(in task: inout ReconstructionTask) throws {
     for (name, text) in given { try task.set(name, to: text) }
+  }
+}
+
+extension ReconstructionTask {
+  /// What flags say. Throws a usage error.
+  init(_ flags: any TaskFlags..., model: ModelOptions? = nil, common: CommonOptions? = nil) throws {
+    self.init()
+    for group in flags { try group.set(in: &self) }
+    self.model = model?.model
+    if let common { (seed, precision) = (common.seed, common.precision) }
   }
 }
 
@@ -95,12 +106,7 @@ struct ObservationOptions: TaskFlags {
   @Option(parsing: .unconditional, help: .key("saturate")) var saturate: String?
   @Option(parsing: .unconditional, help: .key("outliers")) var outliers: String?
   @Option(parsing: .unconditional, help: .key("mask-threshold")) var maskThreshold: String?
-  @Option(parsing: .unconditional, help: .key("range")) var range: String?
-  @Option(help: .key("layout"), completion: .key("layout")) var layout: String?
-  @Option(help: .key("crop")) var crop: String?
-  @Option(help: .key("resize")) var resize: String?
-  @Flag(help: .key("grey")) var grey = false
-  @Flag(help: .key("colour")) var colour = false
+  @OptionGroup var reading: ReadingOptions
 }
 
 /// How it is solved.
@@ -124,11 +130,8 @@ struct SolverOptions: TaskFlags {
 /// What a run leaves behind.
 struct ReconstructOutputOptions: ParsableArguments {
   @Option(
-    help: ArgumentHelp(
-      """
-      The images: .png (clipped, a grid where several), .tif (a page each), .nii or .nii.gz (grey, a slice each), .npy or .npz; all but PNG unclipped. \
-      Resolution and place in space are those of the observation's file. (default: none)
-      """, valueName: "file"))
+    help: .images(
+      "The images", " Resolution and place in space are those of the observation's file. (default: none)"))
   var out: OutputPath?
 
   @Option(
@@ -166,37 +169,12 @@ struct ReconstructOutputOptions: ParsableArguments {
       """, valueName: "file"))
   var observation: OutputPath?
 
-  func validate() throws {
-    try out?.require(ImageOutputFormat.allCases, "--out")
-    if depth != .float, out.map({ ImageOutputFormat(path: $0.path) != .tiff }) ?? true {
-      throw ValidationError("--depth is of a .tif in --out")
-    }
-    try sheet?.require([.png], "--sheet")
-    try observation?.require([.array], "--save-observation")
-  }
-
-  /// Where each method's images go: `--out`, with the method in the name where there are several.
-  private func images(_ methods: [ReconstructionMethod]) -> [OutputPath] {
-    guard let out else { return [] }
-    return methods.count > 1 ? methods.map { out.adding("-\($0.rawValue)") } : [out]
-  }
-
-  /// Every file that is written, by its flag.
-  func all(_ methods: [ReconstructionMethod]) -> [(flag: String, output: OutputPath?)] {
-    images(methods).map { ("--out", $0) } + [
-      ("--report", report), ("--sheet", sheet), ("--trace", trace), ("--save-observation", observation),
-    ]
-  }
-
   func files(_ methods: [ReconstructionMethod]) -> ReconstructionFiles {
     var files = ReconstructionFiles()
-    files.images = images(methods).map(\.path)
-    files.depth = depth
-    files.report = report?.path
-    files.sheet = sheet?.path
-    files.isSheetLabelled = sheetLabels
-    files.trace = trace?.path
-    files.observation = observation?.path
+    files.setImages(out?.path, of: methods)
+    (files.depth, files.isSheetLabelled) = (depth, sheetLabels)
+    (files.report, files.sheet) = (report?.path, sheet?.path)
+    (files.trace, files.observation) = (trace?.path, observation?.path)
     return files
   }
 }

@@ -23,25 +23,19 @@ struct Sample: ScalarVerb {
     help: ArgumentHelp("1 draws from the density; less gives images nearer to its middle.", valueName: "t"))
   var temperature = 1.0
 
-  @Option(
-    help: ArgumentHelp(
-      "Where to write them: .png (clipped, a grid where several), .tif (a page each), .nii or .nii.gz (grey, a slice each), .npy or .npz; all but PNG unclipped.",
-      valueName: "file"))
+  @Option(help: .images("Where to write them"))
   var out: OutputPath
 
-  @Option(
-    help: ArgumentHelp("Height and width of the images. (default: those of the training)", valueName: "HxW"))
-  var size: PixelSize?
-
+  @OptionGroup var format: DecodedImageOptions
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    try require("--count", count, in: 1...10_000_000)
+    try require(("count", count, 1...10_000_000))
     guard temperature >= 0, temperature.isFinite else {
       throw ValidationError("--temperature is \(temperature), expected a number of 0 or more")
     }
-    try out.require(ImageOutputFormat.allCases, "--out")
+    try out.require(ImageOutputFormat.allCases)
   }
 
   var outputs: [OutputPath?] { [out] }
@@ -49,17 +43,17 @@ struct Sample: ScalarVerb {
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
     let sink = try RowSink(
-      images: out.path, shape: try model.flow(for: size).imageShape, precision: common.precision)
+      images: out.path, shape: try model.flow(for: format.size).imageShape, precision: common.precision)
     let progress = ProgressLine("sample", total: count, unit: "images", options: common)
     let (done, advice, leftOut) = try common.writing(to: sink, progress) { observer in
       try model.sample(
-        count: count, temperature: temperature, size: size, seed: common.seed, observer: observer,
+        count: count, temperature: temperature, size: format.size, seed: common.seed, observer: observer,
         to: sink.append)
     }
     var advices = AdviceList()
     common.warn(advices.add(advice.map { [$0] } ?? []))
-    try common.print("\(done) samples in \(out.path)")
-    try common.printJSON(
+    try common.tell(
+      "\(done) samples in \(out.path)",
       [
         "out": .string(out.path), "count": .int(done), "leftOut": .int(leftOut),
         "temperature": .number(temperature), "warnings": .warnings(advices),

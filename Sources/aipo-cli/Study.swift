@@ -65,7 +65,7 @@ struct StudyVerb: Verb {
   @OptionGroup var common: CommonOptions
 
   func perform() throws -> ExitStatus {
-    let division = sharing.division
+    let division = sharing.sharing().division
     let flags = [
       ("model", model.model), ("seed", common.givenSeed.map { "\($0)" }),
       ("precision", common.givenPrecision?.rawValue),
@@ -74,9 +74,6 @@ struct StudyVerb: Verb {
       path: file,
       defaults: flags.compactMap { name, value in value.map { StudyOption(name: name, value: $0) } },
       seed: common.seed)
-    try common.requireMemory()
-    // What is solved is kept as it comes, so that nothing need be waited for.
-    Interrupt.install()
     var progress: ProgressLine?
     let results = try study.run(
       in: out, others: anyBuild ? .kept : .refused, threads: common.threadCount, division: division,
@@ -89,13 +86,12 @@ struct StudyVerb: Verb {
         onProgress: { progress?.update($0, $1) }, onAdvice: common.warn, isCancelled: { Interrupt.requested })
     )
     progress?.finish()
-    if let shard = division.shard, Interrupt.status == nil { try sharing.tellDone(shard, in: out, common) }
+    if let shard = division.shard, Interrupt.status == nil {
+      let told = SharedWork.told(doneShard: shard, in: out)
+      try common.tell(told.text, told.json)
+    }
     guard let results else { return Interrupt.status ?? .done }
-    try common.printJSON(results.json)
-    try common.print(results.text)
-    if let interrupted = Interrupt.status { return interrupted }
-    guard let failure = results.failure else { return .done }
-    Console.error("aipo: " + failure)
-    return .noResult
+    try common.tell(results.text, results.json)
+    return Interrupt.status ?? common.noResult(results.failure)
   }
 }

@@ -117,50 +117,59 @@ struct Train: Verb {
     if printConfig {
       let yaml = config.yaml(explained: true, data: true)
       if !common.json { try Console.output(yaml) }
-      try common.printJSON(["config": .string(yaml)])
+      try common.tell(nil, ["config": .string(yaml)])
       return .done
     }
     let run = try TrainingRun(config, out: out ?? "", resumes: resume, ranks: Job.ranks)
-    try common.requireMemory()
-    Interrupt.install()
-    let stop = TrainingStop(folder: run.folder.path, steps: config.steps, common: common)
-    Interrupt.whenOverdue { _ in try? stop.tell(step: nil) }
-    return try train(run, on: try images(of: run), stop)
+    let (folder, steps, common) = (run.folder.path, config.steps, common)
+    @Sendable func stopped(at step: Int?) throws {
+      ProgressLine.clearCurrent()
+      let end = TrainingEnd(stopped: step, of: steps, in: folder)
+      try common.tell(end.text, end.json)
+    }
+    Interrupt.whenOverdue { _ in try? stopped(at: nil) }
+    let images = try images(of: run)
+    // A step may take longer than somebody who wants to stop cares to wait.
+    let resumePoint = ResumePoint()
+    Interrupt.whenOverdue { isUrgent in
+      if !isUrgent, Job.ranks.isFirst { try? resumePoint.save() }
+      try? stopped(at: resumePoint.savedStep)
+    }
+    let progress = ProgressLine("train", total: steps, unit: "steps", options: common)
+    let outcome = try run.run(
+      on: images, threads: common.threadCount, resumePoint: resumePoint,
+      observer: TrainingMonitor(line: progress, common: common), isCancelled: { Interrupt.requested })
+    progress.finish()
+    switch outcome {
+    case .cancelled:
+      try stopped(at: resumePoint.savedStep)
+      return Interrupt.status ?? .interrupted
+    case .finished(let model):
+      let end = TrainingEnd(model, in: folder)
+      common.warn(model.trainingAdvice)
+      try common.tell(end.text, end.json.adding(TypedCommand.provenance))
+      return Interrupt.status ?? .done
+    }
   }
 
   /// The run's settings, where it has any yet, or the YAML's, with the flags on top.
   private func configuration() throws -> TrainingConfig {
-    let previous = resume ? try FlowTraining.settings(in: out ?? "") : nil
-    var result = previous ?? TrainingConfig()
-    if let config {
-      result = try TrainingConfig(path: ModelLocator.recipe(named: config))
-    } else if previous == nil, let size = patch.flatMap({ PixelSize($0) }) {
-      result = TrainingRun.ofPatches(size)
-    }
-    if let data {
-      if previous == nil || config != nil {
-        result.replaceImages(with: data)
-      } else {
-        result.data.images = data
-      }
-    }
-    if let previous { result.completeData(from: previous) }
-    let flags: [(key: String, flag: String, value: String?)] = [
-      ("steps", "--steps", steps), ("batch", "--batch", batch), ("rate", "--rate", rate),
-      ("checkpoint-every", "--checkpoint-every", checkpointEvery), ("patch", "--patch", patch),
-      ("validation.images", "--validation", validation),
-      ("seed", "--seed", common.givenSeed.map { "\($0)" }),
-      ("precision", "--precision", common.givenPrecision?.rawValue),
-      ("data.test", "--test", test), ("data.range", "--range", reading.range?.description),
-      ("data.layout", "--layout", reading.layout?.rawValue),
-      ("data.resize", "--resize", reading.resize?.description),
-      ("data.crop", "--crop", reading.crop?.description),
-      ("data.channels", reading.grey ? "--grey" : "--colour", reading.givenChannels?.rawValue),
-    ]
-    for case (let key, let flag, .some(let value)) in flags { try result.set(key, to: value, flag: flag) }
-    result = TrainingRun.withFlow(result)
-    if let previous { try result.requireSameRun(as: previous) }
-    return result
+    let (layout, images) = (try reading.reading().layout, try reading.reading().transform)
+    let channels = images.channels == .stored ? nil : images.channels.rawValue
+    return try TrainingRun.settings(
+      continuing: resume ? out : nil, config: config, data: data,
+      overrides: [
+        ("steps", "--steps", steps), ("batch", "--batch", batch), ("rate", "--rate", rate),
+        ("checkpoint-every", "--checkpoint-every", checkpointEvery), ("patch", "--patch", patch),
+        ("validation.images", "--validation", validation),
+        ("seed", "--seed", common.givenSeed.map { "\($0)" }),
+        ("precision", "--precision", common.givenPrecision?.rawValue),
+        ("data.test", "--test", test), ("data.range", "--range", images.range?.description),
+        ("data.layout", "--layout", layout?.rawValue),
+        ("data.resize", "--resize", images.resize?.description),
+        ("data.crop", "--crop", images.crop?.description),
+        ("data.channels", reading.grey ? "--grey" : "--colour", channels),
+      ])
   }
 
   private func images(of run: TrainingRun) throws -> TrainingRun.Images {
@@ -171,62 +180,7 @@ struct Train: Verb {
     }
     progress?.finish()
     common.remark("\(counted(images.training.count, "image")), \(images.training.shape)")
-    common.warn(images.advices.map(\.description))
+    common.warn(images.advices)
     return images
-  }
-
-  private func train(_ run: TrainingRun, on images: TrainingRun.Images, _ stop: TrainingStop) throws
-    -> ExitStatus
-  {
-    let progress = ProgressLine("train", total: run.config.steps, unit: "steps", options: common)
-    // A step may take longer than somebody who wants to stop cares to wait.
-    let resumePoint = ResumePoint()
-    Interrupt.whenOverdue { isUrgent in
-      if !isUrgent, Job.ranks.isFirst { try? resumePoint.save() }
-      try? stop.tell(step: resumePoint.savedStep)
-    }
-    let outcome = try run.run(
-      on: images, threads: common.threadCount, resumePoint: resumePoint,
-      observer: TrainingMonitor(progress: progress, common: common), isCancelled: { Interrupt.requested })
-    progress.finish()
-    switch outcome {
-    case .cancelled:
-      try stop.tell(step: resumePoint.savedStep)
-      return Interrupt.status ?? .interrupted
-    case .finished(let model):
-      try report(model, run.folder)
-      return Interrupt.status ?? .done
-    }
-  }
-
-  private func report(_ model: FlowModel, _ folder: RunFolder) throws {
-    let path = FlowTraining.modelPath(in: folder.path)
-    var lines = [path]
-    for (name, value) in [("validation", model.figures.validation), ("test", model.figures.test)] {
-      guard let value else { continue }
-      lines.append("\(name): \(ModelSummary.figure(value))")
-    }
-    lines += nextSteps(model, path: shellQuoted(path))
-    common.warn(model.trainingAdvice.map(\.description))
-    try common.print(lines.joined(separator: "\n"))
-    try common.printJSON(
-      ([
-        "out": .string(folder.path), "finished": .bool(true), "model": .string(path),
-        "checksum": .string(model.checksum ?? ""), "figures": ModelSummary.figures(model.figures),
-      ] as JSONValue).adding(TypedCommand.provenance))
-  }
-
-  /// What may be done with the model.
-  private func nextSteps(_ model: FlowModel, path: String) -> [String] {
-    let shape = model.imageShape
-    if shape.isVector {
-      return ["draw from it: aipo sample --model \(path) --count 1000 --out samples.npy"]
-        + (shape.channels == 2 ? ["see it: aipo density --model \(path) --out density.png"] : [])
-    }
-    return [
-      "draw from it: aipo sample --model \(path) --count 16 --out samples.png",
-      "use it on a picture of \(model.isOfPatches ? "any size" : "\(shape.height)x\(shape.width)"): aipo reconstruct --model \(path) --task denoise "
-        + "--observation noisy.png --sigma auto --out clean.png",
-    ]
   }
 }

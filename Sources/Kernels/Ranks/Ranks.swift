@@ -76,6 +76,12 @@ extension Ranks {
   /// Whether this is the rank that writes and speaks.
   public var isFirst: Bool { rank == 0 }
 
+  /// Threads for a process where the machine's cores are shared by its ranks.
+  public var threads: Int {
+    let cores = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    return max(1, min(ThreadPool.availableCores, cores / neighbours))
+  }
+
   /// The share of this rank, or another, in `0..<items`: pieces as even as can be, in order.
   public func share(of items: Int, rank other: Int? = nil) -> Range<Int> {
     let r = other ?? rank

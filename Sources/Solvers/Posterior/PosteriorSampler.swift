@@ -71,7 +71,23 @@ public struct PosteriorOptions: Sendable, Hashable {
   /// Draws of each chain.
   public var drawCount: Int { draws ?? (sampler.isParticles ? Self.usualParticles : Self.usualDraws) }
 
-  func check() throws(SolverError) {
+  /// Reads probabilities with commas between them: `0.05,0.95`. Throws `invalidOption`.
+  public static func probabilities(_ text: String) throws(SolverError) -> [Double] {
+    let values = text.split(separator: ",", omittingEmptySubsequences: false).map { Double($0) ?? .nan }
+    try require(values, text: "'\(text)'")
+    return values
+  }
+
+  private static func require(_ probabilities: [Double], text: String) throws(SolverError) {
+    let isGrowing = zip(probabilities, probabilities.dropFirst()).allSatisfy { $0 < $1 }
+    guard isGrowing, probabilities.allSatisfy({ $0 > 0 && $0 < 1 }) else {
+      throw .invalidOption(
+        name: "quantiles", found: text, expected: "growing probabilities between 0 and 1, as 0.05,0.95")
+    }
+  }
+
+  /// Throws `invalidOption` where one is out of its range.
+  public func check() throws(SolverError) {
     func require(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws(SolverError) {
       guard range.contains(value) else {
         throw .invalidOption(
@@ -80,15 +96,18 @@ public struct PosteriorOptions: Sendable, Hashable {
     }
     try require("chains", chains, 1...1024)
     try require("draws", drawCount, 1...100_000_000)
-    try require("warm-up", warmUp, 0...100_000_000)
+    try require("warmup", warmUp, 0...100_000_000)
     try require("thin", thin, 1...1_000_000)
     for (name, value) in [("lambda", lambda), ("flow share", flowShare)] where !(value > 0 && value.isFinite)
     {
       throw .invalidOption(name: name, found: "\(value)", expected: "a finite number above 0")
     }
-    if !probabilities.allSatisfy({ $0 > 0 && $0 < 1 }) || !(level > 0 && level < 1) {
-      throw .invalidOption(
-        name: "quantiles", found: "\(probabilities)", expected: "probabilities between 0 and 1")
+    try Self.require(probabilities, text: "\(probabilities)")
+    guard level > 0, level < 1 else {
+      throw .invalidOption(name: "level", found: "\(level)", expected: "between 0 and 1")
+    }
+    if let threshold, !threshold.isFinite {
+      throw .invalidOption(name: "exceeds", found: "\(threshold)", expected: "a number")
     }
   }
 }

@@ -29,6 +29,11 @@ public struct TransformedRows: Sendable {
   public internal(set) var unlike: [Advice] = []
 
   init(_ what: String) { unusable = UnusableRows(what) }
+
+  /// What stands out about rows that were worked in this precision.
+  public func advices<Scalar: KernelScalar>(in _: Scalar.Type) -> [Advice] {
+    [unusable, inexact].compactMap { $0.advice(of: logDet.count, in: Scalar.self) } + unlike
+  }
 }
 
 extension LoadedModel {
@@ -79,6 +84,17 @@ extension LoadedModel {
       }
     }
     return rows
+  }
+
+  /// What stands out about images by their likelihoods: those that have no finite one, and, where `judges`, those that are
+  /// unlike the training's.
+  public func advices(on rows: [ImageLikelihood], judges: Bool) -> [Advice] {
+    var unusable = UnusableRows("have no finite log-density")
+    unusable.add(rows.filter { !$0.isFinite }.map(\.name))
+    let unlike = rows.filter { judges && $0.isFinite }.compactMap {
+      model.figures.advice(bitsPerDim: $0.bitsPerDim, of: $0.name)
+    }
+    return [unusable.advice(of: rows.count, in: Scalar.self)].compactMap(\.self) + unlike
   }
 
   /// Latents of images, `[k, d]` at a time, NaN where an image has none that are finite.

@@ -61,6 +61,29 @@ public struct PlaneDensity: Sendable {
     highest = values.reduce(-.infinity) { $1.isFinite ? max($0, $1) : $0 }
   }
 
+  /// The same of a model, which must be of vectors of two values.
+  public init?<Scalar: KernelScalar>(
+    _ model: LoadedModel<Scalar>, range: PlaneRange? = nil, pixels: Int, draws count: Int, seed: UInt64,
+    isCancelled: () -> Bool
+  ) throws {
+    guard model.shape == .vector(2) else {
+      throw TaskError(
+        .data, "\(model.source.path): the model is of \(model.shape), expected vectors of 2 values")
+    }
+    try self.init(
+      model.flow, range: range, pixels: pixels, draws: count, seed: seed, isCancelled: isCancelled)
+  }
+
+  package var json: JSONValue {
+    func numbers(_ range: ClosedRange<Double>) -> JSONValue {
+      .array([.number(range.lowerBound), .number(range.upperBound)])
+    }
+    return [
+      "x": numbers(range.x), "y": numbers(range.y), "pixels": .int(pixels), "count": .int(draws.count),
+      "highest": .number(highest),
+    ]
+  }
+
   /// Log-densities down to `depth` nats below the highest in colours, with the draws on it.
   public func picture(depth: Double) -> PlanePicture {
     let top = highest.isFinite ? highest : 0

@@ -1,4 +1,5 @@
 import AIPOFlows
+import AIPOImaging
 import AIPOInterchange
 import AIPOKernels
 
@@ -44,5 +45,39 @@ package struct ImportSummary {
       "parameters": .int(model.parameterCount), "dtype": .string(model.dtypeName),
       "statistics": .string(result.statisticsSource), "checksum": .string(model.checksum ?? ""),
     ]
+  }
+}
+
+extension ModelImport {
+  /// Options from their texts, `key=value`. Throws a usage error.
+  package static func options(_ texts: [String]) throws(TaskError) -> [String: String] {
+    var values: [String: String] = [:]
+    for text in texts {
+      guard let sign = text.firstIndex(of: "="), sign != text.startIndex else {
+        throw TaskError(.usage, key: "option", "--option is '\(text)', expected key=value")
+      }
+      let key = String(text[..<sign])
+      guard values.updateValue(String(text[text.index(after: sign)...]), forKey: key) == nil else {
+        throw TaskError(.usage, key: "option", "--option \(key) is given twice")
+      }
+    }
+    return values
+  }
+
+  /// Imports with images of a file or folder as the model was trained on; nil for none. `advise` is given what looks like a
+  /// mistake about them.
+  public init(
+    path: String, dialect: Dialect? = nil, options: [String: String] = [:], sampling images: String?,
+    _ reading: ImageReading = ImageReading(), seed: UInt64 = 0, threads: Int = ThreadPool.availableCores,
+    advise: @escaping ([Advice]) -> Void = { _ in }
+  ) throws {
+    func read(_ path: String, areVectors: Bool) throws -> TrainingImages {
+      let set = try ImageSet(path: path, plane: areVectors ? .vectors : .image, layout: reading.layout)
+      advise(set.advice)
+      return try TrainingImages(sampling: set, transform: reading.transform, areReal: areVectors)
+    }
+    try self.init(
+      path: path, dialect: dialect, options: options,
+      images: images.map { path in { try read(path, areVectors: $0) } }, seed: seed, threads: threads)
   }
 }

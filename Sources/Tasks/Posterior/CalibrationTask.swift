@@ -21,6 +21,19 @@ public struct CalibrationTask: Sendable {
     self.problem = problem
     sampling.draws = 200
   }
+
+  /// Throws a usage error where settings are at odds with each other.
+  package func check() throws(TaskError) {
+    try TaskError.require([("problems", problems, 0...1_000_000), ("ranks", ranks, 1...10_000)])
+    if start == .chains, problems > 0, sampling.chains * sampling.drawCount < ranks {
+      throw TaskError(
+        .usage, key: "ranks", "--ranks is \(ranks), expected at most the draws of all chains")
+    }
+    if problems == 0, problem.simulate == nil {
+      throw TaskError(
+        .usage, key: "problems", "--problems is 0, and there is no --simulate: there is nothing to do")
+    }
+  }
 }
 
 /// Where the chains of a calibration begin.
@@ -85,11 +98,12 @@ public struct CalibrationRun {
     return result(ranks)
   }
 
-  /// Ranks the truths of the own problems, which the folder keeps; nil where another process has the whole, or it was
+  /// Ranks the truths of the own problems, which the folder keeps; no result where another process has the whole, or it was
   /// stopped.
-  public func run(_ work: SharedWork, observer: WorkObserver = WorkObserver()) throws -> (
+  public func run(_ work: SharedWork?, observer: WorkObserver = WorkObserver()) throws -> (
     SharedWork.Outcome, CalibrationResult?
   ) {
+    guard let work else { return (.first, try run(observer: observer)) }
     let decides = [
       try AIPOVersion.build(), model.source.checksum, title, "\(task.problem.seed)", "\(task.ranks)",
       task.start.rawValue, "\(task.sampling)",
@@ -103,6 +117,14 @@ public struct CalibrationRun {
     }
     guard case .first = outcome else { return (outcome, nil) }
     return (outcome, result(try (0..<task.problems).map(folder.read)))
+  }
+
+  /// The posteriors of the images that the problem simulates, to try intervals on; nil where it names none.
+  public func realImages() throws -> PosteriorSampling? {
+    guard task.problem.simulate != nil else { return nil }
+    var posterior = PosteriorTask(task.problem)
+    posterior.sampling = task.sampling
+    return try PosteriorSampling(posterior, model: model, threads: model.pool.threads)
   }
 
   private func result(_ found: [[Int]]) -> CalibrationResult {
@@ -234,14 +256,22 @@ public struct CalibrationResult: Sendable {
     return chart
   }
 
-  /// A page with table and picture.
-  package func html(command: String, provenance: [(String, JSONValue)]) -> String {
+  /// Writes a page with table and picture. `command` makes it again.
+  public func write(to path: String, of run: CalibrationRun, command: String) throws(FileError) {
+    try AtomicFile.write(
+      html(
+        command: command,
+        provenance: [("model", run.model.source.name), ("seed", "\(run.task.problem.seed)")]),
+      to: path)
+  }
+
+  private func html(command: String, provenance: [(String, String)]) -> String {
     let head = ReportHead(
       title: "Calibration: \(title)",
       subtitle: isCalibrated
         ? "The sampler is calibrated, as far as \(counted(problems, "problem")) can tell."
         : "The sampler is not calibrated: \(outside.count) of \(figures.count) functionals leave their band.",
-      command: command, provenance: provenance.map { ReportHead.Field($0.0, $0.1.text) })
+      command: command, provenance: provenance.map { ReportHead.Field($0.0, $0.1) })
     let rows = figures.map { figure in
       "<tr><td>\(Markup.escape(figure.name))</td><td>\(fixed(figure.probability, 3))</td>"
         + "<td>\(figure.isInside ? "inside" : "<b>outside</b>")</td><td>\(fixed(figure.coverage, 3))</td></tr>"

@@ -5,7 +5,7 @@ import AIPOSolvers
 /// Where the results of `aipo posterior` go; all is optional.
 public struct PosteriorFiles: Sendable {
   /// The mean images, in the format of the suffix (``ImageOutputFormat``). Deviations, quantiles and probabilities go beside
-  /// it, under the names that `beside` gives.
+  /// it, under the names that `pictures` gives.
   public var mean: String?
   /// The kept draws, an NPZ of an array `[chain, draw, h, w, c]` an image.
   public var draws: String?
@@ -18,19 +18,29 @@ public struct PosteriorFiles: Sendable {
 
   public init() {}
 
-  /// A name with a word put in before its suffix: `mean-sd.png`.
-  static func beside(_ path: String, _ word: String) -> String {
-    let suffixes = ImageOutputFormat.allCases.flatMap(\.suffixes).filter(path.lowercased().hasSuffix)
-    guard let suffix = suffixes.max(by: { $0.count < $1.count }) else { return "\(path)-\(word)" }
-    return "\(path.dropLast(suffix.count))-\(word)\(path.suffix(suffix.count))"
+  /// Throws a usage error where a name says none of its formats, or two are one file.
+  package func check(_ task: PosteriorTask) throws(TaskError) {
+    try OutputFiles.require(mean, ImageOutputFormat.allCases, key: "out")
+    try OutputFiles.require(animation, [.png], key: "animation")
+    try OutputFiles.require(draws, suffixes: [".npz"], key: "save-draws")
+    try OutputFiles.require(modes, suffixes: [".npz"], key: "save-modes")
+    try OutputFiles.requireDistinct(named(task))
+  }
+
+  /// Every file that is written, by the flag that names it.
+  package func named(_ task: PosteriorTask) -> [(key: String, path: String)] {
+    let pictures = mean.map { Self.pictures(of: $0, task).map { ("out", $0.path) } } ?? []
+    let others = [("save-draws", draws), ("save-modes", modes), ("report", report), ("animation", animation)]
+    return pictures + others.compactMap { key, path in path.map { (key, $0) } }
   }
 
   /// Every picture file beside the mean, by what it holds.
   public static func pictures(of mean: String, _ task: PosteriorTask) -> [(kind: PictureKind, path: String)] {
     let options = task.sampling
-    return [(.mean, mean), (.deviation, beside(mean, "sd"))]
-      + options.probabilities.map { (.quantile($0), beside(mean, "q\(short(100 * $0))")) }
-      + (options.threshold == nil ? [] : [(.exceedance, beside(mean, "exceeds"))])
+    func beside(_ word: String) -> String { ImageOutputFormat.adding("-" + word, to: mean) }
+    return [(.mean, mean), (.deviation, beside("sd"))]
+      + options.probabilities.map { (.quantile($0), beside("q\(short(100 * $0))")) }
+      + (options.threshold == nil ? [] : [(.exceedance, beside("exceeds"))])
   }
 
   public enum PictureKind: Sendable, Hashable {

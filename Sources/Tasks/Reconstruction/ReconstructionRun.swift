@@ -67,6 +67,33 @@ public struct ReconstructionFiles: Sendable {
   /// Whether it needs images whole: those that ranks share row by row can only be written as images.
   public var needWholeImages: Bool { report != nil || sheet != nil || observation != nil }
 
+  /// Puts the images of each method under a name, with the method in it where there are several.
+  package mutating func setImages(_ path: String?, of methods: [ReconstructionMethod]) {
+    images =
+      path.map { path in
+        methods.count > 1 ? methods.map { ImageOutputFormat.adding("-\($0.rawValue)", to: path) } : [path]
+      } ?? []
+  }
+
+  /// Throws a usage error where a name says none of its formats, or two are one file.
+  package func check() throws(TaskError) {
+    for path in images { try OutputFiles.require(path, ImageOutputFormat.allCases, key: "out") }
+    if depth != .float, images.isEmpty || ImageOutputFormat(path: images[0]) != .tiff {
+      throw TaskError(.usage, key: "depth", "--depth is of a .tif in --out")
+    }
+    try OutputFiles.require(sheet, [.png], key: "sheet")
+    try OutputFiles.require(observation, [.array], key: "save-observation")
+    try OutputFiles.requireDistinct(named)
+  }
+
+  /// Every file that is written, by the flag that names it.
+  package var named: [(key: String, path: String)] {
+    let others = [
+      ("report", report), ("sheet", sheet), ("trace", trace), ("save-observation", observation),
+    ]
+    return images.map { ("out", $0) } + others.compactMap { key, path in path.map { (key, $0) } }
+  }
+
   /// Whether no picture of the results is kept.
   var isEmpty: Bool { images.isEmpty && report == nil && sheet == nil }
 }

@@ -98,3 +98,8 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByStringInterpolatio
     if case .object(let members) = self { members } else { [] }
   }
 }
+
+extension ImageShape {
+  /// As JSON tells shapes.
+  package var json: JSONValue { .array([height, width, channels].map { .int($0) }) }
+}

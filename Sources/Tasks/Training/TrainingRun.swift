@@ -86,6 +86,34 @@ public struct TrainingRun {
     return config
   }
 
+  /// The settings of a run: those of the folder that goes on, else those of a YAML or a shipped recipe, with images and keys
+  /// on top. A flag is what an error calls the key by.
+  package static func settings(
+    continuing folder: String?, config: String?, data: String?,
+    overrides: [(key: String, flag: String, value: String?)]
+  ) throws -> TrainingConfig {
+    let previous = try folder.flatMap { try FlowTraining.settings(in: $0) }
+    let patch = overrides.first { $0.key == "patch" }?.value
+    var result = previous ?? TrainingConfig()
+    if let config {
+      result = try TrainingConfig(path: ModelLocator.recipe(named: config))
+    } else if previous == nil, let size = patch.flatMap({ PixelSize($0) }) {
+      result = ofPatches(size)
+    }
+    if let data {
+      if previous == nil || config != nil {
+        result.replaceImages(with: data)
+      } else {
+        result.data.images = data
+      }
+    }
+    if let previous { result.completeData(from: previous) }
+    for case (let key, let flag, .some(let value)) in overrides { try result.set(key, to: value, flag: flag) }
+    result = withFlow(result)
+    if let previous { try result.requireSameRun(as: previous) }
+    return result
+  }
+
   /// The images of the settings, and what looks like a mistake about them.
   public struct Images {
     public let training: TrainingImages
