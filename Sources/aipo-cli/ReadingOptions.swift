@@ -11,7 +11,10 @@ struct ReadingOptions: TaskFlags {
   @Flag(help: .key("grey")) var grey = false
   @Flag(help: .key("colour")) var colour = false
 
-  func validate() throws { _ = try usage(reading) }
+  func validate() throws {
+    if grey, colour { throw ValidationError("--grey and --colour exclude each other") }
+    _ = try usage(reading)
+  }
 
   func reading() throws -> ImageReading { try ReconstructionTask(self).reading }
 }
