@@ -1,5 +1,6 @@
 import AIPOImaging
 import AIPOKernels
+import AIPOTestFiles
 import Testing
 
 struct ImageMetricsTests {
@@ -32,6 +33,30 @@ struct ImageMetricsTests {
     let single = try #require(
       try ImageMetrics.ssim(b.converted(to: Float.self), truth: a.converted(to: Float.self))[0])
     #expect(abs(single - ssim) < 1e-6)
+  }
+
+  /// Strips in which no window begins among them.
+  @Test(arguments: [[1, 28, 17, 1], [1, 13, 12, 3], [1, 9, 12, 1]], [2, 3, 5])
+  func figuresOfStripsAreThoseOfTheWhole(shape: [Int], ranks: Int) throws {
+    let (a, b) = (try image(shape, 1), try image(shape, 2))
+    func look(_ ranks: any Ranks) throws -> [Double?] {
+      let strips = Strips(ranks: ranks, height: shape[1])
+      func own(_ x: Tensor<Double>) throws -> Tensor<Double> {
+        let (rows, length) = (strips.rows(), shape[2] * shape[3])
+        return try Tensor(
+          shape: [1, rows.count, shape[2], shape[3]],
+          elements: Array(x.elements[rows.lowerBound * length..<rows.upperBound * length]))
+      }
+      let (a, b) = (try own(a), try own(b))
+      return try ImageMetrics.psnr(a, truth: b, strips: strips)
+        + ImageMetrics.ssim(a, truth: b, strips: strips)
+        + ImageMetrics.rmse(a, truth: b, strips: strips)
+    }
+    let whole =
+      try ImageMetrics.psnr(a, truth: b) + ImageMetrics.ssim(a, truth: b)
+      + ImageMetrics.rmse(a, truth: b)
+    #expect((whole[1] == nil) == (shape[1] < 11))
+    for found in try ThreadRanks.run(ranks, { try look($0) }) { #expect(found == whole) }
   }
 
   @Test func undefinedCasesAreNil() throws {

@@ -71,6 +71,22 @@ import Testing
     }
   }
 
+  /// Strips that have no inner row among them.
+  @Test(arguments: [(3, 5, 1), (7, 4, 3), (24, 11, 1)], [2, 3, 5])
+  func anEstimateOfNoiseIsThatOfTheWhole(_ size: (height: Int, width: Int, channels: Int), ranks: Int) throws
+  {
+    let x = Self.values(size.height * size.width * size.channels, seed: 8)
+    func look(_ ranks: any Ranks) throws -> Double {
+      let strips = Strips(ranks: ranks, height: size.height)
+      let own = try Tensor(Self.own(x, size.width * size.channels, strips))
+      return try NoiseEstimate.sigma(
+        own.view, shape: ImageShape(height: strips.rows().count, width: size.width, channels: size.channels),
+        Scratch(pool: ThreadPool(threads: 1, strips: strips)))
+    }
+    let whole = try look(OneRank())
+    #expect(try ThreadRanks.run(ranks) { try look($0) } == [Double](repeating: whole, count: ranks))
+  }
+
   /// A rank that sees all of its rows knows that others don't, and the greatest weight is that of any.
   @Test func whatTheDataSeeIsThatOfTheWhole() throws {
     let found = try ThreadRanks.run(3) { ranks in

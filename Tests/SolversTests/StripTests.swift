@@ -112,7 +112,10 @@ import Testing
         let denoised = try mean.withMemory {
           try prior.denoise(strip.view, noise: 0.1, turn: turn, into: $0, scratch)
         }
-        return ([value, alone, denoised], gradient.elements, mean.elements)
+        let bits = try ExpectedBits.measure(
+          smoothed, strip.view, index: 3, dequantization: Dequantization(bits: 8), draws: 3, seed: 1,
+          Scratch(pool: ThreadPool(threads: 1, strips: prior.strips)))
+        return ([value, alone, denoised, bits.bitsPerDim], gradient.elements, mean.elements)
       }
       let whole = try look(OneRank())
       for ranks in [2, 3, 5] {

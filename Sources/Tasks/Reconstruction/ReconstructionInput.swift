@@ -32,6 +32,8 @@ package struct ReconstructionInput {
     var measuredShape: [Int]
     /// What looks like a mistake about these images.
     var advices: [Advice]
+    /// Where ranks share its only image: arrays are this one's rows.
+    var strips: Strips?
   }
 
   /// With all that is known by its measurements.
@@ -100,7 +102,7 @@ package struct ReconstructionInput {
     }
     shape = truth?.shape ?? shape
     self.shape = shape
-    isShared = Self.isShared(task, opened, measurement, of: shape, prior, ranks)
+    isShared = Self.isShared(task, opened, truth, measurement, of: shape, prior, ranks)
     let map = isShared ? nil : try measurement.map(shape)
     let output = map?.output ?? measurement.measured(shape)
     source = try Self.source(task, opened, truth, measured: output) { array in
@@ -316,12 +318,13 @@ package struct ReconstructionInput {
       let known = try isSimulated ? nil : truth.map { try $0.row(k).tensor(shape: [shape.count]) }
       advices += try problem.advices(
         ofObservation: k, name: names[k], isEstimated: isEstimated, truth: known, scratch)
-      if let known { advices += darkTruthAdvice(known, names[k]) }
+      if let known { advices += darkTruthAdvice(known, names[k], scratch) }
       let matched = try problem.noise(k).matched(rows[k].view)
       sigmas.append(matched.sigma)
       try observed.withMemory { all in
         let own = all[k * shape.count..<(k + 1) * shape.count]
-        try setPicture(own, of: rows[k].view, map(k), matched, scratch)
+        try setPicture(
+          own, of: rows[k].view, map(k), isPicture: map(k).output == shape, matched, scratch)
       }
     }
     return Chunk(
@@ -331,11 +334,11 @@ package struct ReconstructionInput {
   }
 
   /// What an observation looks like as an image.
-  private func setPicture(
-    _ x: Vector, of y: Vector, _ map: any Map, _ noise: GaussianNoise, _ scratch: Scratch
+  func setPicture(
+    _ x: Vector, of y: Vector, _ map: any Map, isPicture: Bool, _ noise: GaussianNoise, _ scratch: Scratch
   ) throws {
     if try map.estimate(y, into: x, scratch) { return }
-    if map.output == shape {
+    if isPicture {
       x.set(y)
     } else if let map = map as? any LinearMap {
       try map.leastSquares(y, noise: noise, into: x, scratch)
@@ -345,9 +348,8 @@ package struct ReconstructionInput {
   }
 
   /// Of a truth that --range makes nearly black, since it was on [0, 1] before.
-  private func darkTruthAdvice(_ truth: Tensor<Double>, _ name: String) -> [Advice] {
-    guard let range = task.reading.transform.range, let greatest = truth.elements.max(), greatest < 0.02
-    else {
+  func darkTruthAdvice(_ truth: Tensor<Double>, _ name: String, _ scratch: Scratch) -> [Advice] {
+    guard let range = task.reading.transform.range, truth.view.extent(scratch.pool).greatest < 0.02 else {
       return []
     }
     return [
@@ -360,7 +362,7 @@ package struct ReconstructionInput {
 
   private var isSimulated: Bool { if case .simulated = source { true } else { false } }
 
-  static func requireFinite(_ rows: [Tensor<Double>], _ names: [String]) throws(TaskError) {
+  private static func requireFinite(_ rows: [Tensor<Double>], _ names: [String]) throws(TaskError) {
     for (name, row) in zip(names, rows) {
       guard let place = row.withUnsafeBufferPointer({ $0.firstIndex { !$0.isFinite } }) else { continue }
       throw TaskError(

@@ -45,15 +45,15 @@ public struct ReconstructionRecord: Codable, Hashable, Sendable {
     let rows = results.map(\.index)
     let truth = try chunk.truth?.rows(rows)
     let observed = try chunk.observed.rows(rows)
-    typealias Metric = (Tensor<Double>, Tensor<Double>) throws -> [Double?]
+    typealias Metric = (Tensor<Double>, Tensor<Double>, Strips?) throws -> [Double?]
     func values(_ images: Tensor<Double>, _ metric: Metric) throws -> [Double?] {
-      try truth.map { try metric(images, $0) } ?? results.map { _ in nil }
+      try truth.map { try metric(images, $0, chunk.strips) } ?? results.map { _ in nil }
     }
-    let psnr = try values(images) { try ImageMetrics.psnr($0, truth: $1) }
-    let ssim = try values(images) { try ImageMetrics.ssim($0, truth: $1) }
-    let before = try values(observed) { try ImageMetrics.psnr($0, truth: $1) }
-    let similarity = try values(observed) { try ImageMetrics.ssim($0, truth: $1) }
-    let rmse = try values(images) { try ImageMetrics.rmse($0, truth: $1) }
+    let psnr = try values(images, ImageMetrics.psnr)
+    let ssim = try values(images, ImageMetrics.ssim)
+    let before = try values(observed, ImageMetrics.psnr)
+    let similarity = try values(observed, ImageMetrics.ssim)
+    let rmse = try values(images, ImageMetrics.rmse)
     return results.enumerated().map { k, result in
       ReconstructionRecord(
         source: chunk.names[result.index], psnr: psnr[k].finite, ssim: ssim[k].finite,
