@@ -5,7 +5,8 @@ import AIPOProblems
 /// yᵀH₀y. Without the data term's curvature sensing in pixel space is hopeless.
 ///
 /// The pairs (s, y) are kept a term: when λ or t changes, y is recombined at the new weights, so the memory
-/// survives the step along the path at no evaluation. Where memory is short, fewer pairs are kept.
+/// survives the step along the path at no evaluation; in the last solve, after which no weights change, y alone. Where memory is
+/// short, fewer pairs are kept.
 public final class LBFGS: Minimizer {
   /// Length of the first step where no curvature is known.
   public let firstStep: Double
@@ -14,57 +15,85 @@ public final class LBFGS: Minimizer {
   /// Fewer aren't worth it.
   private static let leastMemory = 3
 
-  /// A step and how the gradient changed along it.
-  private final class Pair {
-    let step: Vector
-    /// By terms, as in the samples.
+  /// How the terms' gradients changed along a step, as in the samples.
+  private struct Terms {
     let recon: Vector
     let flow: Vector
     let gaussian: Vector
     var hasFlow = false
     var hasGaussian = false
-    var combinedAt: ObjectiveWeights?
+  }
+
+  /// A step and how the gradient changed along it.
+  private final class Pair {
+    let step: Vector
     /// At the present weights.
     let y: Vector
+    /// Nil where y serves the weights that it was made at, and no others.
+    var terms: Terms?
+    var combinedAt: ObjectiveWeights?
     var rho = 0.0
     private let storage: Storage<Double>
 
-    init(dimension d: Int) throws(TensorError) {
+    init(dimension d: Int, hasTerms: Bool) throws(TensorError) {
       let stride = (d + 7) / 8 * 8
-      storage = try Storage(count: 5 * stride)
+      storage = try Storage(count: (hasTerms ? 5 : 2) * stride)
       let memory = storage.memory
       func part(_ k: Int) -> Vector { memory[k * stride..<k * stride + d] }
-      (step, recon, flow, gaussian, y) = (part(0), part(1), part(2), part(3), part(4))
+      (step, y) = (part(0), part(1))
+      if hasTerms { terms = Terms(recon: part(2), flow: part(3), gaussian: part(4)) }
     }
 
     /// Takes the way from one evaluated point to another; false where they have no terms in common.
-    func set(from a: ObjectiveSample, to b: ObjectiveSample, _ pool: ThreadPool) -> Bool {
+    func set(
+      from a: ObjectiveSample, to b: ObjectiveSample, _ weights: ObjectiveWeights, _ scratch: Scratch
+    ) throws -> Bool {
       guard a.combinedAt == b.combinedAt else { return false }
+      let pool = scratch.pool
       combinedAt = a.combinedAt
       step.setDifference(b.point, a.point, pool)
-      recon.setDifference(b.reconGradient, a.reconGradient, pool)
-      hasFlow = a.flow != nil && b.flow != nil
-      hasGaussian = a.gaussian != nil && b.gaussian != nil
-      if combinedAt == nil {
-        if hasFlow { flow.setDifference(b.flowGradient, a.flowGradient, pool) }
-        if hasGaussian { gaussian.setDifference(b.gaussianGradient, a.gaussianGradient, pool) }
+      let hasFlow = a.flow != nil && b.flow != nil
+      let hasGaussian = a.gaussian != nil && b.gaussian != nil
+      guard let terms else {
+        y.setDifference(b.reconGradient, a.reconGradient, pool)
+        guard combinedAt == nil else { return true }
+        combinedAt = weights
+        return try scratch.scope {
+          let change = try scratch.take(y.count)
+          for (weight, isKnown, gradient) in [
+            (weights.flow, hasFlow, \ObjectiveSample.flowGradient),
+            (weights.gaussian, hasGaussian, \.gaussianGradient),
+          ] where weight != 0 {
+            guard isKnown else { return false }
+            change.setDifference(b[keyPath: gradient], a[keyPath: gradient], pool)
+            y.add(change, times: weight, pool)
+          }
+          return true
+        }
       }
+      terms.recon.setDifference(b.reconGradient, a.reconGradient, pool)
+      if combinedAt == nil {
+        if hasFlow { terms.flow.setDifference(b.flowGradient, a.flowGradient, pool) }
+        if hasGaussian { terms.gaussian.setDifference(b.gaussianGradient, a.gaussianGradient, pool) }
+      }
+      (self.terms!.hasFlow, self.terms!.hasGaussian) = (hasFlow, hasGaussian)
       return true
     }
 
     /// Makes y that of the weights; false where a term is missing or the curvature along the step isn't positive.
     func combine(_ weights: ObjectiveWeights, _ pool: ThreadPool) -> Bool {
-      y.set(recon, pool)
-      if let combinedAt {
-        guard combinedAt == weights else { return false }
-      } else {
-        if weights.flow != 0 {
-          guard hasFlow else { return false }
-          y.add(flow, times: weights.flow, pool)
-        }
-        if weights.gaussian != 0 {
-          guard hasGaussian else { return false }
-          y.add(gaussian, times: weights.gaussian, pool)
+      if let combinedAt, combinedAt != weights { return false }
+      if let terms {
+        y.set(terms.recon, pool)
+        if combinedAt == nil {
+          if weights.flow != 0 {
+            guard terms.hasFlow else { return false }
+            y.add(terms.flow, times: weights.flow, pool)
+          }
+          if weights.gaussian != 0 {
+            guard terms.hasGaussian else { return false }
+            y.add(terms.gaussian, times: weights.gaussian, pool)
+          }
         }
       }
       let product = step.dot(y, pool)
@@ -175,9 +204,8 @@ public final class LBFGS: Minimizer {
   }
 
   private func keep(from start: ObjectiveSample, to next: ObjectiveSample, _ solve: Solve) throws {
-    guard let pair = try freePair(solve), pair.set(from: start, to: next, solve.pool) else {
-      return
-    }
+    guard let pair = try freePair(solve), try pair.set(from: start, to: next, solve.weights, solve.scratch)
+    else { return }
     guard pair.combine(solve.weights, solve.pool) else {
       spare.append(pair)
       return
@@ -188,9 +216,10 @@ public final class LBFGS: Minimizer {
 
   /// Memory for a pair: the oldest one's, if there are as many as may be, or memory is short on any rank.
   private func freePair(_ solve: Solve) throws -> Pair? {
-    if let pair = spare.popLast() { return pair }
+    let hasTerms = !solve.progress.isFinal
+    if let free = spare.lastIndex(where: { !hasTerms || $0.terms != nil }) { return spare.remove(at: free) }
     if pairs.count < memory {
-      let made = Result { try Pair(dimension: solve.dimension) }
+      let made = Result { try Pair(dimension: solve.dimension, hasTerms: hasTerms) }
       let isShort = (try? made.get()) == nil
       guard solve.pool.strips?.any(isShort) ?? isShort else { return try made.get() }
       if pairs.count < Self.leastMemory { _ = try made.get() }
