@@ -59,11 +59,10 @@ struct ExtendedLine: Sendable {
 
   /// From the first to the last of those that stand in some places.
   func sources(of places: Range<Int>) -> Range<Int> {
-    var (least, greatest) = (count, -1)
-    for case let source? in places.lazy.map(source) {
-      least = min(least, source)
-      greatest = max(greatest, source)
+    var (least, end) = (count, 0)
+    for place in places {
+      if let source = source(place) { (least, end) = (min(least, source), max(end, source + 1)) }
     }
-    return least <= greatest ? least..<greatest + 1 : 0..<0
+    return least < end ? least..<end : 0..<0
   }
 }

@@ -109,7 +109,7 @@ public struct ConvolutionMap: LinearMap {
       if let circular {
         let padded = try scratch.take(circular.shape.count)
         let rowLength = circular.shape.width * c
-        try extend(x, into: padded, paddedRows, rowLength: rowLength, scratch)
+        try extend(x, into: padded, { paddedRows($0) }, rowLength: rowLength, scratch)
         try circular.apply(padded, into: padded, scratch)
         let seen = try SeenRows(
           { measuredStrips.rows(rank: $0) }, of: padded, rowLength: rowLength, paddedStrips, scratch)
@@ -121,7 +121,7 @@ public struct ConvolutionMap: LinearMap {
       let rowLength = columns.extended * c
       let count = rowsBehind(measuredStrips.ranks.rank).count
       let extended = try scratch.take(count * rowLength)
-      try extend(x, into: extended, rowsBehind, rowLength: rowLength, scratch)
+      try extend(x, into: extended, { rowsBehind($0) }, rowLength: rowLength, scratch)
       func part(_ row: Int, _ b: Int) -> Vector {
         extended[row * rowLength + b * c..<row * rowLength + b * c + length]
       }
@@ -156,13 +156,14 @@ public struct ConvolutionMap: LinearMap {
         func measured(_ rank: Int) -> Range<Int> {
           paddedRows(rank).clamped(to: 0..<measuredStrips.height)
         }
-        let seen = try SeenRows(measured, of: u, rowLength: length, measuredStrips, scratch)
+        let seen = try SeenRows({ measured($0) }, of: u, rowLength: length, measuredStrips, scratch)
         padded.set(0, scratch.pool)
         for (k, row) in measured(strips.ranks.rank).enumerated() {
           padded[k * rowLength..<k * rowLength + length].set(seen.values(row))
         }
         try circular.adjoint(padded, into: padded, scratch)
-        let folded = try SeenRows(rowsOver, of: padded, rowLength: rowLength, paddedStrips, scratch)
+        let folded = try SeenRows(
+          { rowsOver($0) }, of: padded, rowLength: rowLength, paddedStrips, scratch)
         return try fold({ folded.values($0) }, into: x, scratch)
       }
       let rowLength = columns.extended * c
@@ -217,9 +218,11 @@ public struct ConvolutionMap: LinearMap {
   /// Rows of the extended image from the first to the last in which a rank's rows stand.
   private func rowsOver(_ rank: Int) -> Range<Int> {
     let own = strips.rows(rank: rank)
-    let places = own.lazy.flatMap { rows.places[$0] }
-    guard let least = places.min(), let greatest = places.max() else { return own }
-    return least..<greatest + 1
+    var (least, end) = (rows.extended, 0)
+    for row in own {
+      for place in rows.places[row] { (least, end) = (min(least, place), max(end, place + 1)) }
+    }
+    return own.isEmpty ? own : least..<end
   }
 
   /// Fills rows of y with sums of rows of other arrays.
