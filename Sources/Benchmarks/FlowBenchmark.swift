@@ -4,43 +4,54 @@ import AIPOPlatform
 import AIPOTasks
 
 /// Which Glow `aipo bench flow` measures, and how.
-package struct FlowBenchmarkSettings {
-  package var levels = 3
-  package var steps = 8
-  package var hidden = 128
-  /// Height and width of the images.
-  package var size = 32
-  package var channels = 1
-  package var batch = 8
-  package var repeats = 5
-  package var passes = FlowFigures.Pass.allCases
+package struct FlowBenchmarkSettings: KeyedSettings {
+  private var levels = 3
+  private var steps = 8
+  private var hidden = 128
+  private var size = 32
+  private var channels = 1
+  private var batch = 8
+  private var repeats = 5
+  private var passList: String?
 
   package init() {}
+
+  package static let keys: [SettingKey<FlowBenchmarkSettings>] = [
+    key("levels", "Levels of the flow.", "n", \.levels, .whole(1...12)),
+    key("steps", "Steps a level.", "n", \.steps, .whole(1...256)),
+    key("hidden", "Channels of the hidden layers.", "n", \.hidden, .whole(1...8192)),
+    key("size", "Height and width of the images.", "n", \.size, .whole(2...4096)),
+    key("channels", "Channels of the images.", "n", \.channels, .whole(1...1024)),
+    key("batch", "Images in the batch.", "n", \.batch, .whole(1...4096)),
+    key("repeat", "Measures of each pass.", "n", \.repeats, .whole(1...1000)),
+    key("passes", "Which passes: any of \(passNames). (default: all)", "list", \.passList, .text),
+  ]
+
+  private static var passNames: String {
+    FlowFigures.Pass.allCases.map(\.flag).joined(separator: ", ")
+  }
 
   var spec: FlowSpec { .glow(levels: levels, steps: steps, hidden: hidden) }
   var shape: ImageShape { ImageShape(height: size, width: size, channels: channels) }
 
-  /// Chooses passes by their flags, with commas between them; nil chooses all. Throws a usage error.
-  package mutating func choosePasses(_ list: String?) throws(TaskError) {
-    guard let list else { return }
-    let names = list.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+  /// The passes that are named, with commas between them. Throws a usage error.
+  private func passes() throws(TaskError) -> [FlowFigures.Pass] {
     let all = FlowFigures.Pass.allCases
+    guard let names = passList?.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    else {
+      return all
+    }
     for name in names where !all.contains(where: { $0.flag == name }) {
       throw TaskError(
         .usage, key: "passes",
-        "--passes has \(name.isEmpty ? "an empty name" : name), expected any of "
-          + all.map(\.flag).joined(separator: ", "))
+        "--passes has \(name.isEmpty ? "an empty name" : name), expected any of \(Self.passNames)")
     }
-    passes = all.filter { names.contains($0.flag) }
+    return all.filter { names.contains($0.flag) }
   }
 
-  /// Throws a usage error where a setting is out of its range, or no such Glow takes images of that size.
+  /// Throws a usage error where there is no such pass, or no such Glow takes images of that size.
   package func check() throws(TaskError) {
-    try TaskError.require([
-      ("levels", levels, 1...12), ("steps", steps, 1...256), ("hidden", hidden, 1...8192),
-      ("size", size, 2...4096), ("channels", channels, 1...1024), ("batch", batch, 1...4096),
-      ("repeat", repeats, 1...1000),
-    ])
+    _ = try passes()
     do { _ = try spec.shapes(from: shape) } catch {
       throw TaskError(.usage, key: "size", "--size \(size) and --channels \(channels): \(error)")
     }
@@ -52,7 +63,7 @@ package struct FlowBenchmarkSettings {
   ) throws -> FlowFigures {
     let benchmark = try FlowBenchmark<Scalar>(
       spec: spec, shape: shape, batch: batch, threads: threads, seed: seed)
-    var figures = try benchmark.run(passes, repeats: repeats, isCancelled: isCancelled)
+    var figures = try benchmark.run(passes(), repeats: repeats, isCancelled: isCancelled)
     let precision = Precision(Scalar.self).rawValue
     figures.head = """
       \(levels) levels of \(steps) steps, \(hidden) hidden channels, \(batch) images of \(shape), \(precision)

@@ -1,5 +1,6 @@
 import AIPOKernels
 import AIPOPlatform
+import AIPOTasks
 
 /// Speeds of kernels under the variant that is active at the start, and their differences from the reference.
 package final class KernelBenchmark<Scalar: KernelScalar> {
@@ -39,7 +40,15 @@ package final class KernelBenchmark<Scalar: KernelScalar> {
     line.speed / (line.intensity == nil ? line.copySpeed : peakGflops)
   }
 
-  package func measure(_ item: KernelCase<Scalar>) throws {
+  /// Measures kernels one after the other, until cancelled.
+  package func measure(_ cases: [KernelCase<Scalar>], observer: WorkObserver) throws {
+    for item in cases where !observer.isCancelled() {
+      try measure(item)
+      observer.onProgress(Double(lines.count))
+    }
+  }
+
+  private func measure(_ item: KernelCase<Scalar>) throws {
     peakGflops = max(peakGflops, product.operations / product.seconds(threads: 1) * 1e-9)
     let (seconds, numbers) = try run(item, repeats: repeats)
     let copySpeed = try Self.copySpeed(bytes: item.bytes, repeats: repeats)

@@ -5,29 +5,33 @@ import AIPOPriors
 import AIPOTasks
 
 /// Which prior of patches `aipo bench patches` measures, and how.
-package struct PatchBenchmarkSettings {
-  /// Height and width of a patch.
-  package var patch = 8
-  /// From one patch to the next; half a patch unless given.
-  package var stride: Int?
-  package var couplings = 8
-  package var hidden = 256
-  /// Height and width of the picture.
-  package var size = 512
-  package var channels = 1
-  package var repeats = 5
+package struct PatchBenchmarkSettings: KeyedSettings {
+  private var patch = 8
+  private var stride: Int?
+  private var couplings = 8
+  private var hidden = 256
+  private var size = 512
+  private var channels = 1
+  private var repeats = 5
 
   package init() {}
 
+  package static let keys: [SettingKey<PatchBenchmarkSettings>] = [
+    key("patch", "Height and width of a patch.", "n", \.patch, .whole(2...64)),
+    key(
+      "stride", "Pixels from one patch to the next. (default: half a patch)", "n", \.stride, .whole(1...64)),
+    key("couplings", "Couplings of the flow.", "n", \.couplings, .whole(1...256)),
+    key("hidden", "Width of the hidden layers.", "n", \.hidden, .whole(1...8192)),
+    key("size", "Height and width of the picture.", "n", \.size, .whole(1...16384)),
+    key("channels", "Channels of the picture.", "n", \.channels, .whole(1...4)),
+    key("repeat", "Measures.", "n", \.repeats, .whole(1...1000)),
+  ]
+
   private var step: Int { stride ?? max(1, patch / 2) }
 
-  /// Throws a usage error where a setting is out of its range.
+  /// Throws a usage error where patches leave gaps or are too large.
   package func check() throws(TaskError) {
-    try TaskError.require([
-      ("patch", patch, 2...64), ("stride", step, 1...patch), ("couplings", couplings, 1...256),
-      ("hidden", hidden, 1...8192), ("size", size, 1...16384), ("channels", channels, 1...4),
-      ("repeat", repeats, 1...1000),
-    ])
+    try TaskError.require([("stride", step, 1...patch)])
     guard patch * patch * channels <= ImageStatistics.fullLimit else {
       throw TaskError(
         .usage, key: "patch",

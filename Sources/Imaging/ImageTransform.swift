@@ -1,7 +1,7 @@
 import AIPOKernels
 
 /// Height and width in pixels.
-public struct PixelSize: Hashable, Sendable, CustomStringConvertible {
+public struct PixelSize: Hashable, Sendable, LosslessStringConvertible {
   public var height: Int
   public var width: Int
 

@@ -187,3 +187,18 @@ struct ImportChoices: Hashable {
     case none
   }
 }
+
+extension Dialect {
+  /// What its files leave open, in words: a setting with its values on a line, what it means on the next.
+  public var settingsInWords: String {
+    let lines = openSettings.map { setting in
+      let values =
+        switch setting.allowed {
+        case .words(let words): words.joined(separator: "|")
+        case .whole, .number: setting.allowed.text
+        }
+      return "  \(setting.option.rawValue)=\(values)\n      \(setting.meaning)"
+    }
+    return "Options of \(rawValue):\n" + lines.joined(separator: "\n")
+  }
+}

@@ -246,9 +246,9 @@ struct StudyReader {
     }
     for (name, node) in members {
       let key = "\(path).\(name)"
-      guard ReconstructionKey.named(name) != nil else {
+      guard ReconstructionTask.key(named: name) != nil else {
         throw document.unknownKey(
-          key, at: node.key, known: ReconstructionKey.all.map { "\(path).\($0.name)" })
+          key, at: node.key, known: ReconstructionTask.keys.map { "\(path).\($0.name)" })
       }
       let isList = node.value.sequence != nil
       var values: [(String, Node)] = []

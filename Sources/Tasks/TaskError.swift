@@ -20,7 +20,7 @@ public struct TaskError: Error, Sendable, CustomStringConvertible {
   }
 
   public let kind: Kind
-  /// The setting that it is about, as ``ReconstructionKey`` names it.
+  /// The setting that it is about, as ``SettingKey`` names it.
   public let key: String?
   /// Of a setting: its value, and what it should be.
   public let found: String?

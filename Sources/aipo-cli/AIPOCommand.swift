@@ -42,7 +42,7 @@ struct AIPOCommand: ParsableCommand {
   }
 
   private static func parsed() throws -> ExitStatus {
-    try requireKnownKernels()
+    try AIPOVersion.requireKnownKernels()
     var command = try parseAsRoot()
     if let verb = command as? any Verb {
       guard Job.ranks.count == 1 || type(of: verb).worksOverRanks else {
@@ -53,18 +53,6 @@ struct AIPOCommand: ParsableCommand {
     }
     try command.run()
     return .done
-  }
-
-  /// Refuses a variant of the kernels that this processor doesn't have: a result must not come from another
-  /// one than was asked for.
-  private static func requireKnownKernels() throws(CommandFailure) {
-    guard let value = getenv("AIPO_KERNELS"), value.pointee != 0 else { return }
-    let name = String(cString: value)
-    let available = KernelVariant.available
-    guard !available.contains(name) else { return }
-    throw CommandFailure(
-      .usage,
-      "AIPO_KERNELS is '\(name)', expected one of \(available.joined(separator: ", ")) on this machine")
   }
 
   /// Runs `body` and reports what it throws: help and version on standard output, the rest as a line on
@@ -109,18 +97,18 @@ protocol Verb: ParsableCommand {
   static var worksOverRanks: Bool { get }
   var common: CommonOptions { get }
   /// What it writes, tried before the work starts.
-  var outputs: [OutputPath?] { get throws }
+  func outputs() throws -> [String?]
   func perform() throws -> ExitStatus
 }
 
 extension Verb {
   static var worksOverRanks: Bool { false }
-  var outputs: [OutputPath?] { [] }
+  func outputs() -> [String?] { [] }
 
   /// Sees that there is what the work needs, and performs it.
   func start() throws -> ExitStatus {
-    for output in try outputs {
-      if let output { try AtomicFile.checkWritable(output.path) }
+    for output in try outputs() {
+      if let output { try AtomicFile.checkWritable(output) }
     }
     Interrupt.install()
     try common.requireMemory()

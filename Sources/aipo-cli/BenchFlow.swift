@@ -22,55 +22,30 @@ struct BenchFlow: ScalarVerb {
         aipo bench flow --size 1024 --batch 1 --passes pixel-gradient --repeat 1
       """)
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Levels of the flow.", valueName: "n"))
-  var levels = 3
-
-  @Option(parsing: .unconditional, help: ArgumentHelp("Steps a level.", valueName: "n"))
-  var steps = 8
-
-  @Option(parsing: .unconditional, help: ArgumentHelp("Channels of the hidden layers.", valueName: "n"))
-  var hidden = 128
-
-  @Option(parsing: .unconditional, help: ArgumentHelp("Height and width of the images.", valueName: "n"))
-  var size = 32
-
-  @Option(parsing: .unconditional, help: ArgumentHelp("Channels of the images.", valueName: "n"))
-  var channels = 1
-
-  @Option(parsing: .unconditional, help: ArgumentHelp("Images in the batch.", valueName: "n"))
-  var batch = 8
-
-  @Option(
-    name: .customLong("repeat"), parsing: .unconditional,
-    help: ArgumentHelp("Measures of each pass.", valueName: "n"))
-  var repeats = 5
-
-  @Option(
-    help: ArgumentHelp(
-      "Which passes: any of \(FlowFigures.Pass.allCases.map(\.flag).joined(separator: ", ")). (default: all)",
-      valueName: "list"))
-  var passes: String?
-
+  @OptionGroup var flags: FlowBenchmarkOptions
   @OptionGroup var common: CommonOptions
 
-  private func settings() throws -> FlowBenchmarkSettings {
-    var settings = FlowBenchmarkSettings()
-    (settings.levels, settings.steps, settings.hidden) = (levels, steps, hidden)
-    (settings.size, settings.channels, settings.batch) = (size, channels, batch)
-    settings.repeats = repeats
-    try settings.choosePasses(passes)
-    try settings.check()
-    return settings
-  }
-
-  func validate() throws { _ = try usage(settings) }
+  func validate() throws { try usage { try flags.settings().check() } }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
-    let figures = try settings().measure(Scalar.self, threads: common.threadCount, seed: common.seed) {
+    let figures = try flags.settings().measure(Scalar.self, threads: common.threadCount, seed: common.seed) {
       Interrupt.requested
     }
     if let status = Interrupt.status { return status }
     try common.tell(figures.text, figures.json.adding(TypedCommand.provenance))
     return .done
   }
+}
+
+struct FlowBenchmarkOptions: SettingFlags {
+  typealias Settings = FlowBenchmarkSettings
+
+  @Option(parsing: .unconditional, help: .key("levels", of: Settings.self)) var levels: String?
+  @Option(parsing: .unconditional, help: .key("steps", of: Settings.self)) var steps: String?
+  @Option(parsing: .unconditional, help: .key("hidden", of: Settings.self)) var hidden: String?
+  @Option(parsing: .unconditional, help: .key("size", of: Settings.self)) var size: String?
+  @Option(parsing: .unconditional, help: .key("channels", of: Settings.self)) var channels: String?
+  @Option(parsing: .unconditional, help: .key("batch", of: Settings.self)) var batch: String?
+  @Option(parsing: .unconditional, help: .key("repeat", of: Settings.self)) var `repeat`: String?
+  @Option(help: .key("passes", of: Settings.self)) var passes: String?
 }

@@ -43,13 +43,10 @@ struct BenchKernels: ScalarVerb {
       throw CommandFailure(.usage, "--filter '\(filter ?? "")' matches no kernel")
     }
     let benchmark = try KernelBenchmark<Scalar>(repeats: repeats)
-    let progress = ProgressLine("bench", total: cases.count, unit: "kernels", options: common)
-    for item in cases {
-      if let status = Interrupt.status { return status }
-      try benchmark.measure(item)
-      progress.update(Double(benchmark.lines.count))
+    try common.observing("bench", total: cases.count, unit: "kernels") { observer in
+      try benchmark.measure(cases, observer: observer)
     }
-    progress.finish()
+    if let status = Interrupt.status { return status }
     try common.tell(benchmark.text, benchmark.json.adding(["command": .string(TypedCommand.text)]))
     let failures = benchmark.lines.count { !$0.passes }
     guard failures == 0 else {

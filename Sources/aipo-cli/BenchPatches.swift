@@ -18,49 +18,29 @@ struct BenchPatches: ScalarVerb {
         aipo bench patches --patch 8 --stride 4 --size 512 --hidden 256 --threads 2
       """)
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Height and width of a patch.", valueName: "n"))
-  var patch = 8
-
-  @Option(
-    parsing: .unconditional,
-    help: ArgumentHelp("Pixels from one patch to the next. (default: half a patch)", valueName: "n"))
-  var stride: Int?
-
-  @Option(parsing: .unconditional, help: ArgumentHelp("Couplings of the flow.", valueName: "n"))
-  var couplings = 8
-
-  @Option(parsing: .unconditional, help: ArgumentHelp("Width of the hidden layers.", valueName: "n"))
-  var hidden = 256
-
-  @Option(parsing: .unconditional, help: ArgumentHelp("Height and width of the picture.", valueName: "n"))
-  var size = 512
-
-  @Option(parsing: .unconditional, help: ArgumentHelp("Channels of the picture.", valueName: "n"))
-  var channels = 1
-
-  @Option(
-    name: .customLong("repeat"), parsing: .unconditional, help: ArgumentHelp("Measures.", valueName: "n"))
-  var repeats = 5
-
+  @OptionGroup var flags: PatchBenchmarkOptions
   @OptionGroup var common: CommonOptions
 
-  private func settings() throws -> PatchBenchmarkSettings {
-    var settings = PatchBenchmarkSettings()
-    (settings.patch, settings.stride, settings.couplings) = (patch, stride, couplings)
-    (settings.hidden, settings.size, settings.channels) = (hidden, size, channels)
-    settings.repeats = repeats
-    try settings.check()
-    return settings
-  }
-
-  func validate() throws { _ = try usage(settings) }
+  func validate() throws { try usage { try flags.settings().check() } }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
-    let figures = try settings().measure(Scalar.self, threads: common.threadCount, seed: common.seed) {
+    let figures = try flags.settings().measure(Scalar.self, threads: common.threadCount, seed: common.seed) {
       Interrupt.requested
     }
     if let status = Interrupt.status { return status }
     try common.tell(figures.text, figures.json.adding(TypedCommand.provenance))
     return .done
   }
+}
+
+struct PatchBenchmarkOptions: SettingFlags {
+  typealias Settings = PatchBenchmarkSettings
+
+  @Option(parsing: .unconditional, help: .key("patch", of: Settings.self)) var patch: String?
+  @Option(parsing: .unconditional, help: .key("stride", of: Settings.self)) var stride: String?
+  @Option(parsing: .unconditional, help: .key("couplings", of: Settings.self)) var couplings: String?
+  @Option(parsing: .unconditional, help: .key("hidden", of: Settings.self)) var hidden: String?
+  @Option(parsing: .unconditional, help: .key("size", of: Settings.self)) var size: String?
+  @Option(parsing: .unconditional, help: .key("channels", of: Settings.self)) var channels: String?
+  @Option(parsing: .unconditional, help: .key("repeat", of: Settings.self)) var `repeat`: String?
 }

@@ -23,20 +23,7 @@ struct Calibrate: Verb {
   @OptionGroup(title: "Observation") var observation: ObservationOptions
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
 
-  @Option(help: ArgumentHelp("Made problems. 0: none.", valueName: "n"))
-  var problems = 100
-
-  @Option(help: ArgumentHelp("Draws that each truth is ranked among.", valueName: "n"))
-  var ranks = 31
-
-  @Option(
-    help: ArgumentHelp(
-      """
-      chains: from draws of the prior, as posterior does. truth: from the truth, which is itself a draw of its posterior, with \
-      step and mass of one warm-up for all: quick, and exact for every sampler that leaves the posterior as it is, but it \
-      doesn't say whether chains get there.
-      """, valueName: "start"))
-  var from = CalibrationStart.chains
+  @OptionGroup var problems: CalibrationOptions
 
   @Option(help: ArgumentHelp("A page with table and picture. (default: none)", valueName: "file"))
   var report: OutputPath?
@@ -55,17 +42,15 @@ struct Calibrate: Verb {
     let problem = try ReconstructionTask(measurement, observation, model: model, common: common)
     try problem.checkCalibration()
     var task = CalibrationTask(problem)
-    let usual = task.sampling
     try sampling.set(in: &task.sampling)
-    task.sampling.draws = task.sampling.draws ?? usual.draws
-    (task.problems, task.ranks, task.start) = (problems, ranks, from)
+    try problems.set(in: &task)
     try task.check()
     return task
   }
 
   func validate() throws { try usage { _ = try task() } }
 
-  var outputs: [OutputPath?] { [report] }
+  func outputs() -> [String?] { [report?.path] }
 
   func perform() throws -> ExitStatus {
     let run = try CalibrationRun(task(), threads: common.threadCount)
@@ -73,10 +58,9 @@ struct Calibrate: Verb {
     let sharing = sharing.sharing(state: state)
     var members: [(String, JSONValue)] = []
     let work = try sharing.work()
-    if problems > 0 {
-      let progress = ProgressLine("calibrate", total: problems, unit: "problems", options: common)
-      let (outcome, result) = try run.run(work, observer: common.observer(progress))
-      progress.finish()
+    if run.task.problems > 0 {
+      let (outcome, result) = try common.observing(
+        "calibrate", total: run.task.problems, unit: "problems", { try run.run(work, observer: $0) })
       guard let result else { return try work.flatMap { try common.end(outcome, $0) } ?? .done }
       if let work { sharing.clean(work) }
       if let report { try result.write(to: report.path, of: run, command: TypedCommand.text) }
@@ -84,9 +68,7 @@ struct Calibrate: Verb {
       members += result.json.members
     }
     if let sampling = try run.realImages(), !Interrupt.requested {
-      let progress = ProgressLine("coverage", total: sampling.count, unit: "images", options: common)
-      let images = try sampling.run(observer: common.observer(progress))
-      progress.finish()
+      let images = try common.observing("coverage", total: sampling.count, unit: "images", sampling.run)
       if let coverage = CoverageResult(images, level: run.task.sampling.level) {
         try common.print(coverage.text)
         members.append(("real", coverage.json))
@@ -99,4 +81,9 @@ struct Calibrate: Verb {
   }
 }
 
-extension CalibrationStart: ExpressibleByArgument {}
+struct CalibrationOptions: SettingFlags {
+  @Option(help: .key("problems", of: CalibrationTask.self)) var problems: String?
+  @Option(help: .key("ranks", of: CalibrationTask.self)) var ranks: String?
+  @Option(help: .key("from", of: CalibrationTask.self), completion: .key("from", of: CalibrationTask.self))
+  var from: String?
+}

@@ -71,7 +71,7 @@ struct CheckOperator: Verb {
     try usage { try OutputFiles.require(out?.path, suffixes: [".npy"], key: "out") }
   }
 
-  var outputs: [OutputPath?] { [out] }
+  func outputs() -> [String?] { [out?.path] }
 
   func perform() throws -> ExitStatus {
     let map = try sized.map(common)

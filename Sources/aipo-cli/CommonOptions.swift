@@ -86,6 +86,16 @@ struct CommonOptions: ParsableArguments {
     WorkObserver(onProgress: { progress.update($0) }, isCancelled: { Interrupt.requested })
   }
 
+  /// Does work that is shown so. `title` is what is being done, `unit` what is counted, as in `images`.
+  func observing<Result>(
+    _ title: String, total: Int, unit: String, _ work: (WorkObserver) throws -> Result
+  ) throws -> Result {
+    let progress = ProgressLine(title, total: total, unit: unit, options: self)
+    let result = try work(observer(progress))
+    progress.finish()
+    return result
+  }
+
   /// A remark on standard error with `-v`.
   func remark(_ text: @autoclosure () -> String) {
     guard verbose, !quiet else { return }

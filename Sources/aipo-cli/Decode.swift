@@ -28,19 +28,17 @@ struct Decode: ScalarVerb {
 
   func validate() throws { try out.require(ImageOutputFormat.allCases) }
 
-  var outputs: [OutputPath?] { [out] }
+  func outputs() -> [String?] { [out.path] }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
     let sink = try RowSink(
       images: out.path, shape: try model.flow(for: format.size).imageShape, precision: common.precision)
     let latents = try ArrayFile.read(input, as: Scalar.self)
-    let progress = ProgressLine(
-      "decode", total: latents.shape.count == 1 ? 1 : latents.shape.first ?? 0, unit: "images",
-      options: common)
+    let total = latents.shape.count == 1 ? 1 : latents.shape.first ?? 0
     // An array can hold what isn't finite.
     let isArray = ImageOutputFormat(path: out.path) == .array
-    let rows = try common.writing(to: sink, progress) { observer in
+    let rows = try common.writing("decode", total: total, to: sink) { observer in
       try model.decode(latents, name: input, size: format.size, observer: observer) { images, finite in
         try sink.append(isArray ? images : images.rows(finite))
       }

@@ -15,24 +15,7 @@ struct Density: ScalarVerb {
           --out moons.png
       """)
 
-  @Option(
-    parsing: .unconditional,
-    help: ArgumentHelp(
-      "What is shown: low:high for both variables, or low:high,low:high. (default: where 99 of 100 draws fall)",
-      valueName: "a:b"))
-  var range: PlaneRange?
-
-  @Option(
-    parsing: .unconditional, help: ArgumentHelp("Height and width of the picture in pixels.", valueName: "n"))
-  var pixels = 512
-
-  @Option(parsing: .unconditional, help: ArgumentHelp("Draws to show.", valueName: "n"))
-  var count = 500
-
-  @Option(
-    parsing: .unconditional,
-    help: ArgumentHelp("Nats below the highest log-density that are shown as black.", valueName: "nats"))
-  var depth = 10.0
+  @OptionGroup var flags: DensityPictureOptions
 
   @Option(help: ArgumentHelp("The picture, a .png.", valueName: "file"), completion: .file())
   var out: OutputPath
@@ -41,23 +24,18 @@ struct Density: ScalarVerb {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    try require(("pixels", pixels, 16...4096))
-    try require(("count", count, 0...1_000_000))
-    guard depth > 0, depth.isFinite else {
-      throw ValidationError("--depth is \(depth), expected a positive number")
-    }
+    _ = try usage(flags.settings)
     try out.require([.png])
   }
 
-  var outputs: [OutputPath?] { [out] }
+  func outputs() -> [String?] { [out.path] }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
-    let density = try PlaneDensity(
-      model, range: range, pixels: pixels, draws: count, seed: common.seed,
-      isCancelled: { Interrupt.requested })
+    let picture = try flags.settings()
+    let density = try PlaneDensity(model, picture, seed: common.seed, isCancelled: { Interrupt.requested })
     guard let density else { return Interrupt.status ?? .interrupted }
-    try density.picture(depth: depth).write(to: out.path)
+    try density.picture(depth: picture.depth).write(to: out.path)
     try common.tell(
       "log-density over \(density.range) in \(out.path), at most \(fixed(density.highest, 3)) nats",
       (["out": .string(out.path)] as JSONValue).adding(density.json), by: model.source)
@@ -65,6 +43,11 @@ struct Density: ScalarVerb {
   }
 }
 
-extension PlaneRange: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
+struct DensityPictureOptions: SettingFlags {
+  typealias Settings = PlaneDensity.Settings
+
+  @Option(parsing: .unconditional, help: .key("range", of: Settings.self)) var range: String?
+  @Option(parsing: .unconditional, help: .key("pixels", of: Settings.self)) var pixels: String?
+  @Option(parsing: .unconditional, help: .key("count", of: Settings.self)) var count: String?
+  @Option(parsing: .unconditional, help: .key("depth", of: Settings.self)) var depth: String?
 }

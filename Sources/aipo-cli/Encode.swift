@@ -54,14 +54,13 @@ struct Encode: ScalarVerb {
 
   func validate() throws { try out.require([.array]) }
 
-  var outputs: [OutputPath?] { [out] }
+  func outputs() -> [String?] { [out.path] }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
     let (input, advices) = try images.open(for: model, common: common)
     let sink = try RowSink(rows: out.path, rowShape: [input.shape.count], precision: common.precision)
-    let progress = ProgressLine("encode", total: input.count, unit: "images", options: common)
-    let rows = try common.writing(to: sink, progress) { observer in
+    let rows = try common.writing("encode", total: input.count, to: sink) { observer in
       // Images on another scale are unlike all others, but that is told.
       try model.encode(
         input, raw: images.raw, judges: !advices.contains("range"), seed: common.seed, observer: observer,
@@ -76,13 +75,14 @@ struct Encode: ScalarVerb {
 extension CommonOptions {
   /// Does work that writes rows, of which an interruption keeps those that are there.
   func writing<Result>(
-    to sink: RowSink, _ progress: ProgressLine, _ work: (WorkObserver) throws -> Result
+    _ title: String, total: Int, to sink: RowSink, _ work: (WorkObserver) throws -> Result
   ) throws -> Result {
     Interrupt.whenOverdue { [weak sink] isUrgent in if !isUrgent { try? sink?.finish() } }
-    let result = try work(observer(progress))
-    try sink.finish()
-    progress.finish()
-    return result
+    return try observing(title, total: total, unit: "images") { observer in
+      let result = try work(observer)
+      try sink.finish()
+      return result
+    }
   }
 
   /// Says what `encode` or `decode` wrote, in words or as JSON with the log-determinants, and warns of rows that stand

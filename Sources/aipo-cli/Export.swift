@@ -23,7 +23,7 @@ struct Export: Verb {
   @OptionGroup var model: NamedModelOptions
   @OptionGroup var common: CommonOptions
 
-  var outputs: [OutputPath?] { [out] }
+  func outputs() -> [String?] { [out.path] }
 
   func perform() throws -> ExitStatus {
     let (model, source) = try ModelSource.load(model.path())

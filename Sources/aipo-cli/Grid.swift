@@ -55,7 +55,7 @@ struct Grid: Verb {
     try out.require([.png])
   }
 
-  var outputs: [OutputPath?] { [out] }
+  func outputs() -> [String?] { [out.path] }
 
   func perform() throws -> ExitStatus {
     let batch = try ImageGrid.read(images, reading.reading(), advise: common.warn)

@@ -21,7 +21,7 @@ struct Import: Verb {
             of the images, where the file doesn't tell
         draws=N
             how many draws give the Gaussian where there are no images
-      \(Dialect.allCases.map(\.optionHelp).joined(separator: "\n"))
+      \(Dialect.allCases.map(\.settingsInWords).joined(separator: "\n"))
       """)
 
   @Argument(help: "The checkpoint: .safetensors, .pt, .pth.", completion: .file())
@@ -51,7 +51,7 @@ struct Import: Verb {
 
   func validate() throws { _ = try usage { try ModelImport.options(options) } }
 
-  var outputs: [OutputPath?] { [out] }
+  func outputs() -> [String?] { [out.path] }
 
   func perform() throws -> ExitStatus {
     let result = try ModelImport(
@@ -64,21 +64,6 @@ struct Import: Verb {
     let summary = ImportSummary(result, model, path: out.path)
     try common.tell(summary.text, summary.json.adding(TypedCommand.provenance))
     return Interrupt.status ?? .done
-  }
-}
-
-extension Dialect {
-  /// What its files leave open, a line each.
-  fileprivate var optionHelp: String {
-    let lines = openSettings.map { setting in
-      let values =
-        switch setting.allowed {
-        case .words(let words): words.joined(separator: "|")
-        case .whole, .number: setting.allowed.text
-        }
-      return "  \(setting.option.rawValue)=\(values)\n      \(setting.meaning)"
-    }
-    return "Options of \(rawValue):\n" + lines.joined(separator: "\n")
   }
 }
 

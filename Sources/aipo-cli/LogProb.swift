@@ -41,10 +41,9 @@ struct LogProb: ScalarVerb {
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
     var (input, advices) = try images.open(for: model, common: common)
-    let progress = ProgressLine("logprob", total: input.count, unit: "images", options: common)
-    let rows = try model.logProb(
-      input, raw: images.raw, draws: draws, seed: common.seed, observer: common.observer(progress))
-    progress.finish()
+    let rows = try common.observing("logprob", total: input.count, unit: "images") { observer in
+      try model.logProb(input, raw: images.raw, draws: draws, seed: common.seed, observer: observer)
+    }
     // Images on another scale are unlike all others, but that is told.
     let judges = !images.raw && !advices.contains("range")
     common.warn(advices.add(model.advices(on: rows, judges: judges)))

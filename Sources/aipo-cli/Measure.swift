@@ -35,7 +35,7 @@ struct Measure: Verb {
   @OptionGroup var model: ModelOptions
   @OptionGroup var common: CommonOptions
 
-  var outputs: [OutputPath?] { [out] }
+  func outputs() -> [String?] { [out.path] }
 
   func perform() throws -> ExitStatus {
     var measurement = try ModelMeasurement(model.path())

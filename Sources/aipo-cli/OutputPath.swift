@@ -5,8 +5,6 @@ import ArgumentParser
 struct OutputPath: ExpressibleByArgument {
   let path: String
 
-  init(_ path: String) { self.path = path }
-
   init?(argument: String) {
     guard !argument.isEmpty else { return nil }
     path = argument
@@ -45,9 +43,7 @@ struct DecodedImageOptions: ParsableArguments {
   var size: PixelSize?
 }
 
-extension PixelSize: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
-}
+extension PixelSize: ExpressibleByArgument {}
 
 /// Refuses flags' numbers out of their ranges.
 func require(_ numbers: (key: String, value: Int, range: ClosedRange<Int>)...) throws {

@@ -52,9 +52,7 @@ struct Posterior: Verb {
 
   func validate() throws { try usage { try output.files.check(task()) } }
 
-  var outputs: [OutputPath?] {
-    get throws { try output.files.named(task()).map { OutputPath($0.path) } }
-  }
+  func outputs() throws -> [String?] { try output.files.named(task()).map(\.path) }
 
   func perform() throws -> ExitStatus {
     var sampling = try PosteriorSampling(task(), threads: common.threadCount)
@@ -94,74 +92,27 @@ struct Posterior: Verb {
 }
 
 /// Which density is sampled.
-struct DensityOptions: TaskFlags {
+struct DensityOptions: SettingFlags {
   @Option(parsing: .unconditional, help: .key("lambda")) var lambda: String?
   @Option(parsing: .unconditional, help: .key("flow-share")) var flowShare: String?
 }
 
 /// How it is sampled.
-struct SamplingOptions: ParsableArguments {
-  private static let usual = PosteriorOptions()
+struct SamplingOptions: SettingFlags {
+  typealias Settings = PosteriorOptions
 
-  @Option(
-    help: ArgumentHelp(
-      """
-      hmc: Hamiltonian dynamics; mala: its single step; mams: microcanonical dynamics; pcn: a walk that needs no gradient, \
-      over latents; smc: particles that go from the prior to the posterior, which find the weights of several modes and \
-      log p(y); smc-noise: the same along the prior's noise level, for models that know theirs. auto: hmc.
-      """, valueName: "sampler"))
-  var sampler = usual.sampler
-
-  @Option(
-    help: ArgumentHelp(
-      "Sample over pixels (x) or over latents (z). (default: z where the prior has latents)",
-      valueName: "space"))
-  var space: SolutionSpace?
-
-  @Option(help: ArgumentHelp("Chains, side by side, each from a draw of the prior.", valueName: "n"))
-  var chains = usual.chains
-
-  @Option(
-    help: ArgumentHelp(
-      """
-      Draws of each chain, or particles of each run of smc or smc-noise. (default: \(PosteriorOptions.usualDraws); \
-      \(PosteriorOptions.usualParticles) particles)
-      """, valueName: "n"))
-  var draws: Int?
-
-  @Option(
-    help: ArgumentHelp(
-      "Draws of each chain before, in which step and mass are adapted, and which are thrown away.",
-      valueName: "n"))
-  var warmup = usual.warmUp
-
-  @Option(help: ArgumentHelp("Keep every n-th draw. Means and deviations are of all.", valueName: "n"))
-  var thin = usual.thin
-
-  @Option(
-    help: ArgumentHelp("Probabilities of the quantiles, with commas.", valueName: "list"))
-  var quantiles = "0.05,0.95"
-
-  @Option(help: ArgumentHelp("Mass of the functionals' intervals.", valueName: "p"))
-  var level = usual.level
-
-  @Option(
-    parsing: .unconditional,
-    help: ArgumentHelp("The probability that a pixel is above this. (default: none)", valueName: "value"))
-  var exceeds: Double?
-
-  func set(in options: inout PosteriorOptions) throws {
-    options.sampler = sampler
-    options.space = space
-    (options.chains, options.draws, options.warmUp, options.thin) = (chains, draws, warmup, thin)
-    options.probabilities = try PosteriorOptions.probabilities(quantiles)
-    (options.level, options.threshold) = (level, exceeds)
-    try options.check()
-  }
+  @Option(help: .key("sampler", of: Settings.self), completion: .key("sampler", of: Settings.self))
+  var sampler: String?
+  @Option(help: .key("space", of: Settings.self), completion: .key("space", of: Settings.self))
+  var space: String?
+  @Option(help: .key("chains", of: Settings.self)) var chains: String?
+  @Option(help: .key("draws", of: Settings.self)) var draws: String?
+  @Option(help: .key("warmup", of: Settings.self)) var warmup: String?
+  @Option(help: .key("thin", of: Settings.self)) var thin: String?
+  @Option(help: .key("quantiles", of: Settings.self)) var quantiles: String?
+  @Option(help: .key("level", of: Settings.self)) var level: String?
+  @Option(parsing: .unconditional, help: .key("exceeds", of: Settings.self)) var exceeds: String?
 }
-
-extension SamplerChoice: ExpressibleByArgument {}
-extension SolutionSpace: ExpressibleByArgument {}
 
 /// What a run leaves behind.
 struct PosteriorOutputOptions: ParsableArguments {

@@ -3,7 +3,7 @@ import ArgumentParser
 
 /// How images are read: what the values and axes of a file mean, and how another size or colour is brought to the
 /// wanted one.
-struct ReadingOptions: TaskFlags {
+struct ReadingOptions: SettingFlags {
   @Option(parsing: .unconditional, help: .key("range")) var range: String?
   @Option(help: .key("layout"), completion: .key("layout")) var layout: String?
   @Option(help: .key("crop")) var crop: String?
@@ -16,5 +16,5 @@ struct ReadingOptions: TaskFlags {
     _ = try usage(reading)
   }
 
-  func reading() throws -> ImageReading { try ReconstructionTask(self).reading }
+  func reading() throws -> ImageReading { try settings().reading }
 }

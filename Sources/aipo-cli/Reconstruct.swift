@@ -56,9 +56,7 @@ struct Reconstruct: Verb {
 
   func validate() throws { try usage { try output.files(task().methods).check() } }
 
-  var outputs: [OutputPath?] {
-    get throws { try output.files(task().methods).named.map { OutputPath($0.path) } }
-  }
+  func outputs() throws -> [String?] { try output.files(task().methods).named.map(\.path) }
 
   func perform() throws -> ExitStatus {
     let task = try task()

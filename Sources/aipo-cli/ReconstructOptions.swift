@@ -3,35 +3,35 @@ import ArgumentParser
 
 extension ArgumentHelp {
   /// What the table of settings says of a flag.
-  static func key(_ name: String) -> ArgumentHelp {
-    guard let key = ReconstructionKey.named(name) else { preconditionFailure("no setting \(name)") }
+  static func key<Root: KeyedSettings>(_ name: String, of _: Root.Type = ReconstructionTask.self)
+    -> ArgumentHelp
+  {
+    guard let key = Root.key(named: name) else { preconditionFailure("no setting \(name)") }
     var notes: [String] = []
     if !key.words.isEmpty { notes.append("values: \(key.words.joined(separator: ", "))") }
     if !key.valueName.isEmpty, !key.help.contains("default:"), let usual = key.usual {
       notes.append("default: \(usual)")
     }
     let text = notes.isEmpty ? key.help : "\(key.help) (\(notes.joined(separator: "; ")))"
-    return ArgumentHelp(stringLiteral: text).naming(key.valueName)
-  }
-
-  private func naming(_ valueName: String) -> ArgumentHelp {
-    var help = self
-    help.valueName = valueName
-    return help
+    return ArgumentHelp(text, valueName: key.valueName)
   }
 }
 
 extension CompletionKind {
-  /// The words of a setting, with more that begin a value.
-  static func key(_ name: String, _ more: String...) -> CompletionKind {
-    .list((ReconstructionKey.named(name)?.words ?? []) + more)
+  /// The words of a setting.
+  static func key<Root: KeyedSettings>(_ name: String, of _: Root.Type = ReconstructionTask.self)
+    -> CompletionKind
+  {
+    .list(Root.key(named: name)?.words ?? [])
   }
 }
 
-/// Flags that are settings of a task, by the names of its table.
-protocol TaskFlags: ParsableArguments {}
+/// Flags that are settings, by the names of their table.
+protocol SettingFlags: ParsableArguments {
+  associatedtype Settings: KeyedSettings = ReconstructionTask
+}
 
-extension TaskFlags {
+extension SettingFlags {
   /// Those that are given, with their texts: every property is one flag.
   private var given: [(name: String, text: String)] {
     Mirror(reflecting: self).children.flatMap { label, value -> [(name: String, text: String)] in
@@ -47,14 +47,22 @@ extension TaskFlags {
     }
   }
 
-  fileprivate func set(in task: inout ReconstructionTask) throws {
-    for (name, text) in given { try task.set(name, to: text) }
+  /// What the flags say, and else as by default. Throws a usage error.
+  func settings() throws -> Settings {
+    var settings = Settings()
+    try set(in: &settings)
+    return settings
+  }
+
+  /// Sets what is given. Throws a usage error.
+  func set(in root: inout some KeyedSettings) throws {
+    for (name, text) in given { try root.set(name, to: text) }
   }
 }
 
 extension ReconstructionTask {
   /// What flags say. Throws a usage error.
-  init(_ flags: any TaskFlags..., model: ModelOptions? = nil, common: CommonOptions? = nil) throws {
+  init(_ flags: any SettingFlags..., model: ModelOptions? = nil, common: CommonOptions? = nil) throws {
     self.init()
     for group in flags { try group.set(in: &self) }
     self.model = model?.model
@@ -63,7 +71,7 @@ extension ReconstructionTask {
 }
 
 /// What was measured of an image.
-struct OperatorOptions: TaskFlags {
+struct OperatorOptions: SettingFlags {
   @Option(help: .key("task"), completion: .key("task")) var task: String?
   @Option(help: .key("operator"), completion: .file(extensions: ["npy"])) var `operator`: String?
   @Option(parsing: .unconditional, help: .key("measurements")) var measurements: String?
@@ -90,7 +98,7 @@ struct OperatorOptions: TaskFlags {
 }
 
 /// What is observed: which images, and how they came to be as they are.
-struct ObservationOptions: TaskFlags {
+struct ObservationOptions: SettingFlags {
   @Option(help: .key("observation"), completion: .file()) var observation: String?
   @Option(help: .key("truth"), completion: .file()) var truth: String?
   @Option(help: .key("simulate"), completion: .file()) var simulate: String?
@@ -110,7 +118,7 @@ struct ObservationOptions: TaskFlags {
 }
 
 /// How it is solved.
-struct SolverOptions: TaskFlags {
+struct SolverOptions: SettingFlags {
   @Option(help: .key("method"), completion: .key("method")) var method: String?
   @Option(help: .key("path"), completion: .list(PathChoice.named.map(\.name) + ["curve:"])) var path: String?
   @Option(parsing: .unconditional, help: .key("lambda")) var lambda: String?

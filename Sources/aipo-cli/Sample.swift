@@ -38,14 +38,13 @@ struct Sample: ScalarVerb {
     try out.require(ImageOutputFormat.allCases)
   }
 
-  var outputs: [OutputPath?] { [out] }
+  func outputs() -> [String?] { [out.path] }
 
   func perform<Scalar: KernelScalar>(in _: Scalar.Type) throws -> ExitStatus {
     let model = try common.load(model, as: Scalar.self)
     let sink = try RowSink(
       images: out.path, shape: try model.flow(for: format.size).imageShape, precision: common.precision)
-    let progress = ProgressLine("sample", total: count, unit: "images", options: common)
-    let (done, advice, leftOut) = try common.writing(to: sink, progress) { observer in
+    let (done, advice, leftOut) = try common.writing("sample", total: count, to: sink) { observer in
       try model.sample(
         count: count, temperature: temperature, size: format.size, seed: common.seed, observer: observer,
         to: sink.append)

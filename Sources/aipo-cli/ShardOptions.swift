@@ -43,6 +43,4 @@ extension CommonOptions {
   }
 }
 
-extension Shard: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
-}
+extension Shard: ExpressibleByArgument {}

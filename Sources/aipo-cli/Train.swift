@@ -136,9 +136,16 @@ struct Train: Verb {
       try? stopped(at: resumePoint.savedStep)
     }
     let progress = ProgressLine("train", total: steps, unit: "steps", options: common)
+    var teller = TrainingTeller()
+    (teller.tell, teller.warn, teller.remark) = (common.print, common.warn, { common.remark($0) })
+    teller.update = { step, words, isFirst in
+      // Wherever a resumed run goes on, the clock starts there.
+      if isFirst { progress.begin(at: Double(step)) }
+      progress.update(Double(step), words)
+    }
     let outcome = try run.run(
-      on: images, threads: common.threadCount, resumePoint: resumePoint,
-      observer: TrainingMonitor(line: progress, common: common), isCancelled: { Interrupt.requested })
+      on: images, threads: common.threadCount, resumePoint: resumePoint, observer: teller,
+      isCancelled: { Interrupt.requested })
     progress.finish()
     switch outcome {
     case .cancelled:

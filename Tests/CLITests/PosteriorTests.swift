@@ -132,7 +132,8 @@ import Testing
 
   @Test func refusesWhatCannotBeSampled() throws {
     for (flags, words) in [
-      (["--chains", "0"], "--chains is 0"), (["--quantiles", "0.9,0.1"], "--quantiles"),
+      (["--chains", "0"], "--chains is '0', expected 1 to 1024"),
+      (["--quantiles", "0.9,0.1"], "--quantiles"),
       (["--save-draws", "draws.npy"], ".npz"), (["--animation", "a.gif"], ".png"),
       (["--level", "1"], "--level"),
       (["--sampler", "gibbs"], "gibbs"),

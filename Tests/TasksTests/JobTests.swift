@@ -135,6 +135,76 @@ import Testing
     #expect(throws: SolverError.self) { try options.check() }
   }
 
+  /// Settings of other verbs than reconstruct are keys, too: each is read as it is written, and refuses what it can't be.
+  @Test func keysOfOtherSettings() throws {
+    func check<Root: KeyedSettings & Hashable>(
+      _ values: KeyValuePairs<String, String>, wrong: [String], _: Root.Type
+    )
+      throws
+    {
+      #expect(Root.keys.map(\.name) == values.map(\.key))
+      for ((name, text), wrong) in zip(values, wrong) {
+        let key = try #require(Root.key(named: name))
+        var root = Root()
+        try root.set(name, to: text)
+        #expect(root != Root(), "\(name)")
+        #expect(key.usual != text, "\(name)")
+        let same = root
+        let error = #expect(throws: TaskError.self) { try root.set(name, to: wrong) }
+        #expect(error?.key == name && error?.kind == .usage && root == same)
+      }
+    }
+    try check(
+      [
+        "sampler": "smc-noise", "space": "z", "chains": "7", "draws": "12", "warmup": "0", "thin": "3",
+        "quantiles": "0.1,0.5", "level": "0.5", "exceeds": "-1.5",
+      ], wrong: ["smcNoise", "y", "0", "0", "-1", "0.5", "0.5,0.1", "1", "inf"], PosteriorOptions.self)
+    try check(
+      ["range": "-2:3,0:1", "pixels": "16", "count": "0", "depth": "0.5"], wrong: ["3:1", "15", "-1", "0"],
+      PlaneDensity.Settings.self)
+    var task = CalibrationTask()
+    for (name, text) in [("problems", "3"), ("ranks", "800"), ("from", "truth")] {
+      try task.set(name, to: text)
+    }
+    #expect(task.problems == 3 && task.ranks == 800 && task.start == .truth)
+    try task.check()
+    // Four chains of 200 draws.
+    task.start = .chains
+    try task.check()
+    task.ranks = 801
+    #expect(throws: TaskError.self) { try task.check() }
+    task.problems = 0
+    #expect(throws: TaskError.self) { try task.check() }
+    task.problem.simulate = "images.npy"
+    try task.check()
+    #expect(PosteriorOptions.key(named: "quantiles")?.usual == "0.05,0.95")
+    #expect(throws: TaskError.self) { try task.set("chains", to: "2") }
+  }
+
+  /// What a training tells whom: lines of its own, warnings, remarks, and steps from where this process begins.
+  @Test func whatATrainingTells() throws {
+    final class Said { var lines: [String] = [] }
+    let said = Said()
+    var teller = TrainingTeller()
+    teller.tell = { said.lines.append("tell: " + $0) }
+    teller.warn = { said.lines.append("warn: " + $0) }
+    teller.remark = { said.lines.append("remark: " + $0) }
+    teller.update = { said.lines.append("\($0)\($2 ? " first" : ""): \($1)") }
+    for event in [
+      .step(5, of: 9, bitsPerDim: 3.14159, gradientNorm: 1, rate: 0.001),
+      .validation(step: 5, Evaluation(of: [2.5])), .checkpoint(step: 5),
+      .rolledBack(step: 6, reason: "NaN", rateScale: 0.5),
+      .step(6, of: 9, bitsPerDim: 3, gradientNorm: 1, rate: 0.001),
+    ] as [TrainingEvent<Float>] { try teller.observe(event) }
+    #expect(
+      said.lines == [
+        "5 first: 3.142 bits/dim, rate 0.001000", "remark: step 5: validation 2.5000 bits/dim",
+        "remark: step 5: checkpoint",
+        "warn: step 6 undone: NaN; the rate is 0.5000 of the schedule's for a while",
+        "6: 3.000 bits/dim, validation 2.500, rate 0.001000",
+      ])
+  }
+
   @Test func howFarWorkHasCome() {
     var text = ProgressText("train", total: 8, unit: "steps")
     #expect(text.line(0, seconds: 0) == "train ···················· 0/8 steps")

@@ -25,12 +25,12 @@ import Testing
   ]
 
   /// Whatever a key is set to is written, and read again as the same task.
-  @Test(arguments: ReconstructionKey.all.map(\.name)) func keysAreWrittenAndRead(_ name: String) throws {
+  @Test(arguments: ReconstructionTask.keys.map(\.name)) func keysAreWrittenAndRead(_ name: String) throws {
     let text = try #require(Self.texts[name], "a new key: give a text for it")
     var task = ReconstructionTask()
     try task.set(name, to: text)
     #expect(task != ReconstructionTask())
-    let key = try #require(ReconstructionKey.named(name))
+    let key = try #require(ReconstructionTask.key(named: name))
     let members = JSONValue(encoding: task).members
     #expect(members.map(\.0) == [key.jsonName])
     var again = ReconstructionTask()

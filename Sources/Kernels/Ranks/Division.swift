@@ -1,7 +1,7 @@
 import AIPOPlatform
 
 /// One of the parts that numbered items are dealt out to, done by processes that needn't know of each other.
-public struct Shard: Sendable, Hashable, CustomStringConvertible {
+public struct Shard: Sendable, Hashable, LosslessStringConvertible {
   /// From 1.
   public let number: Int
   public let count: Int

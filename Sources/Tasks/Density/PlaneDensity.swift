@@ -3,7 +3,7 @@ import AIPOImaging
 import AIPOKernels
 
 /// A rectangle of the plane, `low:high` for both variables or `low:high,low:high`.
-public struct PlaneRange: Sendable, CustomStringConvertible {
+public struct PlaneRange: Hashable, Sendable, CustomStringConvertible {
   public let x: ClosedRange<Double>
   public let y: ClosedRange<Double>
 
@@ -63,15 +63,42 @@ public struct PlaneDensity: Sendable {
 
   /// The same of a model, which must be of vectors of two values.
   public init?<Scalar: KernelScalar>(
-    _ model: LoadedModel<Scalar>, range: PlaneRange? = nil, pixels: Int, draws count: Int, seed: UInt64,
-    isCancelled: () -> Bool
+    _ model: LoadedModel<Scalar>, _ settings: Settings = Settings(), seed: UInt64 = 0,
+    isCancelled: () -> Bool = { false }
   ) throws {
     guard model.shape == .vector(2) else {
       throw TaskError(
         .data, "\(model.source.path): the model is of \(model.shape), expected vectors of 2 values")
     }
     try self.init(
-      model.flow, range: range, pixels: pixels, draws: count, seed: seed, isCancelled: isCancelled)
+      model.flow, range: settings.range, pixels: settings.pixels, draws: settings.count, seed: seed,
+      isCancelled: isCancelled)
+  }
+
+  /// What of a density is drawn, and how: the flags of `aipo density`.
+  public struct Settings: KeyedSettings, Hashable, Sendable {
+    /// Nil for where 99 of 100 draws fall.
+    public var range: PlaneRange?
+    /// Height and width of the picture.
+    public var pixels = 512
+    /// Draws to show.
+    public var count = 500
+    /// Nats below the highest log-density that are shown as black.
+    public var depth = 10.0
+
+    public init() {}
+
+    public static let keys: [SettingKey<Settings>] = [
+      key(
+        "range",
+        "What is shown: low:high for both variables, or low:high,low:high. (default: where 99 of 100 draws fall)",
+        "a:b", \.range, .parsed("low:high or low:high,low:high") { PlaneRange($0) }),
+      key("pixels", "Height and width of the picture in pixels.", "n", \.pixels, .whole(16...4096)),
+      key("count", "Draws to show.", "n", \.count, .whole(0...1_000_000)),
+      key(
+        "depth", "Nats below the highest log-density that are shown as black.", "nats", \.depth,
+        .number(Double.leastNonzeroMagnitude...Double.greatestFiniteMagnitude, "a positive number")),
+    ]
   }
 
   package var json: JSONValue {

@@ -1,4 +1,5 @@
 import AIPOKernels
+import AIPOPlatform
 
 /// The library's version, which results carry.
 public enum AIPOVersion {
@@ -14,6 +15,17 @@ public enum AIPOVersion {
       path: ModelLocator.executablePath() ?? CommandLine.arguments[0], limit: 1 << 30)
     return "\(number), build \(SHA256.hexDigest(bytes).prefix(12)) (kernels \(kernels), BLAS "
       + "\(BLASLibrary.description))"
+  }
+
+  /// Throws where `$AIPO_KERNELS` names a variant of the kernels that this processor doesn't have: a result must not come from
+  /// another one than was asked for.
+  public static func requireKnownKernels() throws(TaskError) {
+    guard let name = getenv("AIPO_KERNELS").map({ String(cString: $0) }), !name.isEmpty else { return }
+    let available = KernelVariant.available
+    guard !available.contains(name) else { return }
+    throw TaskError(
+      .usage,
+      "AIPO_KERNELS is '\(name)', expected one of \(available.joined(separator: ", ")) on this machine")
   }
 
   public static var description: String { "\(number) (kernels \(kernels), BLAS \(BLASLibrary.description))" }

@@ -17,6 +17,8 @@ public struct CalibrationTask: Sendable {
   public var ranks = 31
   public var start = CalibrationStart.chains
 
+  public init() { self.init(ReconstructionTask()) }
+
   public init(_ problem: ReconstructionTask) {
     self.problem = problem
     sampling.draws = 200
@@ -24,7 +26,6 @@ public struct CalibrationTask: Sendable {
 
   /// Throws a usage error where settings are at odds with each other.
   package func check() throws(TaskError) {
-    try TaskError.require([("problems", problems, 0...1_000_000), ("ranks", ranks, 1...10_000)])
     if start == .chains, problems > 0, sampling.chains * sampling.drawCount < ranks {
       throw TaskError(
         .usage, key: "ranks", "--ranks is \(ranks), expected at most the draws of all chains")
@@ -34,6 +35,20 @@ public struct CalibrationTask: Sendable {
         .usage, key: "problems", "--problems is 0, and there is no --simulate: there is nothing to do")
     }
   }
+}
+
+extension CalibrationTask: KeyedSettings {
+  public static let keys: [SettingKey<CalibrationTask>] = [
+    key("problems", "Made problems. 0: none.", "n", \.problems, .whole(0...1_000_000)),
+    key("ranks", "Draws that each truth is ranked among.", "n", \.ranks, .whole(1...10_000)),
+    key(
+      "from",
+      """
+      chains: from draws of the prior, as posterior does. truth: from the truth, which is itself a draw of its posterior, with \
+      step and mass of one warm-up for all: quick, and exact for every sampler that leaves the posterior as it is, but it \
+      doesn't say whether chains get there.
+      """, "start", \.start, .choice()),
+  ]
 }
 
 /// Where the chains of a calibration begin.

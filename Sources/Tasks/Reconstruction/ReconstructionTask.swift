@@ -5,7 +5,7 @@ import AIPOProblems
 import AIPOSolvers
 
 /// What is to be reconstructed and how: the flags of `aipo reconstruct`, the options of a study and JSON are three
-/// spellings of it (``ReconstructionKey``).
+/// spellings of it (``SettingKey``).
 ///
 /// ```swift
 /// var task = ReconstructionTask(.denoise)
@@ -117,7 +117,9 @@ public struct ReconstructionTask: Hashable, Sendable {
   public var seed: UInt64 = 0
   public var precision = Precision.float32
 
-  public init(_ kind: TaskKind? = nil) { self.kind = kind }
+  public init() {}
+
+  public init(_ kind: TaskKind?) { self.kind = kind }
 
   // MARK: What it comes to
 
@@ -205,7 +207,7 @@ extension ReconstructionTask: Codable {
         text = "\(try container.decode(Double.self, forKey: key))"
       }
       try set(
-        ReconstructionKey.all.first { $0.jsonName == key.stringValue }?.name ?? key.stringValue, to: text)
+        Self.keys.first { $0.jsonName == key.stringValue }?.name ?? key.stringValue, to: text)
     }
     try check()
   }
@@ -214,7 +216,7 @@ extension ReconstructionTask: Codable {
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: AnyKey.self)
     let usual = ReconstructionTask()
-    for key in ReconstructionKey.all {
+    for key in Self.keys {
       guard let value = key.read(self), value.compact != key.read(usual)?.compact else { continue }
       let name = AnyKey(stringValue: key.jsonName)
       switch value {

@@ -3,7 +3,7 @@ import AIPOKernels
 
 extension TrainingStart {
   /// What a training begins with, a line each.
-  package var words: [String] {
+  var words: [String] {
     let (training, validation) = (split.training.count, split.validation.count)
     func things(_ count: Int) -> String {
       shape.isVector
@@ -33,33 +33,39 @@ extension TrainingStart {
   }
 }
 
-extension TrainingEvent {
-  /// What is to be told of it, if anything: a remark, or a warning.
-  package var words: (text: String, isWarning: Bool)? {
-    switch self {
-    case .rolledBack(let step, let reason, let scale):
-      (
-        "step \(step) undone: \(reason); the rate is \(fixed(scale, 4)) of the schedule's for a while", true
-      )
-    case .validation(let step, let value):
-      ("step \(step): validation \(fixed(value.bitsPerDim, 4)) bits/dim", false)
-    case .checkpoint(let step): ("step \(step): checkpoint", false)
-    case .begun, .step, .samples: nil
-    }
-  }
-}
-
-/// How far a training has come, for a line that is drawn over and over.
-package struct TrainingProgress {
+/// Says in words what a training does.
+public struct TrainingTeller: TrainingObserver {
+  /// Shows a line of what the training is about.
+  public var tell: (String) throws -> Void = { _ in }
+  /// Shows a line of what may be a mistake.
+  public var warn: (String) -> Void = { _ in }
+  /// Shows a line for who wants to know more.
+  public var remark: (String) -> Void = { _ in }
+  /// Shows how far it is, over and over. The first step that is told of is where this process begins.
+  public var update: (_ step: Int, _ words: String, _ isFirst: Bool) -> Void = { _, _, _ in }
   private var validation = ""
+  private var hasBegun = false
 
-  package init() {}
+  public init() {}
 
-  /// What a step comes to; nil of another event.
-  package mutating func words<Scalar>(_ event: TrainingEvent<Scalar>) -> (step: Int, text: String)? {
-    if case .validation(_, let value) = event { validation = ", validation \(fixed(value.bitsPerDim, 3))" }
-    guard case .step(let step, _, let bits, _, let rate) = event else { return nil }
-    return (step, "\(fixed(bits, 3)) bits/dim\(validation), rate \(fixed(rate, 6))")
+  public mutating func observe<Scalar>(_ event: TrainingEvent<Scalar>) throws {
+    switch event {
+    case .begun(let start):
+      let lines = start.words
+      try tell(lines[0])
+      for advice in start.advice { warn(advice.description) }
+      for line in lines.dropFirst() { try tell(line) }
+    case .step(let step, _, let bits, _, let rate):
+      update(step, "\(fixed(bits, 3)) bits/dim\(validation), rate \(fixed(rate, 6))", !hasBegun)
+      hasBegun = true
+    case .rolledBack(let step, let reason, let scale):
+      warn("step \(step) undone: \(reason); the rate is \(fixed(scale, 4)) of the schedule's for a while")
+    case .validation(let step, let value):
+      validation = ", validation \(fixed(value.bitsPerDim, 3))"
+      remark("step \(step): validation \(fixed(value.bitsPerDim, 4)) bits/dim")
+    case .checkpoint(let step): remark("step \(step): checkpoint")
+    case .samples: break
+    }
   }
 }
 

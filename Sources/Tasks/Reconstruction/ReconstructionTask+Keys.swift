@@ -4,38 +4,9 @@ import AIPOPriors
 import AIPOProblems
 import AIPOSolvers
 
-/// A setting of a reconstruction: how it is spelled, explained, read and written.
-///
-/// The table `all` is what flags, the options of a study and JSON have in common. A new setting is a line in it, a field
-/// of ``ReconstructionTask`` and a flag of the command.
-public struct ReconstructionKey: Sendable {
-  /// As the flag and the YAML spell it.
-  public let name: String
-  public let help: String
-  /// What stands for the value in help; empty for a flag that has none.
-  public let valueName: String
-  /// The words that it may be; empty where there are others.
-  public let words: [String]
-  /// Whether it decides how images were measured or how they are solved, not which they are.
-  public var isSetting = true
-  let read: @Sendable (ReconstructionTask) -> JSONValue?
-  /// Gives what was expected where the text is no such value.
-  let write: @Sendable (inout ReconstructionTask, String) -> String?
-
-  /// As JSON spells it.
-  public var jsonName: String {
-    let words = name.split(separator: "-")
-    return words.dropFirst().reduce(String(words[0])) { $0 + $1.prefix(1).uppercased() + $1.dropFirst() }
-  }
-
-  /// The value that a task has by default, as text; nil where it has none.
-  public var usual: String? { read(ReconstructionTask())?.text }
-
-  public static func named(_ name: String) -> ReconstructionKey? { byName[name] }
-
-  private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
-
-  public static let all: [ReconstructionKey] =
+/// The table of settings. A new one is a line in it, a field of ``ReconstructionTask`` and a flag of the command.
+extension ReconstructionTask: KeyedSettings {
+  public static let keys: [SettingKey<ReconstructionTask>] =
     images.map { key in
       var key = key
       key.isSetting = false
@@ -44,7 +15,7 @@ public struct ReconstructionKey: Sendable {
 
   // MARK: Which images, and by what
 
-  private static var images: [ReconstructionKey] {
+  private static var images: [SettingKey<ReconstructionTask>] {
     [
       key("task", "What was done to the image.", "task", \.kind, .choice()),
       key(
@@ -106,7 +77,7 @@ public struct ReconstructionKey: Sendable {
 
   // MARK: How they were measured
 
-  private static var measurement: [ReconstructionKey] {
+  private static var measurement: [SettingKey<ReconstructionTask>] {
     [
       key(
         "noise",
@@ -295,7 +266,7 @@ public struct ReconstructionKey: Sendable {
 
   // MARK: How they are solved
 
-  private static var solver: [ReconstructionKey] {
+  private static var solver: [SettingKey<ReconstructionTask>] {
     [
       key(
         "path",
@@ -373,31 +344,9 @@ public struct ReconstructionKey: Sendable {
     ]
   }
 
-  // MARK: Making keys
-
-  private typealias Field<Value> = WritableKeyPath<ReconstructionTask, Value> & Sendable
-
-  private static func key<Value>(
-    _ name: String, _ help: String, _ valueName: String, _ field: Field<Value>, _ form: SettingForm<Value>
-  ) -> ReconstructionKey {
-    ReconstructionKey(
-      name: name, help: help, valueName: valueName, words: form.words,
-      read: { form.store($0[keyPath: field]) },
-      write: { task, text in form.take(text) { task[keyPath: field] = $0 } })
-  }
-
-  private static func key<Value>(
-    _ name: String, _ help: String, _ valueName: String, _ field: Field<Value?>, _ form: SettingForm<Value>
-  ) -> ReconstructionKey {
-    ReconstructionKey(
-      name: name, help: help, valueName: valueName, words: form.words,
-      read: { $0[keyPath: field].map(form.store) },
-      write: { task, text in form.take(text) { task[keyPath: field] = $0 } })
-  }
-
   /// A flag that brings images to a number of channels; there is one of them at most.
-  private static func channels(_ name: String, _ help: String, _ choice: ChannelChoice) -> ReconstructionKey {
-    ReconstructionKey(
+  private static func channels(_ name: String, _ help: String, _ choice: ChannelChoice) -> SettingKey<Self> {
+    SettingKey(
       name: name, help: help, valueName: "", words: [],
       read: { .bool($0.reading.transform.channels == choice) },
       write: { task, text in
@@ -413,21 +362,9 @@ public struct ReconstructionKey: Sendable {
 }
 
 extension ReconstructionTask {
-  /// Sets a key from its text. Throws a usage error that names it.
-  public mutating func set(_ name: String, to text: String) throws(TaskError) {
-    guard let key = ReconstructionKey.named(name) else {
-      throw TaskError(.usage, key: name, "there is no setting '\(name)'")
-    }
-    if let expected = key.write(&self, text) {
-      throw TaskError(
-        .usage, key: name, "--\(name) is '\(text)', expected \(expected)", found: "\"\(text)\"",
-        expected: expected)
-    }
-  }
-
   /// What decides the results, for JSON and reports: the keys that have a value.
   package var settings: [(String, JSONValue)] {
-    ReconstructionKey.all.compactMap { key in
+    Self.keys.compactMap { key in
       guard key.isSetting, key.name != "penalty" || isPenalised, key.name != "counts" || counts else {
         return nil
       }

@@ -3,7 +3,7 @@ import AIPOProblems
 import AIPOSolvers
 
 /// How values are written as text, and read.
-struct SettingForm<Value: SendableMetatype>: Sendable {
+package struct SettingForm<Value: SendableMetatype>: Sendable {
   var expected: String
   var words: [String] = []
   let parse: @Sendable (String) throws -> Value?
@@ -26,7 +26,7 @@ struct SettingForm<Value: SendableMetatype>: Sendable {
 }
 
 extension SettingForm where Value: CustomStringConvertible {
-  static func parsed(_ expected: String, _ parse: @escaping @Sendable (String) throws -> Value?)
+  package static func parsed(_ expected: String, _ parse: @escaping @Sendable (String) throws -> Value?)
     -> SettingForm
   {
     SettingForm(expected: expected, parse: parse, store: { .string($0.description) })
@@ -34,11 +34,11 @@ extension SettingForm where Value: CustomStringConvertible {
 }
 
 extension SettingForm<String> {
-  static var text: SettingForm { .parsed("a text that isn't empty") { $0.isEmpty ? nil : $0 } }
+  package static var text: SettingForm { .parsed("a text that isn't empty") { $0.isEmpty ? nil : $0 } }
 }
 
 extension SettingForm<Double> {
-  static func number(_ range: ClosedRange<Double>, _ expected: String? = nil) -> SettingForm {
+  package static func number(_ range: ClosedRange<Double>, _ expected: String? = nil) -> SettingForm {
     SettingForm(
       expected: expected ?? "a number from \(range.lowerBound) to \(range.upperBound)",
       parse: { Double($0).flatMap { range.contains($0) ? $0 : nil } }, store: { .number($0) })
@@ -46,7 +46,7 @@ extension SettingForm<Double> {
 }
 
 extension SettingForm<Int> {
-  static func whole(_ range: ClosedRange<Int>, _ expected: String? = nil) -> SettingForm {
+  package static func whole(_ range: ClosedRange<Int>, _ expected: String? = nil) -> SettingForm {
     SettingForm(
       expected: expected ?? "\(range.lowerBound) to \(range.upperBound)",
       parse: { Int($0).flatMap { range.contains($0) ? $0 : nil } }, store: { .int($0) })
@@ -54,7 +54,8 @@ extension SettingForm<Int> {
 }
 
 extension SettingForm<NumberOrAuto> {
-  static func numberOrAuto(_ expected: String, _ allows: @escaping @Sendable (Double) -> Bool) -> SettingForm
+  package static func numberOrAuto(_ expected: String, _ allows: @escaping @Sendable (Double) -> Bool)
+    -> SettingForm
   {
     .parsed(expected) { text in
       NumberOrAuto(text).flatMap { value in value.number.map(allows) ?? true ? value : nil }
@@ -63,7 +64,7 @@ extension SettingForm<NumberOrAuto> {
 }
 
 extension SettingForm<[ReconstructionMethod]> {
-  static var methods: SettingForm {
+  package static var methods: SettingForm {
     let words = ReconstructionMethod.allCases.map(\.rawValue)
     return SettingForm(
       expected: "one of \(words.joined(separator: ", ")), or several with commas", words: words,
@@ -77,7 +78,7 @@ extension SettingForm<[ReconstructionMethod]> {
 
 extension SettingForm where Value: RawRepresentable<String> & CaseIterable & Equatable {
   /// One of the cases' names; `excluded` can't be named.
-  static func choice(but excluded: Value? = nil) -> SettingForm {
+  package static func choice(but excluded: Value? = nil) -> SettingForm {
     let words = Value.allCases.filter { $0 != excluded }.map(\.rawValue)
     return SettingForm(
       expected: "one of \(words.joined(separator: ", "))", words: words,
