@@ -79,6 +79,12 @@ package struct FlowBenchmarkSettings: KeyedSettings {
   }
 }
 
+/// The median of seconds; NaN of none.
+func medianMilliseconds(_ seconds: [Double]) -> Double {
+  let sorted = seconds.sorted()
+  return sorted.isEmpty ? .nan : 500 * (sorted[sorted.count / 2] + sorted[(sorted.count - 1) / 2])
+}
+
 /// What measures were made on.
 enum BenchmarkMachine {
   static func text(threads: Int) -> String {
@@ -121,12 +127,7 @@ package struct FlowFigures {
   var head = ""
   var settings = JSONValue.null
 
-  func milliseconds(_ pass: Pass) -> Double {
-    let sorted = (seconds[pass] ?? []).sorted()
-    guard !sorted.isEmpty else { return .nan }
-    let middle = sorted.count / 2
-    return 500 * (sorted[middle] + sorted[sorted.count % 2 == 0 ? middle - 1 : middle])
-  }
+  func milliseconds(_ pass: Pass) -> Double { medianMilliseconds(seconds[pass] ?? []) }
 
   func fastest(_ pass: Pass) -> Double { 1000 * (seconds[pass]?.min() ?? .nan) }
 

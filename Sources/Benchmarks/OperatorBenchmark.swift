@@ -16,16 +16,11 @@ package struct OperatorFigures {
     [("apply", apply), ("adjoint", adjoint), ("normal", normal)].filter { !$0.1.isEmpty }
   }
 
-  private static func median(_ seconds: [Double]) -> Double {
-    let sorted = seconds.sorted()
-    return 500 * (sorted[sorted.count / 2] + sorted[(sorted.count - 1) / 2])
-  }
-
   /// For people.
   package var text: String {
     (["\(input) to \(output), \(threads) threads"]
       + rows.map {
-        "\($0.name): \(fixed(Self.median($0.seconds), 2)) ms, fastest \(fixed(1000 * $0.seconds.min()!, 2)) ms"
+        "\($0.name): \(fixed(medianMilliseconds($0.seconds), 2)) ms, fastest \(fixed(1000 * $0.seconds.min()!, 2)) ms"
       }).joined(separator: "\n")
   }
 
@@ -33,7 +28,7 @@ package struct OperatorFigures {
     .object(
       rows.flatMap {
         [
-          ("\($0.name)_ms", JSONValue.number(Self.median($0.seconds))),
+          ("\($0.name)_ms", JSONValue.number(medianMilliseconds($0.seconds))),
           ("\($0.name)_fastest_ms", .number(1000 * $0.seconds.min()!)),
         ]
       }

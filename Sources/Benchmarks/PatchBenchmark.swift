@@ -80,11 +80,7 @@ package struct PatchFigures {
   var head = ""
   var settings = JSONValue.null
 
-  /// The median.
-  var milliseconds: Double {
-    let sorted = seconds.sorted()
-    return sorted.isEmpty ? .nan : 500 * (sorted[sorted.count / 2] + sorted[(sorted.count - 1) / 2])
-  }
+  private var milliseconds: Double { medianMilliseconds(seconds) }
   var gflops: Double { 1000 * gflop / milliseconds }
 
   /// For people.

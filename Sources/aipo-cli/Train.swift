@@ -113,6 +113,12 @@ struct Train: Verb {
   }
 
   func perform() throws -> ExitStatus {
+    let (folder, common) = (out ?? "", common)
+    @Sendable func tell(_ end: TrainingEnd) throws {
+      ProgressLine.clearCurrent()
+      try common.tell(end.text, end.json)
+    }
+    Interrupt.whenOverdue { _ in try? tell(TrainingEnd(stopped: nil, of: 0, in: folder)) }
     let config = try configuration()
     if printConfig {
       let yaml = config.yaml(explained: true, data: true)
@@ -120,20 +126,14 @@ struct Train: Verb {
       try common.tell(nil, ["config": .string(yaml)])
       return .done
     }
-    let run = try TrainingRun(config, out: out ?? "", resumes: resume, ranks: Job.ranks)
-    let (folder, steps, common) = (run.folder.path, config.steps, common)
-    @Sendable func stopped(at step: Int?) throws {
-      ProgressLine.clearCurrent()
-      let end = TrainingEnd(stopped: step, of: steps, in: folder)
-      try common.tell(end.text, end.json)
-    }
-    Interrupt.whenOverdue { _ in try? stopped(at: nil) }
+    let run = try TrainingRun(config, out: folder, resumes: resume, ranks: Job.ranks)
+    let steps = config.steps
     let images = try images(of: run)
     // A step may take longer than somebody who wants to stop cares to wait.
     let resumePoint = ResumePoint()
     Interrupt.whenOverdue { isUrgent in
       if !isUrgent, Job.ranks.isFirst { try? resumePoint.save() }
-      try? stopped(at: resumePoint.savedStep)
+      try? tell(TrainingEnd(stopped: resumePoint.savedStep, of: steps, in: folder))
     }
     let progress = ProgressLine("train", total: steps, unit: "steps", options: common)
     var teller = TrainingTeller()
@@ -149,7 +149,7 @@ struct Train: Verb {
     progress.finish()
     switch outcome {
     case .cancelled:
-      try stopped(at: resumePoint.savedStep)
+      try tell(TrainingEnd(stopped: resumePoint.savedStep, of: steps, in: folder))
       return Interrupt.status ?? .interrupted
     case .finished(let model):
       let end = TrainingEnd(model, in: folder)
