@@ -20,8 +20,8 @@ public enum NonFinitePolicy: Sendable {
 /// - PNG, JPEG and WebP, one image a file, and TIFF, one a page, turned as EXIF or the page says; or a folder of them and
 ///   of such folders, sorted by the bytes of their paths. A file in a folder that is none of these is left out, which
 ///   ``advice`` names, unless it is of no known kind and its name claims otherwise.
-/// - NPY of `[n, h, w, c]`, `[n, h, w]` or `[h, w]`, or of the axes that an ``ImageLayout`` says: bytes, floats of
-///   16 to 64 bits, booleans, or other integers where a ``ValueRange`` says what they mean.
+/// - NPY of `[n, h, w, c]`, `[n, h, w]` or `[h, w]`, or of the axes that an `ImageLayout` says: bytes, floats of
+///   16 to 64 bits, booleans, or other integers where a `ValueRange` says what they mean.
 /// - IDX of the same, a dataset of HDF5 (`FILE.h5:/path`) and a variable of MAT (`FILE.mat:name`, in MATLAB's order of
 ///   axes), or the only one; an array of an NPZ (`FILE.npz:name`); BART's CFL.
 /// - NIfTI, whose slices are images.
@@ -30,7 +30,7 @@ public enum NonFinitePolicy: Sendable {
 /// `[n, d]` of NPY and IDX is n vectors, images of 1×1×d, and `[d]` one of them, where the caller says so.
 ///
 /// Values are on [0, 1]: an 8-bit `v` becomes `(v + ½)/256`, a 16-bit one of a PNG or TIFF `(v + ½)/65536`; floats and
-/// booleans are taken as they are. A ``ValueRange`` scales floats and integers of any kind on its own; that of all values of
+/// booleans are taken as they are. A `ValueRange` scales floats and integers of any kind on its own; that of all values of
 /// the type, as 0:255, changes nothing for 8-bit images and 16-bit PNG and TIFF. What a header says is never believed beyond
 /// the size of the file, and there are limits: 2²⁷ pixels in a picture, 2³² bytes in an array that must be held in
 /// memory (gzip, pipes, Fortran order); plain arrays may be as large as they like and stay on disk.

@@ -61,7 +61,7 @@ public enum StudyRank: String, Sendable, CaseIterable {
   }
 }
 
-/// A setting of a study, as ``SettingKey`` names it, and what it is set to.
+/// A setting of a study, as `SettingKey` names it, and what it is set to.
 public struct StudyOption: Hashable, Codable, Sendable {
   public var name: String
   public var value: String

@@ -4,7 +4,7 @@ import AIPOSolvers
 
 /// Where the results of `aipo posterior` go; all is optional.
 public struct PosteriorFiles: Sendable {
-  /// The mean images, in the format of the suffix (``ImageOutputFormat``). Deviations, quantiles and probabilities go beside
+  /// The mean images, in the format of the suffix (`ImageOutputFormat`). Deviations, quantiles and probabilities go beside
   /// it, under the names that `pictures` gives.
   public var mean: String?
   /// The kept draws, an NPZ of an array `[chain, draw, h, w, c]` an image.

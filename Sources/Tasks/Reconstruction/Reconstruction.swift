@@ -20,7 +20,7 @@ public struct ReconstructedImage: Sendable {
   /// Where its pixels are in space, if the file says.
   public let geometry: ImageGeometry?
 
-  /// Writes the image in the format of the suffix (``ImageOutputFormat``); a PNG is clipped.
+  /// Writes the image in the format of the suffix (`ImageOutputFormat`); a PNG is clipped.
   public func write(to path: String) throws(FileError) {
     try ImageOutput.write(image.reshaped([1] + image.shape), to: path, geometry: geometry)
   }

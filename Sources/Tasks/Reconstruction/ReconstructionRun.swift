@@ -48,7 +48,7 @@ struct RunSettings: Sendable {
 
 /// Where a run's results go; all is optional.
 public struct ReconstructionFiles: Sendable {
-  /// The images of each method, in the format of the suffix (``ImageOutputFormat``).
+  /// The images of each method, in the format of the suffix (`ImageOutputFormat`).
   public var images: [String] = []
   /// Of a TIFF's values.
   public var depth = PixelDepth.float
