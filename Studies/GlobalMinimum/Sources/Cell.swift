@@ -38,7 +38,7 @@ struct Cell {
         outcome.found.append(nil)
         continue
       }
-      outcome.found.append(try method.run(problem, prior, isLinear: isLinear, seed: seed))
+      outcome.found.append(try method.run(problem, prior, isLinear: isLinear, seed: seed, pool: pool))
     }
     for image in 0..<problems {
       let best = outcome.found.compactMap { $0?[image] }.min { $0.objective < $1.objective }

@@ -74,14 +74,14 @@ struct GlobalMinimum: ParsableCommand {
       anatomy = try Method.paths.map { try Anatomy.of(cell, outcome, method: $0, landscape, pool: pool) }
     }
     let figures = CellFigures(outcome, anatomy: anatomy, problems: problems, seed: seed, steps: steps)
-    if d == 2, cell.family == .moons, cell.kind == .rankOne { try draw(prior, cell, outcome, figures) }
+    if d == 2, cell.family == .moons, cell.kind == .rankOne { try draw(prior, cell, outcome, figures, pool) }
     return figures
   }
 
   /// Two landscapes: one where the prior path finds what random starts miss, and one where it is led astray.
-  private func draw(_ prior: TrainedPrior, _ cell: Cell, _ outcome: Cell.Outcome, _ figures: CellFigures)
-    throws
-  {
+  private func draw(
+    _ prior: TrainedPrior, _ cell: Cell, _ outcome: Cell.Outcome, _ figures: CellFigures, _ pool: ThreadPool
+  ) throws {
     guard let random = Method.all.firstIndex(where: { $0.start == .random }) else { return }
     let found = (0..<problems).first { figures.isGlobal(0, $0) && !figures.isGlobal(random, $0) }
     let missed = (0..<problems).first { !figures.isGlobal(0, $0) }
@@ -90,8 +90,8 @@ struct GlobalMinimum: ParsableCommand {
         maps: [outcome.problem.map(image)], noises: [outcome.problem.noise(image)],
         observations: [outcome.problem.observations[image]], imageShape: .vector(2))
       let others = try (0..<8).map { solve in
-        try Method.all[random].run(alone, prior, isLinear: cell.isLinear, seed: seed &+ UInt64(solve))[0]
-          .point
+        try Method.all[random].run(
+          alone, prior, isLinear: cell.isLinear, seed: seed &+ UInt64(solve), pool: pool)[0].point
       }
       return try LandscapePicture.make(
         prior, outcome, image: image, path: 0, others: others.filter { !$0.isEmpty })

@@ -8,6 +8,8 @@ struct Method {
   let start: StartChoice
   /// Solves from different starts, of which the lowest counts.
   var solves = 1
+  /// Whether it looks with `Particles`, in place of the solver.
+  var hasParticles = false
   /// Whether it needs a linear f.
   var needsLinear = false
   /// Whether the path is followed in 100 steps, each solved to the end: what the theorem speaks of, and too dear for
@@ -28,6 +30,7 @@ struct Method {
     Method(name: "fixed, zero", method: .fixed, start: .zero),
     Method(name: "fixed, random", method: .fixed, start: .random),
     Method(name: "best of 8 random", method: .fixed, start: .random, solves: 8),
+    Method(name: "particles", method: .fixed, start: .prior, hasParticles: true),
   ]
 
   /// Places in `all` of those that follow a path.
@@ -59,7 +62,13 @@ struct Method {
     var states: [Visited] = []
   }
 
-  func run(_ problem: InverseProblem, _ prior: TrainedPrior, isLinear: Bool, seed: UInt64) throws -> [Found] {
+  func run(
+    _ problem: InverseProblem, _ prior: TrainedPrior, isLinear: Bool, seed: UInt64, pool: ThreadPool
+  ) throws -> [Found] {
+    if hasParticles {
+      let particles = Particles(prior: prior, problem: problem, seed: seed)
+      return try (0..<problem.count).map { try particles.run($0, pool: pool) }
+    }
     var found = [Found](repeating: Found(), count: problem.count)
     for solve in 0..<solves {
       var options = ReconstructionOptions()

@@ -15,6 +15,7 @@ struct Polish {
     var inverse: [Double]
     var direction: [Double] = []
     var step = 1.0
+    var evaluations = 1
     var isDone = false
   }
 
@@ -41,6 +42,7 @@ struct Polish {
     let image: Int
     let value: Double
     let x: [Double]
+    let evaluations: Int
   }
 
   /// Where the descents from the starts end.
@@ -66,7 +68,7 @@ struct Polish {
         Self.advance(&descents[active[j]], to: trials[j], sample)
       }
     }
-    return descents.map { Minimum(image: $0.image, value: $0.value, x: $0.x) }
+    return descents.map { Minimum(image: $0.image, value: $0.value, x: $0.x, evaluations: $0.evaluations) }
   }
 
   private static func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
@@ -87,6 +89,7 @@ struct Polish {
     _ descent: inout Descent, to x: [Double], _ sample: (value: Double, gradient: [Double])?
   ) {
     let slope = dot(descent.gradient, descent.direction)
+    descent.evaluations += 1
     guard let sample, sample.value <= descent.value + 1e-4 * descent.step * slope else {
       descent.step /= 3
       if descent.step < 1e-8 { descent.isDone = true }
