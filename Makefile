@@ -28,7 +28,7 @@ space = $(subst ,, )
 RELEASE += $(if $(strip $(TRAITS)),--traits $(subst $(space),$(comma),$(strip $(TRAITS))),--disable-default-traits)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo study study-global calibration tutorial bench test test-package test-dependent test-neon parity peers peers-operators peers-cases fuzz \
+.PHONY: help setup build demo study study-global calibration tutorial bench test test-package test-dependent test-neon parity peers peers-operators peers-cases peers-posterior fuzz \
 	test-mpi test-slurm sanitize sanitize-short kill abuse install uninstall format lint docs clean
 
 help: ## this list
@@ -97,6 +97,9 @@ PRIORS ?= runs/priors
 
 peers-cases: build ## super-resolution, tomography, motion blur and k-space beside total variation and EPLL: runs/peers/cases.md (MATERIAL=folder)
 	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/cases.py .build/release/aipo $(MATERIAL) $(PRIORS)
+
+peers-posterior: build ## draws of a posterior beside NUTS of numpyro and blackjax, an hour or two: runs/peers/posterior.md
+	PYTHONWARNINGS=ignore $(PYTHON) Tests/Parity/posterior.py .build/release/aipo runs/peers
 
 KILLS ?= 100
 
