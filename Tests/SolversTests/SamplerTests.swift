@@ -4,6 +4,7 @@ import AIPOKernels
 import AIPOPriors
 import AIPOProblems
 import AIPOTestCases
+import Foundation
 import Testing
 
 @testable import AIPOSolvers
@@ -137,6 +138,37 @@ import Testing
     let (d, factor) = (one.mean.count, one.prior.factor)
     let l = try Matrix(rows: d, columns: d, rowMajor: factor)
     return try l.transposedTimes(try Cholesky(one.covariance).inverse().times(l))
+  }
+
+  /// Paths become as long as the density is wide: a quarter of a turn for a Gaussian, and more where a value is either nearly 0 or
+  /// anything, so that its mean curvature is that of the narrow half, 50, and its variance that of the wide one, ½.
+  @Test func pathsAreAsLongAsTheDensityIsWide() throws {
+    let one = try GaussianCase.all()[0]
+    let gaussian = try chains(one, HamiltonianSampler.hamiltonian, .x)
+    try gaussian.warmUp(300)
+    #expect((2...3).contains(gaussian.tuning.length), "\(gaussian.tuning.length)")
+
+    let prior = FunctionPrior(imageShape: .vector(12)) { x in
+      var (sum, slopes) = (0.0, [Double]())
+      for value in x {
+        let logs = [0.1, 1].map { -0.5 * value * value / ($0 * $0) - log($0) }
+        let share = 1 / (1 + exp(logs[1] - logs[0]))
+        sum += max(logs[0], logs[1]) + log(1 + exp(-abs(logs[1] - logs[0])))
+        slopes.append(-value * (share / 0.01 + 1 - share))
+      }
+      return (sum, slopes)
+    }
+    let data = try DataTerm(
+      IdentityMap(prior.imageShape), GaussianNoise(sigma: 1e3), [Double](repeating: 0, count: 12))
+    let wide = try MarkovChains(
+      SampledDensity(pixels: data, prior: prior), HamiltonianSampler.hamiltonian, count: 4, key: key,
+      pool: ThreadPool(threads: 1)
+    ) { chain, point, _ in
+      var random = key.of(chain: chain).random(.chainStart)
+      point.setNormals(&random)
+    }
+    try wide.warmUp(300)
+    #expect((5...8).contains(wide.tuning.length), "\(wide.tuning.length)")
   }
 
   /// Draws don't depend on threads, nor on how many chains there are beside.

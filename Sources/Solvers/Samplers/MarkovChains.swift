@@ -51,9 +51,11 @@ public final class MarkovChains {
     self.tuning = tuning ?? SamplerTuning(step: pow(Double(d), -0.25), length: Self.usualLength)
   }
 
-  /// The length of paths in units of the mass, which makes the mean curvature 1: a quarter of a turn would be enough for a
-  /// Gaussian; other directions are wider than their mean curvature says.
+  /// The length of paths in units of the mass, which makes the mean curvature 1, until the draws' spread is known.
   static let usualLength = 4.0
+  /// The length that is right for a deviation of so many units: a quarter of a turn. Chains that lie apart seem wide, too, and
+  /// no path joins them.
+  static func length(for deviation: Double) -> Double { min(max(0.5 * .pi * deviation, 2), 8) }
 
   public var evaluations: Int { chains.reduce(0) { $0 + $1.evaluations } }
 
@@ -90,7 +92,8 @@ public final class MarkovChains {
 
   /// Adapts mass, step and the length of paths in so many draws, which count for nothing else. At first the chains go where
   /// the density is, while the data's weight β grows to its own; the mass is then learned in stretches, each twice as long as
-  /// the one before, and the last fifth is for the step alone.
+  /// the one before, and the last fifth is for the step alone. Paths get the length of a quarter of a turn in the coordinate that
+  /// is the widest for its mass: a density is often wider than its mean curvature says.
   public func warmUp(_ count: Int, observe: (_ done: Int, Round) throws -> Void = { _, _ in }) throws {
     guard count > 0 else { return }
     let isWalk = sampler is CrankNicolsonSampler
@@ -103,6 +106,7 @@ public final class MarkovChains {
       step: tuning.step, target: sampler.targetAcceptance, greatest: isWalk ? 1 : .infinity)
     let bounds = Self.stretches(count)
     var estimates: [MassEstimate]?
+    var spread: Spread?
     for done in 0..<count {
       if done < bounds[0], density.beta > 0 {
         if done % max(bounds[0] / 2, 1) == 0 {
@@ -121,6 +125,9 @@ public final class MarkovChains {
           if let mass = try MassEstimate.mass(found, near: curvature?.matrix(beta: density.beta)) {
             let first = stretch == 1
             tuning.mass = mass
+            if stretch == bounds.count - 1, let spread {
+              tuning.length = Self.length(for: spread.greatest(in: mass))
+            }
             // In units of the new mass.
             steps = StepAdaptation(
               step: first ? pow(Double(density.dimension), -0.25) : steps.found,
@@ -132,6 +139,7 @@ public final class MarkovChains {
           let made = try chains.map { _ in try MassEstimate(dimension: density.dimension) }
           for (chain, estimate) in zip(chains, made) { chain.onGradient = { estimate.add($0) } }
           estimates = made
+          spread = try Spread(dimension: density.dimension)
         }
       }
       var trial = tuning
@@ -141,6 +149,7 @@ public final class MarkovChains {
         trial.length = min(trial.length, (done < bounds[0] ? 8 : 16) * trial.step)
       }
       let round = try advance(trial)
+      if estimates != nil { for chain in chains { spread?.add(chain.sample.point) } }
       steps.add(round.acceptance)
       tuning.step = steps.found
       draws += 1

@@ -56,6 +56,15 @@ public struct Mass: Sendable {
     }
   }
 
+  /// Of M⁻¹'s diagonal.
+  func supposedVariance(of coordinate: Int) -> Double {
+    switch form {
+    case .identity: 1
+    case .diagonal(let roots): roots.view[coordinate] * roots.view[coordinate]
+    case .dense(_, _, let inverse): inverse[coordinate, coordinate]
+    }
+  }
+
   /// `g ← Wᵀg`: a gradient in u becomes that in w.
   public func pullBack(_ g: Vector, _ pool: ThreadPool) {
     switch form {
