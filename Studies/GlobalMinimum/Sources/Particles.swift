@@ -16,7 +16,7 @@ struct Particles {
 
   func run(_ image: Int, pool: ThreadPool) throws -> Method.Found {
     let flow = FlowPrior(prior.flow)
-    let density = SampledDensity(pixels: try problem.dataTerm(image, encoding: nil), prior: flow)
+    let density = SampledDensity(pixels: problem.dataTerm(image, encoding: nil), prior: flow)
     let key = DrawKey(seed: seed, image: UInt64(image), chain: 0, draw: 0)
     let run = try SequentialMonteCarlo(
       AnnealingPath(dataTo: density), HamiltonianSampler.langevin,
