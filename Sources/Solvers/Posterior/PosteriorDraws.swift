@@ -5,9 +5,7 @@ import AIPOKernels
 public struct PosteriorDraws: Sendable {
   /// Sums over the draws of one chain.
   public struct ChainSums: Sendable, Equatable {
-    public var mean: Tensor<Double>
-    /// `Σ (x − mean)²`
-    public var squares: Tensor<Double>
+    public internal(set) var values: VectorMoments
     public var acceptance = 0.0
     public var divergences = 0
     var energy = RunningMoments()
@@ -15,10 +13,7 @@ public struct PosteriorDraws: Sendable {
     /// `Σ (Eₜ − Eₜ₋₁)²`
     var energySteps = 0.0
 
-    init(_ d: Int) throws(TensorError) {
-      mean = try Tensor(count: d)
-      squares = try Tensor(count: d)
-    }
+    init(_ d: Int) throws(TensorError) { values = try VectorMoments(dimension: d) }
   }
 
   /// Mean and sum of squares of a number, one value after another (B. P. Welford, Technometrics 4, 1962).
@@ -87,10 +82,9 @@ public struct PosteriorDraws: Sendable {
     precondition(chains.count == sums.count)
     let isKept = count % spacing == 0
     count += 1
-    let n = Double(count)
     for (k, chain) in chains.enumerated() {
       let (pixels, move) = (chain.sample.pixels, round.moves[k])
-      try sums[k].add(pixels, n)
+      sums[k].values.add(pixels)
       sums[k].add(move)
       if let threshold {
         exceeding!.withMemory { $0.setEach(nil, $0, pixels) { $0 + ($1 > threshold ? 1 : 0) } }
@@ -135,8 +129,9 @@ extension PosteriorDraws {
     }
     (self.count, self.spacing, self.exceeding) = (count, spacing, exceeding)
     for k in 0..<chains {
-      self.sums[k].mean = try mean.row(k).tensor(shape: [d])
-      self.sums[k].squares = try squares.row(k).tensor(shape: [d])
+      self.sums[k].values.count = Double(count)
+      self.sums[k].values.mean = try mean.row(k).tensor(shape: [d])
+      self.sums[k].values.squares = try squares.row(k).tensor(shape: [d])
       self.sums[k].numbers = sums.row(k).elements
       self.kept[k] = try (0..<n).map { j in
         try Draw(
@@ -159,18 +154,6 @@ extension PosteriorDraws.ChainSums {
       divergences = Int(exactly: newValue[1]) ?? 0
       (energy.count, energy.mean, energy.squares) = (newValue[2], newValue[3], newValue[4])
       (lastEnergy, energySteps) = (newValue[5], newValue[6])
-    }
-  }
-
-  fileprivate mutating func add(_ pixels: Vector, _ n: Double) throws {
-    mean.withMemory { mean in
-      squares.withMemory { squares in
-        for i in 0..<pixels.count {
-          let difference = pixels[i] - mean[i]
-          mean[i] += difference / n
-          squares[i] += difference * (pixels[i] - mean[i])
-        }
-      }
     }
   }
 

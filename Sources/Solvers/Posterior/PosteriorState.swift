@@ -25,8 +25,8 @@ public struct PosteriorState: Sendable {
         ])
       ),
       ("positions", positions), ("mass", try tuning.mass.array()),
-      ("mean", try Tensor(shape: [chains, d], elements: draws.sums.flatMap(\.mean.elements))),
-      ("squares", try Tensor(shape: [chains, d], elements: draws.sums.flatMap(\.squares.elements))),
+      ("mean", try Tensor(shape: [chains, d], elements: draws.sums.flatMap(\.values.mean.elements))),
+      ("squares", try Tensor(shape: [chains, d], elements: draws.sums.flatMap(\.values.squares.elements))),
       ("sums", try Tensor(shape: [chains, 7], elements: draws.sums.flatMap(\.numbers))),
       (
         "kept",

@@ -86,13 +86,14 @@ public struct PosteriorSummary: Sendable {
     spacing = draws.spacing
     let n = Double(draws.count)
     let chainCount = Double(draws.chains)
-    chainMeans = draws.sums.map { $0.mean.reshaped(dimensions) }
+    chainMeans = draws.sums.map { $0.values.mean.reshaped(dimensions) }
     var mean = try Tensor<Double>(shape: dimensions)
     var sd = try Tensor<Double>(shape: dimensions)
     for i in 0..<d {
-      let middle = draws.sums.reduce(0) { $0 + $1.mean[flat: i] } / chainCount
+      let middle = draws.sums.reduce(0) { $0 + $1.values.mean[flat: i] } / chainCount
       let squares = draws.sums.reduce(0.0) {
-        $0 + $1.squares[flat: i] + n * ($1.mean[flat: i] - middle) * ($1.mean[flat: i] - middle)
+        let difference = $1.values.mean[flat: i] - middle
+        return $0 + $1.values.squares[flat: i] + n * difference * difference
       }
       mean[flat: i] = middle
       sd[flat: i] = (squares / max(n * chainCount - 1, 1)).squareRoot()

@@ -106,7 +106,7 @@ public final class MarkovChains {
       step: tuning.step, target: sampler.targetAcceptance, greatest: isWalk ? 1 : .infinity)
     let bounds = Self.stretches(count)
     var estimates: [MassEstimate]?
-    var spread: Spread?
+    var spread: VectorMoments?
     for done in 0..<count {
       if done < bounds[0], density.beta > 0 {
         if done % max(bounds[0] / 2, 1) == 0 {
@@ -125,21 +125,19 @@ public final class MarkovChains {
           if let mass = try MassEstimate.mass(found, near: curvature?.matrix(beta: density.beta)) {
             let first = stretch == 1
             tuning.mass = mass
-            if stretch == bounds.count - 1, let spread {
-              tuning.length = Self.length(for: spread.greatest(in: mass))
-            }
+            if let spread { tuning.length = Self.length(for: spread.greatestDeviation(in: mass)) }
             // In units of the new mass.
             steps = StepAdaptation(
               step: first ? pow(Double(density.dimension), -0.25) : steps.found,
               target: sampler.targetAcceptance)
           }
         }
-        estimates = nil
+        (estimates, spread) = (nil, nil)
         if stretch < bounds.count - 1, !isWalk {
           let made = try chains.map { _ in try MassEstimate(dimension: density.dimension) }
           for (chain, estimate) in zip(chains, made) { chain.onGradient = { estimate.add($0) } }
           estimates = made
-          spread = try Spread(dimension: density.dimension)
+          if stretch == bounds.count - 2 { spread = try VectorMoments(dimension: density.dimension) }
         }
       }
       var trial = tuning
@@ -149,7 +147,7 @@ public final class MarkovChains {
         trial.length = min(trial.length, (done < bounds[0] ? 8 : 16) * trial.step)
       }
       let round = try advance(trial)
-      if estimates != nil { for chain in chains { spread?.add(chain.sample.point) } }
+      for chain in chains { spread?.add(chain.sample.point) }
       steps.add(round.acceptance)
       tuning.step = steps.found
       draws += 1
