@@ -201,7 +201,7 @@ struct ImportWork {
       // Settling has evaluated the flow; without it nothing has shown yet that it can be.
       _ = try meanLogProb(model, images, atMost: 1, Scalar.self)
       fitted = (images, "\(images.count) images")
-      model.requantization = Requantization.fit(
+      model.requantization = try Requantization.fit(
         images, indices: Array(0..<images.count), dequantization: model.dequantization)
     } else {
       let draws = try Self.finite(

@@ -17,7 +17,8 @@ public final class AtomicFile {
   private let target: String
   private let temporary: String
   private var descriptor: Int32
-  private static let prefix = ".aipo-partial-"
+  /// Of the names of files that nobody misses once the process that made them has ended.
+  package static let prefix = ".aipo-partial-"
   /// Temporary files of this process that exist.
   private static let unfinished = Mutex<Set<String>>([])
 
@@ -128,9 +129,11 @@ public final class AtomicFile {
   }
 
   /// Removes what a killed process left of its unfinished files in a folder. Only for a folder that
-  /// nobody else writes to at the moment.
-  public static func removeLeftovers(inFolder folder: String) {
-    for name in Directory.names(folder) ?? [] where isLeftover(name) { unlink("\(folder)/\(name)") }
+  /// nobody else writes to at the moment; `except` names files that are in use.
+  public static func removeLeftovers(inFolder folder: String, except: [String] = []) {
+    for name in Directory.names(folder) ?? [] where isLeftover(name) && !except.contains(name) {
+      unlink("\(folder)/\(name)")
+    }
   }
 
   /// Whether a file of this name was left unfinished, or is being written.

@@ -133,6 +133,17 @@ import Testing
     }
   }
 
+  /// Decoded images go to the run's folder; where they don't fit, nothing of them stays.
+  @Test(.enabled(if: SmallDisk.isAvailable)) func aDiskTooSmallForStreamedImages() throws {
+    let disk = try SmallDisk(bytes: 1 << 20)
+    try folder.write(many, to: "many.idx")
+    try folder.write(Fixture.yaml + "data: {stream: true}\n", to: "streamed.yaml")
+    let train = ["train", "--data", "many.idx", "--config", "streamed.yaml", "--out", disk.path + "/run"]
+    let result = try fixture.run(train, in: folder)
+    #expect(result.fails(73, saying: disk.path + "/run", "no space"), "\(result.error)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: disk.path).isEmpty)
+  }
+
   @Test(.enabled(if: SmallDisk.isAvailable)) func aReadOnlyFolderIsRefusedFirst() throws {
     let disk = try SmallDisk(bytes: 1 << 20)
     try disk.makeReadOnly()

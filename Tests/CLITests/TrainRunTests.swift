@@ -51,6 +51,38 @@ import Testing
     #expect(!line.contains("±") && line.hasSuffix("on 1 image"), "\(line)")
   }
 
+  /// Where decoded images are kept decides nothing; a run may change it when it goes on.
+  @Test func imagesInFilesGiveTheSameModel() throws {
+    let yaml = String(decoding: try folder.read("run.yaml"), as: UTF8.self)
+    try folder.write(yaml + "data: {stream: true}\n", to: "streamed.yaml")
+    let streamed = ["--data", "images.idx", "--test", "images.idx", "--config", "streamed.yaml"]
+    try #require(try train(begin + ["--test", "images.idx", "--out", "held", "--steps", "12"]).status == 0)
+    let result = try train(streamed + ["--out", "a", "--steps", "12"])
+    try #require(result.status == 0, "\(result.error)")
+    #expect(result.output.hasPrefix("training on 44, validating on 4 of 48 pictures"))
+    for name in ["model.safetensors", "checkpoint.safetensors"] {
+      #expect(try folder.read("a/\(name)") == folder.read("held/\(name)"))
+    }
+    let more = try train(["--out", "held", "--resume", "--config", "streamed.yaml", "--steps", "14"])
+    #expect(more.status == 0, "\(more.error)")
+    let settings = String(decoding: try folder.read("held/settings.yaml"), as: UTF8.self)
+    #expect(settings.contains("stream: true"))
+    #expect(try folder.names.allSatisfy { !$0.contains("partial") })
+    // Nothing is made for images that can't be read.
+    try folder.write("data: {stream: maybe}\n", to: "wrong.yaml")
+    let wrong = try train(["--config", "wrong.yaml", "--out", "c"])
+    #expect(wrong.fails(65, saying: "data.stream", "auto or true or false"), "\(wrong.error)")
+    try FileManager.default.createDirectory(atPath: folder["pictures"], withIntermediateDirectories: true)
+    for name in ["1.png", "2.png"] {
+      try #require(
+        try Program.run(["grid", "images.idx", "--out", "pictures/\(name)"], in: folder).status == 0)
+    }
+    try folder.write(Array(try folder.read("pictures/2.png").dropLast(200)), to: "pictures/2.png")
+    let broken = try train(["--data", "pictures", "--config", "streamed.yaml", "--out", "c"])
+    #expect(broken.fails(65, saying: "2.png"), "\(broken.error)")
+    #expect(!folder.exists("c"))
+  }
+
   @Test func patchesOfPicturesOfAnySize() throws {
     try FileManager.default.createDirectory(atPath: folder["pictures"], withIntermediateDirectories: true)
     for (k, side) in [9, 12, 20].enumerated() {

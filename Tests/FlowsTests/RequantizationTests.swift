@@ -42,7 +42,7 @@ import Testing
     let images = try TrainingImages(
       shape: ImageShape(height: 16, width: 16, channels: 1), pixels: (0..<256).map { UInt8($0) })
     for bits in [3, 5, 8] {
-      let h = try #require(Requantization.fit(images, indices: [0], dequantization: .init(bits: bits)))
+      let h = try #require(try Requantization.fit(images, indices: [0], dequantization: .init(bits: bits)))
       for x in [0.01, 0.2, 0.5, 0.77, 0.99] { #expect(abs(h.pixel(x) - x) < 1 / 256.0, "\(bits) \(x)") }
     }
   }
@@ -51,7 +51,8 @@ import Testing
     var random = Philox(seed: 5, purpose: .test)
     let pixels = (0..<4000).map { _ in random.uniform() < 0.6 ? UInt8(0) : UInt8(random.next() & 255) }
     let images = try TrainingImages(shape: ImageShape(height: 10, width: 10, channels: 1), pixels: pixels)
-    let h = try #require(Requantization.fit(images, indices: Array(0..<40), dequantization: .init(bits: 5)))
+    let h = try #require(
+      try Requantization.fit(images, indices: Array(0..<40), dequantization: .init(bits: 5)))
     let dark = pixels.filter { $0 < 8 }.map { (Double($0) + 0.5) / 256 }
     let mean = dark.reduce(0, +) / Double(dark.count)
     let variance = dark.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(dark.count)
@@ -63,7 +64,7 @@ import Testing
 
   @Test func realNumbersAndUnusableLevelsHaveNone() throws {
     let images = try TrainingImages(shape: .vector(2), reals: [0, 1, 2, 3])
-    #expect(Requantization.fit(images, indices: [0, 1], dequantization: .none) == nil)
+    #expect(try Requantization.fit(images, indices: [0, 1], dequantization: .none) == nil)
     #expect(Requantization(means: [0.1, 0.9], slopes: [1]) == nil)
     #expect(Requantization(means: [0.1, 0.4], slopes: [1, 1]) == nil)
     #expect(Requantization(means: [0.1, .nan], slopes: [1, 1]) == nil)

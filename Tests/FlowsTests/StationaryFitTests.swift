@@ -82,7 +82,7 @@ import Testing
     let x = try scratch.take(d)
     var (ofDense, ofStationary) = (0.0, 0.0)
     for index in 0..<400 {
-      let values = images.pixels(at: index).map { dequantization.middle($0) }
+      let values = try images.pixels(at: index).map { dequantization.middle($0) }
       x.copy(from: values)
       ofStationary += try stationary.negativeLogProb(x) / 400
       let offset = zip(values, dense.mean).map { $0 - Double($1) }

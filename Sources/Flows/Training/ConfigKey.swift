@@ -39,6 +39,11 @@ struct ConfigKey {
         "of the images: as they are stored, colour turned to grey, or grey given three channels",
         \.data.channels
       ).pacing,
+      choice(
+        "data.stream",
+        "keep decoded images in files of the run's folder, read step by step, not in memory; auto: above a gigabyte or a quarter of the memory",
+        \.data.stream
+      ).pacing,
       integer("seed", "key of everything random", \.seed, 0...UInt64.max),
       choice("precision", "of weights and arithmetic", \.precision),
       ConfigKey(

@@ -37,7 +37,7 @@ public struct Evaluation: Sendable, Hashable, Codable {
   ///
   /// With more `ranks` than one each measures a share of the images.
   ///
-  /// Throws `imageShape`, `nonFiniteDensity`, and what the flow throws.
+  /// Throws `imageShape`, `nonFiniteDensity`, `FileError` where images can't be read, and what the flow throws.
   public static func measure<Flow: TrainableFlow>(
     _ flow: Flow, on images: TrainingImages, dequantization: Dequantization, seed: UInt64 = 0,
     batch: Int = 64, noise: Double? = nil, ranks: any Ranks = OneRank(),
@@ -97,16 +97,16 @@ public struct Evaluation: Sendable, Hashable, Codable {
 }
 
 extension TrainingImages {
-  /// Images with their fixed noise, `[n, h, w, c]`.
+  /// Images with their fixed noise, `[n, h, w, c]`. Throws `TensorError`, and `FileError` where they can't be read.
   func dequantized<Scalar: KernelScalar>(_ range: Range<Int>, _ dequantization: Dequantization, seed: UInt64)
-    throws(TensorError) -> Tensor<Scalar>
+    throws -> Tensor<Scalar>
   {
     let d = shape.count
     var result = try Tensor<Scalar>(shape: [range.count, shape.height, shape.width, shape.channels])
-    result.withUnsafeMutableBufferPointer { out in
+    try result.withUnsafeMutableBufferPointer { out in
       for (k, i) in range.enumerated() {
         var noise = Philox(seed: seed, index: UInt64(i), purpose: .evaluation)
-        fill(
+        try fill(
           UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]), image: i,
           dequantization: dequantization, noise: &noise)
       }

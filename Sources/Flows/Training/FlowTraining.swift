@@ -50,7 +50,7 @@ public struct FlowTraining: Sendable {
   /// A checkpoint is a model, too.
   ///
   /// `resumePoint` is kept up with the steps. Throws what `Trainer` throws, and `FileError` where the folder is in
-  /// use or can't be written.
+  /// use or can't be written, or images can't be read.
   public func run<Scalar: KernelScalar>(
     as: Scalar.Type, resume: Bool, resumePoint: ResumePoint? = nil,
     observe: (TrainingEvent<Scalar>) throws -> Void = { _ in },
@@ -58,7 +58,9 @@ public struct FlowTraining: Sendable {
   ) throws -> Outcome {
     let lock = ranks.isFirst ? try FolderLock(folder: folder) : nil
     defer { withExtendedLifetime(lock) {} }
-    if ranks.isFirst { AtomicFile.removeLeftovers(inFolder: folder) }
+    if ranks.isFirst {
+      AtomicFile.removeLeftovers(inFolder: folder, except: images.fileNames + (test?.fileNames ?? []))
+    }
     if let test, test.shape != images.shape {
       throw TrainingError.imageShape(found: "\(test.shape)", expected: "\(images.shape)")
     }
@@ -128,7 +130,8 @@ public struct FlowTraining: Sendable {
       statistics: try ImageStatistics.fit(
         patches, indices: all, dequantization: config.dequantization
       )?.augmented(config.augmentation, images.shape))
-    model.requantization = Requantization.fit(patches, indices: all, dequantization: config.dequantization)
+    model.requantization = try Requantization.fit(
+      patches, indices: all, dequantization: config.dequantization)
     model.kind = PriorKind(config, spec, images.shape)
     model.seesMirrorImages = config.augmentation.flip
     model.recipe = settings.yaml()

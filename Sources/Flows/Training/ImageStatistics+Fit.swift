@@ -9,7 +9,7 @@ extension ImageStatistics {
   /// data on a plane have a covariance that can be inverted in single precision.
   ///
   /// Images of more than `fullLimit` values get a stationary covariance; nil where they have more channels than
-  /// `stationaryLimit`. Throws where there is no memory.
+  /// `stationaryLimit`. Throws where there is no memory, and where images can't be read.
   public static func fit(
     _ images: TrainingImages, indices: [Int], dequantization: Dequantization
   ) throws -> ImageStatistics? {
@@ -17,12 +17,12 @@ extension ImageStatistics {
     if images.shape.count > fullLimit {
       return try fitStationary(images, indices: indices, dequantization: dequantization)
     }
-    if dequantization.isNone { return RealMoments(images, indices).statistics() }
-    let moments = BinMoments(images, indices, dequantization)
+    if dequantization.isNone { return try RealMoments(images, indices).statistics() }
+    let moments = try BinMoments(images, indices, dequantization)
     let scale = 1 / Double(dequantization.binCount)
     return ImageStatistics(
       mean: moments.mean.map { Float(($0 + 0.5) * scale) },
-      covariance: .full(lowerTriangle: moments.covariance(scale: scale)))
+      covariance: .full(lowerTriangle: try moments.covariance(scale: scale)))
   }
 
   /// The statistics of images of this shape together with their mirror images and turns, as an augmentation makes them; a
@@ -61,14 +61,14 @@ extension ImageStatistics {
     let (h, w, c) = (images.shape.height, images.shape.width, images.shape.channels)
     guard c <= stationaryLimit else { return nil }
     let indices = indices.sorted()
-    func values(_ index: Int) -> [Double] {
+    func values(_ index: Int) throws(FileError) -> [Double] {
       dequantization.isNone
-        ? Array(images.reals(at: index)) : images.pixels(at: index).map { dequantization.middle($0) }
+        ? Array(try images.reals(at: index)) : try images.pixels(at: index).map { dequantization.middle($0) }
     }
     var mean = [Double](repeating: 0, count: c)
     for index in indices {
       var channel = 0
-      for value in values(index) {
+      for value in try values(index) {
         mean[channel] += value
         channel = channel + 1 == c ? 0 : channel + 1
       }
@@ -85,7 +85,7 @@ extension ImageStatistics {
     var current: (index: Int, values: [Double]) = (-1, [])
     for k in 0..<count {
       let (image, place) = (k * all / count).quotientAndRemainder(dividingBy: places.count)
-      if current.index != indices[image] { current = (indices[image], values(indices[image])) }
+      if current.index != indices[image] { current = (indices[image], try values(indices[image])) }
       let (y, x) = places[place]
       try periodograms.add { row, column, channel in
         current.values[((y + row) * w + x + column) * c + channel] - mean[channel]
@@ -115,15 +115,15 @@ private struct BinMoments {
   private var d: Int { images.shape.count }
   private var n: Double { Double(indices.count) }
 
-  init(_ images: TrainingImages, _ indices: [Int], _ dequantization: Dequantization) {
+  init(_ images: TrainingImages, _ indices: [Int], _ dequantization: Dequantization) throws {
     self.images = images
     self.indices = indices
     self.dequantization = dequantization
     let d = images.shape.count
     var sums = [Int](repeating: 0, count: d)
-    sums.withUnsafeMutableBufferPointer { sums in
+    try sums.withUnsafeMutableBufferPointer { sums in
       for index in indices {
-        images.pixels(at: index).withUnsafeBufferPointer { pixels in
+        try images.pixels(at: index).withUnsafeBufferPointer { pixels in
           for i in 0..<d { sums[i] += dequantization.bin(pixels[i]) }
         }
       }
@@ -133,8 +133,8 @@ private struct BinMoments {
   }
 
   /// The lower triangle, row by row, times scale²; the noise's variance is added to the diagonal.
-  func covariance(scale: Double) -> [Float] {
-    let products = self.products()
+  func covariance(scale: Double) throws -> [Float] {
+    let products = try self.products()
     var result: [Float] = []
     result.reserveCapacity(products.count)
     for i in 0..<d {
@@ -148,7 +148,7 @@ private struct BinMoments {
 
   /// `Σ bᵢbⱼ`, lower triangle. Blocks of images are summed in float32, where the integers are exact below
   /// 2²⁴ (256·255² is), and added up in double.
-  private func products() -> [Double] {
+  private func products() throws -> [Double] {
     let d = self.d
     let blockSize = 256
     let tile = 8
@@ -157,7 +157,7 @@ private struct BinMoments {
     var rows = [Float](repeating: 0, count: tile * d)
     for start in stride(from: 0, to: indices.count, by: blockSize) {
       let count = min(blockSize, indices.count - start)
-      for k in 0..<count { fill(&block, at: k * d, image: indices[start + k]) }
+      for k in 0..<count { try fill(&block, at: k * d, image: indices[start + k]) }
       block.withUnsafeBufferPointer { block in
         rows.withUnsafeMutableBufferPointer { rows in
           total.withUnsafeMutableBufferPointer { total in
@@ -181,10 +181,10 @@ private struct BinMoments {
     return total
   }
 
-  private func fill(_ block: inout [Float], at offset: Int, image: Int) {
+  private func fill(_ block: inout [Float], at offset: Int, image: Int) throws {
     let d = self.d
     let shift = UInt8(8 - dequantization.bits)
-    images.pixels(at: image).withUnsafeBufferPointer { pixels in
+    try images.pixels(at: image).withUnsafeBufferPointer { pixels in
       block.withUnsafeMutableBufferPointer { block in
         for i in 0..<d { block[offset + i] = Float(pixels[i] >> shift) }
       }
@@ -200,26 +200,26 @@ private struct RealMoments {
 
   private var d: Int { images.shape.count }
 
-  init(_ images: TrainingImages, _ indices: [Int]) {
+  init(_ images: TrainingImages, _ indices: [Int]) throws {
     self.images = images
     self.indices = indices
     let d = images.shape.count
     var sums = [Double](repeating: 0, count: d)
     for index in indices {
-      for (i, value) in images.reals(at: index).enumerated() { sums[i] += value }
+      for (i, value) in try images.reals(at: index).enumerated() { sums[i] += value }
     }
     mean = sums.map { $0 / Double(indices.count) }
   }
 
-  private func deviations(_ index: Int) -> [Double] {
-    images.reals(at: index).enumerated().map { $1 - mean[$0] }
+  private func deviations(_ index: Int) throws -> [Double] {
+    try images.reals(at: index).enumerated().map { $1 - mean[$0] }
   }
 
-  func statistics() -> ImageStatistics {
+  func statistics() throws -> ImageStatistics {
     let n = Double(indices.count)
     var sums = [Double](repeating: 0, count: d * (d + 1) / 2)
     for index in indices {
-      let deviations = deviations(index)
+      let deviations = try deviations(index)
       var next = 0
       for i in 0..<d {
         for j in 0...i {

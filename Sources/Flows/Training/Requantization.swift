@@ -82,14 +82,14 @@ public struct Requantization: Sendable, Equatable {
   public func values(_ pixels: [Double]) -> [Double] { pixels.map(value) }
 
   /// The means and variances of the pixels `(v + ½)/256` at `indices` of a set of 8-bit images; nil for real-valued
-  /// data. A bin without a pixel has its middle and a slope of 1.
+  /// data. A bin without a pixel has its middle and a slope of 1. Throws where images can't be read.
   public static func fit(
     _ images: TrainingImages, indices: [Int], dequantization: Dequantization
-  ) -> Requantization? {
+  ) throws(FileError) -> Requantization? {
     guard !dequantization.isNone else { return nil }
     var histogram = [Int](repeating: 0, count: 256)
     for index in indices {
-      images.pixels(at: index).withUnsafeBufferPointer { pixels in
+      try images.pixels(at: index).withUnsafeBufferPointer { pixels in
         for pixel in pixels { histogram[Int(pixel)] += 1 }
       }
     }

@@ -87,7 +87,7 @@ public final class Trainer<Flow: TrainableFlow> {
       dequantization: config.dequantization, augmentation: config.augmentation, condition: flow.condition)
     var settings = settings
     for entry in config.decisiveEntries { settings[entry.key] = entry.value }
-    settings["data"] = images.fingerprint
+    settings["data"] = try images.fingerprint(ranks)
     self.settings = settings
     let path = Self.checkpointPath(in: folder)
     if resume, access(path, F_OK) == 0 {
@@ -130,7 +130,7 @@ public final class Trainer<Flow: TrainableFlow> {
   /// between steps and between batches of a measurement, and a cancelled run leaves a checkpoint.
   ///
   /// Throws `diverged` after too many roll-backs in a row, `unusable`, `FileError` where the log or a checkpoint can't
-  /// be written, and what the flow or `observe` throws; the last checkpoint stays good.
+  /// be written or images can't be read, and what the flow or `observe` throws; the last checkpoint stays good.
   public func run(
     observe: (TrainingEvent<Scalar>) throws -> Void = { _ in }, isCancelled: () -> Bool = { false }
   ) throws -> Outcome {
@@ -340,13 +340,16 @@ public struct TrainingSplit: Sendable, Equatable {
     isOfParts = false
   }
 
-  /// Draws the validation images by the seed. Throws `nothingToTrainOn`, `constantData`, `dequantization`.
-  public init(images: TrainingImages, config: TrainingConfig) throws(TrainingError) {
+  /// Draws the validation images by the seed. Throws `nothingToTrainOn`, `constantData`, `dequantization`, and `FileError` where
+  /// images can't be read.
+  public init(images: TrainingImages, config: TrainingConfig) throws {
     let kept = config.validation.images.count(of: images.count)
-    guard images.count > kept else { throw .nothingToTrainOn(images: images.count, kept: kept) }
-    if let value = images.constantValue { throw .constantData(value: value, images: images.count) }
+    guard images.count > kept else { throw TrainingError.nothingToTrainOn(images: images.count, kept: kept) }
+    if let value = try images.constantValue() {
+      throw TrainingError.constantData(value: value, images: images.count)
+    }
     guard images.isReal == config.dequantization.isNone else {
-      throw .dequantization(bits: config.dequantization.bits)
+      throw TrainingError.dequantization(bits: config.dequantization.bits)
     }
     isOfParts = images.partsKeptBack > 0
     if isOfParts {

@@ -113,23 +113,24 @@ struct TrainingBatches {
     self.condition = condition
   }
 
-  /// The batch of a step (from 0), `[B, h, w, c]`, or some of its images.
+  /// The batch of a step (from 0), `[B, h, w, c]`, or some of its images. Throws `TensorError`, and `FileError` where images
+  /// can't be read.
   mutating func batch<Scalar: KernelScalar>(
     step: Int, part: Range<Int>? = nil, as: Scalar.Type
-  ) throws(TensorError) -> TrainingBatch<Scalar> {
+  ) throws -> TrainingBatch<Scalar> {
     let part = part ?? 0..<size
     let first = step * size + part.lowerBound
     let chosen = (first..<first + part.count).map { index(position: $0) }
     let shape = images.shape
     var result = try Tensor<Scalar>(shape: [part.count, shape.height, shape.width, shape.channels])
     let d = shape.count
-    result.withUnsafeMutableBufferPointer { out in
+    try result.withUnsafeMutableBufferPointer { out in
       for (k, image) in chosen.enumerated() {
         let position = UInt64(first + k)
         var place = Philox(seed: seed, index: position, purpose: .patch)
         var random = Philox(seed: seed, index: position, purpose: .augmentation)
         var noise = Philox(seed: seed, index: position, purpose: .dequantization)
-        images.fill(
+        try images.fill(
           UnsafeMutableBufferPointer(rebasing: out[(k * d)..<((k + 1) * d)]),
           images.window(of: image, random: &place), augmentation: augmentation, random: &random,
           dequantization: dequantization, noise: &noise)
@@ -148,7 +149,7 @@ struct TrainingBatches {
 
   /// The first training images, dequantised, for the data-dependent initialisation: of images no more than there are, of
   /// patches as many as are asked for, however few the pictures.
-  func initializationBatch<Scalar: KernelScalar>(count: Int) throws(TensorError) -> TrainingBatch<Scalar> {
+  func initializationBatch<Scalar: KernelScalar>(count: Int) throws -> TrainingBatch<Scalar> {
     var first = TrainingBatches(
       images: images, indices: indices, size: images.areWindows ? count : min(count, indices.count),
       seed: seed,

@@ -107,6 +107,7 @@ extension TrainingConfig {
     ]
     for text in texts where data[keyPath: text].isEmpty { data[keyPath: text] = other.data[keyPath: text] }
     if data.channels == .stored { data.channels = other.data.channels }
+    if data.stream == .auto { data.stream = other.data.stream }
   }
 
   /// Throws `resumed` where a run with these settings can't go on with what `other`'s has done.

@@ -106,6 +106,24 @@ public struct TrainingConfig: Sendable, Hashable {
     public var crop = ""
     /// Whether images are turned to grey, or grey ones given three channels.
     public var channels = ChannelChoice.stored
+    /// Whether the decoded images are kept in files of the run's folder instead of memory.
+    public var stream = Streaming.auto
+  }
+
+  public enum Streaming: String, Sendable, CaseIterable {
+    /// Where they take more than a gigabyte or a quarter of the memory.
+    case auto
+    case always = "true"
+    case never = "false"
+
+    /// Whether to stream a set of so many bytes, of which each of `neighbours` processes would hold a copy on this machine.
+    public func isDue(bytes: Int, neighbours: Int = 1) -> Bool {
+      switch self {
+      case .auto: bytes > min(1 << 30, MemoryLimit.available(beside: 0) / (4 * neighbours))
+      case .always: true
+      case .never: false
+      }
+    }
   }
 
   /// Takes other training images than the settings name. What these say of their own images (test images, name,

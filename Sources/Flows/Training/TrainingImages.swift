@@ -4,12 +4,17 @@ import AIPOKernels
 /// Vectors of d values are images of 1×1×d.
 ///
 /// The images have one shape; or they are pictures of any sizes, and what is trained on are patches of one shape,
-/// cut out of them anew at each step. Subsets and patches share the pictures' memory.
+/// cut out of them anew at each step. Subsets and patches share the pictures' memory. Pictures that are too many for it are in
+/// files, and their values are read where they are needed.
 public struct TrainingImages: Sendable {
   /// What a density sees: the shape of the images, or of the patches.
   public let shape: ImageShape
   private let storedPixels: [UInt8]
   private let storedReals: [Double]
+  /// Where the values are instead, if they aren't in memory.
+  private let files: PictureFiles?
+  /// Whether real numbers are held, not pixels.
+  public let isReal: Bool
   private let windows: [Window]
   /// How many of the last are parts of pictures that are kept back; see `divided`.
   let partsKeptBack: Int
@@ -20,7 +25,7 @@ public struct TrainingImages: Sendable {
   struct Window: Sendable {
     /// Which picture of its source it is in, or is.
     var picture: Int
-    /// Of its first value in what is stored.
+    /// Of its first value in what is stored, of pictures in files in its file.
     var offset: Int
     /// Values from one row to the next.
     var stride: Int
@@ -31,16 +36,22 @@ public struct TrainingImages: Sendable {
   /// Pictures in the set.
   public var count: Int { windows.count }
 
-  /// Whether real numbers are held, not pixels.
-  public var isReal: Bool { storedPixels.isEmpty }
+  /// Whether the values are in files, not in memory.
+  public var isStreamed: Bool { files != nil }
+  /// What these files are called.
+  var fileNames: [String] { files?.names ?? [] }
 
-  /// The 8-bit pixels of all pictures, one behind the other; empty for real numbers.
+  /// The 8-bit pixels of all pictures, one behind the other; empty for real numbers. Not of a set that is streamed.
   public var pixels: [UInt8] {
-    isWhole || isReal ? storedPixels : windows.flatMap { slice(storedPixels, $0) }
+    precondition(!isStreamed, "a set that is streamed isn't held in memory")
+    return isWhole || isReal ? storedPixels : windows.flatMap { slice(storedPixels, $0) }
   }
 
-  /// The real numbers of all pictures; empty for pixels.
-  public var reals: [Double] { isWhole || !isReal ? storedReals : windows.flatMap { slice(storedReals, $0) } }
+  /// The real numbers of all pictures; empty for pixels. Not of a set that is streamed.
+  public var reals: [Double] {
+    precondition(!isStreamed, "a set that is streamed isn't held in memory")
+    return isWhole || !isReal ? storedReals : windows.flatMap { slice(storedReals, $0) }
+  }
 
   /// Throws `pixelCount` where `pixels` is no whole number of images.
   public init(shape: ImageShape, pixels: [UInt8]) throws(TrainingError) {
@@ -73,23 +84,15 @@ public struct TrainingImages: Sendable {
       throw .pixelCount(found: values, shape: "\(shape)")
     }
     let sizes = sizes ?? Array(repeating: shape, count: values / shape.count)
-    var windows: [Window] = []
-    windows.reserveCapacity(sizes.count)
-    var offset = 0
-    for (k, size) in sizes.enumerated() {
-      guard size.height >= shape.height, size.width >= shape.width, size.channels == shape.channels else {
-        throw .patch(picture: k, found: "\(size)", patch: "\(shape)")
-      }
-      windows.append(
-        Window(
-          picture: k, offset: offset, stride: size.width * size.channels, height: size.height,
-          width: size.width))
-      offset += size.count
+    let windows = try Self.windows(of: sizes, shape)
+    guard sizes.reduce(0, { $0 + $1.count }) == values else {
+      throw .pixelCount(found: values, shape: "the sizes given")
     }
-    guard offset == values else { throw .pixelCount(found: values, shape: "the sizes given") }
     self.shape = shape
     storedPixels = pixels
     storedReals = reals
+    files = nil
+    isReal = pixels.isEmpty
     self.windows = windows
     partsKeptBack = 0
     isWhole = true
@@ -97,6 +100,60 @@ public struct TrainingImages: Sendable {
       let picture = windows.last { $0.offset <= bad }!
       throw .nonFinite(value: reals[bad], image: picture.picture, position: bad - picture.offset)
     }
+  }
+
+  /// Patches of pictures of the given sizes whose values are kept in files, one a rank. `values` gives those of picture k,
+  /// `[h, w, c]`: pixels as `UInt8` or finite real numbers as `Double`. Each picture is asked of one rank, and all ranks get
+  /// the same set.
+  ///
+  /// Throws `patch`, `pixelCount`, `FileError` where a file can't be written, `RankError` where ranks have other sizes, and
+  /// what `values` throws.
+  package init<Value: BitwiseCopyable>(
+    patch: ImageShape, of sizes: [ImageShape], in place: PictureFiles.Place,
+    values: (_ picture: Int) throws -> [Value]
+  ) throws {
+    precondition(Value.self == UInt8.self || Value.self == Double.self, "pixels or real numbers")
+    let ranks = place.ranks
+    if ranks.count > 1 {
+      let all = sizes.flatMap { [Int64($0.height), Int64($0.width)] }
+      var digest = SHA256()
+      all.withUnsafeBytes { digest.update($0) }
+      try ranks.requireSame([("data", "\(sizes.count)x\(patch), of sizes \(digest.hexDigest())")])
+    }
+    windows = try Self.windows(of: sizes, patch, files: ranks.count)
+    files = try PictureFiles(place, pictures: sizes.count) { picture in
+      let result = try values(picture)
+      guard result.count == sizes[picture].count else {
+        throw TrainingError.pixelCount(found: result.count, shape: "\(sizes[picture])")
+      }
+      return result
+    }
+    shape = patch
+    isReal = Value.self == Double.self
+    storedPixels = []
+    storedReals = []
+    partsKeptBack = 0
+    isWhole = true
+  }
+
+  /// Whole pictures that are stored one behind the other, those of one of several files k ≡ file (mod files).
+  private static func windows(
+    of sizes: [ImageShape], _ shape: ImageShape, files: Int = 1
+  ) throws(TrainingError) -> [Window] {
+    var windows: [Window] = []
+    windows.reserveCapacity(sizes.count)
+    var offsets = [Int](repeating: 0, count: files)
+    for (k, size) in sizes.enumerated() {
+      guard size.height >= shape.height, size.width >= shape.width, size.channels == shape.channels else {
+        throw .patch(picture: k, found: "\(size)", patch: "\(shape)")
+      }
+      windows.append(
+        Window(
+          picture: k, offset: offsets[k % files], stride: size.width * size.channels, height: size.height,
+          width: size.width))
+      offsets[k % files] += size.count
+    }
+    return windows
   }
 
   /// Images `[n, h, w, c]` on [0, 1], taken to 8 bits by `⌊256x⌋` (1 counts as 255).
@@ -125,6 +182,8 @@ public struct TrainingImages: Sendable {
     shape = whole.shape
     storedPixels = whole.storedPixels
     storedReals = whole.storedReals
+    files = whole.files
+    isReal = whole.isReal
     self.windows = windows
     self.partsKeptBack = partsKeptBack
     isWhole = false
@@ -226,47 +285,71 @@ public struct TrainingImages: Sendable {
     return result[...]
   }
 
-  /// The pixels of image i, `[h, w, c]`.
-  func pixels(at i: Int) -> ArraySlice<UInt8> { slice(storedPixels, windows[i]) }
+  /// Of a window, wherever they are.
+  private func values<Value: BitwiseCopyable>(
+    _ stored: [Value], _ window: Window
+  ) throws(FileError) -> ArraySlice<Value> {
+    guard let files else { return slice(stored, window) }
+    let row = window.width * shape.channels
+    // Of rows that are no more than a page apart every page is read anyhow.
+    guard window.stride * MemoryLayout<Value>.size > 4096, window.stride > row else {
+      let span = (window.height - 1) * window.stride + row
+      var own = window
+      own.offset = 0
+      return slice(try files.values(of: window.picture, at: window.offset, count: span), own)
+    }
+    return try files.values(
+      of: window.picture, at: window.offset, count: row, rows: window.height, stride: window.stride)[...]
+  }
 
-  /// The real numbers of image i, `[h, w, c]`.
-  func reals(at i: Int) -> ArraySlice<Double> { slice(storedReals, windows[i]) }
+  /// The pixels of image i, `[h, w, c]`. Throws where they are in a file that can't be read.
+  func pixels(at i: Int) throws(FileError) -> ArraySlice<UInt8> { try values(storedPixels, windows[i]) }
 
-  /// Tells other images apart: count, shape, sizes and a digest of the values.
-  var fingerprint: String {
+  /// The real numbers of image i, `[h, w, c]`. Throws where they are in a file that can't be read.
+  func reals(at i: Int) throws(FileError) -> ArraySlice<Double> { try values(storedReals, windows[i]) }
+
+  /// Tells other images apart: count, shape, sizes and a digest of the values. Of files that `ranks` share the first one takes it.
+  func fingerprint(_ ranks: any Ranks = OneRank()) throws -> String {
+    guard isStreamed, ranks.count > 1 else { return try ownFingerprint() }
+    let own = ranks.isFirst ? Array(try ownFingerprint().utf8) : []
+    return String(decoding: try ranks.gather(own, patience: nil)[0], as: UTF8.self)
+  }
+
+  private func ownFingerprint() throws(FileError) -> String {
     var digest = SHA256()
     for (i, window) in windows.enumerated() {
       if !isPatch(window) { digest.update(Array("\(window.height)x\(window.width);".utf8)) }
       if isReal {
-        reals(at: i).withUnsafeBytes { digest.update($0) }
+        try reals(at: i).withUnsafeBytes { digest.update($0) }
       } else {
-        pixels(at: i).withUnsafeBytes { digest.update($0) }
+        try pixels(at: i).withUnsafeBytes { digest.update($0) }
       }
     }
     return "\(count)x\(shape) \(digest.hexDigest())"
   }
 
-  /// The one value that everything has, or nil where values differ (or there are none).
-  var constantValue: Double? {
-    func constant<Value: Equatable>(_ values: (Int) -> ArraySlice<Value>) -> Value? {
-      guard count > 0, let first = values(0).first else { return nil }
-      return windows.indices.allSatisfy { values($0).allSatisfy { $0 == first } } ? first : nil
+  /// The one value that everything has, or nil where values differ (or there are none). Throws where a file can't be read.
+  func constantValue() throws -> Double? {
+    func constant<Value: Equatable>(_ values: (Int) throws -> ArraySlice<Value>) throws -> Value? {
+      guard count > 0, let first = try values(0).first else { return nil }
+      return try windows.indices.allSatisfy { try values($0).allSatisfy { $0 == first } } ? first : nil
     }
-    return isReal ? constant(reals(at:)) : constant(pixels(at:)).map { Double($0) }
+    return isReal ? try constant(reals(at:)) : try constant(pixels(at:)).map { Double($0) }
   }
 
   /// What a density takes of a window: changed by `augmentation`, then dequantised by `noise`; real numbers as they
-  /// are.
+  /// are. Throws where they are in a file that can't be read.
   func fill<Scalar: KernelScalar>(
     _ out: UnsafeMutableBufferPointer<Scalar>, _ window: Window, augmentation: Augmentation,
     random: inout Philox, dequantization: Dequantization, noise: inout Philox
-  ) {
+  ) throws(FileError) {
     precondition(isPatch(window), "what a density takes has its shape")
     if isReal {
-      let changed = augmentation.apply(to: slice(storedReals, window), shape: shape, random: &random)
+      let changed = augmentation.apply(
+        to: try values(storedReals, window), shape: shape, random: &random)
       for (k, value) in changed.enumerated() { out[k] = Scalar(value) }
     } else {
-      augmentation.apply(to: slice(storedPixels, window), shape: shape, random: &random)
+      augmentation.apply(to: try values(storedPixels, window), shape: shape, random: &random)
         .withUnsafeBufferPointer { dequantization.fill(out, from: $0, noise: &noise) }
     }
   }
@@ -275,9 +358,9 @@ public struct TrainingImages: Sendable {
   func fill<Scalar: KernelScalar>(
     _ out: UnsafeMutableBufferPointer<Scalar>, image i: Int, dequantization: Dequantization,
     noise: inout Philox
-  ) {
+  ) throws(FileError) {
     var unused = noise
-    fill(
+    try fill(
       out, windows[i], augmentation: Augmentation(), random: &unused, dequantization: dequantization,
       noise: &noise)
   }

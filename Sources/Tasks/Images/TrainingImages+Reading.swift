@@ -13,6 +13,18 @@ extension TrainingImages {
     reading set: ImageSet, indices: some Collection<Int>, transform: ImageTransform, patch: PixelSize? = nil,
     areReal: Bool, accept: (ImageShape) throws -> Void = { _ in }, progress: (Int) throws -> Void = { _ in }
   ) throws {
+    try self.init(
+      reading: set, indices: indices, transform: transform, patch: patch, areReal: areReal,
+      streaming: { _ in nil }, accept: accept, progress: progress)
+  }
+
+  /// Reads images, and keeps them in files where `streaming` says for the bytes that they take. `progress` is told of those that this
+  /// rank reads.
+  package init(
+    reading set: ImageSet, indices: some Collection<Int>, transform: ImageTransform, patch: PixelSize?,
+    areReal: Bool, streaming: (_ bytes: Int) throws -> PictureFiles.Place?,
+    accept: (ImageShape) throws -> Void, progress: (Int) throws -> Void
+  ) throws {
     let sizes: [ImageShape]
     if let patch {
       sizes = try Self.sizes(set, indices, transform, atLeast: patch)
@@ -23,24 +35,40 @@ extension TrainingImages {
     if let patch { (shape.height, shape.width) = (patch.height, patch.width) }
     try accept(shape)
     let count = sizes.reduce(0) { $0 + $1.count }
-    try MemoryLimit.require(areReal ? count * MemoryLayout<Double>.size : count, for: set.path)
+    let bytes = areReal ? count * MemoryLayout<Double>.size : count
+    let place = try streaming(bytes)
+    if place == nil { try MemoryLimit.require(bytes, for: set.path) }
     // Before the first is read: all together tell best what scale they are on.
     if !areReal { try set.requireScale(of: indices, transform: transform) }
-    var pixels: [UInt8] = []
-    var reals: [Double] = []
-    if areReal { reals.reserveCapacity(count) } else { pixels.reserveCapacity(count) }
-    for (k, index) in indices.enumerated() {
-      if areReal {
-        reals += try set.read([index], as: Double.self, transform: transform).elements
-      } else {
-        pixels += try set.bytes([index], transform: transform)
+    func pixels(_ index: Int) throws -> [UInt8] { try set.bytes([index], transform: transform) }
+    func reals(_ index: Int) throws -> [Double] {
+      try set.read([index], as: Double.self, transform: transform).elements
+    }
+    if let place {
+      let indices = Array(indices)
+      func store<Value: BitwiseCopyable>(_ read: (_ index: Int) throws -> [Value]) throws -> TrainingImages {
+        try TrainingImages(patch: shape, of: sizes, in: place) { k in
+          let values = try read(indices[k])
+          try progress(k + 1)
+          return values
+        }
       }
-      try progress(k + 1)
+      self = areReal ? try store(reals) : try store(pixels)
+      return
+    }
+    func all<Value>(_ read: (_ index: Int) throws -> [Value]) throws -> [Value] {
+      var all: [Value] = []
+      all.reserveCapacity(count)
+      for (k, index) in indices.enumerated() {
+        all += try read(index)
+        try progress(k + 1)
+      }
+      return all
     }
     self =
       areReal
-      ? try TrainingImages(patch: shape, of: sizes, reals: reals)
-      : try TrainingImages(patch: shape, of: sizes, pixels: pixels)
+      ? try TrainingImages(patch: shape, of: sizes, reals: try all(reals))
+      : try TrainingImages(patch: shape, of: sizes, pixels: try all(pixels))
   }
 
   /// As many as help to settle what a checkpoint leaves open and to fit a covariance, evenly from the set.

@@ -8,6 +8,7 @@ public final class RunFolder {
   private let existed: Bool
   /// Whether another run had left something in it.
   private var hadContent = false
+  private var isMade = false
 
   /// Checks that the folder can be used, without making it: it doesn't exist yet but can, or it is empty, or
   /// `isOwn` finds in its content the run that is to go on; `remedy` says what to do where it doesn't. `file`
@@ -40,9 +41,13 @@ public final class RunFolder {
     existed = true
   }
 
+  /// Makes the folder where it isn't there yet. Throws `unwritable`.
   public func create() throws(FileError) {
-    guard !existed, mkdir(path, 0o777) != 0 else { return }
-    throw .unwritable(path: path, reason: String(cString: strerror(errno)).lowercased())
+    guard !existed, !isMade else { return }
+    guard mkdir(path, 0o777) == 0 else {
+      throw .unwritable(path: path, reason: String(cString: strerror(errno)).lowercased())
+    }
+    isMade = true
   }
 
   /// What a training has made before its first checkpoint.

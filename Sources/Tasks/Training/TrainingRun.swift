@@ -122,7 +122,11 @@ public struct TrainingRun {
     public let advices: [Advice]
   }
 
-  /// Reads the images. `progress` is told of each with how many there are.
+  /// Reads the images. `progress` is told of each that this rank reads, with how many there are. Those that the settings'
+  /// `data.stream` is about go to files in the folder, which is made for them.
+  ///
+  /// Throws `TaskError` where no images are named, `FileError` where they can't be read or don't fit, or where the folder is in use
+  /// or can't be written, and `RankError`.
   public func readImages(progress: (_ read: Int, _ count: Int) throws -> Void = { _, _ in }) throws -> Images
   {
     guard !config.data.images.isEmpty else {
@@ -132,15 +136,37 @@ public struct TrainingRun {
           ? "\(folder.path) holds no run to go on with (no settings.yaml); begin one with --data"
           : "no training images: name them by --data or by data.images in the YAML")
     }
-    let (training, advices) = try read(config.data.images, progress)
-    guard !config.data.test.isEmpty else { return Images(training: training, test: nil, advices: advices) }
-    let (test, more) = try read(config.data.test, progress)
-    return Images(training: training, test: test, advices: advices + more)
+    // Until all is read, no other run may take the folder.
+    var lock: FolderLock?
+    do {
+      let (training, advices) = try read(config.data.images, as: "images", &lock, progress)
+      guard !config.data.test.isEmpty else { return Images(training: training, test: nil, advices: advices) }
+      let (test, more) = try read(config.data.test, as: "test", &lock, progress)
+      return Images(training: training, test: test, advices: advices + more)
+    } catch {
+      let wasStreaming = lock != nil
+      lock = nil
+      if wasStreaming { folder.removeIfUntouched() }
+      throw error
+    }
   }
 
-  private func read(_ path: String, _ progress: (Int, Int) throws -> Void) throws -> (
-    TrainingImages, [Advice]
-  ) {
+  /// Where a set of so many bytes goes if not to memory.
+  private func place(_ name: String, bytes: Int, _ lock: inout FolderLock?) throws -> PictureFiles.Place? {
+    let isDue = config.data.stream.isDue(bytes: bytes, neighbours: ranks.neighbours)
+    guard try ranks.any(isDue, patience: ranks.usualPatience) else { return nil }
+    if ranks.isFirst, lock == nil {
+      try folder.create()
+      lock = try FolderLock(folder: folder.path)
+      AtomicFile.removeLeftovers(inFolder: folder.path)
+    }
+    try ranks.wait()
+    return PictureFiles.Place(folder: folder.path, name: name, ranks: ranks)
+  }
+
+  private func read(
+    _ path: String, as name: String, _ lock: inout FolderLock?, _ progress: (Int, Int) throws -> Void
+  ) throws -> (TrainingImages, [Advice]) {
     let isReal = config.dequantization.isNone
     let set = try ImageSet(
       path: path, plane: isReal ? .vectors : .image, layout: ImageLayout(rawValue: config.data.layout))
@@ -149,7 +175,8 @@ public struct TrainingRun {
       resize: PixelSize(config.data.resize), channels: config.data.channels)
     let images = try TrainingImages(
       reading: set, indices: 0..<set.count, transform: transform, patch: PixelSize(config.patch),
-      areReal: isReal, accept: { try FlowTraining.require(spec, config, take: $0) },
+      areReal: isReal, streaming: { try place(name, bytes: $0, &lock) },
+      accept: { try FlowTraining.require(spec, config, take: $0) },
       progress: { try progress($0, set.count) })
     let scale =
       isReal ? [] : try set.advice(0..<set.count, transform: transform, clippedFor: "training")
