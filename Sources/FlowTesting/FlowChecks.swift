@@ -53,7 +53,7 @@ public struct FlowChecks<Scalar: KernelScalar> {
 
   let make: (ThreadPool) throws -> Flow<Scalar>
 
-  /// - Parameter make: makes the flow, always the same one, on the given threads.
+  /// `make`: makes the flow, always the same one, on the given threads.
   public init(
     seed: UInt64 = 1, parameterScale: Double = 0.1,
     _ make: @escaping (_ pool: ThreadPool) throws -> Flow<Scalar>

@@ -14,7 +14,7 @@ public enum MapChecks {
   /// All that a map must do: its derivative against central differences at x, at most 1e-7; of a linear map the adjoint,
   /// and `normal` against the products, at most 1e-12; and the same bits on 1, 2 and 5 threads.
   ///
-  /// - Parameter x: where the derivative is taken; a standard normal image unless given.
+  /// `x`: where the derivative is taken; a standard normal image unless given.
   public static func measure(_ map: any Map, at x: Tensor<Double>? = nil, seed: UInt64 = 0) throws
     -> [CheckResult]
   {

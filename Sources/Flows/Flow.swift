@@ -59,9 +59,8 @@ public final class Flow<Scalar: KernelScalar>: @unchecked Sendable {
 
   /// A flow with random parameters (as for training) for images of the given size.
   ///
-  /// - Parameters:
-  ///   - seed: of the random parameters.
-  ///   - pool: the threads to work on; by default as many as the process may use.
+  /// - `seed`: of the random parameters.
+  /// - `pool`: the threads to work on; by default as many as the process may use.
   /// - Throws: `FlowError` if the spec is invalid or doesn't accept the size, `TensorError` without memory.
   public convenience init(
     spec: FlowSpec, imageShape: ImageShape, seed: UInt64 = 0,

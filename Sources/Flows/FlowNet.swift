@@ -40,10 +40,9 @@ public final class FlowNet<Scalar: KernelScalar>: @unchecked Sendable {
 
   /// A net with random parameters (as for training).
   ///
-  /// - Parameters:
-  ///   - imageShape: of the images that it is for.
-  ///   - seed: of the random parameters.
-  ///   - pool: the threads that make it ready.
+  /// - `imageShape`: of the images that it is for.
+  /// - `seed`: of the random parameters.
+  /// - `pool`: the threads that make it ready.
   /// - Throws: `FlowError` if the spec is invalid or doesn't accept the size, `TensorError` without memory.
   public convenience init(spec: FlowSpec, imageShape: ImageShape, seed: UInt64 = 0, pool: ThreadPool) throws {
     try self.init(

@@ -7,9 +7,9 @@ import CAIPOZlib
 public enum AnimatedPNG {
   /// Writes images of one shape, `[n, h, w, c]` of one or three channels, clipped to [0, 1].
   ///
-  /// - Parameters:
-  ///   - scale: every pixel becomes a square of so many pixels.
-  ///   - framesPerSecond: how fast they follow each other.
+  /// - `scale`: every pixel becomes a square of so many pixels.
+  /// - `framesPerSecond`: how fast they follow each other.
+  ///
   /// Throws `unwritable`.
   public static func write<Scalar: KernelScalar>(
     _ images: Tensor<Scalar>, to path: String, scale: Int = 1, framesPerSecond: Int = 5

@@ -8,7 +8,7 @@ public enum ImageMetrics {
   /// `10 log₁₀(1 / MSE)` in dB, one an image of `[n, h, w, c]`; nil where it isn't finite: for equal
   /// images, where a value is NaN, and for vectors, which needn't be on [0, 1]. Throws where the shapes differ.
   ///
-  /// - Parameter strips: where ranks share the image.
+  /// `strips`: where ranks share the image.
   public static func psnr<Scalar: KernelScalar>(
     _ images: Tensor<Scalar>, truth: Tensor<Scalar>, strips: Strips? = nil
   ) throws -> [Double?] {
@@ -21,7 +21,7 @@ public enum ImageMetrics {
   /// The root of the mean squared error, nothing clipped, one an image of `[n, h, w, c]`; nil where it isn't finite.
   /// Throws where the shapes differ.
   ///
-  /// - Parameter strips: where ranks share the image.
+  /// `strips`: where ranks share the image.
   public static func rmse<Scalar: KernelScalar>(
     _ images: Tensor<Scalar>, truth: Tensor<Scalar>, strips: Strips? = nil
   ) throws -> [Double?] {
@@ -48,7 +48,7 @@ public enum ImageMetrics {
   /// Source: Wang, Bovik, Sheikh, Simoncelli, *Image quality assessment: from error visibility to
   /// structural similarity*, IEEE TIP 13 (2004).
   ///
-  /// - Parameter strips: where ranks share the image.
+  /// `strips`: where ranks share the image.
   public static func ssim<Scalar: KernelScalar>(
     _ images: Tensor<Scalar>, truth: Tensor<Scalar>, strips: Strips? = nil
   ) throws -> [Double?] {

@@ -11,13 +11,12 @@ public struct MaskImages: Sendable {
   /// Whether the masks went through what the images go through; else they were of their final size.
   public let followsImages: Bool
 
-  /// - Parameters:
-  ///   - shape: of the images once they are transformed.
-  ///   - stored: of the images before, where all have one. A mask of this size goes through the same crop and resizing,
-  ///     in which a value is observed where all that it is made of are.
-  ///   - count: images of the source.
-  ///   - readArray: reads a file that is no picture.
-  ///   - threshold: a value is observed from this share of the mask's greatest on.
+  /// - `shape`: of the images once they are transformed.
+  /// - `stored`: of the images before, where all have one. A mask of this size goes through the same crop and resizing,
+  ///   in which a value is observed where all that it is made of are.
+  /// - `count`: images of the source.
+  /// - `readArray`: reads a file that is no picture.
+  /// - `threshold`: a value is observed from this share of the mask's greatest on.
   public init(
     path: String, shape: ImageShape, stored: ImageShape?, transform: ImageTransform, count: Int,
     threshold: Double? = nil, readArray: (String) throws -> Tensor<Double> = { try NPYFile.read($0) }

@@ -28,12 +28,11 @@ public struct ModelImport {
   /// Whether the file leaves the images' size open, so that the model takes any that its squeezes divide.
   public private(set) var sizeIsOpen = false
 
-  /// - Parameters:
-  ///   - path: safetensors, or what torch.save wrote: a zip, or the stream of before torch 1.6.
-  ///   - dialect: nil finds it by the tensors' names.
-  ///   - options: by name, as the user gave them; unknown ones and values throw `ImportError`.
-  ///   - images: gives data as the model was trained on, to settle open options with and to fit the Gaussian to: real
-  ///     numbers for a flow on vectors, else 8-bit images.
+  /// - `path`: safetensors, or what torch.save wrote: a zip, or the stream of before torch 1.6.
+  /// - `dialect`: nil finds it by the tensors' names.
+  /// - `options`: by name, as the user gave them; unknown ones and values throw `ImportError`.
+  /// - `images`: gives data as the model was trained on, to settle open options with and to fit the Gaussian to: real
+  ///   numbers for a flow on vectors, else 8-bit images.
   /// - Throws: `FileError.malformed` for anything wrong in the file, `ImportError` for an option.
   public init(
     path: String, dialect: Dialect? = nil, options: [String: String] = [:],

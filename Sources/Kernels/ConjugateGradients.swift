@@ -5,11 +5,10 @@ public enum ConjugateGradients {
   /// below `tolerance` times that of b, when `isDone` says so, after `iterations`, or when rounding lets it fall no
   /// further.
   ///
-  /// - Parameters:
-  ///   - x: the first guess, and then the solution.
-  ///   - precondition: `z ← M⁻¹r` with M near H, symmetric positive definite.
-  ///   - isDone: asked after each step with the residual.
-  ///   - product: `y ← H p`.
+  /// - `x`: the first guess, and then the solution.
+  /// - `precondition`: `z ← M⁻¹r` with M near H, symmetric positive definite.
+  /// - `isDone`: asked after each step with the residual.
+  /// - `product`: `y ← H p`.
   /// - Returns: the number of steps.
   @discardableResult
   public static func solve(

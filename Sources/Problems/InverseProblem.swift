@@ -10,10 +10,9 @@ public struct InverseProblem: Sendable {
   private let maps: [any Map]
   private let noises: [any NoiseModel]
 
-  /// - Parameters:
-  ///   - maps: one for all images, or one an image.
-  ///   - noises: one for all images, or one an image.
-  ///   - observations: m finite numbers an image.
+  /// - `maps`: one for all images, or one an image.
+  /// - `noises`: one for all images, or one an image.
+  /// - `observations`: m finite numbers an image.
   public init(
     maps: [any Map], noises: [any NoiseModel], observations: [Tensor<Double>], imageShape: ImageShape
   )

@@ -36,10 +36,9 @@ public struct Metric: Sendable {
   /// gradients, preconditioned by diag(c), and where a spectrum is near AᵀA by `diag(√c)(w·m·S + 1)diag(√c)`, m the mean
   /// of s²/c.
   ///
-  /// - Parameters:
-  ///   - weight: w, at least 0.
-  ///   - slopes: s; nil for 1.
-  ///   - damping: c, one a value of the image, above 0.
+  /// - `weight`: w, at least 0.
+  /// - `slopes`: s; nil for 1.
+  /// - `damping`: c, one a value of the image, above 0.
   public init(
     of map: any LinearMap, weight: Double, slopes: Tensor<Double>? = nil, damping: Tensor<Double>,
     _ pool: ThreadPool? = nil

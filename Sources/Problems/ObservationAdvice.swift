@@ -28,10 +28,9 @@ extension InverseProblem {
 
   /// Before anything is solved.
   ///
-  /// - Parameters:
-  ///   - name: the image's.
-  ///   - isEstimated: nobody said what σ is.
-  ///   - truth: the true image as somebody gave it.
+  /// - `name`: the image's.
+  /// - `isEstimated`: nobody said what σ is.
+  /// - `truth`: the true image as somebody gave it.
   public func advices(
     ofObservation image: Int, name: String, isEstimated: Bool = false, truth: Tensor<Double>? = nil,
     _ scratch: Scratch

@@ -35,9 +35,8 @@ public final class Continuation {
   private var probings = 0
   private var flowIterations = 0
 
-  /// - Parameters:
-  ///   - data: needed where λ is to be chosen.
-  ///   - onState: called with each state that is reached, and the image there, which may not be kept.
+  /// - `data`: needed where λ is to be chosen.
+  /// - `onState`: called with each state that is reached, and the image there, which may not be kept.
   public init(
     _ evaluator: Evaluator, path: any SolutionPath, minimizer: any Minimizer = LBFGS(),
     settings: PathSettings = PathSettings(), data: DataTerm? = nil,

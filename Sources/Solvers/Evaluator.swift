@@ -19,7 +19,7 @@ public final class Evaluator {
   private let samples: SampleStore
   private let isCancelled: () -> Bool
 
-  /// - Parameter isCancelled: asked before every evaluation.
+  /// `isCancelled`: asked before every evaluation.
   public init(_ objective: any Objective, _ scratch: Scratch, isCancelled: @escaping () -> Bool = { false }) {
     self.objective = objective
     self.scratch = scratch

@@ -17,7 +17,7 @@ public final class PixelObjective: Objective {
   /// By Gauss and Newton's JᵀΣ⁻¹J.
   public var metricVaries: Bool { !(data.map is any LinearMap) }
 
-  /// - Parameter cache: of metrics under the Gaussian, where images share them.
+  /// `cache`: of metrics under the Gaussian, where images share them.
   public init(
     data: DataTerm, prior: any Prior, gaussian: GaussianPrior?, isotropicCurvature: Double = 1e4,
     cache: MetricCache? = nil

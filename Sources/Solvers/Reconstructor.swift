@@ -23,7 +23,7 @@ public struct Reconstructor: Sendable {
   /// Throws where the shapes of problem, prior and Gaussian differ, an option is out of range or needs what
   /// isn't there.
   ///
-  /// - Parameter pool: the threads to work on; the same as the prior's, where it has some.
+  /// `pool`: the threads to work on; the same as the prior's, where it has some.
   public init(
     problem: InverseProblem, prior: any Prior, gaussian: GaussianPrior?,
     options: ReconstructionOptions = ReconstructionOptions(),

@@ -15,9 +15,9 @@ public struct Study: Sendable {
 
   /// Reads a study's YAML, as `aipo help study` describes it.
   ///
-  /// - Parameters:
-  ///   - defaults: options of cells that don't have them.
-  ///   - seed: of the grids' random draws.
+  /// - `defaults`: options of cells that don't have them.
+  /// - `seed`: of the grids' random draws.
+  ///
   /// Throws `ConfigError`, naming line and key, and `FileError`.
   public init(path: String, defaults: [StudyOption] = [], seed: UInt64 = 0) throws {
     self.path = path
@@ -57,9 +57,9 @@ public struct Study: Sendable {
   /// to it; the same files, to the byte, however often it was stopped and whoever did it. Nil where nothing was solved, of a
   /// shard, and on all ranks but the first.
   ///
-  /// - Parameters:
-  ///   - division: what of the study is done here. Ranks and shards may share the folder; all ranks must see it.
-  ///   - shards: folders of shards whose solves are taken in. Nothing is solved then.
+  /// - `division`: what of the study is done here. Ranks and shards may share the folder; all ranks must see it.
+  /// - `shards`: folders of shards whose solves are taken in. Nothing is solved then.
+  ///
   /// Throws for the first cell that can't be solved, before anything is.
   public func run(
     in out: String, others: OtherBuilds = .refused, threads: Int = ThreadPool.availableCores,

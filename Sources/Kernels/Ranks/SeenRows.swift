@@ -5,10 +5,9 @@ public struct SeenRows {
   /// Where row 0 of the image would be in the memory of the rows above the strip, of the strip, and of the rows below it.
   private let above, inside, below: UnsafeMutablePointer<Double>
 
-  /// - Parameters:
-  ///   - needed: rows of the image that a rank needs.
-  ///   - x: the values of this rank's strip, which must outlive this, as the scope of the scratch must.
-  ///   - rowLength: values of a row.
+  /// - `needed`: rows of the image that a rank needs.
+  /// - `x`: the values of this rank's strip, which must outlive this, as the scope of the scratch must.
+  /// - `rowLength`: values of a row.
   public init(
     _ needed: (_ rank: Int) -> Range<Int>, of x: Vector, rowLength: Int, _ strips: Strips, _ scratch: Scratch
   ) throws {

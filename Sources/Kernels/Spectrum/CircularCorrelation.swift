@@ -9,11 +9,10 @@ public struct CircularCorrelation: Sendable {
   /// kernel's transform.
   private let response: Tensor<Double>
 
-  /// - Parameters:
-  ///   - shape: of the images; over ranks of this one's strip.
-  ///   - kernel: `[rows, columns]`.
-  ///   - top, left: the kernel's entry that lies over the pixel itself.
-  ///   - strips: where ranks share an image.
+  /// - `shape`: of the images; over ranks of this one's strip.
+  /// - `kernel`: `[rows, columns]`.
+  /// - `top`, `left`: the kernel's entry that lies over the pixel itself.
+  /// - `strips`: where ranks share an image.
   public init(
     _ shape: ImageShape, kernel: [Double], rows: Int, columns: Int, top: Int, left: Int,
     strips: Strips? = nil, _ scratch: Scratch

@@ -27,7 +27,7 @@ public final class NonuniformTransform: Sendable {
   private static let cells = 14
   private static let shape = Double.pi * (0.25 * Double(cells * cells) * 2.25 - 0.8).squareRoot()
 
-  /// - Parameter frequencies: (ky, kx) a sample, finite; whole numbers of cycles don't matter.
+  /// `frequencies`: (ky, kx) a sample, finite; whole numbers of cycles don't matter.
   ///
   /// Throws where there is no memory.
   public init(height: Int, width: Int, frequencies: [SIMD2<Double>]) throws(TensorError) {

@@ -25,9 +25,8 @@ public final class StationaryCovariance: Sendable {
   /// quite with lags that were rounded to single precision. Throws `notPositiveDefinite` where there is no variance, and
   /// where there is no memory.
   ///
-  /// - Parameters:
-  ///   - shape: of the images; over ranks of this one's strip.
-  ///   - strips: where ranks share an image.
+  /// - `shape`: of the images; over ranks of this one's strip.
+  /// - `strips`: where ranks share an image.
   public init(_ shape: ImageShape, lags: LagCovariance, strips: Strips? = nil, _ scratch: Scratch) throws {
     precondition(shape.channels == lags.channels, "\(shape) of a covariance of \(lags.channels) channels")
     let variance = lags.variances.reduce(0, +) / Double(lags.channels)

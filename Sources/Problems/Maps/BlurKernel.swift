@@ -21,8 +21,8 @@ public struct BlurKernel: Sendable {
   /// Greatest height and width.
   public static let largest = 1 << 14
 
-  /// - Parameter center: the entry over the pixel itself; nil for the middle, of an even number n entries the one at n/2,
-  ///   counted from 0, as scipy.ndimage has it.
+  /// `center`: the entry over the pixel itself; nil for the middle, of an even number n entries the one at n/2,
+  /// counted from 0, as scipy.ndimage has it.
   public init(_ values: [Double], height: Int, width: Int, center: (row: Int, column: Int)? = nil)
     throws(ProblemError)
   {

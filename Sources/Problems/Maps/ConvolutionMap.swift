@@ -30,10 +30,9 @@ public struct ConvolutionMap: LinearMap {
   private let circular: CircularCorrelation?
   private let paddedStrips: Strips
 
-  /// - Parameters:
-  ///   - shape: of the images; over ranks of this one's strip.
-  ///   - path: nil for the cheapest.
-  ///   - strips: where ranks share an image.
+  /// - `shape`: of the images; over ranks of this one's strip.
+  /// - `path`: nil for the cheapest.
+  /// - `strips`: where ranks share an image.
   ///
   /// Throws where the boundary is `valid` and the kernel larger than the image, and where there is no memory.
   public init(

@@ -72,9 +72,8 @@ public struct FourierSampling: LinearMap {
   /// Of real and imaginary parts.
   private let transform: FourierTransform
 
-  /// - Parameters:
-  ///   - taken: h·w, whether each sample is taken.
-  ///   - sensitivities: `[coils, h, w, 2]`, real and imaginary parts.
+  /// - `taken`: h·w, whether each sample is taken.
+  /// - `sensitivities`: `[coils, h, w, 2]`, real and imaginary parts.
   public init(_ shape: ImageShape, taken: [Bool], sensitivities: Tensor<Double>? = nil) throws {
     let pixels = shape.height * shape.width
     guard taken.count == pixels else {

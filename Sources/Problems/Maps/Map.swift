@@ -97,7 +97,7 @@ public enum Coverage: Sendable {
   /// A counts as `whole` where its rank is full and the singular values are within this ratio.
   static let leastRatio = 1e-3
 
-  /// - Parameter strips: where ranks share the image.
+  /// `strips`: where ranks share the image.
   public init(of map: any Map, _ strips: Strips? = nil) {
     guard let map = map as? any LinearMap else {
       self = .nonlinear

@@ -23,7 +23,7 @@ public struct TrajectorySampling: LinearMap {
   private let sensitivities: CoilSensitivities
   private let scale: Double
 
-  /// - Parameter sensitivities: `[coils, h, w, 2]`, real and imaginary parts; nil for one coil that sees all alike.
+  /// `sensitivities`: `[coils, h, w, 2]`, real and imaginary parts; nil for one coil that sees all alike.
   ///
   /// Throws where a frequency isn't from −½ to ½.
   public init(

@@ -29,7 +29,7 @@ public struct VaryingBlur: LinearMap {
   private let rowWeights: Tensor<Double>
   private let columnWeights: Tensor<Double>
 
-  /// - Parameter kernels: R × C of them, row by row.
+  /// `kernels`: R × C of them, row by row.
   ///
   /// Throws where they aren't so many, or the boundary is `valid` and they are of several sizes.
   public init(

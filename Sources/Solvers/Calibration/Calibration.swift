@@ -214,7 +214,7 @@ public struct ConformalCorrection: Sendable, Hashable {
   public let factor: Double
   public let level: Double
 
-  /// - Parameter scores: `|x − mean|/sd` of the values of held-out images.
+  /// `scores`: `|x − mean|/sd` of the values of held-out images.
   public init(scores: [Double], level: Double) {
     precondition(!scores.isEmpty && level > 0 && level < 1)
     let sorted = scores.sorted()

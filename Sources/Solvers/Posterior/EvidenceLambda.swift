@@ -23,7 +23,7 @@ public struct EvidenceLambda {
   /// λ at least and at most.
   public static let range = 0.05...20.0
 
-  /// - Parameter source: the image's index in its source, which its random numbers are keyed by.
+  /// `source`: the image's index in its source, which its random numbers are keyed by.
   ///
   /// Throws `SolverError.unsupported` where the prior is no density of the whole image that can be drawn, `SamplingCancelled`
   /// where it is cancelled.

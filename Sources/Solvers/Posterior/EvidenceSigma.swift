@@ -18,9 +18,8 @@ public struct EvidenceSigma {
   public let error: Double
   public let evaluations: Int
 
-  /// - Parameters:
-  ///   - data: its noise is the first guess, white and Gaussian.
-  ///   - source: the image's index in its source, which its random numbers are keyed by.
+  /// - `data`: its noise is the first guess, white and Gaussian.
+  /// - `source`: the image's index in its source, which its random numbers are keyed by.
   ///
   /// Throws `SolverError.unsupported` where the prior is no normalised density, or the noise isn't white; `SamplingCancelled`
   /// where it is cancelled.

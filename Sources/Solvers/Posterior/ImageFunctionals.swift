@@ -10,7 +10,7 @@ public struct ImageFunctionals: Sendable {
 
   static let projections = 8
 
-  /// - Parameter seed: of the random directions.
+  /// `seed`: of the random directions.
   public init(_ shape: ImageShape, seed: UInt64 = 0) throws {
     self.shape = shape
     names =

@@ -56,9 +56,8 @@ public struct PosteriorDraws: Sendable {
   /// Draws of a chain that are kept at most.
   static let keptLimit = 4000
 
-  /// - Parameters:
-  ///   - thin: draws from one that is kept to the next, at first.
-  ///   - threshold: for the probability that a value exceeds it.
+  /// - `thin`: draws from one that is kept to the next, at first.
+  /// - `threshold`: for the probability that a value exceeds it.
   public init(
     _ functionals: ImageFunctionals, _ shape: ImageShape, chains: Int, thin: Int = 1, threshold: Double? = nil
   ) throws {

@@ -198,7 +198,7 @@ public struct PosteriorSampler: Sendable {
 
   /// Warms up and draws. Throws `SamplingCancelled` where it is cancelled, with what it takes to go on.
   ///
-  /// - Parameter state: of a run of the same settings, to go on from.
+  /// `state`: of a run of the same settings, to go on from.
   public func run(
     from state: PosteriorState? = nil, isCancelled: @escaping () -> Bool = { false },
     onProgress: (Progress) -> Void = { _ in }

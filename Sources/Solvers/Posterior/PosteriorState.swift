@@ -47,7 +47,7 @@ public struct PosteriorState: Sendable {
 
   /// Nil where arrays are missing or of other shapes.
   ///
-  /// - Parameter empty: draws of the same settings, none of them made.
+  /// `empty`: draws of the same settings, none of them made.
   public init?(_ arrays: [(name: String, array: Tensor<Double>)], empty: PosteriorDraws) throws {
     func array(_ name: String, _ shape: [Int]) -> Tensor<Double>? {
       arrays.first { $0.name == name && $0.array.shape == shape }?.array

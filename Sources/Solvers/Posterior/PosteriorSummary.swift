@@ -73,9 +73,8 @@ public struct PosteriorSummary: Sendable {
 
   private func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
 
-  /// - Parameters:
-  ///   - probabilities: of the quantiles.
-  ///   - level: the mass of the functionals' intervals.
+  /// - `probabilities`: of the quantiles.
+  /// - `level`: the mass of the functionals' intervals.
   public init(_ draws: PosteriorDraws, probabilities: [Double] = [0.05, 0.95], level: Double = 0.9) throws {
     let shape = draws.shape
     let (d, dimensions) = (shape.count, [shape.height, shape.width, shape.channels])

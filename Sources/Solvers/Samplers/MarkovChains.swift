@@ -22,10 +22,9 @@ public final class MarkovChains {
 
   /// Chains at points.
   ///
-  /// - Parameters:
-  ///   - start: writes the point of a chain.
-  ///   - key: the image's.
-  ///   - pool: what chains are made on: a thread each while an image is small, else all for one.
+  /// - `start`: writes the point of a chain.
+  /// - `key`: the image's.
+  /// - `pool`: what chains are made on: a thread each while an image is small, else all for one.
   public init(
     _ density: SampledDensity, _ sampler: any Sampler, count: Int, key: DrawKey, tuning: SamplerTuning? = nil,
     draws: Int = 0, pool: ThreadPool, isCancelled: @escaping () -> Bool = { false },

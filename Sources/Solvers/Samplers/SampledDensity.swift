@@ -21,9 +21,8 @@ public struct SampledDensity: Sendable {
 
   /// Over x.
   ///
-  /// - Parameters:
-  ///   - lambda: λ.
-  ///   - flowShare: t; below 1 takes a Gaussian.
+  /// - `lambda`: λ.
+  /// - `flowShare`: t; below 1 takes a Gaussian.
   public init(
     pixels data: DataTerm, prior: any Prior, gaussian: GaussianPrior? = nil, lambda: Double = 1,
     flowShare: Double = 1

@@ -27,12 +27,11 @@ public final class SequentialMonteCarlo {
   private var fall = 0.1
   private let mass: ParticleMass
 
-  /// - Parameters:
-  ///   - path: the densities.
-  ///   - key: the image's and the run's.
-  ///   - start: writes an exact draw of the path's first density.
-  ///   - share: the particles that weights are worth, of all.
-  ///   - sweeps: moves at each place.
+  /// - `path`: the densities.
+  /// - `key`: the image's and the run's.
+  /// - `start`: writes an exact draw of the path's first density.
+  /// - `share`: the particles that weights are worth, of all.
+  /// - `sweeps`: moves at each place.
   public init(
     _ path: AnnealingPath, _ sampler: any Sampler, particles count: Int, key: DrawKey,
     share: Double = 0.5, sweeps: Int = 4, pool: ThreadPool, isCancelled: @escaping () -> Bool = { false },

@@ -99,7 +99,7 @@ extension LoadedModel {
 
   /// Latents of images, `[k, d]` at a time, NaN where an image has none that are finite.
   ///
-  /// - Parameter judges: whether images are compared with those of the training.
+  /// `judges`: whether images are compared with those of the training.
   public func encode(
     _ images: ModelImages, raw: Bool = false, judges: Bool = true, seed: UInt64 = 0,
     observer: WorkObserver = WorkObserver(), to sink: (Tensor<Scalar>) throws -> Void
@@ -130,9 +130,8 @@ extension LoadedModel {
 
   /// Images of latents `[n, d]`, `[k, h, w, c]` at a time with those that are finite, NaN where one isn't.
   ///
-  /// - Parameters:
-  ///   - name: of the latents, for what is said of a row.
-  ///   - size: of the images, where it isn't that of the training.
+  /// - `name`: of the latents, for what is said of a row.
+  /// - `size`: of the images, where it isn't that of the training.
   public func decode(
     _ latents: Tensor<Scalar>, name: String = "latents", size: PixelSize? = nil,
     observer: WorkObserver = WorkObserver(), to sink: (Tensor<Scalar>, _ finite: [Int]) throws -> Void

@@ -34,7 +34,7 @@ public struct LoadedModel<Scalar: KernelScalar> {
   public var shape: ImageShape { flow.imageShape }
   public var dequantization: Dequantization { model.dequantization }
 
-  /// - Parameter path: of the model file; nil for the one that ``ModelLocator`` finds.
+  /// `path`: of the model file; nil for the one that ``ModelLocator`` finds.
   public init(_ path: String? = nil, threads: Int = ThreadPool.availableCores) throws {
     try WorkingMemory.require(threads: threads)
     (model, source) = try ModelSource.load(try ModelLocator.path(named: path))

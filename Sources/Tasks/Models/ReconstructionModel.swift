@@ -17,9 +17,8 @@ public final class ReconstructionModel: @unchecked Sendable {
   private var ownGaussian: (strips: Strips, gaussian: GaussianPrior?)?
   private var priors: [ImageShape: any Prior] = [:]
 
-  /// - Parameters:
-  ///   - path: of the model file; nil for the one that ``ModelLocator`` finds.
-  ///   - image: the images that it is for, which tell it what to look for.
+  /// - `path`: of the model file; nil for the one that ``ModelLocator`` finds.
+  /// - `image`: the images that it is for, which tell it what to look for.
   public convenience init(
     _ path: String? = nil, for image: ImageShape? = nil, precision: Precision = .float32,
     threads: Int = ThreadPool.availableCores

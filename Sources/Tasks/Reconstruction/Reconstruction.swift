@@ -43,12 +43,12 @@ public struct Reconstruction {
   /// Checks the task, and opens what it names. Images may be of any size that the model's flow accepts, and of any
   /// other by a reflected margin.
   ///
-  /// - Parameters:
-  ///   - model: in place of the task's, in its precision. Where neither is named, the images tell which shipped prior to
-  ///     take.
-  ///   - images: in place of the file that the task simulates, or else of the one that it observes.
-  ///   - ranks: those that share an image row by row, where it is large enough or there are fewer images than ranks, and where
-  ///     that is possible (`ReconstructionInput.isShared`). What `run` gives is then this rank's rows.
+  /// - `model`: in place of the task's, in its precision. Where neither is named, the images tell which shipped prior to
+  ///   take.
+  /// - `images`: in place of the file that the task simulates, or else of the one that it observes.
+  /// - `ranks`: those that share an image row by row, where it is large enough or there are fewer images than ranks, and where
+  ///   that is possible (`ReconstructionInput.isShared`). What `run` gives is then this rank's rows.
+  ///
   /// Throws `TaskError`, `FileError` and what loading a model throws.
   public init(
     _ task: ReconstructionTask, model: ReconstructionModel? = nil, images: ImageSet? = nil,
