@@ -164,10 +164,12 @@ lint: build ## fails where the style isn't kept, modules aren't as drawn, or a p
 
 DOCUMENTED = AIPO AIPOKernels AIPOFlows AIPOPriors AIPOProblems AIPOSolvers AIPOImaging AIPOInterchange AIPOTasks AIPOStudies AIPOFlowTesting
 
+# Pictures are links in the catalogue, and come out as such.
 docs: setup ## the reference and the articles, at .build/documentation
 	$(SWIFT) package --allow-writing-to-directory .build/documentation generate-documentation \
 	  --enable-experimental-combined-documentation $(DOCUMENTED:%=--target %) \
 	  --transform-for-static-hosting --output-path .build/documentation
+	find .build/documentation -type l | while read -r link; do rm "$$link" && cp "docs/$${link##*/}" "$$link"; done
 
 clean: ## removes everything that was built
 	rm -rf .build .build-test .build-address .build-thread .build-undefined Fuzz/.build Studies/GlobalMinimum/.build Tests/Dependent/.build Tests/Dependent/Sources/ReadmeExample Benchmarks/.build demo bench
