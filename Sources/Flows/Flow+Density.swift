@@ -202,7 +202,8 @@ extension Flow {
   /// Passes from images to latents and back. `turn` is called at the latents and sets their cotangents, `finish` at the
   /// images.
   private func thereAndBack(
-    _ x: Tensor<Scalar>, parameterGradient: UnsafeMutableBufferPointer<Scalar>?,
+    _ x: Tensor<Scalar>, counting rows: Range<Int>? = nil,
+    parameterGradient: UnsafeMutableBufferPointer<Scalar>?,
     _ turn: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void,
     finish: (_ pass: FlowPass<Scalar>, _ images: Range<Int>) throws -> Void
   ) throws {
@@ -212,6 +213,7 @@ extension Flow {
     try using(gradient) {
       try passes(count, plan) { pass, images in
         pass.values.copy(from: x, rows: images)
+        if let rows { pass.count(rows) }
         try go(.forward, pass)
         pass.turnBack()
         try turn(pass, images)
@@ -291,6 +293,40 @@ extension Flow {
     }
   }
 
+  /// The part of some rows in `log p(x)` of one image, `[1, h, w, c]`, without rounding: parts of all rows add up to log p(x).
+  ///
+  /// Where x is a window of a larger image, the part is theirs in that image, to the bit, if there are ``FlowSpec/reach`` rows of
+  /// it beside them, and windows and rows begin and end at multiples of twice ``FlowSpec/sideDivisor`` or at the image's edges.
+  package func evaluate(_ x: Tensor<Scalar>, rows: Range<Int>) throws -> ExactSum {
+    try check(x)
+    var part = ExactSum()
+    try there(.forward, count: 1) { pass, images in
+      pass.values.copy(from: x, rows: images)
+      pass.count(rows)
+    } finish: { pass, _ in
+      part = self.part(pass)
+    }
+    return part
+  }
+
+  /// The same, and the gradient of log p(x): at these rows that of the larger image, if there are twice as many rows beside them.
+  package func evaluateWithGradient(_ x: Tensor<Scalar>, rows: Range<Int>, gradient: inout Tensor<Scalar>)
+    throws -> ExactSum
+  {
+    try check(x)
+    if gradient.shape != x.shape { gradient = try Tensor(shape: x.shape) }
+    var part = ExactSum()
+    try gradient.withMemory { gradient in
+      try thereAndBack(x, counting: rows, parameterGradient: nil) { pass, _ in
+        part = self.part(pass)
+        setBaseCotangent(pass, weight: 1)
+      } finish: { pass, _ in
+        gradient.copy(from: pass.cotangent)
+      }
+    }
+    return part
+  }
+
   /// `log p(x)` in nats, one an image.
   ///
   /// - Throws: `FlowError.notFinite` where the density isn't finite: outside a uniform base's support, or for an image
@@ -345,6 +381,19 @@ extension Flow {
       }
       body(i, sum)
     }
+  }
+
+  /// What the rows that are counted gave on their way to the latents, with `log p_base` of these.
+  private func part(_ pass: FlowPass<Scalar>) -> ExactSum {
+    var offset = 0
+    for (size, height) in zip(route.latentSizes, route.latentHeights) {
+      let length = size / height
+      pass.addToCounted(height: height) { row in
+        baseLogProb(pass.latents[offset + row * length..<offset + (row + 1) * length])
+      }
+      offset += size
+    }
+    return pass.countedPart
   }
 
   private func baseLogProb(_ latents: Memory<Scalar>) -> Double {

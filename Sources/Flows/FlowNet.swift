@@ -350,13 +350,16 @@ struct FlowRoute: Sendable {
   let shapes: [ImageShape]
   /// Values of one image that leave at each split, and at the end.
   let latentSizes: [Int]
+  /// The rows that they are of.
+  let latentHeights: [Int]
   /// The most rows that an image has on its way.
   let tallest: Int
 
   init(_ shapes: [ImageShape]) {
     self.shapes = shapes
-    latentSizes =
-      zip(shapes, shapes.dropFirst()).map { $0.count - $1.count }.filter { $0 > 0 } + [shapes.last!.count]
+    let splits = zip(shapes, shapes.dropFirst()).filter { $0.count > $1.count }
+    latentSizes = splits.map { $0.count - $1.count } + [shapes.last!.count]
+    latentHeights = splits.map(\.1.height) + [shapes.last!.height]
     tallest = shapes.reduce(0) { max($0, $1.height) }
   }
 

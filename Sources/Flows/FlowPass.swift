@@ -60,6 +60,11 @@ public final class FlowPass<Scalar: KernelScalar> {
 
   private var doubles: Storage<Double>
 
+  /// Rows of the one image whose part of the log-density is asked for, as in `Flow.evaluate(_:rows:)`.
+  private var counted: (rows: Range<Int>, ofHeight: Int)?
+  /// That part so far.
+  var countedPart = ExactSum()
+
   init(pool: ThreadPool, workspaces: [Workspace<Scalar>]) throws(TensorError) {
     self.pool = pool
     self.workspaces = workspaces
@@ -104,6 +109,14 @@ public final class FlowPass<Scalar: KernelScalar> {
     doubles.memory[0..<FlowPlan.imageNumbers * count].fill(0)
     hasOneNoiseLevel = true
     emitted = atLatents ? first.count : 0
+    counted = nil
+  }
+
+  /// From here on asks for the part of some rows of the one image.
+  func count(_ rows: Range<Int>) {
+    precondition(count == 1)
+    counted = (rows, shape.height)
+    countedPart = ExactSum()
   }
 
   /// Sets the images' noise levels, those of `images` of the whole batch.
@@ -226,6 +239,19 @@ public final class FlowPass<Scalar: KernelScalar> {
     for i in 0..<count { logDet[i] += value }
   }
 
+  /// Adds what every pixel gives, the same everywhere; `pixels` where they aren't those of the current shape.
+  func addLogDet(ofPixel value: Double, pixels: Int? = nil) {
+    addLogDet(Double(pixels ?? shape.height * shape.width) * value)
+    addToCounted(height: shape.height) { _ in Double(shape.width) * value }
+  }
+
+  /// Adds to the part that is asked for what each of its rows gives, where the image has so many rows.
+  func addToCounted(height: Int, _ value: (_ row: Int) -> Double) {
+    guard let counted else { return }
+    let scale = counted.ofHeight / height
+    countedPart.add(counted.rows.lowerBound / scale..<counted.rows.upperBound / scale, value)
+  }
+
   /// Σ ℓ̄ over the batch, in order.
   public var logDetCotangentSum: Double {
     var sum = 0.0
@@ -246,6 +272,7 @@ public final class FlowPass<Scalar: KernelScalar> {
       for r in i * shape.height..<(i + 1) * shape.height { sum += partial[r] }
       logDet[i] += sum
     }
+    addToCounted(height: shape.height) { partial[$0] }
   }
 
   // MARK: Parallel work

@@ -244,6 +244,19 @@ public struct FlowSpec: Hashable, Sendable {
     sideDivisor == 1 ? "any height and width" : "height and width divisible by \(sideDivisor)"
   }
 
+  /// Rows above and below some rows of an image that their latents and log-determinants depend on, in rows of the image; nil
+  /// where they depend on all of it.
+  package var reach: Int? {
+    guard base != .diagonalGaussian, let layers = try? flattened() else { return nil }
+    var (reach, scale) = (0, 1)
+    for case let kind? in layers.map(\.kind) {
+      guard let own = kind.reach else { return nil }
+      reach += own * scale
+      scale *= kind.divisor
+    }
+    return reach
+  }
+
   /// What height and width must be divisible by: two for each squeeze.
   package var sideDivisor: Int {
     ((try? flattened()) ?? []).reduce(1) { min($0 * ($1.kind?.divisor ?? 1), 1 << 30) }

@@ -36,6 +36,10 @@ public protocol LayerKind: Codable, Hashable, Sendable {
   /// Whether the layer has no kinks, as ReLU has; true by default.
   var isSmooth: Bool { get }
 
+  /// Rows above and below a row of the image that the layer's output there depends on; nil, as by default, where it depends on
+  /// the whole image, or where that isn't known.
+  var reach: Int? { get }
+
   /// Multiplications with an addition that its products take at every pixel; none by default.
   func multiplyAdds(for input: ImageShape) throws(FlowError) -> Int
 
@@ -51,6 +55,7 @@ extension LayerKind {
   public var divisor: Int { 1 }
   public func output(for input: ImageShape) throws(FlowError) -> ImageShape { input }
   public var isSmooth: Bool { true }
+  public var reach: Int? { nil }
   public func multiplyAdds(for input: ImageShape) throws(FlowError) -> Int { 0 }
 }
 

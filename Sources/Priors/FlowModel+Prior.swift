@@ -7,7 +7,7 @@ extension FlowModel {
   ///
   /// - Parameters:
   ///   - flow: this model's, as `makeFlow` gives it.
-  ///   - ranks: those that share the image, of a model of patches.
+  ///   - ranks: those that share the image, where it `canBeShared`.
   /// - Throws: `FlowError.unsupportedShape` where no size around this one is accepted either.
   public func prior<Scalar: KernelScalar>(
     _ flow: Flow<Scalar>, at image: ImageShape? = nil, ranks: any Ranks = OneRank()
@@ -17,7 +17,10 @@ extension FlowModel {
         flow, imageShape: image, stride: patchStride, encoding: requantization,
         seesMirrorImages: seesMirrorImages, ranks: ranks)
     }
-    precondition(ranks.count == 1, "a prior of whole images isn't shared")
+    if let image, let rows = sharedRows(of: image, ranks) {
+      return try FlowPrior(flow, rows, encoding: requantization, seesMirrorImages: seesMirrorImages)
+    }
+    precondition(ranks.count == 1, "this prior needs images whole")
     guard let image, image != flow.imageShape, !accepts(image) else {
       return FlowPrior(
         try flow.at(image ?? flow.imageShape), encoding: requantization, seesMirrorImages: seesMirrorImages)
@@ -31,5 +34,17 @@ extension FlowModel {
       FlowPrior(
         try flow.at(accepts(outer) ? outer : image), encoding: requantization,
         seesMirrorImages: seesMirrorImages), imageShape: image)
+  }
+
+  /// Whether ranks can have some rows each of an image under this prior: of patches, or a flow of convolutions and an image that
+  /// is much higher than they reach. In both cases it knows noise.
+  public func canBeShared(_ image: ImageShape, ranks: any Ranks) -> Bool {
+    guard spec.condition != nil else { return false }
+    return patchStride != nil || sharedRows(of: image, ranks) != nil
+  }
+
+  private func sharedRows(of image: ImageShape, _ ranks: any Ranks) -> FlowRows? {
+    guard spec.condition != nil, accepts(image) else { return nil }
+    return FlowRows(spec, imageShape: image, ranks: ranks)
   }
 }

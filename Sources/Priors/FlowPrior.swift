@@ -5,11 +5,18 @@ import AIPOPlatform
 /// A normalizing flow as a prior: `R(x) = −log p_base(ε) − log|det ∂ε/∂x|`, ε = G⁻¹(x).
 ///
 /// The flow works in its own precision, and points are rounded to it. Several threads may call it at once.
+///
+/// Of a large image ranks may have some rows each (`FlowRows`): `imageShape` is then that of this rank's, and R that of the whole.
+/// Latents can be had of whole images alone.
 public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
+  /// At the size of the image, or of this rank's window of it.
   public let flow: Flow<Scalar>
+  public let imageShape: ImageShape
   public let encoding: Requantization?
   public let seesMirrorImages: Bool
   private let buffers: BufferPool<Scalar>
+  /// Where the log-density is a sum over rows.
+  private let rows: FlowRows?
   /// Shapes of a batch of one, made once: an array takes memory.
   private let batch: [Int]
   private let latentBatch: [Int]
@@ -17,13 +24,25 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
   public convenience init(
     _ flow: Flow<Scalar>, encoding: Requantization? = nil, seesMirrorImages: Bool = false
   ) {
-    self.init(flow, encoding, seesMirrorImages, BufferPool())
+    self.init(flow, encoding, seesMirrorImages, BufferPool(), nil)
+  }
+
+  /// A prior for an image of `rows.imageShape` of which ranks have some rows each.
+  ///
+  /// - Throws: `FlowError.unsupportedShape` if the layers don't accept the size, `TensorError` without memory.
+  public convenience init(
+    _ flow: Flow<Scalar>, _ rows: FlowRows, encoding: Requantization? = nil, seesMirrorImages: Bool = false
+  ) throws {
+    self.init(try flow.at(rows.windowShape), encoding, seesMirrorImages, BufferPool(), rows)
   }
 
   private init(
-    _ flow: Flow<Scalar>, _ encoding: Requantization?, _ seesMirrorImages: Bool, _ buffers: BufferPool<Scalar>
+    _ flow: Flow<Scalar>, _ encoding: Requantization?, _ seesMirrorImages: Bool, _ buffers: BufferPool<Scalar>,
+    _ rows: FlowRows?
   ) {
     self.buffers = buffers
+    self.rows = rows
+    imageShape = rows?.stripShape ?? flow.imageShape
     self.seesMirrorImages = seesMirrorImages
     self.flow = flow
     self.encoding = encoding
@@ -32,7 +51,7 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
     latentBatch = [1, shape.count]
   }
 
-  public var imageShape: ImageShape { flow.imageShape }
+  public var strips: Strips? { rows?.strips }
   public var resolution: Double { Double(Scalar.ulpOfOne) }
   public var isSmooth: Bool { flow.isSmooth }
   public var hasUniformBase: Bool { if case .uniform = flow.base { true } else { false } }
@@ -41,6 +60,7 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
 
   public func evaluate(_ x: Vector, gradient: Vector?, _ scratch: Scratch) throws -> Double {
     try buffers.with { buffers in
+      if let rows { return try evaluate(x, rows, gradient: gradient, buffers, scratch) }
       try buffers.images.set(x, shape: batch, scratch.pool)
       guard let gradient else {
         try flow.evaluate(buffers.images.tensor, logProb: &buffers.number)
@@ -53,10 +73,42 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
     }
   }
 
+  /// R of all ranks' rows, and its gradient in this one's.
+  private func evaluate(
+    _ x: Vector, _ rows: FlowRows, gradient: Vector?, _ buffers: BufferPool<Scalar>.Buffers, _ scratch: Scratch
+  ) throws -> Double {
+    let length = imageShape.width * imageShape.channels
+    try buffers.images.resize(batch)
+    try scratch.scope {
+      let seen = try SeenRows(rows.window, of: x, rowLength: length, rows.strips, scratch)
+      buffers.images.tensor.withMemory { window in
+        for (k, row) in rows.window(rows.strips.ranks.rank).enumerated() {
+          seen.values(row).convert(into: window[k * length..<(k + 1) * length])
+        }
+      }
+    }
+    let part: ExactSum
+    let own = rows.ownInWindow
+    if let gradient {
+      part = try flow.evaluateWithGradient(
+        buffers.images.tensor, rows: own, gradient: &buffers.gradient.tensor)
+      buffers.gradient.tensor.withUnsafeBufferPointer {
+        gradient.set(
+          converting: Memory(reading: $0)[own.lowerBound * length..<own.upperBound * length], times: -1,
+          scratch.pool)
+      }
+    } else {
+      part = try flow.evaluate(buffers.images.tensor, rows: own)
+    }
+    let total = rows.strips.total(part)
+    try rows.strips.check()
+    return -total
+  }
+
   public var noiseLevels: Condition? { flow.condition }
 
   public func smoothed(by s: Double, turn: Int) throws -> any Prior {
-    FlowPrior(try flow.smoothed(by: s), encoding, seesMirrorImages, buffers)
+    FlowPrior(try flow.smoothed(by: s), encoding, seesMirrorImages, buffers, rows)
   }
 
   // MARK: Latents
@@ -126,7 +178,8 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
 
   // MARK: Curvature
 
-  public var probeLength: Int? { count }
+  /// Not over ranks.
+  public var probeLength: Int? { rows.map { $0.strips.ranks.count > 1 } ?? false ? nil : count }
 
   /// `g ← Jᵀv`, J = ∂ε/∂x.
   public func probe(_ v: Vector, at x: Vector, into g: Vector, _ scratch: Scratch) throws {

@@ -127,6 +127,96 @@ import Testing
     }
   }
 
+  /// Squeezes, splits, checkerboards, whitenings, learned bases, colours; heights that divide evenly and that don't.
+  enum RowFlow: CaseIterable {
+    case glow, levels, blocks, realNVP
+
+    var spec: FlowSpec {
+      switch self {
+      case .glow: .glow(levels: 1, steps: 2, hidden: 4, activation: .silu).conditioned()
+      case .levels:
+        .glow(levels: 2, steps: 1, hidden: 5, base: .learnedGaussian, activation: .silu).conditioned()
+      case .blocks:
+        FlowSpec(
+          condition: Condition(),
+          layers: [
+            .squeeze(.interleaved), .squeeze(.interleaved), .whitening(.pixel), .actnorm, .permutation(.reverse),
+            .coupling(CouplingSpec(net: NetSpec(hidden: 6))),
+          ])
+      case .realNVP: .realNVP(levels: 2, couplings: 1, hidden: 4, blocks: 0).conditioned()
+      }
+    }
+
+    var image: ImageShape {
+      switch self {
+      case .glow: StripTests.shape(132, 10)
+      case .levels: StripTests.shape(200, 8, 3)
+      case .blocks: StripTests.shape(136, 12)
+      case .realNVP: StripTests.shape(226, 6)
+      }
+    }
+
+    func prior(_ ranks: any Ranks) throws -> FlowPrior<Float> {
+      let patch = StripTests.shape(16, 16, image.channels)
+      let flow = try Flow<Float>(spec: spec, imageShape: patch, seed: 1, pool: ThreadPool(threads: 1))
+      try randomizeParameters(of: flow, seed: 2)
+      return try FlowPrior(flow, try #require(FlowRows(spec, imageShape: image, ranks: ranks)))
+    }
+  }
+
+  @Test(arguments: RowFlow.allCases) func aFlowIsTheSameInStrips(_ kind: RowFlow) throws {
+    let image = kind.image
+    let x = randomVector(image.count, seed: 3).map { 0.5 + 0.2 * $0 }
+    func look(_ ranks: any Ranks) throws -> (values: [Double], gradient: [Double], mean: [Double]) {
+      let prior = try kind.prior(ranks)
+      let strips = try #require(prior.strips)
+      let smoothed = try prior.smoothed(by: 0.2, turn: 0)
+      let strip = try Tensor(Self.own(x, image, strips.rows()))
+      #expect(smoothed.imageShape.count == strip.count && prior.imageShape == smoothed.imageShape)
+      let scratch = Scratch()
+      var (gradient, mean) = (try Tensor<Double>(count: strip.count), try Tensor<Double>(count: strip.count))
+      let value = try gradient.withMemory { try smoothed.evaluate(strip.view, gradient: $0, scratch) }
+      let alone = try smoothed.evaluate(strip.view, gradient: nil, scratch)
+      let denoised = try mean.withMemory {
+        try prior.denoise(strip.view, noise: 0.1, turn: 0, into: $0, scratch)
+      }
+      return ([value, alone, denoised], gradient.elements, mean.elements)
+    }
+    let whole = try look(OneRank())
+    // What a flow gives that isn't asked for rows.
+    let plain = try FlowPrior(kind.prior(OneRank()).flow.smoothed(by: 0.2)).evaluate(x)
+    #expect(plain.gradient == whole.gradient)
+    #expect(abs(plain.value - whole.values[0]) < 1e-6 * abs(plain.value))
+    for ranks in [2, 3, 5] {
+      let parts = try ThreadRanks.run(ranks) { try look($0) }
+      for part in parts { #expect(part.values == whole.values) }
+      #expect(parts.flatMap(\.gradient) == whole.gradient)
+      #expect(parts.flatMap(\.mean) == whole.mean)
+    }
+  }
+
+  /// Flows that see whole images, and images that are hardly higher than what they see.
+  @Test func flowsThatReachTooFarAreNotTakenByRows() {
+    let image = Self.shape(132, 10)
+    #expect(FlowRows(RowFlow.glow.spec, imageShape: image) != nil)
+    #expect(FlowRows(RowFlow.glow.spec, imageShape: Self.shape(124, 10)) == nil)
+    #expect(FlowRows(RowFlow.glow.spec, imageShape: image, ranks: ManyRanks()) == nil)
+    #expect(FlowRows(.dense(couplings: 2, hidden: [4]).conditioned(), imageShape: image) == nil)
+    let dense = FlowSpec.glow(levels: 1, steps: 1, hidden: 4).conditioned(whitening: .dense)
+    #expect(FlowRows(dense, imageShape: image) == nil)
+  }
+
+  private struct ManyRanks: Ranks {
+    var rank: Int { 0 }
+    var count: Int { 64 }
+    var neighbours: Int { 64 }
+    func exchange(
+      _ outgoing: [UnsafeRawBufferPointer], _ incoming: [UnsafeMutableRawBufferPointer], patience: Double?
+    ) {}
+    func abort(_ code: Int32) -> Never { fatalError() }
+    func leave() {}
+  }
+
   /// What is seen of an image in rows: all values, some (none in the first strips), or sums of them.
   enum Measurement: CaseIterable {
     case whole, mask, blur, circularBlur, fourierBlur
@@ -152,6 +242,21 @@ import Testing
   @Test(arguments: Measurement.allCases, [1, 3])
   func aPathInStripsGivesTheSameBits(_ measurement: Measurement, channels: Int) throws {
     let image = Self.shape(19, 14, channels)
+    try expectSamePath(measurement, image) {
+      try prior(image, patch: Self.shape(4, 4, channels), stride: 2, $0)
+    }
+  }
+
+  @Test(arguments: [Measurement.whole, .mask]) func aPathUnderAFlowInStripsGivesTheSameBits(
+    _ measurement: Measurement
+  ) throws {
+    try expectSamePath(measurement, RowFlow.glow.image) { try RowFlow.glow.prior($0) }
+  }
+
+  private func expectSamePath(
+    _ measurement: Measurement, _ image: ImageShape, prior: @escaping (any Ranks) throws -> any Prior
+  ) throws {
+    let channels = image.channels
     let truth = randomVector(image.count, seed: 7).map { 0.5 + 0.3 * $0 }
     var lags: [Float] = []
     for y in -5...5 {
@@ -163,7 +268,7 @@ import Testing
     }
     let covariance = LagCovariance(channels: channels, lagY: 5, lagX: 5, values: lags)
     func solve(_ ranks: any Ranks, threads: Int) throws -> ReconstructionResult {
-      let prior = try prior(image, patch: Self.shape(4, 4, channels), stride: 2, ranks)
+      let prior = try prior(ranks)
       let strips = try #require(prior.strips)
       let own = prior.imageShape
       let gaussian = try GaussianPrior(

@@ -5,6 +5,7 @@ import AIPOPlatform
 struct ActnormKind: LayerKind {
   static let name = "actnorm"
   static let plain: Self? = Self()
+  var reach: Int? { 0 }
 
   func makeLayer<Scalar: KernelScalar>(
     for input: ImageShape, in flow: FlowSpec, _: Scalar.Type
@@ -103,7 +104,7 @@ public final class Actnorm<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
         logScale: logScale.values)
     }
     let pixels = values.count / (c * max(pass.count, 1))
-    pass.addLogDet((direction == .inverse ? -1 : 1) * Double(pixels) * logScaleSum)
+    pass.addLogDet(ofPixel: direction == .inverse ? -logScaleSum : logScaleSum, pixels: pixels)
   }
 
   /// Back through one direction, for its output anywhere.

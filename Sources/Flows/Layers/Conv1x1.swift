@@ -14,6 +14,7 @@ struct Conv1x1Kind: LayerKind {
   static let name = "conv1x1"
   static let plain: Self? = Self(form: .plu)
   var form: MatrixForm
+  var reach: Int? { 0 }
 
   func multiplyAdds(for input: ImageShape) -> Int { input.channels * input.channels }
 
@@ -247,7 +248,7 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   @_specialize(where Scalar == Double)
   public func forward(_ pass: FlowPass<Scalar>) throws {
     try apply(multiply, bias: multiplyBias, pass)
-    pass.addLogDet(Double(pass.shape.height * pass.shape.width) * logAbsDet)
+    pass.addLogDet(ofPixel: logAbsDet)
     if pass.kept != .nothing, pass.wantsParameterGradients { try pass.keep(pass.values) }
   }
 
@@ -255,7 +256,7 @@ public final class Conv1x1<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   @_specialize(where Scalar == Double)
   public func inverse(_ pass: FlowPass<Scalar>) throws {
     try apply(divide, bias: divideBias, pass)
-    pass.addLogDet(-Double(pass.shape.height * pass.shape.width) * logAbsDet)
+    pass.addLogDet(ofPixel: -logAbsDet)
   }
 
   @_specialize(where Scalar == Float)

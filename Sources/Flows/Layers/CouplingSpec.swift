@@ -33,6 +33,8 @@ extension CouplingSpec: LayerKind {
 
   public var isSmooth: Bool { net.isSmooth }
 
+  public var reach: Int? { net.reach }
+
   public func multiplyAdds(for input: ImageShape) throws(FlowError) -> Int {
     chain(try mask.parts(input)).multiplyAdds
   }
@@ -139,6 +141,8 @@ extension MaskedAffineSpec: LayerKind {
   }
 
   public var isSmooth: Bool { all.allSatisfy(\.isSmooth) }
+
+  public var reach: Int? { 0 }
 
   public func multiplyAdds(for input: ImageShape) throws(FlowError) -> Int {
     chains(try mask.parts(input)).reduce(0) { $0 + $1.multiplyAdds }

@@ -27,6 +27,7 @@ public enum ChannelOrder: Hashable, Sendable {
 
 extension ChannelOrder: LayerKind {
   public static let name = "permutation"
+  public var reach: Int? { 0 }
 
   public func check() throws(FlowError) {
     guard case .given(let order) = self, order.sorted() != Array(0..<order.count) else { return }

@@ -4,6 +4,7 @@ import AIPOKernels
 struct SplitKind: LayerKind {
   static let name = "split"
   static let plain: Self? = Self()
+  var reach: Int? { 0 }
 
   func output(for input: ImageShape) throws(FlowError) -> ImageShape {
     guard input.channels % 2 == 0 else {

@@ -42,6 +42,7 @@ struct SqueezeKind: LayerKind {
   var form: SqueezeForm
 
   var divisor: Int { 2 }
+  var reach: Int? { form == .interleaved ? 0 : nil }
 
   func output(for input: ImageShape) throws(FlowError) -> ImageShape {
     guard input.channels <= FlowSpec.widthLimit / 4 else {

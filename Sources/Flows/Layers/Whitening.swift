@@ -17,6 +17,7 @@ struct WhiteningKind: LayerKind {
   static let name = "whitening"
   static let plain: Self? = Self(form: .channel)
   var form: WhiteningForm
+  var reach: Int? { form == .dense ? nil : 0 }
 
   func output(for input: ImageShape) throws(FlowError) -> ImageShape {
     guard form == .channel || form.count(input) <= ImageStatistics.fullLimit else {
@@ -152,14 +153,17 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
   public func forward(_ pass: FlowPass<Scalar>) throws {
     try parts(pass) { part in
       part.run(.forward, part.of(pass.values))
-      part.eachLogDet { pass.logDet[$0] += $1 }
+      part.eachLogDet { image, pixels, ofPixel in
+        pass.logDet[image] += Double(pixels) * ofPixel
+        pass.addToCounted(height: pass.shape.height) { _ in Double(pass.shape.width) * ofPixel }
+      }
     }
   }
 
   public func inverse(_ pass: FlowPass<Scalar>) throws {
     try parts(pass) { part in
       part.run(.inverse, part.of(pass.values))
-      part.eachLogDet { pass.logDet[$0] -= $1 }
+      part.eachLogDet { image, pixels, ofPixel in pass.logDet[image] -= Double(pixels) * ofPixel }
     }
   }
 
@@ -238,7 +242,8 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
       return isShared ? logScales[0..<n] : logScales[i * n..<(i + 1) * n]
     }
 
-    func eachLogDet(_ body: (_ image: Int, _ logDet: Double) -> Void) {
+    /// Of each image: the log-determinant of one pixel, or of the whole as one.
+    func eachLogDet(_ body: (_ image: Int, _ pixels: Int, _ ofPixel: Double) -> Void) {
       var sum = 0.0
       for (i, image) in images.enumerated() {
         if i == 0 || !isShared {
@@ -246,7 +251,7 @@ public final class Whitening<Scalar: KernelScalar>: FlowLayer, KeepingLayer {
           sum = 0
           for k in 0..<layer.count { sum += Double(scale[k]) }
         }
-        body(image, Double(shape.count / layer.count) * sum)
+        body(image, shape.count / layer.count, sum)
       }
     }
 

@@ -54,14 +54,20 @@ public struct NetSpec: Codable, Hashable, Sendable {
     }
   }
 
+  /// Extents of the windows.
+  private var kernels: [Int] {
+    switch kind {
+    case .glow: [3, 1, 3]
+    case .residual: [Int](repeating: 3, count: 2 * blocks + 2)
+    case .linear: [3]
+    }
+  }
+
+  /// Rows above and below a row that its outputs depend on.
+  var reach: Int { kernels.reduce(0) { $0 + $1 / 2 } }
+
   func chain(inChannels: Int, outChannels: Int) -> NetChain {
-    // Extents of the windows, and which convolutions skip.
-    let kernels =
-      switch kind {
-      case .glow: [3, 1, 3]
-      case .residual: [Int](repeating: 3, count: 2 * blocks + 2)
-      case .linear: [3]
-      }
+    let kernels = kernels
     let convolutions = kernels.indices.map { k in
       NetChain.Convolution(
         kernel: kernels[k], inChannels: k == 0 ? inChannels : hidden,

@@ -6,18 +6,26 @@ public final class Strips: @unchecked Sendable {
   public let ranks: any Ranks
   /// Rows of the whole image.
   public let height: Int
+  /// What strips begin at multiples of.
+  private let step: Int
   private let lock = Lock()
   private var failure: (any Error)?
 
-  public init(ranks: any Ranks = OneRank(), height: Int) {
+  /// - Parameters:
+  ///   - ranks: those that share the image.
+  ///   - height: its rows.
+  ///   - step: strips begin at multiples of it, even ones at least: `FourierTransform` takes rows two at a time.
+  public init(ranks: any Ranks = OneRank(), height: Int, step: Int = 2) {
+    precondition(step % 2 == 0)
     self.ranks = ranks
     self.height = height
+    self.step = step
   }
 
-  /// Rows of this rank, or another. They begin at an even one: `FourierTransform` takes rows two at a time.
+  /// Rows of this rank, or another.
   public func rows(rank: Int? = nil) -> Range<Int> {
-    let pairs = ranks.share(of: (height + 1) / 2, rank: rank)
-    return 2 * pairs.lowerBound..<min(2 * pairs.upperBound, height)
+    let steps = ranks.share(of: (height + step - 1) / step, rank: rank)
+    return min(step * steps.lowerBound, height)..<min(step * steps.upperBound, height)
   }
 
   /// The value of the sum of all ranks' sums; NaN where a rank is lost, which `check` throws.

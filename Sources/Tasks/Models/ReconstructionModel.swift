@@ -57,9 +57,6 @@ public final class ReconstructionModel: @unchecked Sendable {
         && (model.spec.reasonForOneSize == nil || model.patchStride != nil)
   }
 
-  /// Whether images can be shared by ranks row by row: under a prior that sees them in patches, through noise.
-  var isOfSharedPatches: Bool { model.patchStride != nil && model.spec.condition != nil }
-
   /// What to say of images of another shape than those that the model was trained on, unless these were patches.
   func advice(for image: ImageShape, isMeasured: Bool) -> Advice? {
     let trained = model.imageShape
@@ -75,7 +72,7 @@ public final class ReconstructionModel: @unchecked Sendable {
         + "was trained on patches")
   }
 
-  /// The flow as a prior for images of a shape; of a model of patches, for those rows of one that are this rank's.
+  /// The flow as a prior for images of a shape; with several ranks for those rows of one that are this rank's.
   package func prior(at image: ImageShape, ranks: any Ranks = OneRank()) throws -> any Prior {
     try lock.withLock {
       if ranks.count > 1 { return try makePrior(image, ranks) }

@@ -9,7 +9,7 @@ extension ReconstructionInput {
 
   /// Whether ranks have some rows each of an image, and no one the whole: where it is large enough or there are fewer images than
   /// ranks, of pictures from a file as they are stored, some pixels of an image or a blur of it under white Gaussian noise of a
-  /// known σ, or one that the prior tells, reconstructed under a prior of patches by the path in its noise level.
+  /// known σ, or one that the prior tells, reconstructed by the path in the noise level of a prior that can be shared.
   static func isShared(
     _ task: ReconstructionTask, _ images: ModelImages?, _ truth: ModelImages?, _ measurement: TaskOperator,
     of shape: ImageShape, _ model: ReconstructionModel, _ ranks: any Ranks
@@ -17,7 +17,7 @@ extension ReconstructionInput {
     guard ranks.count > 1, let images, task.simulate == nil, measurement.canBeShared,
       images.count < ranks.count || shape.count >= sharedSize,
       min(shape.height, images.shape.height) >= 2 * ranks.count,
-      model.isOfSharedPatches, shape != model.model.imageShape,
+      model.model.canBeShared(shape, ranks: ranks), shape != model.model.imageShape,
       task.methods == [.aipo], [.auto, .smooth].contains(task.path), task.space == .x,
       [.auto, .observed, .gaussian].contains(task.start), task.lambda != .evidence,
       task.noise == .gaussian, task.noiseCovariance == nil, task.quantize == nil, task.saturate == nil
