@@ -37,7 +37,8 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
   }
 
   private init(
-    _ flow: Flow<Scalar>, _ encoding: Requantization?, _ seesMirrorImages: Bool, _ buffers: BufferPool<Scalar>,
+    _ flow: Flow<Scalar>, _ encoding: Requantization?, _ seesMirrorImages: Bool,
+    _ buffers: BufferPool<Scalar>,
     _ rows: FlowRows?
   ) {
     self.buffers = buffers
@@ -75,7 +76,8 @@ public final class FlowPrior<Scalar: KernelScalar>: LatentPrior {
 
   /// R of all ranks' rows, and its gradient in this one's.
   private func evaluate(
-    _ x: Vector, _ rows: FlowRows, gradient: Vector?, _ buffers: BufferPool<Scalar>.Buffers, _ scratch: Scratch
+    _ x: Vector, _ rows: FlowRows, gradient: Vector?, _ buffers: BufferPool<Scalar>.Buffers,
+    _ scratch: Scratch
   ) throws -> Double {
     let length = imageShape.width * imageShape.channels
     try buffers.images.resize(batch)

@@ -140,7 +140,8 @@ import Testing
         FlowSpec(
           condition: Condition(),
           layers: [
-            .squeeze(.interleaved), .squeeze(.interleaved), .whitening(.pixel), .actnorm, .permutation(.reverse),
+            .squeeze(.interleaved), .squeeze(.interleaved), .whitening(.pixel), .actnorm,
+            .permutation(.reverse),
             .coupling(CouplingSpec(net: NetSpec(hidden: 6))),
           ])
       case .realNVP: .realNVP(levels: 2, couplings: 1, hidden: 4, blocks: 0).conditioned()
