@@ -21,7 +21,7 @@ TRAITS = $(filter-out $(WITHOUT),TIFF WebP)
 # MPI=1 builds the command that mpirun starts, with Open MPI or whatever AIPO_MPI names for pkg-config (mpich, say).
 ifdef MPI
   TRAITS += MPI
-  export AIPO_MPI := $(or $(AIPO_MPI),$(shell pkg-config --exists ompi-c && echo ompi-c || echo mpich))
+  export AIPO_MPI := $(or $(AIPO_MPI),$(shell pkg-config --exists mpich && ! pkg-config --exists ompi-c && echo mpich || echo ompi-c))
 endif
 comma = ,
 space = $(subst ,, )
