@@ -52,6 +52,8 @@ package final class PictureFiles: Sendable {
       files = try openAll()
       try ranks.wait()
       own.removeName()
+      // Where one fails as it writes, the others may be killed.
+      try ranks.wait()
     }
     for picture in stride(from: ranks.rank, to: pictures, by: ranks.count) {
       try own.write(try values(picture))
