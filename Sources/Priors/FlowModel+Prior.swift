@@ -7,6 +7,7 @@ extension FlowModel {
   ///
   /// - Parameters:
   ///   - flow: this model's, as `makeFlow` gives it.
+  ///   - image: the images' shape, of the whole where ranks share one; the flow's own unless told.
   ///   - ranks: those that share the image, where it `canBeShared`.
   /// - Throws: `FlowError.unsupportedShape` where no size around this one is accepted either.
   public func prior<Scalar: KernelScalar>(

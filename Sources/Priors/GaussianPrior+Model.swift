@@ -28,7 +28,7 @@ extension GaussianPrior {
   ///
   /// Throws where the covariance isn't positive definite, or the images have another shape or other channels.
   ///
-  /// - Parameter strips: where ranks share an image of this shape, under a stationary covariance.
+  /// `strips`: where ranks share an image of this shape, under a stationary covariance.
   public convenience init(imageShape: ImageShape, statistics: ImageStatistics, strips: Strips? = nil) throws {
     let mean = statistics.mean.map { Double($0) }
     switch statistics.covariance {

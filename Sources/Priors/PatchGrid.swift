@@ -13,7 +13,7 @@ public struct PatchGrid: Sendable {
   /// Patches over a pixel far from the edges, on average: the patch's area over the stride's.
   public let cover: Double
 
-  /// - Parameter turn: which of the shifts of the grid, see `shift`.
+  /// Patches of one shape, `stride` pixels apart; `turn`: which of the shifts of the grid, see `shift`.
   public init(_ image: ImageShape, patch: ImageShape, stride: Int, turn: Int) {
     precondition(image.channels == patch.channels && (1...min(patch.height, patch.width)).contains(stride))
     let shift = Self.shift(turn, stride: stride)

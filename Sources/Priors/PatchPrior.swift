@@ -34,6 +34,8 @@ public final class PatchPrior<Scalar: KernelScalar>: Prior {
   ///   - flow: of the patches.
   ///   - imageShape: of the whole image.
   ///   - stride: pixels from one patch to the next, by default half the smaller side.
+  ///   - encoding: which image a point stands for.
+  ///   - seesMirrorImages: whether the flow was trained on mirror images, too.
   ///   - ranks: those that share the image.
   public convenience init(
     _ flow: Flow<Scalar>, imageShape: ImageShape, stride: Int? = nil, encoding: Requantization? = nil,

@@ -105,6 +105,8 @@ public final class Strips: @unchecked Sendable {
   ///   - needed: rows of the image that a rank needs.
   ///   - x: this rank's strip.
   ///   - rowLength: values of a row.
+  ///   - above: room for the rows of `needed` above the strip.
+  ///   - below: room for those below it.
   public func neighbouringRows(
     _ needed: (_ rank: Int) -> Range<Int>, of x: Vector, rowLength: Int, above: Vector, below: Vector
   ) throws {
