@@ -26,6 +26,8 @@ public final class Continuation {
   private var s = 0.0
   private var step: Double
   private var solved: [PathPoint] = []
+  /// Writes the first solution, until it was asked.
+  private var firstSolution: ((_ point: Vector) throws -> Void)?
   /// How far the last prediction was from the last solution; nil where there was none.
   private var guess: ObjectiveSample?
   private var trials: [LambdaTrial] = []
@@ -68,7 +70,17 @@ public final class Continuation {
   private var resolution: Double { evaluator.objective.resolution }
 
   /// Runs from the point that `start` writes, to the end.
-  public func run(from start: (_ point: Vector) throws -> Void) throws -> PathOutcome {
+  ///
+  /// - Parameters:
+  ///   - firstSolution: writes the first solution, where it is a closed form; a descent would only come near it, from each start
+  ///     elsewhere, and the path go on from there.
+  ///   - start: writes the point.
+  /// - Returns: what came of it.
+  /// - Throws: what the evaluator throws but for a cancellation, and where memory is short.
+  public func run(
+    firstSolution: ((_ point: Vector) throws -> Void)? = nil, from start: (_ point: Vector) throws -> Void
+  ) throws -> PathOutcome {
+    self.firstSolution = firstSolution
     var stop: PathStop
     do {
       stop = try begin(start) ? follow() : .noFiniteStart
@@ -134,6 +146,10 @@ public final class Continuation {
   /// Minimises at the present weights from the present point; nil where the prior has no finite value there.
   private func solve() throws -> SolveEnd? {
     guard var start = sample else { return nil }
+    if let known = firstSolution {
+      firstSolution = nil
+      if let found = try evaluator.evaluate(weights, at: known) { (start, sample) = (found, found) }
+    }
     if !start.serves(weights) {
       let point = start.point
       guard let found = try evaluator.evaluate(weights, at: { $0.set(point, pool) }) else { return nil }

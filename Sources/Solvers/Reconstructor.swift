@@ -217,19 +217,27 @@ public struct Reconstructor: Sendable {
       case .x: pixelObjective(image)
       case .z: LatentObjective(data: dataTerm(image), prior: try latentPrior, gaussian: gaussian)
       }
-    let start = try start(of: image, lambda: path.weights(at: 0).lambda, work.scratch)
+    let first = path.weights(at: 0)
+    let start = try start(of: image, lambda: first.lambda, work.scratch)
     let evaluator = work.evaluator(objective)
     let run = try Continuation(
       evaluator, path: path, minimizer: options.minimizer(), settings: settings, data: dataTerm(image),
       onState: work.report)
-    let outcome = try run.run { point in
-      point.set(start.view)
-      if options.space == .z {
-        try setLatents(of: point, work.scratch)
-      } else if path.weights(at: 0).flow == 0 {
-        // Under the Gaussian alone a start in pixels v is the point x = h⁻¹(v), where a closed form is the solution.
-        dataTerm(image).encoding?.encode(point, into: point)
+    // Under the Gaussian alone a start in pixels v is the point x = h⁻¹(v), where a closed form is the solution.
+    let encoding = options.space == .x && first.flow == 0 ? dataTerm(image).encoding : nil
+    var closedForm: ((Vector) throws -> Void)?
+    if options.method == .aipo, options.space == .x, first.flow == 0, first.gaussian > 0, gaussian != nil,
+      startChoice(image) != .gaussian, problem.linearMap(image) != nil, problem.noise(image) is GaussianNoise
+    {
+      closedForm = { point in
+        try setGaussianMean(point, image, lambda: first.lambda, work.scratch)
+        encoding?.encode(point, into: point)
       }
+    }
+    let outcome = try run.run(firstSolution: closedForm) { point in
+      point.set(start.view)
+      if options.space == .z { try setLatents(of: point, work.scratch) }
+      encoding?.encode(point, into: point)
     }
     return Solution(
       outcome: outcome, fallback: start, path: options.method == .fixed ? "fixed" : path.name)
