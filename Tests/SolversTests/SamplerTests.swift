@@ -27,8 +27,16 @@ import Testing
     }
   }
 
-  /// Mean, deviation and covariance of the closed form, within four standard errors, by every sampler.
+  /// Mean, deviation and covariance of the closed form, by every sampler: of thousands of figures, whose last digits differ from
+  /// processor to processor, all but one in a thousand within four standard errors, and all within five.
   @Test func drawsAreThoseOfTheClosedForm() throws {
+    var (figures, beyond) = (0, 0)
+    func compare(_ found: Double, _ expected: Double, error: Double?, _ name: String) throws {
+      let score = abs(found - expected) / (try #require(error))
+      #expect(score < 5, "\(name)")
+      figures += 1
+      if score > 4 { beyond += 1 }
+    }
     for (sampler, spaces) in allSamplers {
       for space in spaces {
         for one in try GaussianCase.all() {
@@ -47,23 +55,22 @@ import Testing
           }
           for i in one.mean.indices {
             let x = quantity { $0[i] }
-            let (error, size) = (try #require(x.mcseMean), try #require(x.essMean))
-            #expect(size > 60, "\(name), value \(i)")
-            #expect(abs(ChainDraws.mean(x.all) - one.mean[i]) < 4 * error, "\(name), mean \(i)")
-            let sd = one.covariance[i, i].squareRoot()
-            #expect(
-              abs(ChainDraws.variance(x.all).squareRoot() - sd) < 4 * (try #require(x.mcseSD)),
+            #expect(try #require(x.essMean) > 60, "\(name), value \(i)")
+            try compare(ChainDraws.mean(x.all), one.mean[i], error: x.mcseMean, "\(name), mean \(i)")
+            try compare(
+              ChainDraws.variance(x.all).squareRoot(), one.covariance[i, i].squareRoot(), error: x.mcseSD,
               "\(name), sd \(i)")
             #expect(try #require(x.rHat) < 1.1, "\(name), value \(i)")
             let j = (i + 1) % one.mean.count
             let product = quantity { ($0[i] - one.mean[i]) * ($0[j] - one.mean[j]) }
-            #expect(
-              abs(ChainDraws.mean(product.all) - one.covariance[i, j]) < 4 * (try #require(product.mcseMean)),
+            try compare(
+              ChainDraws.mean(product.all), one.covariance[i, j], error: product.mcseMean,
               "\(name), covariance \(i), \(j)")
           }
         }
       }
     }
+    #expect(beyond <= max(1, figures / 1000), "\(beyond) of \(figures)")
   }
 
   /// Chains that start at exact draws stay there, with steps so long that many moves are refused: what the test is for. Without
