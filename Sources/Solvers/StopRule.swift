@@ -8,7 +8,7 @@ public struct SolveProgress: Sendable {
   public var referenceGradientNorm = 0.0
   /// L after each accepted step of this solve, the start first (the last 64).
   public var objectives: [Double] = []
-  /// d, and what rounding can do to L: what nats are measured by.
+  /// d, and what rounding can do to L at the present point: what nats are measured by.
   public var dimension = 1
   public var rounding = 0.0
   /// Whether this is the solve at the end of the path.

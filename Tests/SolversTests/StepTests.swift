@@ -3,6 +3,7 @@ import AIPOKernels
 import AIPOPriors
 import AIPOProblems
 import AIPOTestCases
+import Foundation
 import Testing
 
 @testable import AIPOSolvers
@@ -44,6 +45,24 @@ import Testing
     let (step, evaluations) = try tangent(
       FunctionPrior(imageShape: shape) { ($0 == x ? 0 : -.infinity, [Double](repeating: 0, count: 12)) }, nil)
     #expect(step == nil && evaluations == 1)
+  }
+
+  /// From far away the objective is large, and so is what rounding can do to it. At the end it is small.
+  @Test func aFarStartDoesNotEndTheSolveEarly() throws {
+    let curvatures = (0..<12).map { pow(10, Double($0) / 3) }
+    let bowl = FunctionPrior(imageShape: shape, resolution: Double(Float.ulpOfOne)) { x in
+      let slope = zip(curvatures, x).map { $0 * $1 }
+      return (-0.5 * dot(x, slope), slope.map { -$0 })
+    }
+    let nothing = try DataTerm(
+      MaskMap(shape, mask: [Bool](repeating: false, count: 12)), GaussianNoise(sigma: 1), [])
+    let settings = PathSettings(stopRule: ToleranceRule(tolerance: 1e-12), probes: .none)
+    let outcome = try solve(
+      PixelObjective(data: nothing, prior: bowl, gaussian: nil, isotropicCurvature: 1),
+      from: [Double](repeating: 1000, count: 12), path: FixedWeights(ObjectiveWeights(lambda: 1)), settings
+    ).outcome
+    #expect(outcome.stop == .objective && outcome.iterations > 10)
+    #expect(try #require(outcome.sample?.flow) < 0.05)
   }
 
   /// The better the guess the less is left to correct; where it ends doesn't depend on it.

@@ -14,6 +14,7 @@ import AIPOTestCases
 /// A density given by a function of one image.
 struct FunctionPrior: Prior {
   let imageShape: ImageShape
+  var resolution = Double.ulpOfOne
   /// log p(x) and its gradient.
   let density: @Sendable ([Double]) -> (Double, [Double])
 

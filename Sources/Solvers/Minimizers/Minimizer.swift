@@ -88,6 +88,7 @@ public final class Solve {
     let value = sample.value(weights)
     progress.iterations += 1
     progress.gradientNorm = try sample.gradientNorm(weights, scratch)
+    progress.rounding = rounding
     progress.objectives.append(value)
     if progress.objectives.count > 64 { progress.objectives.removeFirst() }
     if value < best.value(weights) { best = sample }
