@@ -35,7 +35,7 @@ const char *ck_status_message(ck_status status);
 
 /* ---- dispatch ---------------------------------------------------------------------------------
  * The variant is chosen once, at the first call: the best that the processor runs, or the one that the
- * environment variable AIPO_KERNELS names: reference, portable, avx2 (x86-64) or neon (aarch64). */
+ * environment variable AIPO_KERNELS names: reference, portable, avx2 or avx512 (x86-64) or neon (aarch64). */
 const char *ck_variant(void);
 
 /* Chooses a variant by name, for tests and benchmarks. Not to be called while a kernel runs; weights

@@ -45,20 +45,24 @@ static inline NAME(vec) NAME(select)(NAME(lanes) where, NAME(vec) value) {
 }
 
 /* One bit a lane, the first lane lowest. */
-static inline uint32_t NAME(bits_of)(NAME(lanes) lanes) {
-#if CK_VBYTES == 32 && CK_F32
-  return (uint32_t)__builtin_ia32_movmskps256((NAME(vec))lanes);
+static inline uint64_t NAME(bits_of)(NAME(lanes) lanes) {
+#if CK_VBYTES == 64 && CK_F32
+  return (uint64_t)__builtin_ia32_cvtd2mask512(lanes);
+#elif CK_VBYTES == 64
+  return (uint64_t)__builtin_ia32_cvtq2mask512(lanes);
+#elif CK_VBYTES == 32 && CK_F32
+  return (uint64_t)__builtin_ia32_movmskps256((NAME(vec))lanes);
 #elif CK_VBYTES == 32
-  return (uint32_t)__builtin_ia32_movmskpd256((NAME(vec))lanes);
+  return (uint64_t)__builtin_ia32_movmskpd256((NAME(vec))lanes);
 #else
-  uint32_t bits = 0;
-  for (int q = 0; q < CK_V; q++) bits |= (uint32_t)(lanes[q] & 1) << q;
+  uint64_t bits = 0;
+  for (int q = 0; q < CK_V; q++) bits |= (uint64_t)(lanes[q] & 1) << q;
   return bits;
 #endif
 }
 
 /* The lanes whose bits are set; the inverse of `bits_of`. */
-static inline NAME(lanes) NAME(lanes_of)(uint32_t bits) {
+static inline NAME(lanes) NAME(lanes_of)(uint64_t bits) {
   NAME(lanes) each;
   for (int q = 0; q < CK_V; q++) each[q] = (CK_LANE)1 << q;
   NAME(lanes) all = (NAME(lanes)){0} + (CK_LANE)bits;
@@ -67,17 +71,17 @@ static inline NAME(lanes) NAME(lanes_of)(uint32_t bits) {
 
 /* Bits of `columns` channels from n0 on into or out of a pixel's part of a mask. n0 is a multiple of NR, and the
  * channels before it have been written. */
-static inline void NAME(write_mask)(uint8_t *mask, int32_t n0, int32_t columns, uint32_t bits) {
+static inline void NAME(write_mask)(uint8_t *mask, int32_t n0, int32_t columns, uint64_t bits) {
   int32_t shift = n0 % 8;
   mask += n0 / 8;
-  if (shift) bits = bits << shift | (mask[0] & ((1u << shift) - 1));
+  if (shift) bits = bits << shift | (mask[0] & ((1ull << shift) - 1));
   for (columns += shift; columns > 0; columns -= 8, bits >>= 8) *mask++ = (uint8_t)bits;
 }
-static inline uint32_t NAME(read_mask)(const uint8_t *mask, int32_t n0, int32_t columns) {
+static inline uint64_t NAME(read_mask)(const uint8_t *mask, int32_t n0, int32_t columns) {
   int32_t shift = n0 % 8;
   mask += n0 / 8;
-  uint32_t bits = 0;
-  for (int32_t q = 0; q < columns + shift; q += 8) bits |= (uint32_t)*mask++ << q;
+  uint64_t bits = 0;
+  for (int32_t q = 0; q < columns + shift; q += 8) bits |= (uint64_t)*mask++ << q;
   return bits >> shift;
 }
 
@@ -126,7 +130,7 @@ static inline __attribute__((always_inline)) void NAME(micro)(const NAME(product
 static inline __attribute__((always_inline)) void NAME(store)(const int32_t flags, int32_t n0, int32_t columns,
                                                               const int vecs, const NAME(vec) *values, uint8_t *mask,
                                                               T *to) {
-  uint32_t open = flags & CK_GATE ? NAME(read_mask)(mask, n0, columns) : 0, bits = 0;
+  uint64_t open = flags & CK_GATE ? NAME(read_mask)(mask, n0, columns) : 0, bits = 0;
   CK_UNROLL (int j = 0; j < vecs; j++) {
     NAME(vec) value = values[j], *place = (NAME(vec) *)(to + j * CK_V);
     if (flags & CK_ADD) value += *place;

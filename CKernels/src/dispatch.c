@@ -7,6 +7,7 @@
 
 static const ck_variant_t *const variants[] = {
 #if defined(__x86_64__)
+    &ck_variant_avx512,
     &ck_variant_avx2,
 #elif defined(__aarch64__)
     &ck_variant_neon,

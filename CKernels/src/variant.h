@@ -96,6 +96,7 @@ extern const ck_variant_t ck_variant_reference;
 extern const ck_variant_t ck_variant_portable;
 #if defined(__x86_64__)
 extern const ck_variant_t ck_variant_avx2;
+extern const ck_variant_t ck_variant_avx512;
 #elif defined(__aarch64__)
 extern const ck_variant_t ck_variant_neon;
 #endif

@@ -343,7 +343,7 @@ extension Kernel {
 
 /// Which C kernels are in use.
 public enum KernelVariant {
-  /// `avx2` or `neon`, `portable`, or `reference`; chosen at the first call, or by the environment variable AIPO_KERNELS.
+  /// `avx512`, `avx2` or `neon`, `portable`, or `reference`; chosen at the first call, or by the environment variable AIPO_KERNELS.
   public static var current: String { String(cString: ck_variant()) }
 
   /// All that this processor can run, the fastest first.

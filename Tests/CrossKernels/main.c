@@ -59,6 +59,7 @@ static void judge(const char *variant, const char *what, double residual, double
 int main(void) {
   const ck_variant_t *const variants[] = {
 #if defined(__x86_64__)
+      &ck_variant_avx512,
       &ck_variant_avx2,
 #elif defined(__aarch64__)
       &ck_variant_neon,

@@ -5,17 +5,6 @@ import Foundation
 import Testing
 
 @Suite struct FlowTests {
-  private func normal<Scalar: KernelScalar>(
-    _ shape: [Int], seed: UInt64, mean: Double = 0.5, deviation: Double = 0.5
-  )
-    throws -> Tensor<Scalar>
-  {
-    var random = Philox(seed: seed, purpose: .test)
-    return try Tensor(
-      shape: shape, elements: (0..<shape.reduce(1, *)).map { _ in Scalar(mean + deviation * random.normal()) }
-    )
-  }
-
   private func glow<Scalar: KernelScalar>(
     _: Scalar.Type = Scalar.self, steps: Int = 2, base: FlowSpec.Base = .gaussian, seed: UInt64 = 1,
     threads: Int = 1
@@ -346,6 +335,20 @@ import Testing
     }
   }
 
+  /// AVX-512 has the bits of AVX2: what one machine computed another repeats.
+  @Test(.enabled(if: KernelVariant.available.contains("avx512"))) func longerVectorsGiveTheSameBits() async {
+    await #expect(processExitsWith: .success) {
+      for activation in [NetSpec.Activation.relu, .silu] {
+        let short = try flowValues(Float.self, "avx2", activation)
+        let long = try flowValues(Float.self, "avx512", activation)
+        try #require(long == short)
+        let shortDoubles = try flowValues(Double.self, "avx2", activation)
+        let longDoubles = try flowValues(Double.self, "avx512", activation)
+        try #require(longDoubles == shortDoubles)
+      }
+    }
+  }
+
   // MARK: At once
 
   @Test func callersOnSeveralThreads() async throws {
@@ -398,4 +401,32 @@ import Testing
     try Flow(
       spec: .glow(levels: 1, steps: 2, hidden: 5), imageShape: ImageShape(height: 4, width: 4, channels: 1))
   }
+}
+
+/// log p, its gradient and one by the parameters of a small flow, by one variant of the kernels.
+private func flowValues<T: KernelScalar>(
+  _: T.Type, _ variant: String, _ activation: NetSpec.Activation
+) throws -> [Double] {
+  try #require(KernelVariant.choose(variant))
+  // 45 channels are a panel of three long vectors; 9 of the net's outputs are part of one.
+  let flow = try Flow<T>(
+    spec: .glow(levels: 2, steps: 2, hidden: 45, activation: activation),
+    imageShape: ImageShape(height: 12, width: 20, channels: 3), pool: ThreadPool(threads: 2))
+  try randomizeParameters(of: flow, seed: 1)
+  let x: Tensor<T> = try normal([3, 12, 20, 3], seed: 2)
+  let (logProb, gradient) = try flow.evaluateWithGradient(x)
+  let parameters = try flow.decodeParameterGradient(
+    at: x, imageCotangent: normal([3, 12, 20, 3], seed: 3), logDetCotangent: [1, -1, 0.5])
+  return logProb + gradient.elements.map { Double($0) } + parameters.map { Double($0) }
+}
+
+private func normal<Scalar: KernelScalar>(
+  _ shape: [Int], seed: UInt64, mean: Double = 0.5, deviation: Double = 0.5
+)
+  throws -> Tensor<Scalar>
+{
+  var random = Philox(seed: seed, purpose: .test)
+  return try Tensor(
+    shape: shape, elements: (0..<shape.reduce(1, *)).map { _ in Scalar(mean + deviation * random.normal()) }
+  )
 }
