@@ -345,7 +345,7 @@ static void NAME(silu)(int64_t count, const T *u, T *y, T *slope) {
     for (int64_t i = 0; i < n; i++) {
       T v = u[i0 + i], e = NAME(exp_)(-NAME(abs_)(v)), d = 1 / (1 + e);
       T sigma = v < 0 ? e * d : d, other = v < 0 ? d : e * d;
-      values[i] = v * (v < 0 ? e : 1) / (1 + e);
+      values[i] = v * sigma;
       slopes[i] = sigma * (1 + v * other);
     }
     memcpy(y + i0, values, (size_t)n * sizeof(T));

@@ -11,8 +11,8 @@ struct AIPOCommand: ParsableCommand {
     discussion: """
       A prior is a normalizing flow, trained on images of one kind: it says how
       plausible an image is. 'reconstruct' finds the most plausible image that
-      explains a measurement. The shipped priors know 28x28 grey garments; 'train'
-      makes one of your own images.
+      explains a measurement. The shipped priors know photographs of any size and
+      28x28 grey garments; 'train' makes one of your own images.
 
       Examples:
         aipo info
@@ -32,6 +32,7 @@ struct AIPOCommand: ParsableCommand {
     ])
 
   static func main() {
+    BLASLibrary.startAnewIfMistaken()
     Console.prepareStreams()
     let status = status {
       try Job.join()

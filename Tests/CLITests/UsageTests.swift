@@ -44,6 +44,16 @@ import Testing
     #expect(known.status == 0 && known.output.contains("kernels reference"))
   }
 
+  #if arch(x86_64) && os(Linux)
+    /// OpenBLAS takes a processor newer than itself for a Prescott. The command corrects that, but not its user.
+    @Test func theProcessorIsKnown() throws {
+      let found = try Program.run(["--version"], in: Scratch())
+      #expect(found.status == 0 && (found.output.contains("kernels portable") || !found.output.contains("Prescott")))
+      let set = try Program.run(["--version"], in: Scratch(), environment: ["OPENBLAS_CORETYPE": "Prescott"])
+      #expect(set.status == 0 && set.output.contains("Prescott"), "\(set.output)")
+    }
+  #endif
+
   /// OpenBLAS asks for ever for memory that a limit denies.
   @Test func tooLittleMemory() throws {
     let fixture = try Fixture.shared.get()
