@@ -104,6 +104,37 @@ import Testing
     #expect(result.image.elements == states[4].image)
   }
 
+  /// Steps that follow the data: every s is what the last mean and the data's answer to it say, and the path ends at its end.
+  @Test func stepsFollowTheData() throws {
+    let (prior, gaussian, _, _) = try gaussian()
+    let (sigma, lambda, factor, least) = (0.4, 0.8, 1.3, 0.4)
+    let map = IdentityMap(Self.shape)
+    let y = randomVector(Self.shape.count, seed: 64).map { 0.5 + $0 }
+    var options = ReconstructionOptions()
+    options.path = .smooth
+    options.smooth = SmoothPath(
+      states: 20, end: 0.1, lambda: lambda, finish: 0, steps: .following(factor: factor, least: least))
+    var states: [Place] = []
+    let result = try reconstruct(
+      InverseProblem(map, GaussianNoise(sigma: sigma), [y]), prior, gaussian, options,
+      ReconstructionObserver(onState: {
+        if $1.event != .finished { states.append(Place(state: $1, image: $2.elements)) }
+      }))[0]
+    #expect((3..<20).contains(states.count) && result.evaluations == states.count + 1)
+    #expect(states[0].noiseLevel == sigma && (states.last!.noiseLevel - 0.1 * sigma).magnitude < 1e-12)
+    var followed = 0
+    for (state, next) in zip(states, states.dropFirst()) {
+      let s = state.noiseLevel
+      let share = 1 / (1 + lambda * sigma * sigma / (s * s))
+      let squares = zip(y, state.image).map { (share * ($0 - $1)) * (share * ($0 - $1)) }
+      let wanted = factor * (squares.reduce(0, +) / Double(y.count)).squareRoot()
+      if wanted > least * s, wanted < SmoothPath.Steps.most * s { followed += 1 }
+      let expected = max(min(max(wanted, least * s), SmoothPath.Steps.most * s), 0.1 * sigma)
+      #expect((next.noiseLevel - expected).magnitude < 1e-5, "after \(s)")
+    }
+    #expect(followed > 1)
+  }
+
   /// No point near the proximal step's is lower, of any map and law.
   @Test func proximalStepIsALeast() throws {
     let scratch = Scratch()
@@ -233,7 +264,8 @@ import Testing
   }
 
   /// A circular blur has full rank, but what it leaves of a frequency may drown.
-  @Test(arguments: [(0.1, 9), (0.25, 18)]) func aStrongBlurIsNoPicture(side: Double, states: Int) throws {
+  @Test(arguments: [(0.1, 3...9), (0.25, 18...18)])
+  func aStrongBlurIsNoPicture(side: Double, states: ClosedRange<Int>) throws {
     let (prior, gaussian, _, _) = try gaussian()
     let map = try ConvolutionMap(
       Self.shape, kernel: BlurKernel([side, 1 - 2 * side, side], height: 1, width: 3), boundary: .circular)
@@ -242,7 +274,7 @@ import Testing
     _ = try reconstruct(
       problem, prior, gaussian, ReconstructionOptions(),
       ReconstructionObserver(onState: { _, state, _ in if state.event != .finished { found += 1 } }))
-    #expect(found == states)
+    #expect(states.contains(found), "\(found)")
   }
 
   /// Of noise alone σ is where the prior's density is greatest. Under a Gaussian that is the noise that was added, as exactly

@@ -15,14 +15,16 @@ extension Reconstructor {
     let evaluator = work.evaluator(pixelObjective(image))
     // One evaluation is left for the sharp density, under which the result is told. A budget below the path's length ends it
     // early, where D_s is still a mean.
-    let levels = try noiseLevels(path, coverage, image, from: pixels.view, work.scratch).prefix(
-      options.maximumEvaluations - 1)
+    let levels = try noiseLevels(path, coverage, image, from: pixels.view, work.scratch)
+    let count = min(path.states, options.maximumEvaluations - 1)
     let weights = ObjectiveWeights(lambda: lambda, t: flowShare(of: image))
     var (stop, sample): (PathStop, ObjectiveSample?) = (.cancelled, nil)
+    var states = 0
     do {
       stop = try pixels.withMemory {
-        try walk(path, Array(levels), lambda: lambda, from: $0, work, evaluator)
+        try walk(path, levels, states: count, lambda: lambda, from: $0, work, evaluator)
       }
+      states = evaluator.evaluations
       let budget = min(options.maximumEvaluations, evaluator.evaluations + path.finish)
       if stop == .levels, budget > evaluator.evaluations + 1 {
         let run = try Continuation(
@@ -39,31 +41,34 @@ extension Reconstructor {
         sample = try evaluator.evaluate(weights) { prior.encoding.encode(pixels.view, into: $0) }
         if sample == nil { stop = .noFiniteStart }
       }
-    } catch Interruption.cancelled {}
+    } catch Interruption.cancelled { states = evaluator.evaluations }
     if let sample {
       work.report(
         PathState(
           event: .finished, s: 1, weights: weights, objective: sample.value(weights), recon: sample.recon,
           flow: sample.flow, gaussian: sample.gaussian, evaluations: evaluator.evaluations,
-          iterations: levels.count, step: 0, gradientNorm: try sample.gradientNorm(weights, work.scratch),
+          iterations: states, step: 0, gradientNorm: try sample.gradientNorm(weights, work.scratch),
           stop: stop), sample.pixels)
     }
     return Solution(
       outcome: PathOutcome(
-        sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: levels.count,
+        sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: states,
         stop: stop),
       fallback: pixels, path: "smooth")
   }
 
   func smoothPath(of image: Int) -> SmoothPath {
-    options.smooth ?? .usual(for: problem.map(image), visibleCoverage(of: image), under: problem.noise(image))
+    options.smooth
+      ?? .usual(
+        for: problem.map(image), visibleCoverage(of: image), under: problem.noise(image),
+        isNormalized: prior.isNormalized)
   }
 
   /// The states of the path, from the image x that is given; x becomes the last D_s(x), or where a descent follows the image
   /// between that and the data. Why it ended; throws where it is cancelled.
   private func walk(
-    _ path: SmoothPath, _ levels: [Double], lambda: Double, from x: Vector, _ work: ImageWork,
-    _ evaluator: Evaluator
+    _ path: SmoothPath, _ levels: (first: Double, last: Double), states: Int, lambda: Double, from x: Vector,
+    _ work: ImageWork, _ evaluator: Evaluator
   ) throws -> PathStop {
     let scratch = work.scratch
     let data = problem.dataTerm(work.image, encoding: nil)
@@ -72,7 +77,8 @@ extension Reconstructor {
       // D_s's argument, and between states the x before.
       let (z, point) = (try scratch.take(x.count), try scratch.take(x.count))
       point.set(x, scratch.pool)
-      for (k, s) in levels.enumerated() {
+      var (s, before) = (levels.first, levels.first)
+      for k in 0..<states {
         let beta = min(path.momentum, Double(k) / Double(k + 3))
         point.scale(by: -beta, scratch.pool)
         point.add(x, times: 1 + beta, scratch.pool)
@@ -81,34 +87,43 @@ extension Reconstructor {
         let recon = try data.evaluate(pixels: point, gradient: nil, scratch)
         work.report(
           PathState(
-            event: k == 0 ? .start : .solved, s: Double(k + 1) / Double(levels.count),
+            event: k == 0 ? .start : .solved, s: Double(k + 1) / Double(states),
             weights: ObjectiveWeights(lambda: lambda), noiseLevel: s, objective: recon + lambda * flow,
             recon: recon, flow: flow, gaussian: nil, evaluations: evaluator.evaluations, iterations: k + 1,
-            step: k == 0 ? 1 : s / levels[k - 1], gradientNorm: point.distance(to: z, scratch.pool) / (s * s)),
+            step: k == 0 ? 1 : s / before, gradientNorm: point.distance(to: z, scratch.pool) / (s * s)),
           z)
         point.set(x, scratch.pool)
-        if k == levels.count - 1, path.finish == 0 {
+        let isLast = k == states - 1 || path.steps != .even && s == levels.last
+        if isLast, path.finish == 0 {
           x.set(z, scratch.pool)
         } else {
           try proximal.solve(from: z, weight: lambda / (s * s), into: x, scratch)
+        }
+        if isLast { break }
+        before = s
+        switch path.steps {
+        case .even:
+          s = levels.first * pow(levels.last / levels.first, Double(k + 1) / Double(max(path.states - 1, 1)))
+        case .following(let factor, let least):
+          let moved = x.distance(to: z, scratch.pool) / Double(x.wholeCount(scratch.pool)).squareRoot()
+          s = max(min(max(factor * moved, least * s), SmoothPath.Steps.most * s), levels.last)
         }
       }
       return .levels
     }
   }
 
-  /// Falling by one factor, from how far the image is from the start to what the data hide.
+  /// s at first and at the end: from how far the image is from the start to what the data hide.
   private func noiseLevels(
     _ path: SmoothPath, _ coverage: Coverage, _ image: Int, from start: Vector, _ scratch: Scratch
-  ) throws -> [Double] {
+  ) throws -> (first: Double, last: Double) {
     guard let known = prior.noiseLevels else {
       throw SolverError.unsupported("the path smooth needs a prior that knows its noise level")
     }
     let first = min(
       max(try startDeviation(coverage, image, start, scratch) ?? known.greatest, known.least), known.greatest)
     let deviation = try problem.dataTerm(image, encoding: nil).pixelDeviation()
-    let last = min(max(path.end * deviation, known.least), first)
-    return (0..<path.states).map { first * pow(last / first, Double($0) / Double(max(path.states - 1, 1))) }
+    return (first, min(max(path.end * deviation, known.least), first))
   }
 
   /// How far the true image is from the start, root mean square: the noise where the start is what was observed, else the

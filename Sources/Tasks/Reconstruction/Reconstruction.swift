@@ -311,7 +311,9 @@ public struct Reconstruction {
     !(task.kind == .denoise && options.method == .aipo && [.auto, .smooth].contains(options.path)
       && prior.noiseLevels != nil && options.space == .x && [.auto, .observed].contains(options.start)
       && options.flowShare ?? 1 == 1
-      && !SmoothPath.usual(for: problem.map(0), .whole, under: problem.noise(0)).asksForGaussian)
+      && !SmoothPath.usual(
+        for: problem.map(0), .whole, under: problem.noise(0), isNormalized: prior.isNormalized
+      ).asksForGaussian)
   }
 
   /// log p(y) of an image of a chunk under the prior and the noise's law; nil where it was stopped.
