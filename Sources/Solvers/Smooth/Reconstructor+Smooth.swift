@@ -16,15 +16,15 @@ extension Reconstructor {
     // One evaluation is left for the sharp density, under which the result is told. A budget below the path's length ends it
     // early, where D_s is still a mean.
     let levels = try noiseLevels(path, coverage, image, from: pixels.view, work.scratch)
-    let count = min(path.states, options.maximumEvaluations - 1)
+    let states = min(path.states, options.maximumEvaluations - 1)
     let weights = ObjectiveWeights(lambda: lambda, t: flowShare(of: image))
     var (stop, sample): (PathStop, ObjectiveSample?) = (.cancelled, nil)
-    var states = 0
+    var taken = 0
     do {
       stop = try pixels.withMemory {
-        try walk(path, levels, states: count, lambda: lambda, from: $0, work, evaluator)
+        try walk(path, levels, states: states, lambda: lambda, from: $0, work, evaluator)
       }
-      states = evaluator.evaluations
+      taken = evaluator.evaluations
       let budget = min(options.maximumEvaluations, evaluator.evaluations + path.finish)
       if stop == .levels, budget > evaluator.evaluations + 1 {
         let run = try Continuation(
@@ -41,18 +41,18 @@ extension Reconstructor {
         sample = try evaluator.evaluate(weights) { prior.encoding.encode(pixels.view, into: $0) }
         if sample == nil { stop = .noFiniteStart }
       }
-    } catch Interruption.cancelled { states = evaluator.evaluations }
+    } catch Interruption.cancelled { taken = evaluator.evaluations }
     if let sample {
       work.report(
         PathState(
           event: .finished, s: 1, weights: weights, objective: sample.value(weights), recon: sample.recon,
           flow: sample.flow, gaussian: sample.gaussian, evaluations: evaluator.evaluations,
-          iterations: states, step: 0, gradientNorm: try sample.gradientNorm(weights, work.scratch),
+          iterations: taken, step: 0, gradientNorm: try sample.gradientNorm(weights, work.scratch),
           stop: stop), sample.pixels)
     }
     return Solution(
       outcome: PathOutcome(
-        sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: states,
+        sample: sample, weights: weights, evaluations: evaluator.evaluations, iterations: taken,
         stop: stop),
       fallback: pixels, path: "smooth")
   }
