@@ -420,7 +420,8 @@ private func flowValues<T: KernelScalar>(
   return logProb + gradient.elements.map { Double($0) } + parameters.map { Double($0) }
 }
 
-private func normal<Scalar: KernelScalar>(
+/// Normal numbers in a tensor.
+func normal<Scalar: KernelScalar>(
   _ shape: [Int], seed: UInt64, mean: Double = 0.5, deviation: Double = 0.5
 )
   throws -> Tensor<Scalar>

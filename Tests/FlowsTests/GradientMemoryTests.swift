@@ -5,12 +5,6 @@ import Testing
 
 /// Inputs recomputed on the way back, or kept.
 @Suite struct GradientMemoryTests {
-  private func normal<Scalar: KernelScalar>(_ shape: [Int], seed: UInt64) throws -> Tensor<Scalar> {
-    var random = Philox(seed: seed, purpose: .test)
-    return try Tensor(
-      shape: shape, elements: (0..<shape.reduce(1, *)).map { _ in Scalar(0.5 + 0.5 * random.normal()) })
-  }
-
   private func glow(
     steps: Int = 2, activation: NetSpec.Activation = .relu, threads: Int = 1
   ) throws -> Flow<Float> {
