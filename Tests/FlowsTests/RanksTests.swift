@@ -22,15 +22,16 @@ import Testing
       }
       let expected = sum(0..<leaves)
       let results = try ThreadRanks.run(ranks) { ranks in
+        let pool = ThreadPool(threads: 2)
         var tree = TreeSum<Float>()
         var (first, second) = ([Float](repeating: 0, count: count), [Float](repeating: 0, count: count))
-        for k in ranks.share(of: leaves) { tree.add(leaf(k), leaf: k, of: leaves) }
+        for k in ranks.share(of: leaves) { tree.add(leaf(k), leaf: k, of: leaves, pool: pool) }
         try tree.finish(leaves, over: ranks, into: &first)
         // The room is used again.
         for k in ranks.share(of: leaves) {
           var values = tree.room(count)
           for (i, value) in leaf(k).enumerated() { values[i] = value }
-          tree.add(values, leaf: k, of: leaves)
+          tree.add(values, leaf: k, of: leaves, pool: pool)
         }
         try tree.finish(leaves, over: ranks, into: &second)
         return [first, second]

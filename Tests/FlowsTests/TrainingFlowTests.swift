@@ -69,6 +69,29 @@ import Testing
     #expect(stopped.bytes("model.safetensors") == expected)
   }
 
+  /// Shares of a batch side by side: as many as threads, fewer at the end, and more threads than shares.
+  @Test(arguments: [2, 3, 5, 9]) func sharesSideBySideGiveTheSameModelFile(threads: Int) throws {
+    let (alone, many) = (TrainingFolder(), TrainingFolder())
+    _ = try training(Self.specs[0], alone).run(as: Float.self, resume: false)
+    _ = try training(Self.specs[0], many, threads: threads).run(as: Float.self, resume: false)
+    #expect(many.bytes("model.safetensors") == alone.bytes("model.safetensors"))
+  }
+
+  @Test func lanesHaveTheFlowsGradientAndNumbersOfTheirOwn() throws {
+    let flow = try Flow<Float>(spec: Self.specs[0], imageShape: shape, seed: 1, pool: ThreadPool(threads: 2))
+    let lanes = try #require(try flow.lanes(2, images: 4))
+    #expect(lanes.count == 2 && lanes.allSatisfy { $0.net !== flow.net && $0.pool.threads == 1 })
+    let images = try flow.sample(indices: 0..<4, temperature: 1, seed: 2)
+    var (expected, found) = ([Float](), [Float]())
+    let nats = try flow.trainingGradient(images, gradient: &expected)
+    #expect(try lanes[1].trainingGradient(images, gradient: &found) == nats)
+    #expect(found == expected)
+    try lanes[0].setParameters(flow.parameters.map { $0 + 0.5 })
+    #expect(lanes[1].parameters == flow.parameters && lanes[0].parameters != flow.parameters)
+    // More than memory holds.
+    #expect(try flow.lanes(1 << 30, images: 4) == nil)
+  }
+
   @Test func trainingLowersTheLoss() throws {
     let folder = TrainingFolder()
     var training = training(.glow(levels: 2, steps: 2, hidden: 8), folder)

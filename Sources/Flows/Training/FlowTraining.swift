@@ -1,7 +1,28 @@
 import AIPOKernels
 import AIPOPlatform
 
-extension Flow: TrainableFlow {}
+extension Flow: TrainableFlow {
+  /// As many flows on one thread each, of nets of their own; nil where the net was built from layers.
+  public func lanes(_ count: Int, images: Int) throws -> [Flow]? {
+    let free = MemoryLimit.available(beside: 0)
+    guard let spec,
+      let plan = try? FlowPlan.make(
+        net, route, memory: gradientMemory, available: free, purpose: .parameterGradient, count: images,
+        threads: 1),
+      count * (plan.bytes + parameterCount * MemoryLayout<Scalar>.stride) <= free
+    else { return nil }
+    let tensors = namedTensors
+    return try (0..<count).map { _ in
+      let one = ThreadPool(threads: 1)
+      let lane = try Flow(
+        net: FlowNet(spec: spec, imageShape: net.imageShape, tensors: tensors, pool: one),
+        imageShape: imageShape,
+        pool: one)
+      lane.gradientMemory = gradientMemory
+      return lane
+    }
+  }
+}
 
 /// One training of a flow, from images to a model file.
 public struct FlowTraining: Sendable {

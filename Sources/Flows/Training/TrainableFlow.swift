@@ -34,6 +34,11 @@ public protocol TrainableFlow<Scalar>: AnyObject {
   /// `−log p(x)` in nats, one an image; writes the gradient of the batch's mean to `gradient`.
   func trainingGradient(_ x: Tensor<Scalar>, gradient: inout [Scalar]) throws -> [Double]
 
+  /// Densities with the same numbers, `count` of them, of which each takes gradients of batches of `images` on one thread
+  /// while the others do; nil, the default, where there is only this one, or memory for less. What a density holds beside its
+  /// parameters doesn't change any more.
+  func lanes(_ count: Int, images: Int) throws -> [Self]?
+
   /// `log p(x)` in nats, one an image.
   func logProb(_ x: Tensor<Scalar>) throws -> [Double]
 
@@ -48,6 +53,7 @@ extension TrainableFlow {
     preconditionFailure("a density without a condition is not asked for noisy images")
   }
   public func whiten(_ statistics: ImageStatistics) throws {}
+  public func lanes(_ count: Int, images: Int) throws -> [Self]? { nil }
 
   /// The density that a training batch is of: of noisy images where there are noise levels.
   func density(of batch: TrainingBatch<Scalar>) throws -> Self {

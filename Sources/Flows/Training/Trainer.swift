@@ -42,6 +42,9 @@ public final class Trainer<Flow: TrainableFlow> {
   private var spare: OptimizerState<Scalar>
   private var gradient: [Scalar]
   private var sum = TreeSum<Scalar>()
+  /// What takes the gradients of shares side by side, one on each thread: `flow` alone, on all threads, where there are no
+  /// more shares than that, or it has no lanes. Empty before the first step.
+  private var lanes: [Flow] = []
   private let ranks: any Ranks
   /// Whether a rank was asked to stop when the last step was made.
   private var isStopping = false
@@ -219,24 +222,50 @@ public final class Trainer<Flow: TrainableFlow> {
     func images(_ shares: Range<Int>, of count: Int) -> Range<Int> {
       config.batch * shares.lowerBound / count..<config.batch * shares.upperBound / count
     }
+    let ownShares = ranks.share(of: shares)
+    try prepareLanes(ownShares.count, images: images(ownShares.prefix(1), of: shares).count)
     var own: [Double] = []
-    for share in ranks.share(of: shares) {
-      let part = images(share..<share + 1, of: shares)
-      let batch = try batches.batch(step: step, part: part, as: Scalar.self)
-      var leaf = sum.room(gradient.count)
-      own += try flow.density(of: batch).trainingGradient(batch.images, gradient: &leaf)
-      // Of the mean over the batch.
-      if shares > 1 {
-        let weight = Scalar(Double(part.count) / Double(config.batch))
-        leaf.withUnsafeMutableBufferPointer { Memory($0).copy(from: Memory($0), times: weight) }
+    for first in stride(from: ownShares.lowerBound, to: ownShares.upperBound, by: lanes.count) {
+      // One a lane.
+      let now = first..<min(first + lanes.count, ownShares.upperBound)
+      var parts = try now.map { share -> SharePart<Flow> in
+        let batch = try batches.batch(
+          step: step, part: images(share..<share + 1, of: shares), as: Scalar.self)
+        return SharePart(batch: batch, gradient: sum.room(gradient.count))
       }
-      sum.add(leaf, leaf: share, of: shares)
+      try parts.withUnsafeMutableBufferPointer { parts in
+        nonisolated(unsafe) let parts = parts
+        try work(lanes) { k, lane in if k < parts.count { try parts[k].evaluate(lane, ofBatch: config.batch) }
+        }
+      }
+      for (k, share) in now.enumerated() {
+        own += parts[k].nats
+        var leaf: [Scalar] = []
+        swap(&leaf, &parts[k].gradient)
+        sum.add(consume leaf, leaf: share, of: shares, pool: flow.pool)
+      }
     }
     let nats = try gather(own, isCancelled) { images(ranks.share(of: shares, rank: $0), of: shares).count }
     try sum.finish(shares, over: ranks, into: &gradient)
     let mean = nats.reduce(0, +) / Double(nats.count)
     let loss = config.dequantization.bitsPerDim(logProb: -mean, dimensions: flow.imageShape.count)
     return (loss, euclideanNorm(gradient), nil)
+  }
+
+  /// Has the lanes hold the current parameters; makes them where there are none yet.
+  private func prepareLanes(_ shares: Int, images: Int) throws {
+    if lanes.isEmpty {
+      let threads = flow.pool.threads
+      lanes = try threads > 1 && shares >= threads ? flow.lanes(threads, images: images) ?? [flow] : [flow]
+    } else if lanes[0] !== flow {
+      try work(lanes) { [current] _, lane in try lane.setParameters(current.parameters) }
+    }
+  }
+
+  /// Runs `body` on every lane: on a thread each, or where the flow is the only one here, on which it has them all.
+  private func work(_ lanes: [Flow], _ body: (_ k: Int, _ lane: Flow) throws -> Void) throws {
+    if lanes.count == 1 { return try body(0, lanes[0]) }
+    try BLASThreads.single { try flow.pool.run(lanes.count) { k, _ in try body(k, lanes[k]) } }
   }
 
   /// The nats of all ranks' images in order, and on the way whether any rank is to stop.
@@ -360,5 +389,25 @@ public struct TrainingSplit: Sendable, Equatable {
     let order = Array(0..<images.count).shuffled(seed: config.seed, index: .max)
     validation = order.prefix(kept).sorted()
     training = order.dropFirst(kept).sorted()
+  }
+}
+
+/// A share of a step's batch, and what a density makes of it.
+private struct SharePart<Flow: TrainableFlow> {
+  let batch: TrainingBatch<Flow.Scalar>
+  /// Of the mean over the whole batch.
+  var gradient: [Flow.Scalar]
+  /// One an image.
+  var nats: [Double] = []
+
+  init(batch: TrainingBatch<Flow.Scalar>, gradient: [Flow.Scalar]) {
+    (self.batch, self.gradient) = (batch, gradient)
+  }
+
+  mutating func evaluate(_ flow: Flow, ofBatch size: Int) throws {
+    nats = try flow.density(of: batch).trainingGradient(batch.images, gradient: &gradient)
+    guard nats.count < size else { return }
+    let weight = Flow.Scalar(Double(nats.count) / Double(size))
+    gradient.withUnsafeMutableBufferPointer { Memory($0).copy(from: Memory($0), times: weight) }
   }
 }

@@ -33,8 +33,8 @@ public struct TreeSum<Scalar: KernelScalar> {
     return [Scalar](repeating: 0, count: count)
   }
 
-  /// Takes the next leaf of this rank.
-  public mutating func add(_ values: [Scalar], leaf: Int, of leaves: Int) {
+  /// Takes the next leaf of this rank, whose array nobody else should hold any more: it would have to be copied.
+  public mutating func add(_ values: consuming [Scalar], leaf: Int, of leaves: Int, pool: ThreadPool) {
     sums.append((leaf..<leaf + 1, values))
     while sums.count > 1 {
       let (left, right) = (sums[sums.count - 2].node, sums[sums.count - 1].node)
@@ -43,7 +43,11 @@ public struct TreeSum<Scalar: KernelScalar> {
       var last = sums.removeLast().values
       sums[sums.count - 1].node = both
       sums[sums.count - 1].values.withUnsafeMutableBufferPointer { sum in
-        last.withUnsafeMutableBufferPointer { Kernel.add(Memory($0), to: Memory(sum)) }
+        last.withUnsafeMutableBufferPointer { last in
+          let (sum, last) = (Memory(sum), Memory(last))
+          // `add` throws nothing, so that the pool does not.
+          try! pool.split(sum.count, minimum: 1 << 16) { part, _ in Kernel.add(last[part], to: sum[part]) }
+        }
       }
       unused.append(last)
     }
