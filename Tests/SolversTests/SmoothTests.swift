@@ -327,6 +327,23 @@ import Testing
     #expect(evaluator.evaluations == 2)
   }
 
+  @Test func aMeanIsNoFartherThanTheNoise() throws {
+    // Images that are all 1, of which 0 says nothing: the mean lies ten deviations away.
+    let shape = ImageShape(height: 1, width: 2, channels: 1)
+    let flow = try Flow<Double>(
+      spec: FlowSpec(layers: []).conditioned(Condition(least: 0.01, greatest: 2), whitening: .dense),
+      imageShape: shape, pool: ThreadPool(threads: 1))
+    try flow.whiten(ImageStatistics(mean: [1, 1], covariance: .full(lowerTriangle: [1e-6, 0, 1e-6])))
+    var options = ReconstructionOptions()
+    options.path = .smooth
+    for (value, expected) in [(0.0, 0.3), (0.8, 1.0)] {
+      options.smooth = SmoothPath(states: 1, end: 1, lambda: 0.7, finish: 0)
+      let problem = try InverseProblem(IdentityMap(shape), GaussianNoise(sigma: 0.1), [[value, value]])
+      let result = try reconstruct(problem, FlowPrior(flow), nil, options)[0]
+      #expect(result.image.elements.allSatisfy { ($0 - expected).magnitude < 1e-3 })
+    }
+  }
+
   @Test func isThePathOfPriorsThatKnowTheirNoise() throws {
     let (prior, gaussian, _, _) = try gaussian()
     let problem = try InverseProblem(

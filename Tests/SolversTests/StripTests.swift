@@ -221,6 +221,8 @@ import Testing
   /// What is seen of an image in rows: all values, some (none in the first strips), or sums of them.
   enum Measurement: CaseIterable {
     case whole, mask, blur, circularBlur, fourierBlur
+    /// The mask with a descent under the sharp density at the end.
+    case descendedMask
 
     func map(_ own: ImageShape, whole: ImageShape, _ strips: Strips) throws -> any LinearMap {
       func blur(_ boundary: Boundary, _ path: ConvolutionMap.Path) throws -> any LinearMap {
@@ -229,7 +231,7 @@ import Testing
       }
       switch self {
       case .whole: return IdentityMap(own)
-      case .mask:
+      case .mask, .descendedMask:
         var random = Philox(seed: 2, purpose: .mask)
         let seen = (0..<whole.count).map { random.uniform() < 0.6 && $0 >= 7 * whole.width }
         return try MaskMap(own, mask: StripTests.own(seen, whole, strips.rows()))
@@ -248,7 +250,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [Measurement.whole, .mask]) func aPathUnderAFlowInStripsGivesTheSameBits(
+  @Test(arguments: [Measurement.whole, .mask, .descendedMask]) func aPathUnderAFlowInStripsGivesTheSameBits(
     _ measurement: Measurement
   ) throws {
     try expectSamePath(measurement, RowFlow.glow.image) { try RowFlow.glow.prior($0) }
@@ -282,13 +284,18 @@ import Testing
       try y.withMemory { try map.apply(pixels.view, into: $0, scratch) }
       let problem = try InverseProblem(
         maps: [map], noises: [GaussianNoise(sigma: 0.1)], observations: [y], imageShape: own)
+      var options = ReconstructionOptions()
+      if measurement == .descendedMask {
+        options.smooth = SmoothPath(states: 18, end: 1, lambda: 0.25, finish: 10)
+      }
       return try Reconstructor(
-        problem: problem, prior: prior, gaussian: gaussian, pool: ThreadPool(threads: threads)
+        problem: problem, prior: prior, gaussian: gaussian, options: options,
+        pool: ThreadPool(threads: threads)
       ).run()[0]
     }
     let whole = try solve(OneRank(), threads: 1)
     #expect(whole.path == "smooth" && whole.objective?.isFinite == true)
-    #expect((whole.gaussian != nil) == (measurement == .mask))
+    #expect((whole.gaussian != nil) == (measurement == .descendedMask))
     for (ranks, threads) in [(1, 2), (2, 1), (3, 2), (5, 1)] {
       let parts = try ThreadRanks.run(ranks) { try solve($0, threads: threads) }
       #expect(parts.flatMap(\.image.elements) == whole.image.elements)

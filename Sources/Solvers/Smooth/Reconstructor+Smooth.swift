@@ -84,6 +84,9 @@ extension Reconstructor {
         point.add(x, times: 1 + beta, scratch.pool)
         let flow = try evaluator.denoise(point, prior, noise: s, turn: k, into: z)
         guard flow.isFinite, z.isFinite(scratch.pool) else { return .noFiniteStart }
+        z.add(point, times: -1, scratch.pool)
+        z.clamp(to: -SmoothPath.reach * s...SmoothPath.reach * s, scratch.pool)
+        z.add(point, times: 1, scratch.pool)
         let recon = try data.evaluate(pixels: point, gradient: nil, scratch)
         work.report(
           PathState(

@@ -27,6 +27,10 @@ public struct SmoothPath: Sendable, Hashable {
     static let most = 0.9
   }
 
+  /// How far D_s moves a value at most, in units of s: three deviations of the noise that it takes away. At a place that the
+  /// flow doesn't know its gradient may be anything, and what one state throws there others throw farther.
+  static let reach = 3.0
+
   /// States on the way, at most.
   public var states: Int
   /// s at the end over the noise's deviation σ, both of a value of the image: σ of a measurement over ‖A‖ where that is above
@@ -55,10 +59,10 @@ public struct SmoothPath: Sendable, Hashable {
     (self.momentum, self.startsAtGaussian, self.steps) = (momentum, startsAtGaussian, steps)
   }
 
-  /// What measured best on training images (docs/method.md), by what the data see. Where they are a blurred picture the path
-  /// alone does; from sums of values far apart it brings a start. Heavy tails want an earlier end, and values that were rounded or
-  /// cut off more states. Under a density of the whole image steps that follow the data gain a tenth of a decibel; the average of
-  /// patches' densities takes away too much with them.
+  /// What measured best on training images (docs/method.md), by what the data see. Where they are a blurred picture or some of
+  /// its values the path alone does; from sums of values far apart it brings a start. Heavy tails want an earlier end, and
+  /// values that were rounded or cut off more states. Under a density of the whole image steps that follow the data gain a tenth
+  /// of a decibel in denoising; the average of patches' densities takes away too much with them, but gains by momentum elsewhere.
   ///
   /// - Parameter isNormalized: `Prior.isNormalized`.
   public static func usual(
@@ -72,12 +76,17 @@ public struct SmoothPath: Sendable, Hashable {
       return SmoothPath(
         states: 9, end: 0.07, lambda: 1.3, finish: 0, steps: .following(factor: 1.6, least: 0.65))
     case .whole: return SmoothPath(states: 9, end: 0.07, lambda: 0.7, finish: 0)
-    case .pixels: return SmoothPath(states: 18, end: 1, lambda: 0.25, finish: 10)
+    case .pixels:
+      return SmoothPath(
+        states: 29, end: 0.2, lambda: 0.25, finish: 0, momentum: isNormalized ? 0 : 0.5)
     // What k-space hides lies all over the image, and comes slowly.
     case .sums where map is FourierSampling || map is TrajectorySampling:
       return SmoothPath(states: 60, end: 1, lambda: 0.25, finish: 0, momentum: 0.9)
     case .sums, .nonlinear:
       let isBlur = (map as? any LinearMap)?.nearNormal != nil
+      if isBlur, !isNormalized {
+        return SmoothPath(states: 18, end: 0.5, lambda: 0.25, finish: 0, momentum: 0.5)
+      }
       return SmoothPath(states: 18, end: 1, lambda: isBlur ? 0.25 : 1, finish: isBlur ? 0 : 100)
     }
   }
