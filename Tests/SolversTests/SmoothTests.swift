@@ -304,18 +304,23 @@ import Testing
     #expect(found[0].evaluations < 40)
   }
 
-  @Test func oddTurnsSeeTheMirrorImage() throws {
-    // A flow that takes its left half for brighter gives mirror images another mean; turns see both.
-    let shape = ImageShape(height: 1, width: 2, channels: 1)
+  /// The Gaussian of two pixels that don't depend on each other.
+  private func flowOfTwo(mean: [Float], variance: Float) throws -> Flow<Double> {
     let flow = try Flow<Double>(
       spec: FlowSpec(layers: []).conditioned(Condition(least: 0.01, greatest: 2), whitening: .dense),
-      imageShape: shape, pool: ThreadPool(threads: 1))
-    try flow.whiten(
-      ImageStatistics(mean: [1, 0], covariance: .full(lowerTriangle: [0.25, 0, 0.25])))
+      imageShape: ImageShape(height: 1, width: 2, channels: 1), pool: ThreadPool(threads: 1))
+    try flow.whiten(ImageStatistics(mean: mean, covariance: .full(lowerTriangle: [variance, 0, variance])))
+    return flow
+  }
+
+  @Test func oddTurnsSeeTheMirrorImage() throws {
+    // A flow that takes its left half for brighter gives mirror images another mean; turns see both.
+    let flow = try flowOfTwo(mean: [1, 0], variance: 0.25)
     let prior = FlowPrior(flow, seesMirrorImages: true)
     let evaluator = Evaluator(
       PixelObjective(
-        data: try DataTerm(IdentityMap(shape), GaussianNoise(sigma: 1), [0, 0]), prior: prior, gaussian: nil),
+        data: try DataTerm(IdentityMap(flow.imageShape), GaussianNoise(sigma: 1), [0, 0]), prior: prior,
+        gaussian: nil),
       Scratch())
     let means = try (0..<2).map { turn in
       try [0.5, 0.5].asVector { v in
@@ -329,16 +334,13 @@ import Testing
 
   @Test func aMeanIsNoFartherThanTheNoise() throws {
     // Images that are all 1, of which 0 says nothing: the mean lies ten deviations away.
-    let shape = ImageShape(height: 1, width: 2, channels: 1)
-    let flow = try Flow<Double>(
-      spec: FlowSpec(layers: []).conditioned(Condition(least: 0.01, greatest: 2), whitening: .dense),
-      imageShape: shape, pool: ThreadPool(threads: 1))
-    try flow.whiten(ImageStatistics(mean: [1, 1], covariance: .full(lowerTriangle: [1e-6, 0, 1e-6])))
+    let flow = try flowOfTwo(mean: [1, 1], variance: 1e-6)
     var options = ReconstructionOptions()
     options.path = .smooth
     for (value, expected) in [(0.0, 0.3), (0.8, 1.0)] {
       options.smooth = SmoothPath(states: 1, end: 1, lambda: 0.7, finish: 0)
-      let problem = try InverseProblem(IdentityMap(shape), GaussianNoise(sigma: 0.1), [[value, value]])
+      let problem = try InverseProblem(
+        IdentityMap(flow.imageShape), GaussianNoise(sigma: 0.1), [[value, value]])
       let result = try reconstruct(problem, FlowPrior(flow), nil, options)[0]
       #expect(result.image.elements.allSatisfy { ($0 - expected).magnitude < 1e-3 })
     }

@@ -42,8 +42,8 @@ public final class Trainer<Flow: TrainableFlow> {
   private var spare: OptimizerState<Scalar>
   private var gradient: [Scalar]
   private var sum = TreeSum<Scalar>()
-  /// What takes the gradients of shares side by side, one on each thread: `flow` alone, on all threads, where there are no
-  /// more shares than that, or it has no lanes. Empty before the first step.
+  /// What takes the gradients of shares side by side, one on each thread: `flow` alone, on all threads, where there are
+  /// fewer shares than threads, or it has no lanes. Empty before the first step.
   private var lanes: [Flow] = []
   private let ranks: any Ranks
   /// Whether a rank was asked to stop when the last step was made.
@@ -399,10 +399,6 @@ private struct SharePart<Flow: TrainableFlow> {
   var gradient: [Flow.Scalar]
   /// One an image.
   var nats: [Double] = []
-
-  init(batch: TrainingBatch<Flow.Scalar>, gradient: [Flow.Scalar]) {
-    (self.batch, self.gradient) = (batch, gradient)
-  }
 
   mutating func evaluate(_ flow: Flow, ofBatch size: Int) throws {
     nats = try flow.density(of: batch).trainingGradient(batch.images, gradient: &gradient)

@@ -84,10 +84,9 @@ public struct SmoothPath: Sendable, Hashable {
       return SmoothPath(states: 60, end: 1, lambda: 0.25, finish: 0, momentum: 0.9)
     case .sums, .nonlinear:
       let isBlur = (map as? any LinearMap)?.nearNormal != nil
-      if isBlur, !isNormalized {
-        return SmoothPath(states: 18, end: 0.5, lambda: 0.25, finish: 0, momentum: 0.5)
-      }
-      return SmoothPath(states: 18, end: 1, lambda: isBlur ? 0.25 : 1, finish: isBlur ? 0 : 100)
+      guard isBlur else { return SmoothPath(states: 18, end: 1, lambda: 1, finish: 100) }
+      return SmoothPath(
+        states: 18, end: isNormalized ? 1 : 0.5, lambda: 0.25, finish: 0, momentum: isNormalized ? 0 : 0.5)
     }
   }
 }
